@@ -1,0 +1,31 @@
+# Readers of the delegate graph and of .pte programs, generated from the schemas in the executorch wheel.
+include(cmake/Python.cmake)
+find_program(FLATC flatc REQUIRED)
+find_path(FLATBUFFERS_INCLUDE_DIR flatbuffers/flatbuffers.h REQUIRED)
+etwebgpu_python_package_dir(executorch EXECUTORCH_PACKAGE_DIR)
+
+set(schema_dir ${CMAKE_CURRENT_BINARY_DIR}/schemas)
+set(schema_headers "")
+# `name` is the generated header's stem; the wheel's vulkan schema is called just "schema".
+function(etwebgpu_schema name path)
+  set(copy ${schema_dir}/${name}.fbs)
+  set(header ${schema_dir}/${name}_generated.h)
+  get_filename_component(source_dir ${path} DIRECTORY)
+  add_custom_command(
+    OUTPUT ${header}
+    COMMAND ${CMAKE_COMMAND} -E copy ${path} ${copy}
+    COMMAND ${FLATC} --cpp --scoped-enums -I ${source_dir} -o ${schema_dir} ${copy}
+    DEPENDS ${path})
+  set(schema_headers ${schema_headers} ${header} PARENT_SCOPE)
+endfunction()
+file(MAKE_DIRECTORY ${schema_dir})
+etwebgpu_schema(vk_graph ${EXECUTORCH_PACKAGE_DIR}/backends/vulkan/serialization/schema.fbs)
+etwebgpu_schema(scalar_type ${EXECUTORCH_PACKAGE_DIR}/schema/scalar_type.fbs)
+etwebgpu_schema(program ${EXECUTORCH_PACKAGE_DIR}/schema/program.fbs)
+etwebgpu_schema(flat_tensor ${EXECUTORCH_PACKAGE_DIR}/extension/flat_tensor/serialize/flat_tensor.fbs)
+add_custom_target(etwebgpu_generate_schemas DEPENDS ${schema_headers})
+
+# Debian's header is a system header: its warnings are not ours.
+add_library(etwebgpu_schemas INTERFACE)
+target_include_directories(etwebgpu_schemas SYSTEM INTERFACE ${schema_dir} ${FLATBUFFERS_INCLUDE_DIR})
+add_dependencies(etwebgpu_schemas etwebgpu_generate_schemas)

@@ -1,0 +1,21 @@
+# Writes OUTPUT, a C++ table of every .wgsl template in DIRECTORY. Run with cmake -P.
+file(GLOB templates "${DIRECTORY}/*.wgsl")
+list(SORT templates)
+set(entries "")
+foreach(path IN LISTS templates)
+  get_filename_component(name "${path}" NAME_WE)
+  file(READ "${path}" text)
+  # A string literal may be limited to 64 KiB; templates are far smaller.
+  string(APPEND entries "    {\"${name}\", R\"wgsl(${text})wgsl\"},\n")
+endforeach()
+file(WRITE "${OUTPUT}" "#include \"kernels/kernel_source.h\"
+
+namespace etwebgpu {
+
+static constexpr KernelTemplate kTemplates[] = {
+${entries}};
+
+std::span<const KernelTemplate> kernel_templates() { return kTemplates; }
+
+}  // namespace etwebgpu
+")

@@ -1,0 +1,38 @@
+// What a device offers, as plain data: the planner and the operators choose kernels from it, so the
+// choice for any device is a unit test.
+#pragma once
+
+#include <cstdint>
+
+namespace etwebgpu {
+
+enum class AdapterClass : std::uint8_t { Discrete, Integrated, Software };
+
+// The WGSL front end decides how optional features are spelled ("enable subgroups;" and the like).
+enum class WgslDialect : std::uint8_t { Tint, Naga };
+
+// Defaults are WebGPU's guaranteed limits: the portable baseline every kernel must run on.
+struct Capabilities {
+  AdapterClass adapter_class = AdapterClass::Discrete;
+  WgslDialect dialect = WgslDialect::Tint;
+
+  std::uint64_t max_buffer_size = 256ull << 20;
+  std::uint64_t max_storage_binding = 128ull << 20;
+  std::uint64_t max_uniform_binding = 64ull << 10;
+  std::uint32_t max_storage_buffers = 8;  // per shader stage
+  std::uint32_t max_workgroup_invocations = 256;
+  std::uint32_t max_workgroup_size[3] = {256, 256, 64};
+  std::uint32_t max_workgroup_storage = 16384;  // bytes
+  std::uint32_t max_workgroups_per_dimension = 65535;
+  std::uint32_t storage_alignment = 256;  // of binding offsets, bytes
+  std::uint32_t uniform_alignment = 256;
+
+  bool subgroups = false;
+  std::uint32_t min_subgroup_size = 4;
+  std::uint32_t max_subgroup_size = 128;
+  bool f16 = false;
+  bool subgroup_matrix = false;
+  bool timestamps = false;
+};
+
+}  // namespace etwebgpu

@@ -1,0 +1,29 @@
+// Element types as the delegate format and the host know them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace etwebgpu {
+
+enum class DType : std::uint8_t { Bool, UInt8, Int8, Int32, Float16, Float32, Float64, Int64 };
+
+inline constexpr std::size_t kDTypeCount = 8;
+
+constexpr std::size_t byte_size(DType dtype) {
+  constexpr std::size_t sizes[kDTypeCount] = {1, 1, 1, 4, 2, 4, 8, 8};
+  return sizes[static_cast<std::size_t>(dtype)];
+}
+
+constexpr std::string_view name(DType dtype) {
+  constexpr std::string_view names[kDTypeCount] = {"bool",    "uint8",   "int8",    "int32",
+                                                   "float16", "float32", "float64", "int64"};
+  return names[static_cast<std::size_t>(dtype)];
+}
+
+constexpr bool is_floating(DType dtype) {
+  return dtype == DType::Float16 || dtype == DType::Float32 || dtype == DType::Float64;
+}
+
+}  // namespace etwebgpu

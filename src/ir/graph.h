@@ -1,0 +1,75 @@
+// The delegated graph as plain data: values, calls in execution order, inputs, outputs, constants.
+// Everything in a Graph that came from a file has been verified by format/: ids are in range, lists do
+// not contain themselves, dims do not overflow.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/dims.h"
+#include "base/dtype.h"
+
+namespace etwebgpu {
+
+using ValueId = std::int32_t;
+inline constexpr ValueId kNoValue = -1;
+
+struct TensorInfo {
+  DType dtype = DType::Float32;
+  Dims bound;                     // recorded sizes: the upper bound where they are dynamic
+  std::int32_t constant = -1;     // index into Graph::constants, or -1 for an activation
+  std::int32_t mem_object = -1;   // the exporter's lifetime-sharing plan; kept for comparison only
+};
+
+struct IntList {
+  std::vector<std::int64_t> items;
+};
+struct DoubleList {
+  std::vector<double> items;
+};
+struct BoolList {
+  std::vector<bool> items;
+};
+struct ValueList {
+  std::vector<ValueId> items;
+};
+struct SymInt {};  // a live scalar; its value exists only at run time
+
+using Value = std::variant<std::monostate, bool, std::int64_t, double, TensorInfo, IntList, DoubleList,
+                           BoolList, ValueList, std::string, SymInt>;
+
+struct Call {
+  std::string name;            // as serialized, e.g. "aten.add.Tensor"; passes add "fused.*"
+  std::vector<ValueId> args;   // inputs in schema order, output last
+  std::uint32_t node_id = 0;   // the exporter's debug handle
+};
+
+// Bytes of a constant: in the host's named data when `key` is set, else inside the delegate blob.
+struct Constant {
+  std::string key;
+  std::uint64_t offset = 0;  // into the blob's constant section; unused with a key
+  std::uint64_t length = 0;
+};
+
+struct Graph {
+  std::string version;
+  std::vector<Value> values;
+  std::vector<Call> calls;
+  std::vector<ValueId> inputs;
+  std::vector<ValueId> outputs;
+  std::vector<Constant> constants;
+
+  const Value& value(ValueId id) const { return values[static_cast<std::size_t>(id)]; }
+  Value& value(ValueId id) { return values[static_cast<std::size_t>(id)]; }
+  const TensorInfo* tensor(ValueId id) const { return std::get_if<TensorInfo>(&value(id)); }
+  bool is_symint(ValueId id) const { return std::holds_alternative<SymInt>(value(id)); }
+  bool is_none(ValueId id) const { return std::holds_alternative<std::monostate>(value(id)); }
+  ValueId add(Value v) {
+    values.push_back(std::move(v));
+    return static_cast<ValueId>(values.size() - 1);
+  }
+};
+
+}  // namespace etwebgpu

@@ -1,0 +1,206 @@
+// An operator is one pair of pure functions of live sizes: `infer` gives output sizes and live scalars,
+// `lower` gives kernel calls. Both run at load with the recorded bounds and again whenever live sizes
+// change: there is no other copy of an operator's shape arithmetic.
+//
+// Arguments are checked once, at load, against the operator's signature; after that the accessors of
+// CallContext cannot fail on kind. What depends on values (a dim in range, matching sizes) is checked by
+// infer, which returns an error that names the value.
+//
+// On the GPU every element of an activation is one 32-bit word: f32 for floating dtypes, i32 for integers
+// and bool (0 or 1). Narrow types exist only at the host's boundary and in packed weights.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/capabilities.h"
+#include "base/result.h"
+#include "ir/graph.h"
+#include "ops/kernel_call.h"
+#include "ops/packing.h"
+
+namespace etwebgpu {
+
+// Sizes of every tensor and values of every SymInt, for one call of the model.
+struct LiveState {
+  std::vector<Dims> sizes;            // by ValueId; bounds at load
+  std::vector<std::int64_t> scalars;  // by ValueId; meaningful for SymInts
+};
+
+// How mutable tensors (KV caches) are stored.
+enum class CacheType : std::uint8_t { F32, F16 };
+
+struct ModelOptions {
+  CacheType kv_cache = CacheType::F32;
+};
+
+class CallContext {
+ public:
+  CallContext(const Graph& graph, const Call& call, const LiveState& live)
+      : graph_(graph), call_(call), live_(live) {}
+
+  std::size_t arg_count() const { return call_.args.size(); }
+  ValueId id(std::size_t arg) const { return call_.args[arg]; }
+  ValueId output_id() const { return call_.args.back(); }
+  std::size_t output_arg() const { return call_.args.size() - 1; }
+
+  bool is_none(std::size_t arg) const { return graph_.is_none(id(arg)); }
+  bool is_tensor(std::size_t arg) const { return graph_.tensor(id(arg)) != nullptr; }
+  bool is_symint(std::size_t arg) const { return graph_.is_symint(id(arg)); }
+
+  const TensorInfo& tensor(std::size_t arg) const { return *graph_.tensor(id(arg)); }
+  DType dtype(std::size_t arg) const { return tensor(arg).dtype; }
+  const Dims& sizes(std::size_t arg) const { return sizes_of(id(arg)); }
+  const Dims& sizes_of(ValueId value) const { return live_.sizes[static_cast<std::size_t>(value)]; }
+  const Dims& bound(std::size_t arg) const { return tensor(arg).bound; }
+
+  // Int, Bool, or the live value of a SymInt. In `lower`, prefer LowerContext::bake for SymInts.
+  std::int64_t integer(std::size_t arg) const { return integer_of(id(arg)); }
+  std::int64_t integer_of(ValueId value) const;
+  std::int64_t integer_or(std::size_t arg, std::int64_t fallback) const {
+    return arg >= arg_count() || is_none(arg) ? fallback : integer(arg);
+  }
+  // Int, Bool, Double or live SymInt as a number.
+  double number(std::size_t arg) const;
+  double number_or(std::size_t arg, double fallback) const {
+    return arg >= arg_count() || is_none(arg) ? fallback : number(arg);
+  }
+  bool boolean(std::size_t arg) const { return integer(arg) != 0; }
+  // IntList, or ValueList of Int and SymInt with their live values; None gives an empty list.
+  std::vector<std::int64_t> int_list(std::size_t arg) const;
+  // Items of a ValueList; a single tensor counts as a list of one.
+  std::span<const ValueId> value_list(std::size_t arg) const;
+  std::string_view text(std::size_t arg) const;  // "" for None
+
+  // A dimension argument normalized to [0, rank); rank 0 counts as rank 1, as in PyTorch.
+  Result<std::size_t> dim(std::size_t arg, std::size_t rank) const { return dim(integer(arg), rank); }
+  static Result<std::size_t> dim(std::int64_t value, std::size_t rank);
+
+  const Graph& graph() const { return graph_; }
+  const Call& call() const { return call_; }
+
+ protected:
+  const Graph& graph_;
+  const Call& call_;
+  const LiveState& live_;
+};
+
+class InferContext : public CallContext {
+ public:
+  // `host_data[v]` is the int32 content of graph input v where the host provided it, else empty.
+  InferContext(const Graph& graph, const Call& call, LiveState& live,
+               std::span<const std::vector<std::int32_t>> host_data, bool at_load)
+      : CallContext(graph, call, live), state_(live), host_data_(host_data), at_load_(at_load) {}
+
+  // Live sizes of a tensor; an error if the rank differs from the recorded one or an extent is negative
+  // or passes its bound.
+  Result<void> set_sizes(ValueId value, const Dims& sizes);
+  Result<void> set_output(const Dims& sizes) { return set_sizes(output_id(), sizes); }
+  void set_scalar(ValueId value, std::int64_t scalar) {
+    state_.scalars[static_cast<std::size_t>(value)] = scalar;
+  }
+
+  // At load SymInts have no values yet: infer gives outputs their bounds where sizes depend on one.
+  bool at_load() const { return at_load_; }
+  // int32 elements of a graph input on the host (through views); empty at load or for other tensors.
+  std::span<const std::int32_t> host_elements(std::size_t arg) const;
+
+ private:
+  LiveState& state_;
+  std::span<const std::vector<std::int32_t>> host_data_;
+  bool at_load_;
+};
+
+// Where lowering keeps what outlives one call: the model's packed constants.
+class ConstantPool {
+ public:
+  // Index of the packed constant, added if new. After seal(), an unknown one is an error: its bytes are gone.
+  Result<std::int32_t> add(const PackedConstant& constant);
+  void seal() { sealed_ = true; }
+  std::span<const PackedConstant> constants() const { return constants_; }
+
+ private:
+  std::vector<PackedConstant> constants_;
+  bool sealed_ = false;
+};
+
+class LowerContext : public CallContext {
+ public:
+  struct Services {
+    const Capabilities& capabilities;
+    const ModelOptions& options;
+    ConstantPool& constants;
+    std::span<const ValueId> storage;      // by ValueId: the value whose memory it shares (itself if none)
+    std::span<const std::uint8_t> mutated;  // by ValueId: some call writes into this constant
+  };
+
+  LowerContext(const Graph& graph, const Call& call, const LiveState& live, const Services& services)
+      : CallContext(graph, call, live), services_(services) {}
+
+  const Capabilities& capabilities() const { return services_.capabilities; }
+  const ModelOptions& options() const { return services_.options; }
+
+  BufferRef value(std::size_t arg) const { return value_of(id(arg)); }
+  BufferRef value_of(ValueId value) const { return {BufferRef::Kind::Value, value}; }
+  BufferRef output() const { return value_of(output_id()); }
+  // A buffer that lives during this call only.
+  BufferRef scratch(std::uint64_t bytes);
+
+  // True if the argument is (a view of) a constant nobody writes.
+  bool is_constant(std::size_t arg) const { return constant_of(id(arg)) >= 0; }
+  // Part for packing: constant index with the argument's recorded dtype and dims. Fails for activations.
+  Result<PackedPart> part(std::size_t arg) const { return part_of(id(arg)); }
+  Result<PackedPart> part_of(ValueId value) const;
+  Result<BufferRef> packed(const PackedConstant& constant);
+
+  // Writes a live SymInt's value into the plan. The plan is then only reused while the value is the same,
+  // so use it for values that change with shapes; bind positions with KernelCall::scalar instead.
+  std::int64_t bake(ValueId value);
+
+  // Starts a kernel call; the reference is valid until the next emit.
+  KernelCall& emit(std::string_view kernel);
+
+  // Invocations per workgroup: `wanted` clamped to the device, a power of two.
+  std::uint32_t workgroup_size(std::uint32_t wanted) const;
+
+  // What was lowered, for the planner.
+  std::vector<KernelCall> take_calls() { return std::move(calls_); }
+  std::span<const std::uint64_t> scratch_sizes() const { return scratch_; }
+  std::span<const ValueId> baked() const { return baked_; }
+
+ private:
+  std::int32_t constant_of(ValueId value) const;
+
+  const Services& services_;
+  std::vector<KernelCall> calls_;
+  std::vector<std::uint64_t> scratch_;
+  std::vector<ValueId> baked_;
+};
+
+// Argument kinds in a signature, one character each, outputs after '>':
+//   t tensor    i Int/Bool/SymInt    f number (Int, Bool, Double, SymInt)    n tensor or number
+//   l list of Int/SymInt    v list of tensors (or one tensor)    o list of tensors or None items
+//   s string or None    y SymInt    _ anything (ignored)    ? after a kind: or None
+// Spaces are ignored. Trailing inputs may be missing only where they are written in [brackets].
+struct Op {
+  std::string_view name;
+  std::string_view signature;
+  Result<void> (*infer)(InferContext&);
+  Result<void> (*lower)(LowerContext&);
+  std::uint32_t mutated_args = 0;  // bit i: argument i is written in place
+  // The output is the first argument's elements in the same order: memory may be shared.
+  bool is_view = false;
+  bool internal = false;  // made by passes; refused in files
+};
+
+// The operator of that name, or null. Internal operators are found too.
+const Op* find_op(std::string_view name);
+// Every operator, sorted by name.
+std::span<const Op* const> all_ops();
+
+// Checks a call's arguments against its operator's signature.
+Result<void> check_signature(const Op& op, const Graph& graph, const Call& call);
+
+}  // namespace etwebgpu
