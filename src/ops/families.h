@@ -1,0 +1,17 @@
+// The operator families. Each family file defines one table; registry.cpp joins them.
+#pragma once
+
+#include <span>
+
+#include "ops/op.h"
+
+namespace etwebgpu {
+
+// One line per family, alphabetical; registry.cpp lists the same names.
+#define ETWG_OP_FAMILIES(X)
+
+#define ETWG_DECLARE_FAMILY(name) std::span<const Op> name();
+ETWG_OP_FAMILIES(ETWG_DECLARE_FAMILY)
+#undef ETWG_DECLARE_FAMILY
+
+}  // namespace etwebgpu
