@@ -1,5 +1,5 @@
-// Errors are values. Every failure carries a kind (for the host) and one clear sentence saying what,
-// where and which value (for the person).
+// Errors are values. Every failure carries a kind (for the host) and one clear sentence saying
+// what, where and which value (for the person).
 #pragma once
 
 #include <expected>
@@ -43,23 +43,23 @@ std::unexpected<Error> fail(ErrorKind kind, const Ts&... parts) {
 #define ETWG_CONCAT(a, b) ETWG_CONCAT_INNER(a, b)
 
 // Returns the error of a Result<void> expression from the enclosing function.
-#define TRY(expression)                                                          \
-  do {                                                                           \
-    auto&& try_result = (expression);                                            \
-    if (!try_result) return std::unexpected(std::move(try_result).error());      \
+#define TRY(expression)                                                     \
+  do {                                                                      \
+    auto&& try_result = (expression);                                       \
+    if (!try_result) return std::unexpected(std::move(try_result).error()); \
   } while (false)
 
 // Declares `name` from a Result<T> expression, or returns its error.
 #define TRY_ASSIGN(declaration, expression) \
   TRY_ASSIGN_IMPL(declaration, expression, ETWG_CONCAT(try_value_, __LINE__))
-#define TRY_ASSIGN_IMPL(declaration, expression, temporary)                   \
-  auto temporary = (expression);                                              \
-  if (!temporary) return std::unexpected(std::move(temporary).error());       \
+#define TRY_ASSIGN_IMPL(declaration, expression, temporary)             \
+  auto temporary = (expression);                                        \
+  if (!temporary) return std::unexpected(std::move(temporary).error()); \
   declaration = *std::move(temporary)
 
 // Returns an error unless the condition holds.
-#define CHECK_OR_FAIL(condition, kind, ...)                  \
-  do {                                                       \
+#define CHECK_OR_FAIL(condition, kind, ...)                       \
+  do {                                                            \
     if (!(condition)) return ::etwebgpu::fail(kind, __VA_ARGS__); \
   } while (false)
 

@@ -1,6 +1,6 @@
 // The delegated graph as plain data: values, calls in execution order, inputs, outputs, constants.
-// Everything in a Graph that came from a file has been verified by format/: ids are in range, lists do
-// not contain themselves, dims do not overflow.
+// Everything in a Graph that came from a file has been verified by format/: ids are in range, lists
+// do not contain themselves, dims do not overflow.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ inline constexpr ValueId kNoValue = -1;
 
 struct TensorInfo {
   DType dtype = DType::Float32;
-  Dims bound;                     // recorded sizes: the upper bound where they are dynamic
-  std::int32_t constant = -1;     // index into Graph::constants, or -1 for an activation
-  std::int32_t mem_object = -1;   // the exporter's lifetime-sharing plan; kept for comparison only
+  Dims bound;                    // recorded sizes: the upper bound where they are dynamic
+  std::int32_t constant = -1;    // index into Graph::constants, or -1 for an activation
+  std::int32_t mem_object = -1;  // the exporter's lifetime-sharing plan; kept for comparison only
 };
 
 struct IntList {
@@ -37,13 +37,13 @@ struct ValueList {
 };
 struct SymInt {};  // a live scalar; its value exists only at run time
 
-using Value = std::variant<std::monostate, bool, std::int64_t, double, TensorInfo, IntList, DoubleList,
-                           BoolList, ValueList, std::string, SymInt>;
+using Value = std::variant<std::monostate, bool, std::int64_t, double, TensorInfo, IntList,
+                           DoubleList, BoolList, ValueList, std::string, SymInt>;
 
 struct Call {
-  std::string name;            // as serialized, e.g. "aten.add.Tensor"; passes add "fused.*"
-  std::vector<ValueId> args;   // inputs in schema order, output last
-  std::uint32_t node_id = 0;   // the exporter's debug handle
+  std::string name;           // as serialized, e.g. "aten.add.Tensor"; passes add "fused.*"
+  std::vector<ValueId> args;  // inputs in schema order, output last
+  std::uint32_t node_id = 0;  // the exporter's debug handle
 };
 
 // Bytes of a constant: in the host's named data when `key` is set, else inside the delegate blob.

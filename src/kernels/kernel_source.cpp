@@ -57,7 +57,8 @@ class Expander {
 
   Result<void> expand(std::string_view name, int depth) {
     const KernelTemplate* source = find_template(name);
-    CHECK_OR_FAIL(source != nullptr && depth < 8, ErrorKind::Internal, "there is no kernel '", name, "'");
+    CHECK_OR_FAIL(source != nullptr && depth < 8, ErrorKind::Internal, "there is no kernel '", name,
+                  "'");
     std::vector<bool> active;  // one entry per open #if
     std::string_view text = source->text;
     while (!text.empty()) {

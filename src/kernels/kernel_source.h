@@ -1,9 +1,12 @@
-// WGSL text of a kernel variant. Kernels are .wgsl templates beside this file, embedded at build time:
+// WGSL text of a kernel variant. Kernels are .wgsl templates beside this file, embedded at build
+// time:
 //   ${NAME}                      replaced by the parameter's value
 //   #if NAME / #if NAME == V / #if NAME != V / #else / #endif     whole lines, may nest;
-//                                bare NAME holds if the parameter is given and is neither "0" nor "false"
+//                                bare NAME holds if the parameter is given and is neither "0" nor
+//                                "false"
 //   #include "file.wgsl"         another template, same parameters
-//   #requires subgroups | f16 | subgroup_matrix     becomes the dialect's enable directive, first in the text
+//   #requires subgroups | f16 | subgroup_matrix     becomes the dialect's enable directive, first
+//   in the text
 // A template's leading comment lists its parameters; tests/ expand and compile every variant in
 // kernel_variants() on each provider.
 #pragma once

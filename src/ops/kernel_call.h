@@ -17,8 +17,9 @@ namespace etwebgpu {
 
 // A kernel and the values of its template parameters: the identity of a pipeline.
 struct KernelVariant {
-  std::string name;                                             // file in src/kernels, without .wgsl
-  std::vector<std::pair<std::string, std::string>> parameters;  // in the order the operator gave them
+  std::string name;  // file in src/kernels, without .wgsl
+  std::vector<std::pair<std::string, std::string>>
+      parameters;  // in the order the operator gave them
   bool operator==(const KernelVariant&) const = default;
 };
 
@@ -51,8 +52,9 @@ struct Grid {
   std::int64_t divide = 1;
 };
 
-// One dispatch. WGSL side: storage buffers at @binding(0..n-1) in the order of read()/write(), then the
-// Params uniform if params() was called, then one uniform vec4<i32> per scalar(), its value in .x.
+// One dispatch. WGSL side: storage buffers at @binding(0..n-1) in the order of read()/write(), then
+// the Params uniform if params() was called, then one uniform vec4<i32> per scalar(), its value in
+// .x.
 struct KernelCall {
   KernelVariant kernel;
   std::vector<StorageBinding> buffers;
@@ -79,8 +81,8 @@ struct KernelCall {
     (words.push_back(to_word(members)), ...);
     return *this;
   }
-  // Appends 8 extents as two vec4<u32>; unused leading dimensions are `fill`. Call it where the struct is
-  // 16-byte aligned.
+  // Appends 8 extents as two vec4<u32>; unused leading dimensions are `fill`. Call it where the
+  // struct is 16-byte aligned.
   KernelCall& params_dims(const Dims& dims, std::uint32_t fill) {
     for (std::size_t i = dims.rank(); i < kMaxRank; ++i) words.push_back(fill);
     for (std::int64_t extent : dims) words.push_back(static_cast<std::uint32_t>(extent));
@@ -90,8 +92,8 @@ struct KernelCall {
     scalars.push_back(symint);
     return *this;
   }
-  // A one-dimensional grid of `count` workgroups, folded into x and y past 65,535. The kernel recovers
-  // its index as wid.y * num_workgroups.x + wid.x and must ignore indices >= count.
+  // A one-dimensional grid of `count` workgroups, folded into x and y past 65,535. The kernel
+  // recovers its index as wid.y * num_workgroups.x + wid.x and must ignore indices >= count.
   KernelCall& groups(std::int64_t count) {
     constexpr std::int64_t kMax = 65535;
     const std::int64_t y = std::max<std::int64_t>(1, div_up(count, kMax));

@@ -56,13 +56,26 @@ Result<void> InferContext::set_sizes(ValueId value, const Dims& sizes) {
                   value, " would have sizes ", to_string(sizes), ", past its recorded bound ",
                   to_string(info->bound));
   }
-  state_.sizes[static_cast<std::size_t>(value)] = sizes;
+  const auto v = static_cast<std::size_t>(value);
+  if (state_.sizes[v] != sizes) {
+    state_.sizes[v] = sizes;
+    state_.changed[v] |= kNewSize;
+  }
   return {};
 }
 
+void InferContext::set_scalar(ValueId value, std::int64_t scalar) {
+  const auto v = static_cast<std::size_t>(value);
+  if (state_.scalars[v] != scalar) {
+    state_.scalars[v] = scalar;
+    state_.changed[v] |= kNewSize;
+  }
+}
+
 std::span<const std::int32_t> InferContext::host_elements(std::size_t arg) const {
-  return host_data_.empty() ? std::span<const std::int32_t>()
-                            : host_data_[static_cast<std::size_t>(id(arg))];
+  if (host_data_.empty()) return {};
+  const ValueId root = storage_[static_cast<std::size_t>(id(arg))];
+  return host_data_[static_cast<std::size_t>(root)];
 }
 
 Result<std::int32_t> ConstantPool::add(const PackedConstant& constant) {

@@ -1,13 +1,13 @@
-// An operator is one pair of pure functions of live sizes: `infer` gives output sizes and live scalars,
-// `lower` gives kernel calls. Both run at load with the recorded bounds and again whenever live sizes
-// change: there is no other copy of an operator's shape arithmetic.
+// An operator is one pair of pure functions of live sizes: `infer` gives output sizes and live
+// scalars, `lower` gives kernel calls. Both run at load with the recorded bounds and again whenever
+// live sizes change: there is no other copy of an operator's shape arithmetic.
 //
-// Arguments are checked once, at load, against the operator's signature; after that the accessors of
-// CallContext cannot fail on kind. What depends on values (a dim in range, matching sizes) is checked by
-// infer, which returns an error that names the value.
+// Arguments are checked once, at load, against the operator's signature; after that the accessors
+// of CallContext cannot fail on kind. What depends on values (a dim in range, matching sizes) is
+// checked by infer, which returns an error that names the value.
 //
-// On the GPU every element of an activation is one 32-bit word: f32 for floating dtypes, i32 for integers
-// and bool (0 or 1). Narrow types exist only at the host's boundary and in packed weights.
+// On the GPU every element of an activation is one 32-bit word: f32 for floating dtypes, i32 for
+// integers and bool (0 or 1). Narrow types exist only at the host's boundary and in packed weights.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +23,15 @@
 
 namespace etwebgpu {
 
+// Reasons to infer a value's users again: a new size or scalar; new elements of a host-read input.
+inline constexpr std::uint8_t kNewSize = 1;
+inline constexpr std::uint8_t kNewContent = 2;
+
 // Sizes of every tensor and values of every SymInt, for one call of the model.
 struct LiveState {
   std::vector<Dims> sizes;            // by ValueId; bounds at load
   std::vector<std::int64_t> scalars;  // by ValueId; meaningful for SymInts
+  std::vector<std::uint8_t> changed;  // by ValueId: kNewSize, kNewContent
 };
 
 // How mutable tensors (KV caches) are stored.
@@ -75,7 +80,9 @@ class CallContext {
   std::string_view text(std::size_t arg) const;  // "" for None
 
   // A dimension argument normalized to [0, rank); rank 0 counts as rank 1, as in PyTorch.
-  Result<std::size_t> dim(std::size_t arg, std::size_t rank) const { return dim(integer(arg), rank); }
+  Result<std::size_t> dim(std::size_t arg, std::size_t rank) const {
+    return dim(integer(arg), rank);
+  }
   static Result<std::size_t> dim(std::int64_t value, std::size_t rank);
 
   const Graph& graph() const { return graph_; }
@@ -89,26 +96,32 @@ class CallContext {
 
 class InferContext : public CallContext {
  public:
-  // `host_data[v]` is the int32 content of graph input v where the host provided it, else empty.
+  // `host_data[v]` is the int32 content of graph input v where the host provided it, else empty;
+  // `storage[v]` is the value whose memory v shares.
   InferContext(const Graph& graph, const Call& call, LiveState& live,
+               std::span<const ValueId> storage,
                std::span<const std::vector<std::int32_t>> host_data, bool at_load)
-      : CallContext(graph, call, live), state_(live), host_data_(host_data), at_load_(at_load) {}
+      : CallContext(graph, call, live),
+        state_(live),
+        storage_(storage),
+        host_data_(host_data),
+        at_load_(at_load) {}
 
-  // Live sizes of a tensor; an error if the rank differs from the recorded one or an extent is negative
-  // or passes its bound.
+  // Live sizes of a tensor; an error if the rank differs from the recorded one or an extent is
+  // negative or passes its bound.
   Result<void> set_sizes(ValueId value, const Dims& sizes);
   Result<void> set_output(const Dims& sizes) { return set_sizes(output_id(), sizes); }
-  void set_scalar(ValueId value, std::int64_t scalar) {
-    state_.scalars[static_cast<std::size_t>(value)] = scalar;
-  }
+  void set_scalar(ValueId value, std::int64_t scalar);
 
   // At load SymInts have no values yet: infer gives outputs their bounds where sizes depend on one.
   bool at_load() const { return at_load_; }
-  // int32 elements of a graph input on the host (through views); empty at load or for other tensors.
+  // int32 elements of a graph input on the host (through views); empty at load or for other
+  // tensors.
   std::span<const std::int32_t> host_elements(std::size_t arg) const;
 
  private:
   LiveState& state_;
+  std::span<const ValueId> storage_;
   std::span<const std::vector<std::int32_t>> host_data_;
   bool at_load_;
 };
@@ -116,7 +129,8 @@ class InferContext : public CallContext {
 // Where lowering keeps what outlives one call: the model's packed constants.
 class ConstantPool {
  public:
-  // Index of the packed constant, added if new. After seal(), an unknown one is an error: its bytes are gone.
+  // Index of the packed constant, added if new. After seal(), an unknown one is an error: its bytes
+  // are gone.
   Result<std::int32_t> add(const PackedConstant& constant);
   void seal() { sealed_ = true; }
   std::span<const PackedConstant> constants() const { return constants_; }
@@ -132,11 +146,13 @@ class LowerContext : public CallContext {
     const Capabilities& capabilities;
     const ModelOptions& options;
     ConstantPool& constants;
-    std::span<const ValueId> storage;      // by ValueId: the value whose memory it shares (itself if none)
+    std::span<const ValueId>
+        storage;  // by ValueId: the value whose memory it shares (itself if none)
     std::span<const std::uint8_t> mutated;  // by ValueId: some call writes into this constant
   };
 
-  LowerContext(const Graph& graph, const Call& call, const LiveState& live, const Services& services)
+  LowerContext(const Graph& graph, const Call& call, const LiveState& live,
+               const Services& services)
       : CallContext(graph, call, live), services_(services) {}
 
   const Capabilities& capabilities() const { return services_.capabilities; }
@@ -150,13 +166,15 @@ class LowerContext : public CallContext {
 
   // True if the argument is (a view of) a constant nobody writes.
   bool is_constant(std::size_t arg) const { return constant_of(id(arg)) >= 0; }
-  // Part for packing: constant index with the argument's recorded dtype and dims. Fails for activations.
+  // Part for packing: constant index with the argument's recorded dtype and dims. Fails for
+  // activations.
   Result<PackedPart> part(std::size_t arg) const { return part_of(id(arg)); }
   Result<PackedPart> part_of(ValueId value) const;
   Result<BufferRef> packed(const PackedConstant& constant);
 
-  // Writes a live SymInt's value into the plan. The plan is then only reused while the value is the same,
-  // so use it for values that change with shapes; bind positions with KernelCall::scalar instead.
+  // Writes a live SymInt's value into the plan. The plan is then only reused while the value is the
+  // same, so use it for values that change with shapes; bind positions with KernelCall::scalar
+  // instead.
   std::int64_t bake(ValueId value);
 
   // Starts a kernel call; the reference is valid until the next emit.
@@ -190,9 +208,12 @@ struct Op {
   Result<void> (*infer)(InferContext&);
   Result<void> (*lower)(LowerContext&);
   std::uint32_t mutated_args = 0;  // bit i: argument i is written in place
-  // The output is the first argument's elements in the same order: memory may be shared.
+  // The output is the first argument's elements in the same order: memory is shared where the two
+  // have the same GPU element type. `lower` still copies (and converts), for when sharing would be
+  // wrong.
   bool is_view = false;
-  bool internal = false;  // made by passes; refused in files
+  bool reads_host = false;  // infer calls host_elements(0)
+  bool internal = false;    // made by passes; refused in files
 };
 
 // The operator of that name, or null. Internal operators are found too.

@@ -1,4 +1,5 @@
-// Checks a call's arguments against its operator's signature (the little language is described in op.h).
+// Checks a call's arguments against its operator's signature (the little language is described in
+// op.h).
 #include <string>
 #include <vector>
 
@@ -29,12 +30,22 @@ Signature parse(std::string_view text) {
   bool optional = false;
   for (char c : text) {
     switch (c) {
-      case ' ': break;
-      case '>': side = &out.outputs; break;
-      case '[': optional = true; break;
-      case ']': optional = false; break;
-      case '?': side->back().nullable = true; break;
-      default: side->push_back({c, false, optional});
+      case ' ':
+        break;
+      case '>':
+        side = &out.outputs;
+        break;
+      case '[':
+        optional = true;
+        break;
+      case ']':
+        optional = false;
+        break;
+      case '?':
+        side->back().nullable = true;
+        break;
+      default:
+        side->push_back({c, false, optional});
     }
   }
   return out;
@@ -42,22 +53,32 @@ Signature parse(std::string_view text) {
 
 std::string_view kind_name(char code) {
   switch (code) {
-    case 't': return "a tensor";
-    case 'i': return "an integer";
-    case 'f': return "a number";
-    case 'n': return "a tensor or a number";
-    case 'l': return "a list of integers";
-    case 'v': return "a list of tensors";
-    case 'o': return "a list of optional tensors";
-    case 's': return "a string";
-    case 'y': return "a SymInt";
-    default: return "anything";
+    case 't':
+      return "a tensor";
+    case 'i':
+      return "an integer";
+    case 'f':
+      return "a number";
+    case 'n':
+      return "a tensor or a number";
+    case 'l':
+      return "a list of integers";
+    case 'v':
+      return "a list of tensors";
+    case 'o':
+      return "a list of optional tensors";
+    case 's':
+      return "a string";
+    case 'y':
+      return "a SymInt";
+    default:
+      return "anything";
   }
 }
 
-constexpr std::string_view kValueKinds[] = {"None",     "Bool",       "Int",      "Double",
-                                            "Tensor",   "IntList",    "DoubleList", "BoolList",
-                                            "ValueList", "String",    "SymInt"};
+constexpr std::string_view kValueKinds[] = {"None",      "Bool",    "Int",        "Double",
+                                            "Tensor",    "IntList", "DoubleList", "BoolList",
+                                            "ValueList", "String",  "SymInt"};
 
 bool is_integer(const Value& v) {
   return std::holds_alternative<std::int64_t>(v) || std::holds_alternative<bool>(v) ||
@@ -81,19 +102,28 @@ bool list_of(const Graph& graph, const Value& v, Predicate predicate) {
 bool matches(const Graph& graph, const Value& v, const Kind& kind) {
   if (std::holds_alternative<std::monostate>(v)) return kind.nullable || kind.code == '_';
   switch (kind.code) {
-    case 't': return is_tensor(v);
-    case 'i': return is_integer(v);
-    case 'f': return is_number(v);
-    case 'n': return is_tensor(v) || is_number(v);
-    case 'l': return std::holds_alternative<IntList>(v) || list_of(graph, v, is_integer);
-    case 'v': return is_tensor(v) || list_of(graph, v, is_tensor);
+    case 't':
+      return is_tensor(v);
+    case 'i':
+      return is_integer(v);
+    case 'f':
+      return is_number(v);
+    case 'n':
+      return is_tensor(v) || is_number(v);
+    case 'l':
+      return std::holds_alternative<IntList>(v) || list_of(graph, v, is_integer);
+    case 'v':
+      return is_tensor(v) || list_of(graph, v, is_tensor);
     case 'o':
       return list_of(graph, v, [](const Value& item) {
         return is_tensor(item) || std::holds_alternative<std::monostate>(item);
       });
-    case 's': return std::holds_alternative<std::string>(v);
-    case 'y': return std::holds_alternative<SymInt>(v);
-    default: return true;
+    case 's':
+      return std::holds_alternative<std::string>(v);
+    case 'y':
+      return std::holds_alternative<SymInt>(v);
+    default:
+      return true;
   }
 }
 
@@ -109,8 +139,7 @@ Result<void> check_signature(const Op& op, const Graph& graph, const Call& call)
                 least == most ? cat(least) : cat(least, " to ", most), " arguments, found ", given);
   for (std::size_t i = 0; i < given; ++i) {
     const bool is_output = i >= given - outputs;
-    const Kind& kind =
-        is_output ? signature.outputs[i - (given - outputs)] : signature.inputs[i];
+    const Kind& kind = is_output ? signature.outputs[i - (given - outputs)] : signature.inputs[i];
     const Value& value = graph.value(call.args[i]);
     CHECK_OR_FAIL(matches(graph, value, kind), ErrorKind::InvalidProgram,
                   is_output ? "output" : "argument ", is_output ? std::string() : cat(i),

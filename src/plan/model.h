@@ -8,34 +8,25 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <span>
-#include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/capabilities.h"
 #include "base/result.h"
 #include "ir/graph.h"
 #include "ops/op.h"
+#include "passes/passes.h"
 #include "plan/plan.h"
+#include "plan/planner.h"
 
 namespace etwebgpu {
 
 // One input of a call, as the host has it.
 struct HostInput {
-  Dims sizes;                              // live sizes; empty for a scalar input
-  std::span<const std::int32_t> elements;  // int32 content where the input is integer typed and small
-                                           // (Model::wants_host_data), else empty
+  Dims sizes;                              // live sizes of a tensor
+  std::span<const std::int32_t> elements;  // its content, where Model::wants_host_data says so
   std::int64_t scalar = 0;                 // for SymInt inputs
-};
-
-// A mutable tensor kept on the device between calls.
-struct StateSpec {
-  ValueId value = kNoValue;
-  PackedConstant initial;     // its first contents
-  std::uint64_t bytes = 0;
 };
 
 class Model {
@@ -44,17 +35,18 @@ class Model {
                                                const ModelOptions& options);
 
   const Graph& graph() const { return graph_; }
-  std::span<const PackedConstant> constants() const { return pool_.constants(); }
-  std::span<const StateSpec> states() const { return states_; }
-  std::span<const KernelVariant> kernels() const { return kernels_; }
-  // SymInts with a slot in the scalar buffer, in slot order.
-  std::span<const ValueId> scalars() const { return scalar_slots_; }
+  std::span<const PackedConstant> constants() const { return tables_.constants.constants(); }
+  std::span<const StateSpec> states() const { return tables_.states; }
+  // Grows as plans for new live sizes are made; indices stay valid.
+  std::span<const KernelVariant> kernels() const { return tables_.kernels; }
+  // SymInts in slot order; fixed after create.
+  std::span<const ValueId> scalars() const { return tables_.scalars; }
 
   // True if infer reads this input's elements on the host (a position, say).
-  bool wants_host_data(std::size_t input) const;
+  bool wants_host_data(std::size_t input) const { return wants_host_[input] != 0; }
 
-  // Sets live sizes and scalars from the inputs and returns the plan for them; valid until the next
-  // prepare. On error the previous state stays usable.
+  // Sets live sizes and scalars from the inputs (as many as graph().inputs) and returns the plan
+  // for them, valid until the next prepare. After an error the next call works.
   Result<const Plan*> prepare(std::span<const HostInput> inputs);
 
   // Live scalar values by slot, and whether each changed since clear_dirty().
@@ -62,45 +54,54 @@ class Model {
   std::span<const std::uint8_t> scalar_dirty() const { return scalar_dirty_; }
   void clear_dirty();
 
-  // The plan for the recorded bounds, made at load: for inspection and pipeline warm-up.
+  // The plan for the recorded bounds, made at load: for inspection and pipeline warm-up. Its
+  // activations may pass the device's limits.
   const Plan& bound_plan() const { return *bound_plan_; }
 
  private:
-  Model(Graph graph, const Capabilities& capabilities, const ModelOptions& options);
+  Model(Graph graph, const Capabilities& capabilities, const ModelOptions& options)
+      : graph_(std::move(graph)), capabilities_(capabilities), options_(options) {}
 
-  Result<void> check_and_rewrite();
-  Result<void> assign_roles();
-  Result<void> infer_all(LiveState& live, std::span<const std::vector<std::int32_t>> host, bool at_load);
-  Result<bool> infer_dirty(std::span<const HostInput> inputs);
-  Result<std::unique_ptr<Plan>> make_plan(const LiveState& live);
+  Result<void> resolve_operators();
+  Result<void> check_definitions() const;
+  Result<void> make_tables();
+  Result<void> find_host_reads();
+  void find_dependencies();
+  Result<void> plan_bounds();
+
+  PlannerInput planner_input(bool check_activation_limits) const {
+    return {graph_, ops_, aliasing_, capabilities_, options_, check_activation_limits};
+  }
+  Result<void> set_inputs(std::span<const HostInput> inputs);
+  Result<void> set_tensor_input(std::size_t position, const HostInput& input);
+  Result<void> infer(bool everything, bool at_load);
+  Result<void> update_scalars();
+  Result<const Plan*> find_or_make_plan();
+  bool shapes_changed() const;
 
   Graph graph_;
   Capabilities capabilities_;
   ModelOptions options_;
-  std::vector<const Op*> ops_;             // by call
-  std::vector<ValueId> storage_;           // by value: root of its memory
-  std::vector<std::uint8_t> mutated_;      // by value
-  ConstantPool pool_;
-  std::vector<StateSpec> states_;
-  std::vector<std::int32_t> state_of_;     // by value: index into states_, or -1
-  std::vector<KernelVariant> kernels_;
-  std::unordered_map<std::string, std::uint32_t> kernel_index_;
-  std::vector<ValueId> scalar_slots_;
-  std::vector<std::int32_t> slot_of_scalar_;  // by value
-  std::vector<std::int32_t> scalar_values_;
-  std::vector<std::uint8_t> scalar_dirty_;
-  std::vector<std::uint8_t> wants_host_;   // by input position
+  std::vector<const Op*> ops_;              // by call
+  std::vector<std::vector<ValueId>> deps_;  // by call: every value its infer may look at
+  Aliasing aliasing_;
+  SharedTables tables_;
+  std::vector<std::uint8_t> wants_host_;  // by input position
 
   LiveState live_;
-  std::vector<std::vector<std::int32_t>> host_data_;  // by value
+  bool live_is_valid_ = false;
+  std::vector<std::vector<std::int32_t>> host_data_;  // by ValueId of a graph input
+  std::vector<std::int32_t> scalar_values_;           // by slot
+  std::vector<std::uint8_t> scalar_dirty_;            // by slot
   std::unique_ptr<Plan> bound_plan_;
 
   struct CachedPlan {
     std::vector<std::int64_t> key;
     std::unique_ptr<Plan> plan;
+    std::uint64_t last_use = 0;
   };
-  std::unordered_multimap<std::uint64_t, CachedPlan> plans_;
-  std::vector<ValueId> baked_;             // scalars whose values are part of the plan key
+  std::vector<CachedPlan> plans_;
+  std::uint64_t uses_ = 0;
   const Plan* current_ = nullptr;
 };
 

@@ -1,0 +1,23 @@
+// Rewrites of the graph before planning. Each is a pure function over Graph; model.cpp runs them in
+// order.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/result.h"
+#include "ir/graph.h"
+
+namespace etwebgpu {
+
+// Who writes what, and which values share memory.
+struct Aliasing {
+  std::vector<ValueId> storage;  // by ValueId: the value whose memory it shares; itself if its own
+  std::vector<std::uint8_t> mutated;  // by ValueId, for roots: a constant that some call writes
+};
+Aliasing find_aliases(const Graph& graph);
+
+// Removes calls that neither reach an output nor write a constant.
+void remove_dead_calls(Graph& graph);
+
+}  // namespace etwebgpu

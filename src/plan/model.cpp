@@ -1,0 +1,275 @@
+#include "plan/model.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace etwebgpu {
+namespace {
+
+// Prefills of many lengths alternate with decode steps; older plans are made again when needed.
+constexpr std::size_t kMaxCachedPlans = 32;
+
+std::size_t index(ValueId v) { return static_cast<std::size_t>(v); }
+
+}  // namespace
+
+// --- Load ---
+
+Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& capabilities,
+                                             const ModelOptions& options) {
+  std::unique_ptr<Model> model(new Model(std::move(graph), capabilities, options));
+  TRY(model->resolve_operators());  // also refuses what only passes may make
+  TRY(model->check_definitions());
+  remove_dead_calls(model->graph_);
+  TRY(model->resolve_operators());
+  model->aliasing_ = find_aliases(model->graph_);
+  TRY(model->make_tables());
+  TRY(model->find_host_reads());
+  model->find_dependencies();
+  TRY(model->plan_bounds());
+  return model;
+}
+
+Result<void> Model::resolve_operators() {
+  ops_.clear();
+  for (std::size_t c = 0; c < graph_.calls.size(); ++c) {
+    const Call& call = graph_.calls[c];
+    const Op* op = find_op(call.name);
+    CHECK_OR_FAIL(op != nullptr, ErrorKind::NotSupported, "call ", c, ": the operator '", call.name,
+                  "' is not supported");
+    if (auto checked = check_signature(*op, graph_, call); !checked) {
+      return std::unexpected(std::move(checked.error()).within("call ", c, " ", call.name));
+    }
+    ops_.push_back(op);
+  }
+  return {};
+}
+
+// Every tensor and SymInt a call reads must be an input, a constant or an earlier call's output.
+Result<void> Model::check_definitions() const {
+  std::vector<std::uint8_t> defined(graph_.values.size(), 0);
+  auto define = [&](auto&& self, ValueId v) -> void {
+    defined[index(v)] = 1;
+    if (const auto* list = std::get_if<ValueList>(&graph_.value(v))) {
+      for (ValueId item : list->items) self(self, item);
+    }
+  };
+  auto first_undefined = [&](auto&& self, ValueId v) -> ValueId {
+    const Value& value = graph_.value(v);
+    if (const auto* list = std::get_if<ValueList>(&value)) {
+      for (ValueId item : list->items) {
+        if (const ValueId found = self(self, item); found != kNoValue) return found;
+      }
+      return kNoValue;
+    }
+    const auto* tensor = std::get_if<TensorInfo>(&value);
+    const bool needs_definition =
+        std::holds_alternative<SymInt>(value) || (tensor && tensor->constant < 0);
+    return needs_definition && !defined[index(v)] ? v : kNoValue;
+  };
+
+  for (ValueId v : graph_.inputs) define(define, v);
+  for (std::size_t c = 0; c < graph_.calls.size(); ++c) {
+    const Call& call = graph_.calls[c];
+    for (std::size_t a = 0; a + 1 < call.args.size(); ++a) {
+      const ValueId v = first_undefined(first_undefined, call.args[a]);
+      CHECK_OR_FAIL(v == kNoValue, ErrorKind::InvalidProgram, "call ", c, " ", call.name,
+                    " reads value ", v, " before any call writes it");
+    }
+    if (!call.args.empty()) define(define, call.args.back());
+  }
+  for (ValueId v : graph_.outputs) {
+    CHECK_OR_FAIL(first_undefined(first_undefined, v) == kNoValue, ErrorKind::InvalidProgram,
+                  "output value ", v, " is never written");
+  }
+  return {};
+}
+
+Result<void> Model::make_tables() {
+  const std::size_t count = graph_.values.size();
+  tables_.state_of.assign(count, -1);
+  tables_.scalar_slot.assign(count, -1);
+  live_.sizes.resize(count);
+  live_.scalars.assign(count, 0);
+  live_.changed.assign(count, 0);
+  host_data_.resize(count);
+  for (std::size_t v = 0; v < count; ++v) {
+    const auto id = static_cast<ValueId>(v);
+    if (graph_.is_symint(id)) {
+      tables_.scalar_slot[v] = static_cast<std::int32_t>(tables_.scalars.size());
+      tables_.scalars.push_back(id);
+    }
+    const TensorInfo* info = graph_.tensor(id);
+    if (!info) continue;
+    live_.sizes[v] = info->bound;
+    if (!aliasing_.mutated[v]) continue;
+    StateSpec state;
+    state.value = id;
+    state.initial = {Packing::Words, {PackedPart{info->constant, info->dtype, info->bound}}};
+    TRY_ASSIGN(state.bytes, packed_size(state.initial));
+    tables_.state_of[v] = static_cast<std::int32_t>(tables_.states.size());
+    tables_.states.push_back(std::move(state));
+  }
+  scalar_values_.assign(tables_.scalars.size(), 0);
+  scalar_dirty_.assign(tables_.scalars.size(), 1);
+  return {};
+}
+
+Result<void> Model::find_host_reads() {
+  wants_host_.assign(graph_.inputs.size(), 0);
+  for (std::size_t c = 0; c < graph_.calls.size(); ++c) {
+    if (!ops_[c]->reads_host) continue;
+    const ValueId source = aliasing_.storage[index(graph_.calls[c].args.front())];
+    const auto input = std::ranges::find(graph_.inputs, source);
+    CHECK_OR_FAIL(input != graph_.inputs.end(), ErrorKind::NotSupported, "call ", c, " ",
+                  graph_.calls[c].name, ": value ", source,
+                  " is computed on the device, but its elements are needed on the host");
+    wants_host_[static_cast<std::size_t>(input - graph_.inputs.begin())] = 1;
+  }
+  return {};
+}
+
+void Model::find_dependencies() {
+  for (const Call& call : graph_.calls) {
+    std::vector<ValueId> deps;
+    auto add = [&](auto&& self, ValueId v) -> void {
+      if (graph_.tensor(v) || graph_.is_symint(v)) deps.push_back(v);
+      if (const auto* list = std::get_if<ValueList>(&graph_.value(v))) {
+        for (ValueId item : list->items) self(self, item);
+      }
+    };
+    for (std::size_t a = 0; a + 1 < call.args.size(); ++a) add(add, call.args[a]);
+    deps_.push_back(std::move(deps));
+  }
+}
+
+Result<void> Model::plan_bounds() {
+  TRY(infer(true, true));
+  TRY_ASSIGN(bound_plan_, make_plan(planner_input(false), live_, tables_));
+  tables_.constants.seal();
+  return {};
+}
+
+// --- Each call ---
+
+Result<const Plan*> Model::prepare(std::span<const HostInput> inputs) {
+  CHECK_OR_FAIL(inputs.size() == graph_.inputs.size(), ErrorKind::InvalidArgument, "the graph has ",
+                graph_.inputs.size(), " inputs, but ", inputs.size(), " were given");
+  const bool everything = !live_is_valid_;
+  live_is_valid_ = false;  // until all of this succeeded
+  std::ranges::fill(live_.changed, std::uint8_t{0});
+  TRY(set_inputs(inputs));
+  TRY(infer(everything, false));
+  TRY(update_scalars());
+  if (everything || current_ == nullptr || shapes_changed()) {
+    TRY_ASSIGN(current_, find_or_make_plan());
+  }
+  live_is_valid_ = true;
+  return current_;
+}
+
+Result<void> Model::set_inputs(std::span<const HostInput> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const ValueId v = graph_.inputs[i];
+    if (graph_.tensor(v)) {
+      TRY(set_tensor_input(i, inputs[i]));
+    } else if (live_.scalars[index(v)] != inputs[i].scalar) {
+      live_.scalars[index(v)] = inputs[i].scalar;
+      live_.changed[index(v)] |= kNewSize;
+    }
+  }
+  return {};
+}
+
+Result<void> Model::set_tensor_input(std::size_t position, const HostInput& input) {
+  const ValueId v = graph_.inputs[position];
+  const Dims& bound = graph_.tensor(v)->bound;
+  CHECK_OR_FAIL(input.sizes.rank() == bound.rank(), ErrorKind::InvalidArgument, "input ", position,
+                " has sizes ", to_string(input.sizes), ", but the model was exported with ",
+                to_string(bound));
+  for (std::size_t d = 0; d < bound.rank(); ++d) {
+    CHECK_OR_FAIL(input.sizes[d] >= 0 && input.sizes[d] <= bound[d], ErrorKind::InvalidArgument,
+                  "input ", position, " has sizes ", to_string(input.sizes), ", but dimension ", d,
+                  " was exported with an upper bound of ", bound[d]);
+  }
+  if (live_.sizes[index(v)] != input.sizes) {
+    live_.sizes[index(v)] = input.sizes;
+    live_.changed[index(v)] |= kNewSize;
+  }
+  std::vector<std::int32_t>& data = host_data_[index(v)];
+  if (wants_host_[position] && !std::ranges::equal(data, input.elements)) {
+    data.assign(input.elements.begin(), input.elements.end());
+    live_.changed[index(v)] |= kNewContent;
+  }
+  return {};
+}
+
+// Only calls that depend on something changed are inferred again; a decode step touches a few.
+Result<void> Model::infer(bool everything, bool at_load) {
+  for (std::size_t c = 0; c < graph_.calls.size(); ++c) {
+    const auto changed = [this](ValueId v) { return live_.changed[index(v)] != 0; };
+    if (!everything && std::ranges::none_of(deps_[c], changed)) continue;
+    InferContext context(graph_, graph_.calls[c], live_, aliasing_.storage,
+                         at_load ? std::span<const std::vector<std::int32_t>>() : host_data_,
+                         at_load);
+    if (auto inferred = ops_[c]->infer(context); !inferred) {
+      return std::unexpected(
+          std::move(inferred.error()).within("call ", c, " ", graph_.calls[c].name));
+    }
+  }
+  return {};
+}
+
+Result<void> Model::update_scalars() {
+  for (std::size_t slot = 0; slot < tables_.scalars.size(); ++slot) {
+    const std::int64_t value = live_.scalars[index(tables_.scalars[slot])];
+    CHECK_OR_FAIL(value >= std::numeric_limits<std::int32_t>::min() &&
+                      value <= std::numeric_limits<std::int32_t>::max(),
+                  ErrorKind::InvalidArgument, "SymInt value ", tables_.scalars[slot], " would be ",
+                  value, ", which does not fit 32 bits");
+    if (scalar_values_[slot] == value) continue;
+    scalar_values_[slot] = static_cast<std::int32_t>(value);
+    scalar_dirty_[slot] = 1;
+  }
+  return {};
+}
+
+void Model::clear_dirty() { std::ranges::fill(scalar_dirty_, std::uint8_t{0}); }
+
+// A changed position changes no plan; a changed size or a baked scalar does.
+bool Model::shapes_changed() const {
+  for (ValueId v : tables_.baked) {
+    if (live_.changed[index(v)]) return true;
+  }
+  for (std::size_t v = 0; v < live_.changed.size(); ++v) {
+    if (live_.changed[v] & kNewSize && graph_.tensor(static_cast<ValueId>(v))) return true;
+  }
+  return false;
+}
+
+Result<const Plan*> Model::find_or_make_plan() {
+  auto key_of = [this] {
+    std::vector<std::int64_t> key;
+    for (std::size_t v = 0; v < live_.sizes.size(); ++v) {
+      key.insert(key.end(), live_.sizes[v].begin(), live_.sizes[v].end());
+    }
+    for (ValueId v : tables_.baked) key.push_back(live_.scalars[index(v)]);
+    return key;
+  };
+  ++uses_;
+  const auto key = key_of();
+  for (CachedPlan& cached : plans_) {
+    if (cached.key != key) continue;
+    cached.last_use = uses_;
+    return cached.plan.get();
+  }
+  TRY_ASSIGN(auto plan, make_plan(planner_input(true), live_, tables_));
+  if (plans_.size() == kMaxCachedPlans) {
+    plans_.erase(std::ranges::min_element(plans_, {}, &CachedPlan::last_use));
+  }
+  // Planning may have baked a scalar for the first time, which makes the key longer.
+  plans_.push_back({key_of(), std::move(plan), uses_});
+  return plans_.back().plan.get();
+}
+
+}  // namespace etwebgpu
