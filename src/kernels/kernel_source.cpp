@@ -1,6 +1,8 @@
 #include "kernels/kernel_source.h"
 
 #include <algorithm>
+#include <charconv>
+#include <utility>
 #include <vector>
 
 namespace etwebgpu {
@@ -45,6 +47,9 @@ class Expander {
 
  private:
   const std::string* find(std::string_view name) const {
+    for (const auto& [key, value] : counters_) {
+      if (key == name) return &value;
+    }
     for (const auto& [key, value] : variant_.parameters) {
       if (key == name) return &value;
     }
@@ -59,8 +64,11 @@ class Expander {
     const KernelTemplate* source = find_template(name);
     CHECK_OR_FAIL(source != nullptr && depth < 8, ErrorKind::Internal, "there is no kernel '", name,
                   "'");
+    return expand_text(name, source->text, depth);
+  }
+
+  Result<void> expand_text(std::string_view name, std::string_view text, int depth) {
     std::vector<bool> active;  // one entry per open #if
-    std::string_view text = source->text;
     while (!text.empty()) {
       const std::string_view line = take_line(text);
       std::string_view directive = trim(line);
@@ -72,11 +80,45 @@ class Expander {
       } else if (take_prefix(directive, "#endif")) {
         if (active.empty()) return bad(name, "#endif without #if", line);
         active.pop_back();
-      } else if (std::ranges::find(active, false) == active.end()) {
+      } else if (std::ranges::find(active, false) != active.end()) {
+        continue;
+      } else if (take_prefix(directive, "#repeat ")) {
+        TRY(repeat(name, directive, text, depth));
+      } else {
         TRY(emit(name, line, depth));
       }
     }
     if (!active.empty()) return bad(name, "#if without #endif", name);
+    return {};
+  }
+
+  // Takes the block up to the matching #endrepeat off `text` and expands it COUNT times.
+  Result<void> repeat(std::string_view file, std::string_view header, std::string_view& text,
+                      int depth) {
+    const auto space = header.find(' ');
+    if (space == std::string_view::npos)
+      return bad(file, "#repeat needs a name and a count", header);
+    const std::string_view variable = header.substr(0, space);
+    std::string_view count_text = trim(header.substr(space));
+    if (const std::string* value = find(count_text)) count_text = *value;
+    int count = -1;
+    std::from_chars(count_text.data(), count_text.data() + count_text.size(), count);
+    if (count < 0 || count > 4096) return bad(file, "#repeat needs a count", header);
+
+    const std::string_view start = text;
+    std::string_view block;
+    for (int open = 1; open > 0;) {
+      if (text.empty()) return bad(file, "#repeat without #endrepeat", header);
+      block = start.substr(0, start.size() - text.size());
+      const std::string_view directive = trim(take_line(text));
+      if (directive.starts_with("#repeat ")) ++open;
+      if (directive.starts_with("#endrepeat")) --open;
+    }
+    for (int i = 0; i < count; ++i) {
+      counters_.emplace_back(variable, cat(i));
+      TRY(expand_text(file, block, depth));
+      counters_.pop_back();
+    }
     return {};
   }
 
@@ -136,6 +178,7 @@ class Expander {
 
   const KernelVariant& variant_;
   WgslDialect dialect_;
+  std::vector<std::pair<std::string, std::string>> counters_;  // of the open #repeat blocks
   std::string directives_;
   std::string body_;
 };
