@@ -129,7 +129,7 @@ class Planner {
       TRY_ASSIGN(const PlannedBinding at, place(v));
       if (at.space == Space::Slot) touch(at.index, end);
       plan_->outputs.push_back(
-          {static_cast<std::uint32_t>(i), at.space, at.index, info->dtype, sizes(v), true});
+          {static_cast<std::uint32_t>(i), at.space, at.index, info->host_dtype, sizes(v), true});
     }
     return {};
   }
@@ -288,7 +288,7 @@ class Planner {
       const bool on_device = a >= 0 && used[static_cast<std::size_t>(a)];
       plan_->inputs.push_back({static_cast<std::uint32_t>(i), Space::Slot,
                                on_device ? resolve(Space::Slot, static_cast<std::uint32_t>(a)) : 0,
-                               info->dtype, sizes(v), on_device});
+                               info->host_dtype, sizes(v), on_device});
     }
   }
 

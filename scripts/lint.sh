@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Formatting, linters and types. `scripts/lint.sh --fix` formats in place.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=$PWD/.venv/bin:$PATH
+
+mapfile -t cpp < <(git ls-files '*.cpp' '*.h' '*.cc')
+if [ "${1:-}" = --fix ]; then
+  clang-format -i "${cpp[@]}"
+  ruff format python tests benchmarks
+  ruff check --fix python tests benchmarks
+  exit
+fi
+clang-format --dry-run --Werror "${cpp[@]}"
+ruff format --check python tests benchmarks
+ruff check python tests benchmarks
+mypy python/executorch_webgpu
+echo "lint: clean"

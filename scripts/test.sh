@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Every check and test, in the order of how fast they fail. Called by `./dev test`, which installs what
+# they need. Arguments go to pytest and then only pytest runs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=$PWD/.venv/bin:$PATH
+python=$PWD/.venv/bin/python
+step() { printf '\033[1m==> %s (%s s)\033[0m\n' "$*" "$SECONDS" >&2; }
+
+lavapipe=/usr/share/vulkan/icd.d/lvp_icd.json
+[ -e "$lavapipe" ] || lavapipe=$(ls /usr/share/vulkan/icd.d/lvp_icd*.json)
+swiftshader=/usr/lib/chromium/vk_swiftshader_icd.json
+
+if [ $# -gt 0 ]; then
+  VK_ICD_FILENAMES=$lavapipe exec "$python" -m pytest "$@"
+fi
+
+step "Lint"
+scripts/lint.sh
+
+step "C++ units"
+cmake -S . -B build/tests -G Ninja -DETWEBGPU_TESTS=ON -DETWEBGPU_ADAPTER=OFF \
+  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython_EXECUTABLE="$python" >/dev/null
+cmake --build build/tests
+VK_ICD_FILENAMES=$lavapipe ctest --test-dir build/tests --output-on-failure -j2
+
+step "C++ units with AddressSanitizer and UBSan"
+cmake -S . -B build/sanitize -G Ninja -DETWEBGPU_TESTS=ON -DETWEBGPU_ADAPTER=OFF -DETWEBGPU_SANITIZE=ON \
+  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython_EXECUTABLE="$python" >/dev/null
+cmake --build build/sanitize --target core_tests
+build/sanitize/tests/cpp/core_tests --gtest_brief=1
+
+step "Fuzzing the format readers"
+scripts/fuzz.sh
+
+step "The core for wasm32"
+scripts/build_wasm.sh
+
+step "Python, lavapipe"
+VK_ICD_FILENAMES=$lavapipe "$python" -m pytest tests/python
+
+step "Operators, SwiftShader"
+VK_ICD_FILENAMES=$swiftshader "$python" -m pytest tests/python/ops
+step "Done"

@@ -1,0 +1,30 @@
+#include "kernels/kernel_source.h"
+
+#include <gtest/gtest.h>
+
+namespace etwebgpu {
+namespace {
+
+TEST(KernelSource, ReplacesParameters) {
+  const auto text = kernel_source({"move", {{"WG", "64"}}}, WgslDialect::Tint);
+  ASSERT_TRUE(text.has_value()) << text.error().message;
+  EXPECT_NE(text->find("@workgroup_size(64)"), std::string::npos);
+  EXPECT_EQ(text->find("${"), std::string::npos);
+}
+
+TEST(KernelSource, NamesAMissingParameterAndAnUnknownKernel) {
+  const auto no_value = kernel_source({"move", {}}, WgslDialect::Tint);
+  ASSERT_FALSE(no_value.has_value());
+  EXPECT_NE(no_value.error().message.find("move"), std::string::npos);
+  const auto unknown = kernel_source({"no_such_kernel", {}}, WgslDialect::Tint);
+  ASSERT_FALSE(unknown.has_value());
+  EXPECT_NE(unknown.error().message.find("no_such_kernel"), std::string::npos);
+}
+
+TEST(KernelSource, VariantTextIsUnique) {
+  EXPECT_EQ(to_string({"gemv", {{"WG", "64"}, {"BIAS", "1"}}}), "gemv[WG=64,BIAS=1]");
+  EXPECT_EQ(to_string({"gemv", {}}), "gemv");
+}
+
+}  // namespace
+}  // namespace etwebgpu
