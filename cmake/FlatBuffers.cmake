@@ -14,7 +14,7 @@ function(etwebgpu_schema name path)
   add_custom_command(
     OUTPUT ${header}
     COMMAND ${CMAKE_COMMAND} -E copy ${path} ${copy}
-    COMMAND ${FLATC} --cpp --scoped-enums -I ${source_dir} -o ${schema_dir} ${copy}
+    COMMAND ${FLATC} --cpp --scoped-enums --gen-object-api -I ${source_dir} -o ${schema_dir} ${copy}
     DEPENDS ${path})
   set(schema_headers ${schema_headers} ${header} PARENT_SCOPE)
 endfunction()

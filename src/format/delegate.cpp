@@ -1,0 +1,340 @@
+#include "format/delegate.h"
+
+#include <vk_graph_generated.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/checked.h"
+#include "base/quote.h"
+#include "format/bytes.h"
+
+namespace etwebgpu {
+namespace {
+
+using format::Bytes;
+using format::element;
+using format::size_of;
+using format::view;
+constexpr ErrorKind kInvalid = ErrorKind::InvalidProgram;
+
+struct Sections {
+  Bytes graph;
+  Bytes constants;
+};
+
+// Header, little endian: magic at 4, its own size u16 at 8, then offset and size of the flatbuffer
+// (u32, u32) and of the constants (u32, u64), all from the start of the blob.
+Result<Sections> split(Bytes blob) {
+  constexpr std::size_t kHeaderSize = 30;
+  CHECK_OR_FAIL(blob.size() >= kHeaderSize, kInvalid, "delegate blob: ", blob.size(),
+                " bytes are too few for the ", kHeaderSize, "-byte header");
+  const std::string_view magic = format::text_at(blob, 4, 4);
+  CHECK_OR_FAIL(magic == "VH00", kInvalid, "delegate blob: the magic bytes are ", quoted(magic),
+                ", expected 'VH00'");
+  const auto header_size = format::load<std::uint16_t>(blob, 8);
+  const auto graph_offset = format::load<std::uint32_t>(blob, 10);
+  const auto graph_size = format::load<std::uint32_t>(blob, 14);
+  const auto constants_offset = format::load<std::uint32_t>(blob, 18);
+  const auto constants_size = format::load<std::uint64_t>(blob, 22);
+  CHECK_OR_FAIL(header_size >= kHeaderSize && header_size <= blob.size(), kInvalid,
+                "delegate blob: header size ", header_size, " is outside [", kHeaderSize, ", ",
+                blob.size(), "]");
+  CHECK_OR_FAIL(graph_offset >= header_size, kInvalid, "delegate blob: the flatbuffer at offset ",
+                graph_offset, " overlaps the ", header_size, "-byte header");
+  CHECK_OR_FAIL(range_fits(graph_offset, graph_size, blob.size()), kInvalid,
+                "delegate blob: the flatbuffer at offset ", graph_offset, " with ", graph_size,
+                " bytes does not fit into the blob of ", blob.size(), " bytes");
+  CHECK_OR_FAIL(range_fits(constants_offset, constants_size, blob.size()), kInvalid,
+                "delegate blob: the constants at offset ", constants_offset, " with ",
+                constants_size, " bytes do not fit into the blob of ", blob.size(), " bytes");
+  return Sections{blob.subspan(graph_offset, graph_size),
+                  blob.subspan(constants_offset, static_cast<std::size_t>(constants_size))};
+}
+
+Result<DType> decode_dtype(vkgraph::VkDataType type, std::string_view what) {
+  const auto number = static_cast<int>(type);
+  CHECK_OR_FAIL(number >= 0 && number < static_cast<int>(kDTypeCount), kInvalid, what, " ", number,
+                " is unknown");
+  return static_cast<DType>(number);
+}
+
+// Decodes the verified flatbuffer part by part; later parts refer to earlier ones.
+class Decoder {
+ public:
+  Decoder(const vkgraph::VkGraph& source, std::size_t bytes, std::uint64_t constant_bytes)
+      : source_(source), budget_(bytes), constant_bytes_(constant_bytes) {}
+
+  Result<Graph> decode() {
+    const std::string_view version = view(source_.version());
+    CHECK_OR_FAIL(budget_.spend(version.size(), 1), kInvalid, "version text of ", version.size(),
+                  " bytes is implausible");
+    graph_.version = version;
+    TRY(decode_constants());
+    TRY(decode_values());
+    TRY(check_lists());
+    TRY(decode_calls());
+    TRY(decode_ids("input", source_.input_ids(), graph_.inputs));
+    TRY(decode_ids("output", source_.output_ids(), graph_.outputs));
+    TRY(check_inputs());
+    return std::move(graph_);
+  }
+
+ private:
+  Result<void> decode_constants() {
+    const std::size_t count = size_of(source_.constants());
+    graph_.constants.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const vkgraph::VkBytes& bytes = *source_.constants()->Get(static_cast<std::uint32_t>(i));
+      const std::string_view key = view(bytes.named_key());
+      CHECK_OR_FAIL(budget_.spend(key.size(), 1), kInvalid, "constant ", i,
+                    ": keys repeat implausibly");
+      Constant constant{std::string(key), bytes.offset(), bytes.length()};
+      if (key.empty()) {
+        // The exporter writes the largest offset for constants that are named data.
+        CHECK_OR_FAIL(constant.offset != std::numeric_limits<std::uint64_t>::max(), kInvalid,
+                      "constant ", i, " has neither a key nor an offset");
+        CHECK_OR_FAIL(range_fits(constant.offset, constant.length, constant_bytes_), kInvalid,
+                      "constant ", i, " at offset ", constant.offset, " with ", constant.length,
+                      " bytes does not fit into the constant section of ", constant_bytes_,
+                      " bytes");
+      }
+      graph_.constants.push_back(std::move(constant));
+    }
+    return {};
+  }
+
+  Result<void> decode_values() {
+    const std::size_t count = size_of(source_.values());
+    graph_.values.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      auto value = decode_value(*source_.values()->Get(static_cast<std::uint32_t>(i)));
+      if (!value) return std::unexpected(std::move(value).error().within("value ", i));
+      graph_.values.push_back(*std::move(value));
+    }
+    return {};
+  }
+
+  Result<Value> decode_value(const vkgraph::VkValue& source) {
+    using Kind = vkgraph::GraphTypes;
+    const Kind kind = source.value_type();
+    CHECK_OR_FAIL(kind == Kind::NONE || source.value() != nullptr, kInvalid, "kind ", kind,
+                  " without content");
+    switch (kind) {
+      case Kind::Null:
+        return Value(std::monostate());
+      case Kind::Int:
+        return Value(std::int64_t{source.value_as_Int()->int_val()});
+      case Kind::Double:
+        return Value(source.value_as_Double()->double_val());
+      case Kind::Bool:
+        return Value(source.value_as_Bool()->bool_val());
+      case Kind::SymInt:
+        return Value(SymInt());
+      case Kind::VkTensor:
+        return decode_tensor(*source.value_as_VkTensor());
+      case Kind::IntList:
+        return decode_list<IntList>(source.value_as_IntList()->items());
+      case Kind::DoubleList:
+        return decode_list<DoubleList>(source.value_as_DoubleList()->items());
+      case Kind::BoolList:
+        return decode_list<BoolList>(source.value_as_BoolList()->items());
+      case Kind::ValueList:
+        return decode_list<ValueList>(source.value_as_ValueList()->items());
+      case Kind::String: {
+        const std::string_view text = view(source.value_as_String()->string_val());
+        CHECK_OR_FAIL(budget_.spend(text.size(), 1), kInvalid, "texts repeat implausibly");
+        return Value(std::string(text));
+      }
+      default:
+        return fail(kInvalid, "kind ", kind, " is unknown");
+    }
+  }
+
+  template <typename List, typename T>
+  Result<Value> decode_list(const flatbuffers::Vector<T>* source) {
+    List list;
+    const std::size_t count = size_of(source);
+    CHECK_OR_FAIL(budget_.spend(count, sizeof(T)), kInvalid, "a list of ", count,
+                  " items: lists repeat implausibly");
+    list.items.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) list.items.push_back(element(*source, i));
+    return Value(std::move(list));
+  }
+
+  Result<Value> decode_tensor(const vkgraph::VkTensor& source) {
+    TensorInfo tensor;
+    TRY_ASSIGN(tensor.dtype, decode_dtype(source.datatype(), "tensor dtype"));
+    tensor.host_dtype = tensor.dtype;
+    if (source.staging_datatype() != vkgraph::VkDataType::UNSET) {
+      TRY_ASSIGN(tensor.host_dtype, decode_dtype(source.staging_datatype(), "staging dtype"));
+    }
+    TRY_ASSIGN(tensor.bound, decode_dims(source.dims()));
+    tensor.mem_object = std::max(source.mem_obj_id(), -1);
+    tensor.constant = std::max(source.constant_id(), -1);
+    if (tensor.constant >= 0) TRY(check_constant(tensor));
+    return Value(std::move(tensor));
+  }
+
+  static Result<Dims> decode_dims(const flatbuffers::Vector<std::uint32_t>* source) {
+    const std::size_t rank = size_of(source);
+    CHECK_OR_FAIL(rank <= kMaxRank, kInvalid, "tensor rank ", rank, " is above ", kMaxRank);
+    Dims dims;
+    for (std::size_t i = 0; i < rank; ++i) dims.push_back(element(*source, i));
+    // Empty dimensions count as one: strides multiply the others even if there is no element.
+    std::int64_t elements = 1;
+    for (std::int64_t extent : dims) {
+      const auto product = checked_mul(elements, std::max<std::int64_t>(extent, 1));
+      CHECK_OR_FAIL(product && *product <= kMaxElements, kInvalid, "tensor sizes ", to_string(dims),
+                    " make more than ", kMaxElements, " elements");
+      elements = *product;
+    }
+    return dims;
+  }
+
+  Result<void> check_constant(const TensorInfo& tensor) const {
+    const auto index = static_cast<std::size_t>(tensor.constant);
+    CHECK_OR_FAIL(index < graph_.constants.size(), kInvalid, "tensor refers to constant ", index,
+                  ", but the graph has ", graph_.constants.size(), " constants");
+    const Constant& constant = graph_.constants[index];
+    const auto needed = static_cast<std::uint64_t>(tensor.bound.numel()) * byte_size(tensor.dtype);
+    CHECK_OR_FAIL(constant.length >= needed, kInvalid, "tensor ", name(tensor.dtype), " ",
+                  to_string(tensor.bound), " needs ", needed, " bytes, but constant ", index,
+                  constant.key.empty() ? std::string() : " " + quoted(constant.key), " has ",
+                  constant.length);
+    return {};
+  }
+
+  // Items of every ValueList are in range, and no list contains itself.
+  Result<void> check_lists() {
+    list_height_.assign(graph_.values.size(), kUnvisited);
+    for (std::size_t i = 0; i < graph_.values.size(); ++i) TRY(list_height(i, 0));
+    return {};
+  }
+
+  // Levels of lists below and including value `id`; 0 for anything but a ValueList.
+  Result<std::int8_t> list_height(std::size_t id, int depth) {
+    const auto* list = std::get_if<ValueList>(&graph_.values[id]);
+    if (list == nullptr) return std::int8_t{0};
+    CHECK_OR_FAIL(list_height_[id] != kVisiting, kInvalid, "value ", id,
+                  ": the list contains itself");
+    if (list_height_[id] != kUnvisited) return list_height_[id];
+    CHECK_OR_FAIL(depth < kMaxListDepth, kInvalid, "value ", id, ": lists nest deeper than ",
+                  kMaxListDepth);
+    list_height_[id] = kVisiting;
+    std::int8_t height = 0;
+    for (std::size_t i = 0; i < list->items.size(); ++i) {
+      const ValueId item = list->items[i];
+      CHECK_OR_FAIL(is_value(item), kInvalid, "value ", id, ": list item ", i, " refers to value ",
+                    item, ", but the graph has ", graph_.values.size(), " values");
+      TRY_ASSIGN(const std::int8_t below, list_height(static_cast<std::size_t>(item), depth + 1));
+      height = std::max(height, below);
+    }
+    CHECK_OR_FAIL(height < kMaxListDepth, kInvalid, "value ", id, ": lists nest deeper than ",
+                  kMaxListDepth);
+    return list_height_[id] = static_cast<std::int8_t>(height + 1);
+  }
+
+  Result<void> decode_calls() {
+    const std::size_t count = size_of(source_.chain());
+    graph_.calls.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      auto call = decode_call(*source_.chain()->Get(static_cast<std::uint32_t>(i)));
+      if (!call) return std::unexpected(std::move(call).error().within("call ", i));
+      graph_.calls.push_back(*std::move(call));
+    }
+    return {};
+  }
+
+  Result<Call> decode_call(const vkgraph::OperatorCall& source) {
+    const std::string_view name = view(source.name());
+    const std::size_t count = size_of(source.args());
+    CHECK_OR_FAIL(!name.empty(), kInvalid, "the operator has no name");
+    // Names go into messages, labels and traces: keep them short and printable.
+    CHECK_OR_FAIL(name.size() <= kMaxNameLength && std::ranges::all_of(name, is_printable),
+                  kInvalid, "operator name ", quoted(name), " is not printable ASCII of at most ",
+                  kMaxNameLength, " characters");
+    CHECK_OR_FAIL(!name.starts_with("fused."), kInvalid, "operator name ", quoted(name),
+                  " is reserved for this runtime's own passes");
+    CHECK_OR_FAIL(count > 0, kInvalid, quoted(name), " has no arguments");
+    CHECK_OR_FAIL(budget_.spend(name.size(), 1) && budget_.spend(count, sizeof(ValueId)), kInvalid,
+                  quoted(name), " with ", count,
+                  " arguments: names or argument lists repeat implausibly");
+    Call call;
+    call.name = name;
+    call.node_id = source.node_id();
+    call.args.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const ValueId id = element(*source.args(), i);
+      CHECK_OR_FAIL(is_value(id), kInvalid, quoted(name), ": argument ", i, " refers to value ", id,
+                    ", but the graph has ", graph_.values.size(), " values");
+      call.args.push_back(id);
+    }
+    return call;
+  }
+
+  Result<void> decode_ids(std::string_view what, const flatbuffers::Vector<std::uint32_t>* source,
+                          std::vector<ValueId>& out) {
+    const std::size_t count = size_of(source);
+    out.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint32_t id = element(*source, i);
+      CHECK_OR_FAIL(id < graph_.values.size(), kInvalid, what, " ", i, " refers to value ", id,
+                    ", but the graph has ", graph_.values.size(), " values");
+      const auto value = static_cast<ValueId>(id);
+      CHECK_OR_FAIL(graph_.tensor(value) != nullptr || graph_.is_symint(value), kInvalid, what, " ",
+                    i, " refers to value ", id, ", which is neither a tensor nor a SymInt");
+      out.push_back(value);
+    }
+    return {};
+  }
+
+  // Every input brings its own content.
+  Result<void> check_inputs() const {
+    std::vector<bool> seen(graph_.values.size(), false);
+    for (std::size_t i = 0; i < graph_.inputs.size(); ++i) {
+      const ValueId id = graph_.inputs[i];
+      const TensorInfo* tensor = graph_.tensor(id);
+      CHECK_OR_FAIL(tensor == nullptr || tensor->constant < 0, kInvalid, "input ", i,
+                    " refers to value ", id, ", which is a constant");
+      CHECK_OR_FAIL(!seen[static_cast<std::size_t>(id)], kInvalid, "input ", i, " refers to value ",
+                    id, ", which is an earlier input already");
+      seen[static_cast<std::size_t>(id)] = true;
+    }
+    return {};
+  }
+
+  bool is_value(ValueId id) const {
+    return id >= 0 && static_cast<std::size_t>(id) < graph_.values.size();
+  }
+  static bool is_printable(char c) { return c >= 0x20 && c < 0x7f; }
+
+  static constexpr std::int8_t kUnvisited = -1;
+  static constexpr std::int8_t kVisiting = -2;
+  static constexpr int kMaxListDepth = 8;
+  static constexpr std::size_t kMaxNameLength = 128;
+
+  const vkgraph::VkGraph& source_;
+  format::CopyBudget budget_;
+  std::uint64_t constant_bytes_;
+  std::vector<std::int8_t> list_height_;
+  Graph graph_;
+};
+
+}  // namespace
+
+Result<Graph> decode_delegate(std::span<const std::byte> blob) {
+  TRY_ASSIGN(const Sections sections, split(blob));
+  TRY_ASSIGN(const auto buffer,
+             format::FlatBuffer<vkgraph::VkGraph>::open(sections.graph, "VK00", "delegate graph"));
+  auto graph = Decoder(buffer.root(), buffer.size(), sections.constants.size()).decode();
+  if (!graph) return std::unexpected(std::move(graph).error().within("delegate graph"));
+  return graph;
+}
+
+Result<std::span<const std::byte>> delegate_constants(std::span<const std::byte> blob) {
+  TRY_ASSIGN(const Sections sections, split(blob));
+  return sections.constants;
+}
+
+}  // namespace etwebgpu

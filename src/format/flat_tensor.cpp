@@ -1,0 +1,67 @@
+#include "format/flat_tensor.h"
+
+#include <flat_tensor_generated.h>
+
+#include "format/segments.h"
+
+namespace etwebgpu {
+namespace {
+
+using format::Bytes;
+constexpr ErrorKind kInvalid = ErrorKind::InvalidProgram;
+
+struct Header {
+  std::uint64_t flatbuffer_size;  // from the start of the file, the header inside it included
+  std::uint64_t segment_base;
+};
+
+// The header lies inside the flatbuffer, behind root offset and identifier: magic at 8, its own
+// size u32, then flatbuffer offset and size, segment base and segment bytes, u64 each.
+Result<Header> read_header(Bytes file) {
+  constexpr std::size_t kEnd = 48;
+  CHECK_OR_FAIL(file.size() >= kEnd, kInvalid, file.size(), " bytes are too few for the header");
+  const std::string_view magic = format::text_at(file, 8, 4);
+  CHECK_OR_FAIL(magic == "FH01", kInvalid, "the magic bytes are ", quoted(magic),
+                ", expected 'FH01'");
+  const auto length = format::load<std::uint32_t>(file, 12);
+  const auto offset = format::load<std::uint64_t>(file, 16);
+  const auto size = format::load<std::uint64_t>(file, 24);
+  const auto base = format::load<std::uint64_t>(file, 32);
+  const auto segment_bytes = format::load<std::uint64_t>(file, 40);
+  CHECK_OR_FAIL(length >= kEnd - 8, kInvalid, "header size ", length, " is below ", kEnd - 8);
+  CHECK_OR_FAIL(range_fits(offset, size, file.size()), kInvalid, "the flatbuffer at offset ",
+                offset, " with ", size, " bytes does not fit into the file of ", file.size(),
+                " bytes");
+  CHECK_OR_FAIL(range_fits(base, segment_bytes, file.size()), kInvalid, segment_bytes,
+                " bytes of data at offset ", base, " do not fit into the file of ", file.size(),
+                " bytes (is it truncated?)");
+  return Header{offset + size, base};
+}
+
+Result<FlatTensorFile::Entries> read_entries(Bytes file) {
+  TRY_ASSIGN(const Header header, read_header(file));
+  TRY_ASSIGN(const auto buffer, format::FlatBuffer<flat_tensor_flatbuffer::FlatTensor>::open(
+                                    file.first(static_cast<std::size_t>(header.flatbuffer_size)),
+                                    "FT01", "directory"));
+  format::CopyBudget budget(buffer.size());
+  return format::named_segments({file, header.segment_base}, buffer.root().segments(),
+                                buffer.root().named_data(), budget);
+}
+
+}  // namespace
+
+Result<FlatTensorFile> FlatTensorFile::read(std::span<const std::byte> file) {
+  auto entries = read_entries(file);
+  if (!entries) return std::unexpected(std::move(entries).error().within("tensor data file"));
+  FlatTensorFile out;
+  out.entries_ = *std::move(entries);
+  return out;
+}
+
+std::optional<std::span<const std::byte>> FlatTensorFile::data(std::string_view key) const {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return std::nullopt;
+  return found->second;
+}
+
+}  // namespace etwebgpu

@@ -1,0 +1,291 @@
+#include "format/program.h"
+
+#include <program_generated.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "format/segments.h"
+
+namespace etwebgpu {
+namespace {
+
+namespace fb = executorch_flatbuffer;
+using format::Bytes;
+using format::element;
+using format::size_of;
+using format::view;
+constexpr ErrorKind kInvalid = ErrorKind::InvalidProgram;
+
+struct Header {
+  std::uint64_t program_size;
+  std::uint64_t segment_base;
+};
+
+// Programs with segments carry an extended header inside the flatbuffer, behind root offset and
+// identifier: magic at 8, its own size u32, program size and segment base u64, and since version 2
+// the bytes of all segments.
+Result<Header> read_header(Bytes file) {
+  constexpr std::size_t kEnd = 32, kEndWithSegmentBytes = 40;
+  if (file.size() < kEnd || format::text_at(file, 8, 4) != "eh00") return Header{file.size(), 0};
+  const auto length = format::load<std::uint32_t>(file, 12);
+  const auto program_size = format::load<std::uint64_t>(file, 16);
+  const auto base = format::load<std::uint64_t>(file, 24);
+  CHECK_OR_FAIL(length >= kEnd - 8, kInvalid, "extended header size ", length, " is below ",
+                kEnd - 8);
+  CHECK_OR_FAIL(program_size <= file.size(), kInvalid, "the program of ", program_size,
+                " bytes does not fit into the file of ", file.size(), " bytes (is it truncated?)");
+  if (length >= kEndWithSegmentBytes - 8 && file.size() >= kEndWithSegmentBytes) {
+    const auto segment_bytes = format::load<std::uint64_t>(file, 32);
+    CHECK_OR_FAIL(range_fits(base, segment_bytes, file.size()), kInvalid, segment_bytes,
+                  " bytes of segments at offset ", base, " do not fit into the file of ",
+                  file.size(), " bytes (is it truncated?)");
+  }
+  return Header{program_size, base};
+}
+
+struct ScalarTypeInfo {
+  fb::ScalarType type;
+  std::string_view name;
+  std::optional<DType> dtype;
+};
+constexpr ScalarTypeInfo kScalarTypes[] = {
+    {fb::ScalarType::BYTE, "uint8", DType::UInt8},
+    {fb::ScalarType::CHAR, "int8", DType::Int8},
+    {fb::ScalarType::SHORT, "int16", std::nullopt},
+    {fb::ScalarType::INT, "int32", DType::Int32},
+    {fb::ScalarType::LONG, "int64", DType::Int64},
+    {fb::ScalarType::HALF, "float16", DType::Float16},
+    {fb::ScalarType::FLOAT, "float32", DType::Float32},
+    {fb::ScalarType::DOUBLE, "float64", DType::Float64},
+    {fb::ScalarType::BOOL, "bool", DType::Bool},
+    {fb::ScalarType::BFLOAT16, "bfloat16", std::nullopt},
+    {fb::ScalarType::UINT16, "uint16", std::nullopt},
+    {fb::ScalarType::UINT32, "uint32", std::nullopt},
+    {fb::ScalarType::UINT64, "uint64", std::nullopt},
+};
+
+class Reader {
+ public:
+  Reader(Bytes file, std::uint64_t segment_base, const format::FlatBuffer<fb::Program>& buffer)
+      : segments_{file, segment_base}, buffer_(buffer), budget_(buffer.size()) {}
+
+  Result<std::vector<Method>> methods() {
+    const auto* plans = root().execution_plan();
+    std::vector<Method> out;
+    out.reserve(size_of(plans));
+    for (std::size_t i = 0; i < size_of(plans); ++i) {
+      const fb::ExecutionPlan& plan = *plans->Get(static_cast<std::uint32_t>(i));
+      auto method = read_method(plan);
+      if (!method) {
+        return std::unexpected(
+            std::move(method).error().within("method ", i, " ", quoted(view(plan.name()))));
+      }
+      out.push_back(*std::move(method));
+    }
+    return out;
+  }
+
+  Result<Program::NamedData> named_data() {
+    return format::named_segments(segments_, root().segments(), root().named_data(), budget_);
+  }
+
+ private:
+  const fb::Program& root() const { return buffer_.root(); }
+
+  Result<Method> read_method(const fb::ExecutionPlan& plan) {
+    Method method;
+    TRY_ASSIGN(method.name, copy(plan.name()));
+    TRY(read_values("input", plan, plan.inputs(), method.inputs));
+    TRY(read_values("output", plan, plan.outputs(), method.outputs));
+    const std::size_t delegates = size_of(plan.delegates());
+    method.delegates.reserve(delegates);
+    for (std::size_t i = 0; i < delegates; ++i) {
+      auto delegate = read_delegate(*plan.delegates()->Get(static_cast<std::uint32_t>(i)));
+      if (!delegate) return std::unexpected(std::move(delegate).error().within("delegate ", i));
+      method.delegates.push_back(*std::move(delegate));
+    }
+    count_calls(plan, method);
+    return method;
+  }
+
+  Result<void> read_values(std::string_view what, const fb::ExecutionPlan& plan,
+                           const flatbuffers::Vector<std::int32_t>* ids,
+                           std::vector<ProgramValue>& out) {
+    const std::size_t count = size_of(ids);
+    CHECK_OR_FAIL(budget_.spend(count, sizeof(ProgramValue)), kInvalid, count, " ", what,
+                  "s: lists repeat implausibly");
+    out.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::int32_t id = element(*ids, i);
+      CHECK_OR_FAIL(id >= 0 && static_cast<std::size_t>(id) < size_of(plan.values()), kInvalid,
+                    what, " ", i, " refers to value ", id, ", but the method has ",
+                    size_of(plan.values()), " values");
+      auto value = read_value(*plan.values()->Get(static_cast<std::uint32_t>(id)));
+      if (!value)
+        return std::unexpected(std::move(value).error().within(what, " ", i, ", value ", id));
+      out.push_back(*std::move(value));
+    }
+    return {};
+  }
+
+  Result<ProgramValue> read_value(const fb::EValue& source) {
+    using Kind = fb::KernelTypes;
+    const Kind kind = source.val_type();
+    CHECK_OR_FAIL(kind == Kind::NONE || source.val() != nullptr, kInvalid, "kind ", kind,
+                  " without content");
+    switch (kind) {
+      case Kind::NONE:
+      case Kind::Null:
+        return ProgramValue();
+      case Kind::Int:
+        return ProgramValue(std::int64_t{source.val_as_Int()->int_val()});
+      case Kind::Bool:
+        return ProgramValue(source.val_as_Bool()->bool_val());
+      case Kind::Double:
+        return ProgramValue(source.val_as_Double()->double_val());
+      case Kind::String: {
+        TRY_ASSIGN(std::string text, copy(source.val_as_String()->string_val()));
+        return ProgramValue(std::move(text));
+      }
+      case Kind::Tensor:
+        return read_tensor(*source.val_as_Tensor());
+      case Kind::IntList:  // holds ids of values that only a run of the method sets
+        return ProgramValue(OpaqueValue{"int list"});
+      case Kind::DoubleList:
+        return read_list<double>(source.val_as_DoubleList()->items());
+      case Kind::BoolList:
+        return read_list<bool>(source.val_as_BoolList()->items());
+      case Kind::TensorList:
+        return ProgramValue(OpaqueValue{"tensor list"});
+      case Kind::OptionalTensorList:
+        return ProgramValue(OpaqueValue{"optional tensor list"});
+    }
+    return fail(kInvalid, "kind ", kind, " is unknown");
+  }
+
+  template <typename Item, typename T>
+  Result<ProgramValue> read_list(const flatbuffers::Vector<T>* source) {
+    const std::size_t count = size_of(source);
+    CHECK_OR_FAIL(budget_.spend(count, sizeof(T)), kInvalid, "a list of ", count,
+                  " items: lists repeat implausibly");
+    std::vector<Item> items;
+    items.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) items.push_back(element(*source, i));
+    return ProgramValue(std::move(items));
+  }
+
+  Result<ProgramValue> read_tensor(const fb::Tensor& source) {
+    const auto* info = std::ranges::find(kScalarTypes, source.scalar_type(), &ScalarTypeInfo::type);
+    const bool known = info != std::end(kScalarTypes);
+    const auto dynamism = static_cast<std::int32_t>(source.shape_dynamism());
+    CHECK_OR_FAIL(dynamism >= 0 && dynamism <= 2, kInvalid, "shape dynamism ", dynamism,
+                  " is unknown");
+    const std::size_t rank = size_of(source.sizes());
+    CHECK_OR_FAIL(rank <= kMaxProgramRank, kInvalid, "tensor rank ", rank, " is above ",
+                  kMaxProgramRank);
+    ProgramTensor tensor;
+    tensor.scalar_type = static_cast<std::int32_t>(source.scalar_type());
+    tensor.dtype_name = known ? info->name : std::string_view("unknown");
+    tensor.dtype = known ? info->dtype : std::nullopt;
+    tensor.dynamism = static_cast<Dynamism>(dynamism);
+    for (std::size_t i = 0; i < rank; ++i) {
+      const std::int32_t extent = element(*source.sizes(), i);
+      CHECK_OR_FAIL(extent >= 0, kInvalid, "tensor size ", extent, " in dimension ", i,
+                    " is negative");
+      tensor.sizes.push_back(extent);
+    }
+    return ProgramValue(std::move(tensor));
+  }
+
+  Result<ProgramDelegate> read_delegate(const fb::BackendDelegate& source) {
+    ProgramDelegate delegate;
+    TRY_ASSIGN(delegate.backend, copy(source.id()));
+    CHECK_OR_FAIL(source.processed() != nullptr, kInvalid, quoted(delegate.backend),
+                  " has no data");
+    const std::size_t index = source.processed()->index();
+    if (source.processed()->location() == fb::DataLocation::SEGMENT) {
+      TRY_ASSIGN(delegate.blob, segment(segments_, root().segments(), index, "the data"));
+    } else {
+      const auto* inlined = root().backend_delegate_data();
+      CHECK_OR_FAIL(index < size_of(inlined), kInvalid, quoted(delegate.backend),
+                    " refers to inline data ", index, ", but the program has ", size_of(inlined));
+      delegate.blob = in_file(inlined->Get(static_cast<std::uint32_t>(index))->data());
+    }
+    const std::size_t specs = size_of(source.compile_specs());
+    delegate.specs.reserve(specs);
+    for (std::size_t i = 0; i < specs; ++i) {
+      const fb::CompileSpec& spec = *source.compile_specs()->Get(static_cast<std::uint32_t>(i));
+      TRY_ASSIGN(std::string key, copy(spec.key()));
+      delegate.specs.push_back({std::move(key), in_file(spec.value())});
+    }
+    return delegate;
+  }
+
+  static void count_calls(const fb::ExecutionPlan& plan, Method& method) {
+    for (std::size_t c = 0; c < size_of(plan.chains()); ++c) {
+      const auto* instructions = plan.chains()->Get(static_cast<std::uint32_t>(c))->instructions();
+      for (std::size_t i = 0; i < size_of(instructions); ++i) {
+        const auto kind = instructions->Get(static_cast<std::uint32_t>(i))->instr_args_type();
+        method.kernel_calls += kind == fb::InstructionArguments::KernelCall ? 1 : 0;
+        method.delegate_calls += kind == fb::InstructionArguments::DelegateCall ? 1 : 0;
+      }
+    }
+  }
+
+  Result<std::string> copy(const flatbuffers::String* text) {
+    const std::string_view source = view(text);
+    CHECK_OR_FAIL(budget_.spend(source.size(), 1), kInvalid, "texts repeat implausibly");
+    return std::string(source);
+  }
+
+  // The file's own bytes behind a vector of the flatbuffer, which may be a copy.
+  Bytes in_file(const flatbuffers::Vector<std::uint8_t>* bytes) const {
+    if (size_of(bytes) == 0) return {};
+    return segments_.file.subspan(buffer_.offset_of(bytes->Data()), bytes->size());
+  }
+
+  static constexpr std::size_t kMaxProgramRank = 16;
+
+  format::SegmentSection segments_;
+  const format::FlatBuffer<fb::Program>& buffer_;
+  format::CopyBudget budget_;
+};
+
+}  // namespace
+
+Result<Program> Program::read(std::span<const std::byte> file) {
+  auto read = [&]() -> Result<Program> {
+    TRY_ASSIGN(const Header header, read_header(file));
+    TRY_ASSIGN(const auto buffer, format::FlatBuffer<fb::Program>::open(
+                                      file.first(static_cast<std::size_t>(header.program_size)),
+                                      "ET12", "flatbuffer"));
+    Reader reader(file, header.segment_base, buffer);
+    Program program;
+    TRY_ASSIGN(program.methods_, reader.methods());
+    TRY_ASSIGN(program.named_data_, reader.named_data());
+    return program;
+  };
+  auto program = read();
+  if (!program) return std::unexpected(std::move(program).error().within("program"));
+  return program;
+}
+
+const Method* Program::method(std::string_view name) const {
+  const auto found = std::ranges::find(methods_, name, &Method::name);
+  return found == methods_.end() ? nullptr : &*found;
+}
+
+const ProgramValue* Program::constant(std::string_view name) const {
+  const Method* found = method(name);
+  if (found == nullptr || !found->is_constant() || found->outputs.size() != 1) return nullptr;
+  return &found->outputs.front();
+}
+
+std::optional<std::span<const std::byte>> Program::named_data(std::string_view key) const {
+  const auto found = named_data_.find(key);
+  if (found == named_data_.end()) return std::nullopt;
+  return found->second;
+}
+
+}  // namespace etwebgpu

@@ -1,0 +1,84 @@
+// An ExecuTorch program (.pte) as seen from outside: methods with their inputs and outputs,
+// constants a method returns, delegates, and named data. Reads bytes in memory; texts are copied,
+// data is referred to, so the bytes must outlive the Program.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/result.h"
+
+namespace etwebgpu {
+
+enum class Dynamism : std::uint8_t { Static, Bounded, Unbounded };
+
+struct ProgramTensor {
+  std::int32_t scalar_type = 0;     // as ExecuTorch numbers them
+  std::string_view dtype_name;      // "float32", "bfloat16", ...
+  std::optional<DType> dtype;       // unset for types this runtime does not know
+  std::vector<std::int64_t> sizes;  // upper bounds where dynamic
+  Dynamism dynamism = Dynamism::Static;
+};
+
+// A list of tensors or another kind that has no plain value.
+struct OpaqueValue {
+  std::string_view kind;
+};
+
+using ProgramValue =
+    std::variant<std::monostate, std::int64_t, bool, double, std::string, std::vector<double>,
+                 std::vector<bool>, ProgramTensor, OpaqueValue>;
+
+struct CompileSpec {
+  std::string key;
+  std::span<const std::byte> value;
+};
+
+struct ProgramDelegate {
+  std::string backend;  // "VulkanBackend"
+  std::span<const std::byte> blob;
+  std::vector<CompileSpec> specs;
+};
+
+struct Method {
+  std::string name;
+  std::vector<ProgramValue> inputs;
+  std::vector<ProgramValue> outputs;
+  std::vector<ProgramDelegate> delegates;
+  std::size_t kernel_calls = 0;  // calls outside any delegate
+  std::size_t delegate_calls = 0;
+
+  // A constant method only returns values recorded in the program: get_max_seq_len and the like.
+  bool is_constant() const { return kernel_calls == 0 && delegate_calls == 0 && inputs.empty(); }
+};
+
+class Program {
+ public:
+  // Verifies the extended header (magic eh00), the flatbuffer (identifier ET12), and that every
+  // index, segment and delegate lies inside the file.
+  static Result<Program> read(std::span<const std::byte> file);
+
+  std::span<const Method> methods() const { return methods_; }
+  const Method* method(std::string_view name) const;
+  // The single value that a constant method returns, or nullptr.
+  const ProgramValue* constant(std::string_view method) const;
+  // Bytes stored under a key, or nothing.
+  std::optional<std::span<const std::byte>> named_data(std::string_view key) const;
+  using NamedData = std::map<std::string, std::span<const std::byte>, std::less<>>;
+  const NamedData& named_data() const { return named_data_; }
+
+ private:
+  std::vector<Method> methods_;
+  NamedData named_data_;
+};
+
+}  // namespace etwebgpu
