@@ -1,0 +1,365 @@
+#include "webgpu/device.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/checked.h"
+#include "kernels/kernel_source.h"
+
+namespace etwebgpu {
+
+namespace {
+
+constexpr auto kSubgroupMatrix = static_cast<WGPUFeatureName>(0x00050034);      // Dawn
+constexpr auto kNativeSubgroups = static_cast<WGPUFeatureName>(0x00030021);     // wgpu-native
+constexpr auto kNativeSubgroupBarrier = static_cast<WGPUFeatureName>(0x00030023);
+constexpr WGPUFeatureName kOptionalFeatures[] = {
+    WGPUFeatureName_TimestampQuery, WGPUFeatureName_ShaderF16, WGPUFeatureName_Subgroups,
+    kSubgroupMatrix,                kNativeSubgroups,          kNativeSubgroupBarrier,
+};
+
+struct DeviceResult {
+  std::atomic<bool> done = false;
+  WGPUDevice device = nullptr;
+  std::string message;
+};
+
+void on_device(WGPURequestDeviceStatus, WGPUDevice device, WGPUStringView message, void* result, void*) {
+  auto* out = static_cast<DeviceResult*>(result);
+  out->device = device;
+  out->message = to_string(message);
+  out->done = true;
+}
+
+struct ScopeResult {
+  std::atomic<bool> done = false;
+  WGPUErrorType type = WGPUErrorType_NoError;
+  std::string message;
+};
+
+void on_scope(WGPUPopErrorScopeStatus, WGPUErrorType type, WGPUStringView message, void* result, void*) {
+  auto* out = static_cast<ScopeResult*>(result);
+  out->type = type;
+  out->message = to_string(message);
+  out->done = true;
+}
+
+struct MapResult {
+  std::atomic<bool> done = false;
+  WGPUMapAsyncStatus status = WGPUMapAsyncStatus_Error;
+};
+
+void on_map(WGPUMapAsyncStatus status, WGPUStringView, void* result, void*) {
+  auto* out = static_cast<MapResult*>(result);
+  out->status = status;
+  out->done = true;
+}
+
+ErrorKind kind_of(WGPUErrorType type) {
+  return type == WGPUErrorType_OutOfMemory ? ErrorKind::ResourceLimit : ErrorKind::Internal;
+}
+
+// The first line says what is wrong; the rest is the driver's backtrace.
+std::string first_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  constexpr std::size_t kLongest = 2000;
+  if (text.size() > kLongest) text.resize(kLongest);
+  std::ranges::replace(text, '\n', ' ');
+  return text;
+}
+
+}  // namespace
+
+// What the provider's callbacks report, from any thread.
+struct Device::Events {
+  std::mutex mutex;
+  bool lost = false;
+  std::string lost_reason;
+  std::string error;  // the first uncaptured error not yet reported
+  WGPUErrorType error_type = WGPUErrorType_NoError;
+
+  static void on_lost(const WGPUDevice*, WGPUDeviceLostReason, WGPUStringView message, void* events,
+                      void*) {
+    auto* self = static_cast<Events*>(events);
+    std::lock_guard lock(self->mutex);
+    if (self->lost) return;
+    self->lost = true;
+    self->lost_reason = first_line(to_string(message));
+  }
+  static void on_error(const WGPUDevice*, WGPUErrorType type, WGPUStringView message, void* events,
+                       void*) {
+    auto* self = static_cast<Events*>(events);
+    std::lock_guard lock(self->mutex);
+    if (!self->error.empty()) return;
+    self->error = first_line(to_string(message));
+    self->error_type = type;
+  }
+
+  // A few bytes per device ever made, kept so that a late callback finds them.
+  static Events& make() {
+    static auto* all = new std::vector<std::unique_ptr<Events>>;
+    static auto* all_mutex = new std::mutex;
+    std::lock_guard lock(*all_mutex);
+    return *all->emplace_back(std::make_unique<Events>());
+  }
+};
+
+Buffer::~Buffer() {
+  if (buffer_) device_->free_buffer(buffer_, bytes_);
+}
+
+Result<std::shared_ptr<Device>> Device::acquire(const AdapterChoice& choice) {
+  static auto* mutex = new std::mutex;
+  static auto* living = new std::unordered_map<std::string, std::weak_ptr<Device>>;
+  TRY_ASSIGN(const SelectedAdapter selected, select_adapter(choice));
+  std::lock_guard lock(*mutex);
+  std::weak_ptr<Device>& known =
+      (*living)[cat(selected.adapter.provider, '\n', selected.adapter.index, '\n', selected.adapter.name)];
+  if (auto device = known.lock(); device && !device->lost()) return device;
+  TRY_ASSIGN(std::shared_ptr<Device> device, create(selected));
+  known = device;
+  return device;
+}
+
+Result<std::shared_ptr<Device>> Device::create(const SelectedAdapter& selected) {
+  std::shared_ptr<Device> device(new Device(*selected.provider, selected.adapter, Events::make()));
+  TRY(device->open());
+  return device;
+}
+
+Result<void> Device::open() {
+  TRY_ASSIGN(const AdapterHandle adapter, provider_.request(adapter_));
+  std::vector<WGPUFeatureName> features;
+  for (WGPUFeatureName feature : kOptionalFeatures)
+    if (adapter_.has(feature)) features.push_back(feature);
+
+  DawnToggles toggles = dawn_toggles();
+  WGPUDeviceDescriptor descriptor = WGPU_DEVICE_DESCRIPTOR_INIT;
+  if (api().is_dawn()) descriptor.nextInChain = &toggles.chain;
+  descriptor.label = string_view("etwebgpu");
+  descriptor.requiredFeatureCount = features.size();
+  descriptor.requiredFeatures = features.data();
+  descriptor.requiredLimits = &adapter_.limits;
+  descriptor.deviceLostCallbackInfo.mode = WGPUCallbackMode_AllowSpontaneous;
+  descriptor.deviceLostCallbackInfo.callback = Events::on_lost;
+  descriptor.deviceLostCallbackInfo.userdata1 = &events_;
+  descriptor.uncapturedErrorCallbackInfo.callback = Events::on_error;
+  descriptor.uncapturedErrorCallbackInfo.userdata1 = &events_;
+
+  DeviceResult result;
+  WGPURequestDeviceCallbackInfo callback = WGPU_REQUEST_DEVICE_CALLBACK_INFO_INIT;
+  callback.mode = api().callback_mode();
+  callback.callback = on_device;
+  callback.userdata1 = &result;
+  const WGPUFuture future = api().AdapterRequestDevice(adapter.get(), &descriptor, callback);
+  const bool answered = wait(api(), provider_.instance(), nullptr, future, result.done);
+  CHECK_OR_FAIL(answered && result.device, ErrorKind::DeviceLost, "adapter '", adapter_.name,
+                "' of provider '", adapter_.provider, "' gave no device: ", first_line(result.message));
+  device_ = result.device;
+  queue_ = QueueHandle(api(), api().DeviceGetQueue(device_));
+  if (api().QueueGetTimestampPeriod) timestamp_period_ = api().QueueGetTimestampPeriod(queue());
+  fill_capabilities(adapter_.limits, features);
+  return {};
+}
+
+void Device::fill_capabilities(const WGPULimits& limits, std::span<const WGPUFeatureName> features) {
+  const auto has = [&](WGPUFeatureName f) { return std::ranges::find(features, f) != features.end(); };
+  Capabilities& c = capabilities_;
+  c.adapter_class = adapter_.adapter_class;
+  c.dialect = api().dialect();
+  c.max_buffer_size = limits.maxBufferSize;
+  c.max_storage_binding = limits.maxStorageBufferBindingSize;
+  c.max_uniform_binding = limits.maxUniformBufferBindingSize;
+  c.max_storage_buffers = limits.maxStorageBuffersPerShaderStage;
+  c.max_workgroup_invocations = limits.maxComputeInvocationsPerWorkgroup;
+  c.max_workgroup_size[0] = limits.maxComputeWorkgroupSizeX;
+  c.max_workgroup_size[1] = limits.maxComputeWorkgroupSizeY;
+  c.max_workgroup_size[2] = limits.maxComputeWorkgroupSizeZ;
+  c.max_workgroup_storage = limits.maxComputeWorkgroupStorageSize;
+  c.max_workgroups_per_dimension = limits.maxComputeWorkgroupsPerDimension;
+  c.storage_alignment = limits.minStorageBufferOffsetAlignment;
+  c.uniform_alignment = limits.minUniformBufferOffsetAlignment;
+  c.subgroups = has(WGPUFeatureName_Subgroups) || has(kNativeSubgroups);
+  if (c.subgroups && adapter_.min_subgroup_size > 0) {
+    c.min_subgroup_size = adapter_.min_subgroup_size;
+    c.max_subgroup_size = adapter_.max_subgroup_size;
+  }
+  c.f16 = has(WGPUFeatureName_ShaderF16);
+  c.subgroup_matrix = has(kSubgroupMatrix) && adapter_.f16_matrices;
+  c.timestamps = has(WGPUFeatureName_TimestampQuery);
+}
+
+Device::~Device() {
+  pipelines_.clear();
+  layouts_.clear();
+  queue_ = {};
+  if (device_) api().DeviceRelease(device_);
+}
+
+bool Device::lost() const {
+  std::lock_guard lock(events_.mutex);
+  return events_.lost;
+}
+
+Result<void> Device::status() {
+  std::lock_guard lock(events_.mutex);
+  if (events_.lost) {
+    return fail(ErrorKind::DeviceLost, "the GPU device '", adapter_.name, "' was lost (",
+                events_.lost_reason.empty() ? "no reason given" : events_.lost_reason,
+                "); load the program again");
+  }
+  if (events_.error.empty()) return {};
+  return fail(kind_of(events_.error_type), "WebGPU error: ", std::exchange(events_.error, {}));
+}
+
+bool Device::wait_for(WGPUFuture future, const std::atomic<bool>& done) {
+  return wait(api(), provider_.instance(), device_, future, done);
+}
+
+Result<void> Device::pop_scope(std::string_view what) {
+  ScopeResult result;
+  WGPUPopErrorScopeCallbackInfo callback = WGPU_POP_ERROR_SCOPE_CALLBACK_INFO_INIT;
+  callback.mode = api().callback_mode();
+  callback.callback = on_scope;
+  callback.userdata1 = &result;
+  const WGPUFuture future = api().DevicePopErrorScope(device_, callback);
+  if (!wait_for(future, result.done) || result.type == WGPUErrorType_NoError) return {};
+  return fail(kind_of(result.type), what, ": ", first_line(result.message));
+}
+
+Result<void> Device::checked(std::string_view what, const std::function<void()>& work) {
+  const auto held = lock();
+  TRY(status());
+  for (WGPUErrorFilter filter :
+       {WGPUErrorFilter_Internal, WGPUErrorFilter_OutOfMemory, WGPUErrorFilter_Validation})
+    api().DevicePushErrorScope(device_, filter);
+  work();
+  Result<void> first;
+  for (int i = 0; i < 3; ++i) {
+    Result<void> scope = pop_scope(what);
+    if (first && !scope) first = std::move(scope);
+  }
+  return first;
+}
+
+Result<Buffer> Device::buffer(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage) {
+  const auto held = lock();
+  constexpr std::uint64_t kAlignment = 16;
+  CHECK_OR_FAIL(bytes <= capabilities_.max_buffer_size, ErrorKind::ResourceLimit, what, " needs ", bytes,
+                " bytes; the adapter '", adapter_.name, "' allows ", capabilities_.max_buffer_size,
+                " in one buffer");
+  const std::uint64_t size = std::max(kAlignment, round_up(bytes, kAlignment));
+  WGPUBufferDescriptor descriptor = WGPU_BUFFER_DESCRIPTOR_INIT;
+  descriptor.label = string_view(what);
+  descriptor.usage = usage;
+  descriptor.size = size;
+  WGPUBuffer raw = nullptr;
+  const Result<void> made =
+      checked(what, [&] { raw = api().DeviceCreateBuffer(device_, &descriptor); });
+  if (!made) {
+    if (raw) api().BufferRelease(raw);
+    return std::unexpected(made.error());
+  }
+  CHECK_OR_FAIL(raw, ErrorKind::ResourceLimit, what, ": the GPU could not allocate ", size, " bytes");
+  allocated_ += size;
+  return Buffer(shared_from_this(), raw, size);
+}
+
+void Device::free_buffer(WGPUBuffer buffer, std::uint64_t bytes) {
+  const auto held = lock();
+  // Destroyed, not only released: bind groups may still refer to it, and its memory is wanted back.
+  api().BufferDestroy(buffer);
+  api().BufferRelease(buffer);
+  allocated_ -= bytes;
+}
+
+Result<WGPUBindGroupLayout> Device::bind_group_layout(const Signature& signature) {
+  if (const auto known = layouts_.find(signature); known != layouts_.end())
+    return known->second.group.get();
+  std::vector<WGPUBindGroupLayoutEntry> entries;
+  for (std::size_t i = 0; i < signature.size(); ++i) {
+    WGPUBindGroupLayoutEntry entry = WGPU_BIND_GROUP_LAYOUT_ENTRY_INIT;
+    entry.binding = static_cast<std::uint32_t>(i);
+    entry.visibility = WGPUShaderStage_Compute;
+    entry.buffer.type = signature[i] == 'u'   ? WGPUBufferBindingType_Uniform
+                        : signature[i] == 'r' ? WGPUBufferBindingType_ReadOnlyStorage
+                                              : WGPUBufferBindingType_Storage;
+    entries.push_back(entry);
+  }
+  WGPUBindGroupLayoutDescriptor group = WGPU_BIND_GROUP_LAYOUT_DESCRIPTOR_INIT;
+  group.entryCount = entries.size();
+  group.entries = entries.data();
+  Layout layout;
+  TRY(checked(cat("bind group layout '", signature, "'"), [&] {
+    layout.group = {api(), api().DeviceCreateBindGroupLayout(device_, &group)};
+    const WGPUBindGroupLayout groups[] = {layout.group.get()};
+    WGPUPipelineLayoutDescriptor pipeline = WGPU_PIPELINE_LAYOUT_DESCRIPTOR_INIT;
+    pipeline.bindGroupLayoutCount = 1;
+    pipeline.bindGroupLayouts = groups;
+    layout.pipeline = {api(), api().DeviceCreatePipelineLayout(device_, &pipeline)};
+  }));
+  return layouts_.emplace(signature, std::move(layout)).first->second.group.get();
+}
+
+Result<const Pipeline*> Device::pipeline(const KernelVariant& variant, const Signature& signature) {
+  const std::string label = to_string(variant);
+  const auto held = lock();
+  if (const auto known = pipelines_.find(cat(label, '\n', signature)); known != pipelines_.end())
+    return known->second.get();
+  TRY_ASSIGN(const std::string wgsl, kernel_source(variant, capabilities_.dialect));
+  return pipeline(label, wgsl, signature);
+}
+
+Result<const Pipeline*> Device::pipeline(std::string_view label, std::string_view wgsl,
+                                         const Signature& signature) {
+  const auto held = lock();
+  std::unique_ptr<Pipeline>& known = pipelines_[cat(label, '\n', signature)];
+  if (known) return known.get();
+  TRY_ASSIGN(const WGPUBindGroupLayout group, bind_group_layout(signature));
+  auto made = std::make_unique<Pipeline>();
+  made->layout = group;
+  made->label = label;
+
+  WGPUShaderSourceWGSL source = WGPU_SHADER_SOURCE_WGSL_INIT;
+  source.code = string_view(wgsl);
+  WGPUShaderModuleDescriptor module = WGPU_SHADER_MODULE_DESCRIPTOR_INIT;
+  module.nextInChain = &source.chain;
+  module.label = string_view(label);
+  ShaderHandle shader;
+  TRY(checked(cat("kernel ", label), [&] {
+    shader = {api(), api().DeviceCreateShaderModule(device_, &module)};
+  }));
+  WGPUComputePipelineDescriptor descriptor = WGPU_COMPUTE_PIPELINE_DESCRIPTOR_INIT;
+  descriptor.label = string_view(label);
+  descriptor.layout = layouts_.at(signature).pipeline.get();
+  descriptor.compute.module = shader.get();
+  descriptor.compute.entryPoint = string_view("main");
+  TRY(checked(cat("pipeline of kernel ", label), [&] {
+    made->pipeline = {api(), api().DeviceCreateComputePipeline(device_, &descriptor)};
+  }));
+  known = std::move(made);
+  return known.get();
+}
+
+Result<void> Device::map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes) {
+  const auto held = lock();
+  MapResult result;
+  WGPUBufferMapCallbackInfo callback = WGPU_BUFFER_MAP_CALLBACK_INFO_INIT;
+  callback.mode = api().callback_mode();
+  callback.callback = on_map;
+  callback.userdata1 = &result;
+  const WGPUFuture future = api().BufferMapAsync(buffer.get(), mode, 0, bytes, callback);
+  const bool mapped = wait_for(future, result.done) && result.status == WGPUMapAsyncStatus_Success;
+  if (mapped) return {};
+  TRY(status());
+  return fail(ErrorKind::Internal, "the GPU could not map a buffer of ", buffer.bytes(), " bytes");
+}
+
+void Device::destroy() {
+  const auto held = lock();
+  api().DeviceDestroy(device_);
+  if (api().DevicePoll) api().DevicePoll(device_, 1, nullptr);
+  api().InstanceProcessEvents(provider_.instance());
+}
+
+}  // namespace etwebgpu

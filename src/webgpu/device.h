@@ -1,0 +1,133 @@
+// A WebGPU device and what is made on it: buffers, pipelines, error scopes. All models on one adapter share
+// one device. Every function is safe to call from several threads; Device::lock() keeps a sequence of
+// calls together.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/capabilities.h"
+#include "base/result.h"
+#include "ops/kernel_call.h"
+#include "webgpu/api.h"
+#include "webgpu/provider.h"
+
+namespace etwebgpu {
+
+class Device;
+
+// A GPU buffer; its bytes count as allocated on the device until it is destroyed.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(std::shared_ptr<Device> device, WGPUBuffer buffer, std::uint64_t bytes)
+      : device_(std::move(device)), buffer_(buffer), bytes_(bytes) {}
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer();
+
+  WGPUBuffer get() const { return buffer_; }
+  std::uint64_t bytes() const { return bytes_; }
+  explicit operator bool() const { return buffer_ != nullptr; }
+
+ private:
+  void swap(Buffer& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(buffer_, other.buffer_);
+    std::swap(bytes_, other.bytes_);
+  }
+
+  std::shared_ptr<Device> device_;
+  WGPUBuffer buffer_ = nullptr;
+  std::uint64_t bytes_ = 0;
+};
+
+// What a pipeline's bindings are, one character each: 'r' read-only storage, 'w' storage, 'u' uniform.
+using Signature = std::string;
+
+struct Pipeline {
+  ComputePipelineHandle pipeline;
+  WGPUBindGroupLayout layout = nullptr;  // owned by the device
+  std::string label;                     // to_string of the kernel variant
+};
+
+class Device : public std::enable_shared_from_this<Device> {
+ public:
+  // The device of the chosen adapter: a living one if there is, else a new one.
+  static Result<std::shared_ptr<Device>> acquire(const AdapterChoice& choice);
+  ~Device();
+  Device(const Device&) = delete;
+
+  const Api& api() const { return provider_.api(); }
+  WGPUDevice get() const { return device_; }
+  WGPUQueue queue() const { return queue_.get(); }
+  const AdapterDescription& adapter() const { return adapter_; }
+  const Capabilities& capabilities() const { return capabilities_; }
+  // Nanoseconds in one unit of a timestamp query.
+  double timestamp_period() const { return timestamp_period_; }
+
+  [[nodiscard]] std::unique_lock<std::recursive_mutex> lock() { return std::unique_lock(mutex_); }
+
+  // An error once the device is lost; also reports (once) an error that no scope caught.
+  Result<void> status();
+  bool lost() const;
+
+  // `what` names the buffer in errors. New buffers hold zeros; sizes are rounded up to 16 bytes.
+  Result<Buffer> buffer(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage);
+  std::uint64_t allocated_bytes() const { return allocated_; }
+
+  // The pipeline of a kernel variant with these bindings, compiled when first asked for.
+  Result<const Pipeline*> pipeline(const KernelVariant& variant, const Signature& signature);
+  // The same from WGSL text; `label` and `signature` are its identity.
+  Result<const Pipeline*> pipeline(std::string_view label, std::string_view wgsl,
+                                   const Signature& signature);
+
+  // Runs `work` inside validation, out-of-memory and internal error scopes; `what` begins the error.
+  Result<void> checked(std::string_view what, const std::function<void()>& work);
+
+  // Maps [0, bytes) of a buffer and blocks until it is mapped.
+  Result<void> map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes);
+  // Gives the device to the driver's "lost" state, as a removed GPU would be. For tests.
+  void destroy();
+
+ private:
+  struct Events;
+  friend class Buffer;
+
+  Device(Provider& provider, AdapterDescription adapter, Events& events)
+      : provider_(provider), adapter_(std::move(adapter)), events_(events) {}
+  static Result<std::shared_ptr<Device>> create(const SelectedAdapter& selected);
+  Result<void> open();
+  void fill_capabilities(const WGPULimits& limits, std::span<const WGPUFeatureName> features);
+  Result<WGPUBindGroupLayout> bind_group_layout(const Signature& signature);
+  Result<void> pop_scope(std::string_view what);
+  bool wait_for(WGPUFuture future, const std::atomic<bool>& done);
+  void free_buffer(WGPUBuffer buffer, std::uint64_t bytes);
+
+  Provider& provider_;
+  AdapterDescription adapter_;
+  Events& events_;  // outlives the device: callbacks may come late
+  std::recursive_mutex mutex_;
+  WGPUDevice device_ = nullptr;
+  QueueHandle queue_;
+  Capabilities capabilities_;
+  double timestamp_period_ = 1.0;
+  std::atomic<std::uint64_t> allocated_ = 0;
+
+  struct Layout {
+    BindGroupLayoutHandle group;
+    PipelineLayoutHandle pipeline;
+  };
+  std::unordered_map<Signature, Layout> layouts_;
+  std::unordered_map<std::string, std::unique_ptr<Pipeline>> pipelines_;  // by label and signature
+};
+
+}  // namespace etwebgpu

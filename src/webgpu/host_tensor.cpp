@@ -1,0 +1,130 @@
+#include "webgpu/host_tensor.h"
+
+#include <bit>
+#include <cstring>
+#include <limits>
+
+namespace etwebgpu {
+
+namespace {
+
+template <typename T>
+T load(std::span<const std::byte> data, std::size_t index) {
+  T out;
+  std::memcpy(&out, data.data() + index * sizeof(T), sizeof(T));
+  return out;
+}
+
+template <typename T>
+void store(std::span<std::byte> data, std::size_t index, T value) {
+  std::memcpy(data.data() + index * sizeof(T), &value, sizeof(T));
+}
+
+// words[i] = convert(T at i), for every element.
+template <typename T, typename Convert>
+void widen(std::span<const std::byte> data, std::span<std::uint32_t> words, Convert convert) {
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = convert(load<T>(data, i));
+}
+
+template <typename T, typename Convert>
+void narrow(std::span<const std::uint32_t> words, std::span<std::byte> data, Convert convert) {
+  for (std::size_t i = 0; i < words.size(); ++i)
+    store<T>(data, i, static_cast<T>(convert(words[i])));
+}
+
+std::uint32_t float_word(float value) { return std::bit_cast<std::uint32_t>(value); }
+std::uint32_t integer_word(std::int32_t value) { return std::bit_cast<std::uint32_t>(value); }
+float as_float(std::uint32_t word) { return std::bit_cast<float>(word); }
+std::int32_t as_integer(std::uint32_t word) { return std::bit_cast<std::int32_t>(word); }
+
+Result<void> narrow_int64(std::string_view what, std::span<const std::byte> data,
+                          std::span<std::uint32_t> words) {
+  constexpr std::int64_t kLowest = std::numeric_limits<std::int32_t>::min();
+  constexpr std::int64_t kHighest = std::numeric_limits<std::int32_t>::max();
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const auto value = load<std::int64_t>(data, i);
+    CHECK_OR_FAIL(value >= kLowest && value <= kHighest, ErrorKind::InvalidArgument, what, ": element ", i,
+                  " is ", value, ", outside the range of int32 that the program was exported with");
+    words[i] = integer_word(static_cast<std::int32_t>(value));
+  }
+  return {};
+}
+
+}  // namespace
+
+bool convertible(DType host, DType device) {
+  const auto wide_integer = [](DType d) { return d == DType::Int32 || d == DType::Int64; };
+  return host == device || (is_floating(host) && is_floating(device)) ||
+         (wide_integer(host) && wide_integer(device));
+}
+
+// IEEE 754 binary16: 1 sign, 5 exponent (bias 15), 10 mantissa bits.
+float half_to_float(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const std::uint32_t exponent = (half >> 10) & 0x1Fu;
+  const std::uint32_t mantissa = half & 0x3FFu;
+  if (exponent == 0) {  // zero and subnormals: mantissa * 2^-24 is exact in f32
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return sign ? -magnitude : magnitude;
+  }
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+std::uint16_t float_to_half(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
+  const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
+  if (magnitude > 0x7F800000u) return sign | 0x7E00u;   // NaN
+  if (magnitude >= 0x47800000u) return sign | 0x7C00u;  // 65,536 and above
+  if (magnitude < 0x38800000u) {                        // below 2^-14: subnormal half
+    // Adding 0.5 puts the half's last place at the f32's last place, so the FPU rounds to even.
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
+  }
+  const std::uint32_t odd = (magnitude >> 13) & 1u;
+  const std::uint32_t rounded = magnitude + 0xFFFu + odd;  // may carry into the exponent, up to infinity
+  return static_cast<std::uint16_t>(sign | ((rounded - (112u << 23)) >> 13));
+}
+
+Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
+                      std::span<std::uint32_t> words) {
+  switch (host) {
+    case DType::Float32:
+    case DType::Int32: std::memcpy(words.data(), data.data(), words.size_bytes()); return {};
+    case DType::Int64: return narrow_int64(what, data, words);
+    case DType::Float16:
+      widen<std::uint16_t>(data, words, [](std::uint16_t v) { return float_word(half_to_float(v)); });
+      return {};
+    case DType::Float64:
+      widen<double>(data, words, [](double v) { return float_word(static_cast<float>(v)); });
+      return {};
+    case DType::Bool:
+      widen<std::uint8_t>(data, words, [](std::uint8_t v) { return v != 0 ? 1u : 0u; });
+      return {};
+    case DType::UInt8:
+      widen<std::uint8_t>(data, words, [](std::uint8_t v) { return std::uint32_t{v}; });
+      return {};
+    case DType::Int8:
+      widen<std::int8_t>(data, words, [](std::int8_t v) { return integer_word(v); });
+      return {};
+  }
+  return fail(ErrorKind::Internal, what, ": unknown dtype ", host);
+}
+
+void from_words(std::span<const std::uint32_t> words, DType host, std::span<std::byte> data) {
+  switch (host) {
+    case DType::Float32:
+    case DType::Int32: std::memcpy(data.data(), words.data(), words.size_bytes()); return;
+    case DType::Int64: return narrow<std::int64_t>(words, data, as_integer);
+    case DType::Float64: return narrow<double>(words, data, as_float);
+    case DType::Float16:
+      return narrow<std::uint16_t>(words, data, [](std::uint32_t w) { return float_to_half(as_float(w)); });
+    case DType::Bool:
+      return narrow<std::uint8_t>(words, data, [](std::uint32_t w) { return w != 0; });
+    case DType::UInt8: return narrow<std::uint8_t>(words, data, as_integer);
+    case DType::Int8: return narrow<std::int8_t>(words, data, as_integer);
+  }
+}
+
+}  // namespace etwebgpu

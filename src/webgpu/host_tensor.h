@@ -1,0 +1,50 @@
+// Tensors at the host's boundary. On the device every element is one 32-bit word (f32, or i32 for integers
+// and bool); here host dtypes become words and words become host dtypes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/dims.h"
+#include "base/dtype.h"
+#include "base/result.h"
+
+namespace etwebgpu {
+
+// An input as the caller has it: a contiguous tensor, or a scalar for a SymInt.
+struct HostTensor {
+  DType dtype = DType::Float32;
+  Dims sizes;
+  std::span<const std::byte> data;
+  bool is_scalar = false;
+  std::int64_t scalar = 0;  // with is_scalar
+};
+
+// Where an output is written. Empty data skips it.
+struct HostDestination {
+  DType dtype = DType::Float32;
+  std::span<std::byte> data;
+};
+
+// True if a host tensor may stand for a tensor recorded with `device`: the same dtype, int64 for int32 (and
+// the reverse), or another floating width.
+bool convertible(DType host, DType device);
+
+// True if a host tensor's bytes are the device's words as they are.
+inline bool is_words(DType host) { return host == DType::Float32 || host == DType::Int32; }
+
+// Widens a host tensor to words (numel of them). int64 values must fit int32: the error names the value,
+// its index and `what`.
+Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
+                      std::span<std::uint32_t> words);
+
+// Narrows words to the host's dtype: f32 to f16 rounds to nearest even, i32 to int64 widens.
+void from_words(std::span<const std::uint32_t> words, DType host, std::span<std::byte> data);
+
+float half_to_float(std::uint16_t half);
+std::uint16_t float_to_half(float value);
+
+}  // namespace etwebgpu

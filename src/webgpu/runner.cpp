@@ -1,0 +1,283 @@
+#include "webgpu/runner.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/checked.h"
+
+namespace etwebgpu {
+
+namespace {
+
+constexpr std::uint64_t kWord = 4;
+constexpr std::uint64_t kScalarBytes = 16;
+
+bool validation_wanted() {
+  const char* text = std::getenv("ETWEBGPU_VALIDATE");
+  return text && std::string_view(text) != "0" && *text != '\0';
+}
+
+std::string describe(std::string_view role, std::size_t index, const PackedConstant& constant) {
+  if (constant.parts.empty()) return cat(role, " ", index);
+  const PackedPart& part = constant.parts.front();
+  return cat(role, " ", index, " (", name(part.dtype), " ", to_string(part.dims),
+             constant.parts.size() > 1 ? ", stacked)" : ")");
+}
+
+std::uint64_t words_of(const Dims& sizes) { return static_cast<std::uint64_t>(sizes.numel()); }
+
+}  // namespace
+
+Runner::Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device,
+               const RunnerOptions& options)
+    : device_(std::move(device)),
+      model_(std::move(model)),
+      options_(options),
+      memory_(device_, options.memory_limit) {
+  options_.validate |= validation_wanted();
+  elements_.resize(model_->graph().inputs.size());
+}
+
+Runner::~Runner() {
+  const auto held = device_->lock();
+  model_.reset();  // the plans' bind groups go before the buffers they name
+}
+
+Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<Model> model,
+                                               std::shared_ptr<Device> device,
+                                               ConstantSource& constants, const RunnerOptions& options) {
+  TRY(device->status());
+  std::unique_ptr<Runner> runner(new Runner(std::move(model), std::move(device), options));
+  TRY(runner->allocate());
+  TRY(runner->upload(constants));
+  if (options.profiling) {
+    runner->profiler_.emplace(runner->device_);
+    TRY(runner->profiler_->reserve(1));
+  }
+  const Plan& bound = runner->model_->bound_plan();
+  TRY(Replay::create(runner->device_, bound, runner->model_->kernels()));
+  return runner;
+}
+
+Result<void> Runner::allocate() {
+  const auto constants = model_->constants();
+  for (std::size_t i = 0; i < constants.size(); ++i) {
+    TRY_ASSIGN(const std::uint64_t bytes, packed_size(constants[i]));
+    TRY(memory_.add_constant(describe("constant", i, constants[i]), bytes));
+  }
+  const auto states = model_->states();
+  for (std::size_t i = 0; i < states.size(); ++i)
+    TRY(memory_.add_state(describe("state", i, states[i].initial), states[i].bytes));
+  return memory_.make_scalars(model_->scalars().size());
+}
+
+Result<void> Runner::upload(ConstantSource& constants) {
+  std::vector<UploadTarget> targets;
+  for (std::size_t i = 0; i < model_->constants().size(); ++i)
+    targets.push_back({&model_->constants()[i], memory_.constant(i).get()});
+  for (std::size_t i = 0; i < model_->states().size(); ++i)
+    targets.push_back({&model_->states()[i].initial, memory_.state(i).get()});
+  return upload_constants(device_, targets, constants);
+}
+
+Result<void> Runner::execute(std::span<const HostTensor> inputs, OutputSink& outputs) {
+  std::lock_guard own(mutex_);
+  const auto held = device_->lock();
+  TRY(device_->status());
+  TRY(prepare(inputs));
+  TRY_ASSIGN(const Replay* const replay, ready_replay());
+  TRY(place_outputs(outputs));
+  write_scalars();
+  TRY(write_inputs(inputs));
+  TRY(submit(*replay));
+  TRY(read_outputs());
+  if (profiler_) TRY(read_times());
+  return device_->status();
+}
+
+// Host data that the model looks at, and the plan for the inputs' sizes.
+Result<void> Runner::prepare(std::span<const HostTensor> inputs) {
+  const Graph& graph = model_->graph();
+  CHECK_OR_FAIL(inputs.size() == graph.inputs.size(), ErrorKind::InvalidArgument, "the model takes ",
+                graph.inputs.size(), " inputs and was given ", inputs.size());
+  host_inputs_.resize(inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) TRY(read_host_input(i, inputs[i]));
+  plan_ = nullptr;
+  TRY_ASSIGN(plan_, model_->prepare(host_inputs_));
+  return {};
+}
+
+Result<void> Runner::read_host_input(std::size_t position, const HostTensor& input) {
+  HostInput& out = host_inputs_[position];
+  out = {input.sizes, {}, input.scalar};
+  const TensorInfo* info = model_->graph().tensor(model_->graph().inputs[position]);
+  const std::string what = cat("input ", position);
+  if (info) {
+    CHECK_OR_FAIL(!input.is_scalar, ErrorKind::InvalidArgument, what, " must be a tensor, not a scalar");
+    CHECK_OR_FAIL(convertible(input.dtype, info->dtype), ErrorKind::InvalidArgument, what, " is ",
+                  name(input.dtype), ", but the model was exported with ", name(info->dtype));
+  } else if (input.is_scalar) {
+    return {};
+  }
+  std::uint64_t count = 1;
+  for (std::int64_t extent : input.sizes) {
+    const auto product = checked_mul(count, static_cast<std::uint64_t>(extent));
+    CHECK_OR_FAIL(extent >= 0 && product, ErrorKind::InvalidArgument, what, " has impossible sizes ",
+                  to_string(input.sizes));
+    count = *product;
+  }
+  CHECK_OR_FAIL(count == input.data.size() / byte_size(input.dtype), ErrorKind::InvalidArgument, what,
+                " of sizes ", to_string(input.sizes), " brings ", input.data.size(), " bytes");
+  const bool integer = !is_floating(input.dtype);
+  std::vector<std::int32_t>& elements = elements_[position];
+  if (info && model_->wants_host_data(position) && integer) {
+    elements.resize(count);
+    words_.resize(count);
+    TRY(to_words(what, input.dtype, input.data, words_));
+    std::ranges::transform(words_, elements.begin(),
+                           [](std::uint32_t word) { return std::bit_cast<std::int32_t>(word); });
+    out.elements = elements;
+  } else if (!info) {
+    // A tensor where the graph has a SymInt.
+    CHECK_OR_FAIL(count == 1 && integer, ErrorKind::InvalidArgument, what,
+                  " must be one integer, not a ", name(input.dtype), " tensor of sizes ",
+                  to_string(input.sizes));
+    std::uint32_t word = 0;
+    TRY(to_words(what, input.dtype, input.data, std::span(&word, 1)));
+    out.scalar = std::bit_cast<std::int32_t>(word);
+  }
+  return {};
+}
+
+Result<Replay*> Runner::ready_replay() {
+  TRY(memory_.fit_slots(plan_->slots));
+  if (!plan_->replay) {
+    TRY_ASSIGN(plan_->replay, Replay::create(device_, *plan_, model_->kernels()));
+  }
+  auto* replay = static_cast<Replay*>(plan_->replay.get());
+  TRY(replay->bind(memory_));
+  if (profiler_) TRY(profiler_->reserve(plan_->dispatches.size()));
+  return replay;
+}
+
+Result<void> Runner::place_outputs(OutputSink& outputs) {
+  constexpr std::uint64_t kMapAlignment = 8;
+  readbacks_.clear();
+  staged_bytes_ = 0;
+  for (std::size_t i = 0; i < plan_->outputs.size(); ++i) {
+    const PlannedTensor& output = plan_->outputs[i];
+    TRY_ASSIGN(const HostDestination to, outputs.place(output.position, output.dtype, output.sizes));
+    const std::uint64_t count = words_of(output.sizes);
+    if (to.data.empty() || count == 0) continue;
+    CHECK_OR_FAIL(convertible(to.dtype, output.dtype), ErrorKind::InvalidArgument, "output ",
+                  output.position, " is wanted as ", name(to.dtype), ", but the model gives ",
+                  name(output.dtype));
+    CHECK_OR_FAIL(to.data.size() >= count * byte_size(to.dtype), ErrorKind::InvalidArgument, "output ",
+                  output.position, " of sizes ", to_string(output.sizes), " does not fit ",
+                  to.data.size(), " bytes");
+    readbacks_.push_back({i, staged_bytes_, to});
+    staged_bytes_ = round_up(staged_bytes_ + count * kWord, kMapAlignment);
+  }
+  const auto scalars = model_->scalars();
+  for (std::size_t i = 0; i < model_->graph().outputs.size(); ++i) {
+    const ValueId value = model_->graph().outputs[i];
+    if (!model_->graph().is_symint(value)) continue;
+    const auto slot = std::ranges::find(scalars, value) - scalars.begin();
+    TRY(outputs.scalar(i, model_->scalar_values()[static_cast<std::size_t>(slot)]));
+  }
+  return reserve_staging(staged_bytes_);
+}
+
+Result<void> Runner::reserve_staging(std::uint64_t bytes) {
+  if (bytes <= staging_.bytes()) return {};
+  memory_.forget(staging_);
+  staging_ = Buffer();
+  TRY_ASSIGN(staging_, memory_.make("staging for outputs", bytes,
+                                    WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst));
+  return {};
+}
+
+void Runner::write_scalars() {
+  const auto values = model_->scalar_values();
+  const auto dirty = model_->scalar_dirty();
+  const std::uint64_t stride = device_->capabilities().uniform_alignment;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!dirty[i]) continue;
+    const std::int32_t vector[kScalarBytes / sizeof(std::int32_t)] = {values[i]};
+    device_->api().QueueWriteBuffer(device_->queue(), memory_.scalars().get(), i * stride, vector,
+                                    kScalarBytes);
+  }
+  model_->clear_dirty();
+}
+
+Result<void> Runner::write_inputs(std::span<const HostTensor> inputs) {
+  for (const PlannedTensor& planned : plan_->inputs) {
+    const std::uint64_t count = words_of(planned.sizes);
+    if (!planned.on_device || count == 0) continue;
+    const HostTensor& input = inputs[planned.position];
+    const void* words = input.data.data();
+    if (!is_words(input.dtype)) {
+      words_.resize(count);
+      TRY(to_words(cat("input ", planned.position), input.dtype, input.data, words_));
+      words = words_.data();
+    }
+    device_->api().QueueWriteBuffer(device_->queue(), memory_.at(planned.space, planned.index).get(), 0,
+                                    words, count * kWord);
+  }
+  return {};
+}
+
+Result<void> Runner::submit(const Replay& replay) {
+  if (options_.validate) return device_->checked("execute", [&] { encode_and_submit(replay); });
+  encode_and_submit(replay);
+  return {};
+}
+
+void Runner::encode_and_submit(const Replay& replay) {
+  const Api& api = device_->api();
+  const EncoderHandle encoder(api, api.DeviceCreateCommandEncoder(device_->get(), nullptr));
+  replay.encode(encoder.get(), model_->scalar_values(), profiler_ ? &*profiler_ : nullptr);
+  for (const Readback& readback : readbacks_) {
+    const PlannedTensor& output = plan_->outputs[readback.plan_output];
+    api.CommandEncoderCopyBufferToBuffer(encoder.get(), memory_.at(output.space, output.index).get(), 0,
+                                         staging_.get(), readback.offset, words_of(output.sizes) * kWord);
+  }
+  if (profiler_) profiler_->resolve(encoder.get(), plan_->dispatches.size());
+  const CommandsHandle commands(api, api.CommandEncoderFinish(encoder.get(), nullptr));
+  const WGPUCommandBuffer list[] = {commands.get()};
+  api.QueueSubmit(device_->queue(), 1, list);
+}
+
+Result<void> Runner::read_outputs() {
+  if (readbacks_.empty()) return {};
+  TRY(device_->map(staging_, WGPUMapMode_Read, staged_bytes_));
+  const auto* mapped = static_cast<const std::byte*>(
+      device_->api().BufferGetConstMappedRange(staging_.get(), 0, staged_bytes_));
+  for (const Readback& readback : readbacks_) {
+    if (!mapped) break;
+    const PlannedTensor& output = plan_->outputs[readback.plan_output];
+    const std::span words(reinterpret_cast<const std::uint32_t*>(mapped + readback.offset),
+                          words_of(output.sizes));
+    from_words(words, readback.to.dtype, readback.to.data);
+  }
+  device_->api().BufferUnmap(staging_.get());
+  CHECK_OR_FAIL(mapped, ErrorKind::Internal, "the outputs' staging memory was not mapped");
+  return {};
+}
+
+Result<void> Runner::read_times() {
+  TRY(profiler_->read(plan_->dispatches.size()));
+  times_.clear();
+  const std::span<const Profiler::Time> times = profiler_->times();
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    const PlannedDispatch& dispatch = plan_->dispatches[i];
+    const Call& call = model_->graph().calls[dispatch.call];
+    times_.push_back({model_->kernels()[dispatch.kernel].name, call.name, call.node_id, times[i].begin,
+                      times[i].microseconds});
+  }
+  return {};
+}
+
+}  // namespace etwebgpu

@@ -1,0 +1,113 @@
+// A model on a device: weights uploaded once, then one submit per execute.
+//
+//   TRY_ASSIGN(auto device, Device::acquire(choice));
+//   TRY_ASSIGN(auto model, Model::create(std::move(graph), device->capabilities(), options));
+//   TRY_ASSIGN(auto runner, Runner::create(std::move(model), device, constants, {}));
+//   TRY(runner->execute(inputs, outputs));
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "plan/model.h"
+#include "webgpu/device.h"
+#include "webgpu/host_tensor.h"
+#include "webgpu/memory.h"
+#include "webgpu/replay.h"
+#include "webgpu/upload.h"
+
+namespace etwebgpu {
+
+struct RunnerOptions {
+  bool profiling = false;          // time every dispatch; costs a pass each
+  std::uint64_t memory_limit = 0;  // bytes on the GPU for this model; 0 = as the device allows
+  bool validate = false;           // error scopes around every submit; also with ETWEBGPU_VALIDATE=1
+};
+
+// Where outputs go. Both functions are called before anything is written, once the sizes are known.
+class OutputSink {
+ public:
+  virtual ~OutputSink() = default;
+  // Makes room for output `index` (among the graph's outputs) of these live sizes. The destination's
+  // dtype may differ from the recorded one where convertible() allows it.
+  virtual Result<HostDestination> place(std::size_t index, DType recorded, const Dims& sizes) = 0;
+  // The value of a SymInt output.
+  virtual Result<void> scalar(std::size_t index, std::int64_t value) = 0;
+};
+
+struct DispatchTime {
+  std::string_view kernel;  // KernelVariant::name
+  std::string_view call;    // name of the operator call it belongs to
+  std::uint32_t node_id = 0;
+  double begin = 0;         // microseconds since the first dispatch of the execute began
+  double microseconds = 0;
+};
+
+class Runner {
+ public:
+  // Uploads constants and states, and compiles the pipelines of the plan for the recorded bounds.
+  static Result<std::unique_ptr<Runner>> create(std::unique_ptr<Model> model,
+                                                std::shared_ptr<Device> device, ConstantSource& constants,
+                                                const RunnerOptions& options);
+  ~Runner();
+  Runner(const Runner&) = delete;
+
+  // Runs the model. `inputs` are as many as the graph's. Several threads may call it; calls take turns.
+  // After an error the next call works, unless the device is lost.
+  Result<void> execute(std::span<const HostTensor> inputs, OutputSink& outputs);
+
+  const Model& model() const { return *model_; }
+  const Device& device() const { return *device_; }
+  std::uint64_t gpu_bytes() const { return memory_.used_bytes(); }
+  // The plan of the last execute that got so far, valid until the next one; null before.
+  const Plan* last_plan() const { return plan_; }
+  // With profiling: the dispatches of the last execute, in order.
+  std::span<const DispatchTime> times() const { return times_; }
+
+ private:
+  struct Readback {
+    std::size_t plan_output = 0;
+    std::uint64_t offset = 0;  // in the staging buffer
+    HostDestination to;
+  };
+
+  Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device, const RunnerOptions& options);
+  Result<void> allocate();
+  Result<void> upload(ConstantSource& constants);
+  Result<void> prepare(std::span<const HostTensor> inputs);
+  Result<void> read_host_input(std::size_t position, const HostTensor& input);
+  Result<Replay*> ready_replay();
+  Result<void> place_outputs(OutputSink& outputs);
+  Result<void> reserve_staging(std::uint64_t bytes);
+  void write_scalars();
+  Result<void> write_inputs(std::span<const HostTensor> inputs);
+  Result<void> submit(const Replay& replay);
+  void encode_and_submit(const Replay& replay);
+  Result<void> read_outputs();
+  Result<void> read_times();
+
+  std::mutex mutex_;  // the model and the scratch below
+  std::shared_ptr<Device> device_;
+  std::unique_ptr<Model> model_;
+  RunnerOptions options_;
+  ModelMemory memory_;
+  std::optional<Profiler> profiler_;
+  Buffer staging_;  // mapped to read outputs
+  const Plan* plan_ = nullptr;
+  std::vector<DispatchTime> times_;
+
+  // Scratch of execute, kept so that a step allocates nothing.
+  std::vector<HostInput> host_inputs_;
+  std::vector<std::vector<std::int32_t>> elements_;  // by input
+  std::vector<std::uint32_t> words_;
+  std::vector<Readback> readbacks_;
+  std::uint64_t staged_bytes_ = 0;
+};
+
+}  // namespace etwebgpu

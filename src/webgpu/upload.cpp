@@ -1,0 +1,164 @@
+#include "webgpu/upload.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <optional>
+
+namespace etwebgpu {
+
+namespace {
+
+constexpr std::uint64_t kStageBytes = 8 << 20;
+
+// Two mapped staging buffers in turn: one is filled while the GPU copies from the other.
+class Uploader {
+ public:
+  explicit Uploader(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+
+  // Host memory that will land in `buffer` at `offset`; at most `wanted` bytes, a multiple of 16. Valid
+  // until the next call.
+  Result<std::span<std::byte>> write(WGPUBuffer buffer, std::uint64_t offset, std::uint64_t wanted) {
+    if (used_ == kStageBytes) TRY(flush());
+    if (!mapped_) TRY(map_stage());
+    const std::uint64_t size = std::min(wanted, kStageBytes - used_);
+    copies_.push_back({buffer, offset, used_, size});
+    const auto out = std::span(mapped_ + used_, size);
+    used_ += size;
+    return out;
+  }
+
+  Result<void> flush() {
+    if (!mapped_) return {};
+    const Api& api = device_->api();
+    const Buffer& stage = stages_[current_];
+    mapped_ = nullptr;
+    TRY(device_->checked("upload of constants", [&] {
+      api.BufferUnmap(stage.get());
+      const EncoderHandle encoder(api, api.DeviceCreateCommandEncoder(device_->get(), nullptr));
+      for (const Copy& copy : copies_) {
+        api.CommandEncoderCopyBufferToBuffer(encoder.get(), stage.get(), copy.from, copy.buffer, copy.to,
+                                             copy.size);
+      }
+      const CommandsHandle commands(api, api.CommandEncoderFinish(encoder.get(), nullptr));
+      const WGPUCommandBuffer list[] = {commands.get()};
+      api.QueueSubmit(device_->queue(), 1, list);
+    }));
+    copies_.clear();
+    used_ = 0;
+    current_ = 1 - current_;
+    return {};
+  }
+
+ private:
+  struct Copy {
+    WGPUBuffer buffer;
+    std::uint64_t to, from, size;
+  };
+
+  Result<void> map_stage() {
+    Buffer& stage = stages_[current_];
+    if (!stage) {
+      TRY_ASSIGN(stage, device_->buffer("staging for constants", kStageBytes,
+                                        WGPUBufferUsage_MapWrite | WGPUBufferUsage_CopySrc));
+    }
+    TRY(device_->map(stage, WGPUMapMode_Write, kStageBytes));
+    void* memory = device_->api().BufferGetMappedRange(stage.get(), 0, kStageBytes);
+    CHECK_OR_FAIL(memory, ErrorKind::Internal, "staging memory for constants was not mapped");
+    mapped_ = static_cast<std::byte*>(memory);
+    return {};
+  }
+
+  std::shared_ptr<Device> device_;
+  std::array<Buffer, 2> stages_;
+  std::size_t current_ = 0;
+  std::byte* mapped_ = nullptr;
+  std::uint64_t used_ = 0;
+  std::vector<Copy> copies_;
+};
+
+// Constants fetched and still needed.
+class Sources {
+ public:
+  Sources(ConstantSource& source, std::span<const UploadTarget> targets) : source_(source) {
+    for (const UploadTarget& target : targets)
+      for (const PackedPart& part : target.constant->parts) ++uses_[part.constant];
+  }
+  // After an error too, nothing stays fetched.
+  ~Sources() {
+    for (const auto& held : held_) source_.release(held.first);
+  }
+
+  Result<std::span<const std::byte>> get(const PackedPart& part) {
+    auto held = held_.find(part.constant);
+    if (held == held_.end()) {
+      TRY_ASSIGN(const std::span<const std::byte> bytes, source_.fetch(part.constant));
+      held = held_.emplace(part.constant, bytes).first;
+    }
+    const std::uint64_t needed = source_size(part);
+    CHECK_OR_FAIL(held->second.size() >= needed, ErrorKind::InvalidProgram, "constant ", part.constant,
+                  " (", name(part.dtype), " ", to_string(part.dims), ") needs ", needed, " bytes and has ",
+                  held->second.size());
+    return held->second.first(needed);
+  }
+
+  void done_with(const PackedPart& part) {
+    if (--uses_[part.constant] > 0) return;
+    source_.release(part.constant);
+    held_.erase(part.constant);
+  }
+
+ private:
+  ConstantSource& source_;
+  std::map<std::int32_t, int> uses_;
+  std::map<std::int32_t, std::span<const std::byte>> held_;
+};
+
+bool all_zero(std::span<const std::byte> bytes) {
+  if (bytes.empty() || bytes[0] != std::byte{0}) return bytes.empty();
+  return std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
+// Fresh buffers hold zeros already, and a cache's first contents are nothing else.
+bool packs_to_zeros(const PackedConstant& constant,
+                    std::span<const std::span<const std::byte>> sources) {
+  const bool keeps_zero = constant.packing == Packing::Words || constant.packing == Packing::HalfPairs;
+  return keeps_zero && std::ranges::all_of(sources, all_zero);
+}
+
+Result<void> upload_one(const UploadTarget& target, Sources& sources, Uploader& uploader) {
+  const PackedConstant& constant = *target.constant;
+  TRY_ASSIGN(const std::uint64_t total, packed_size(constant));
+  std::vector<std::span<const std::byte>> bytes;
+  for (const PackedPart& part : constant.parts) {
+    TRY_ASSIGN(bytes.emplace_back(), sources.get(part));
+  }
+  if (!packs_to_zeros(constant, bytes)) {
+    for (std::uint64_t offset = 0; offset < total;) {
+      TRY_ASSIGN(const std::span<std::byte> out, uploader.write(target.buffer, offset, total - offset));
+      pack_range(constant, bytes, offset, out);
+      offset += out.size();
+    }
+  }
+  for (const PackedPart& part : constant.parts) sources.done_with(part);
+  return {};
+}
+
+}  // namespace
+
+Result<void> upload_constants(const std::shared_ptr<Device>& device, std::span<const UploadTarget> targets,
+                              ConstantSource& source) {
+  // In the file's order, so that users of one source are neighbours and little is held at a time.
+  std::vector<UploadTarget> order(targets.begin(), targets.end());
+  std::erase_if(order, [](const UploadTarget& target) { return target.constant->parts.empty(); });
+  std::ranges::stable_sort(order, {}, [](const UploadTarget& target) {
+    return target.constant->parts.front().constant;
+  });
+  Sources sources(source, order);
+  Uploader uploader(device);
+  for (const UploadTarget& target : order) TRY(upload_one(target, sources, uploader));
+  return uploader.flush();
+}
+
+}  // namespace etwebgpu
