@@ -23,6 +23,13 @@ WGPUCallbackMode Api::callback_mode() const {
                                             : WGPUCallbackMode_AllowProcessEvents;
 }
 
+std::span<const WGPUErrorFilter> Api::error_filters() const {
+  static constexpr WGPUErrorFilter filters[] = {
+      WGPUErrorFilter_OutOfMemory, WGPUErrorFilter_Validation, WGPUErrorFilter_Internal};
+  // wgpu-native aborts on the internal filter.
+  return std::span(filters).first(is_wgpu_native() ? 2 : 3);
+}
+
 namespace {
 
 template <typename Function>

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -99,6 +100,7 @@ struct Api {
   WgslDialect dialect() const { return is_wgpu_native() ? WgslDialect::Naga : WgslDialect::Tint; }
   WaitStyle wait_style() const;
   WGPUCallbackMode callback_mode() const;
+  std::span<const WGPUErrorFilter> error_filters() const;  // to push around fallible calls
 };
 
 // Fills an Api; `resolve` gives the address of a function or null. Fails naming the first function missing.

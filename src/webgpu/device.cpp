@@ -230,12 +230,11 @@ Result<void> Device::pop_scope(std::string_view what) {
 Result<void> Device::checked(std::string_view what, const std::function<void()>& work) {
   const auto held = lock();
   TRY(status());
-  for (WGPUErrorFilter filter :
-       {WGPUErrorFilter_Internal, WGPUErrorFilter_OutOfMemory, WGPUErrorFilter_Validation})
-    api().DevicePushErrorScope(device_, filter);
+  const std::span<const WGPUErrorFilter> filters = api().error_filters();
+  for (WGPUErrorFilter filter : filters) api().DevicePushErrorScope(device_, filter);
   work();
   Result<void> first;
-  for (int i = 0; i < 3; ++i) {
+  for (std::size_t i = 0; i < filters.size(); ++i) {
     Result<void> scope = pop_scope(what);
     if (first && !scope) first = std::move(scope);
   }
