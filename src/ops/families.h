@@ -8,7 +8,9 @@
 namespace etwebgpu {
 
 // One line per family, alphabetical; registry.cpp lists the same names.
-#define ETWG_OP_FAMILIES(X)
+#define ETWG_OP_FAMILIES(X) \
+  X(norm_ops)               \
+  X(rotary_ops)
 
 #define ETWG_DECLARE_FAMILY(name) std::span<const Op> name();
 ETWG_OP_FAMILIES(ETWG_DECLARE_FAMILY)

@@ -1,0 +1,20 @@
+// x [B, N, C] as complex numbers (2i, 2i+1) times freqs [N, C] with (cos, sin) interleaved the same way:
+// one invocation per pair.
+// Parameters: WG.
+struct Params { pairs: u32, freq_pairs: u32 }  // in all of x; in freqs
+@group(0) @binding(0) var<storage, read> x: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> freqs: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec2<f32>>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (wid.y * groups.x + wid.x) * ${WG}u + lane;
+  if (i >= params.pairs) {
+    return;
+  }
+  let v = x[i];
+  let f = freqs[i % params.freq_pairs];
+  out[i] = vec2<f32>(v.x * f.x - v.y * f.y, v.x * f.y + v.y * f.x);
+}
