@@ -1,0 +1,5 @@
+"""``python -m executorch_webgpu``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,172 @@
+"""A conversation with a language model that keeps its key-value cache between turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .errors import WebGPUError
+from .generate import Decoder, Logits
+from .tokenizer import ChatTokenizer, Message, TextStream
+
+
+class ContextFull(WebGPUError):
+    """An answer has come to the end of the model's context."""
+
+
+class PromptTooLong(WebGPUError):
+    """A question does not fit into what is left of the model's context."""
+
+
+@dataclass
+class Timing:
+    """How an answer went: tokens and seconds of reading the prompt and of writing."""
+
+    prompt_tokens: int = 0
+    prompt_seconds: float = 0.0
+    answer_tokens: int = 0
+    answer_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        read = _rate(self.prompt_tokens, self.prompt_seconds)
+        # The first token of an answer comes from the prompt's logits.
+        written = _rate(self.answer_tokens - 1, self.answer_seconds)
+        return (
+            f"prefill {self.prompt_tokens} tokens, {read} tok/s · "
+            f"decode {self.answer_tokens} tokens, {written} tok/s"
+        )
+
+
+class Conversation:
+    """Messages, and how much of them the model's cache already holds.
+
+    The cache holds the first `position` tokens of the conversation. A new message is turned into
+    text by the chat template, and only what follows the text already fed is tokenized and fed.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: ChatTokenizer,
+        choose: Callable[[Logits], int],
+        stop_tokens: Sequence[int] | frozenset[int],
+        system: str | None = None,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._choose = choose
+        self._stop_tokens = frozenset(stop_tokens)
+        self._system = system
+        self.timing = Timing()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything said; the system message stays."""
+        self.position = 0
+        self._messages: list[Message] = []
+        if self._system is not None:
+            self._messages.append({"role": "system", "content": self._system})
+        self._text = ""  # what the fed and pending tokens stand for
+        self._pending: list[int] = []  # part of that text, not fed yet
+        self._ending = ""  # the text of the token that ended the latest answer
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been said since the last `clear`."""
+        return not self._text
+
+    def ask(
+        self,
+        question: str,
+        max_tokens: int | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[str]:
+        """Pieces of the answer as they come, each of whole characters.
+
+        Args:
+            max_tokens: end the answer after so many.
+            stopped: asked between the model's steps; True ends the answer, which then stays in the
+                conversation as far as it got.
+
+        Raises:
+            PromptTooLong: before any text; the conversation is as it was.
+            ContextFull: after the last piece that fits; the answer stays in the conversation.
+            WebGPUError: the model failed; what it had not read yet is fed with the next question.
+        """
+        messages = [*self._messages, Message(role="user", content=question)]
+        text = self._tokenizer.render(messages)
+        position, tokens = self._to_feed(text)
+        if position + len(tokens) > self._model.context:
+            raise PromptTooLong(
+                f"{position + len(tokens)} tokens do not fit into the model's context of "
+                f"{self._model.context}"
+            )
+        self._messages, self._text, self._ending = messages, text, ""
+        self.position, self._pending = position, tokens
+        self.timing = Timing()
+        answer: list[str] = []
+        try:
+            for piece in self._generate(max_tokens, stopped):
+                answer.append(piece)
+                yield piece
+        finally:
+            content = "".join(answer)
+            self._messages.append(Message(role="assistant", content=content))
+            self._text += content + self._ending
+
+    def _to_feed(self, text: str) -> tuple[int, list[int]]:
+        """Where to go on, and the tokens to feed there, so that the model has read `text`."""
+        if self._text and text.startswith(self._text):
+            rest = text[len(self._text) :]
+            return self.position, [*self._pending, *self._tokenizer.encode(rest)]
+        return 0, self._tokenizer.encode(text)  # the template has rewritten what was said
+
+    def _generate(self, max_tokens: int | None, stopped: Callable[[], bool]) -> Iterator[str]:
+        stream = TextStream(self._tokenizer)
+        full = False
+        logits = self._read_prompt(stopped)
+        while logits is not None:
+            token = self._choose(logits)
+            self._pending = [token]
+            if token in self._stop_tokens:
+                self._ending = self._tokenizer.token_text(token)
+                break
+            self.timing.answer_tokens += 1
+            if piece := stream.push(token):
+                yield piece
+            if stopped() or self.timing.answer_tokens == max_tokens:
+                break
+            if full := self.position == self._model.context:
+                break
+            started = time.perf_counter()
+            logits = self._feed(1)
+            self.timing.answer_seconds += time.perf_counter() - started
+        if rest := stream.finish():
+            yield rest
+        if full:
+            raise ContextFull(f"the model's context of {self._model.context} tokens is full")
+
+    def _read_prompt(self, stopped: Callable[[], bool]) -> Logits | None:
+        """Feed the pending tokens; logits after the last, or None when stopped before it."""
+        started = time.perf_counter()
+        logits = None
+        while self._pending:
+            if stopped():
+                return None
+            count = min(len(self._pending), self._model.chunk)
+            logits = self._feed(count)
+            self.timing.prompt_tokens += count
+        self.timing.prompt_seconds = time.perf_counter() - started
+        return logits
+
+    def _feed(self, count: int) -> Logits:
+        """Feed the first `count` pending tokens. Nothing changes if the model fails."""
+        logits = self._model(self._pending[:count], self.position)
+        self.position += count
+        self._pending = self._pending[count:]
+        return logits
+
+
+def _rate(tokens: int, seconds: float) -> str:
+    return f"{tokens / seconds:.1f}" if tokens > 0 and seconds > 0 else "–"

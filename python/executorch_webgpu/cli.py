@@ -1,0 +1,437 @@
+"""The command ``executorch-webgpu``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from operator import le
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from .errors import WebGPUError
+from .files import cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .chat import Conversation
+
+# Bump when the same recipe gives another program, so that cached ones are made anew.
+_EXPORT_REVISION = 1
+
+_output = Console(highlight=False, soft_wrap=True)
+_notes = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _OneSentenceErrors(TyperGroup):
+    """Failures are one sentence on stderr and exit code 1, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (WebGPUError, OSError, MemoryError) as error:
+            _fail(_sentence(error))
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_OneSentenceErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run ExecuTorch programs on the GPU through WebGPU.",
+)
+export_app = typer.Typer(no_args_is_help=True, help="Make a program (.pte) from a model.")
+app.add_typer(export_app, name="export")
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.pte", help="The program.")]
+DataFile = Annotated[
+    Path | None, typer.Option("--data", metavar="FILE.ptd", help="Its weights, if outside of it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+@export_app.command("smollm2")
+def export_smollm2(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The program to write.")
+    ] = Path("smollm2.pte"),
+    context: Annotated[
+        int, typer.Option(min=2, max=8192, help="Tokens that a conversation can hold.")
+    ] = 2048,
+    full_logits: Annotated[
+        bool, typer.Option("--full-logits", help="Give logits of every token, not of the last.")
+    ] = False,
+    group_size: Annotated[
+        int, typer.Option(min=8, help="Weights that share one quantization scale.")
+    ] = 32,
+    calibration: Annotated[
+        bool,
+        typer.Option(
+            "--calibration/--no-calibration",
+            help="Choose scales by what layers see in sample conversations.",
+        ),
+    ] = True,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Keep only the first layers (for tests).")
+    ] = None,
+) -> None:
+    """Export SmolLM2-135M-Instruct with 4-bit weights, and its tokenizer beside it."""
+    if output.is_dir():
+        raise WebGPUError(f"{output} is a folder, not a file to write")
+    _check_writable(output)
+    with _stages() as progress:
+        progress("Importing torch", 0, 0)
+        from .smollm2 import Recipe, export
+
+        recipe = Recipe(context, group_size, full_logits, calibration, layers)
+        export(output, recipe, progress)
+    megabytes = output.stat().st_size / 1e6
+    _notes.print(f"Wrote {output} ({megabytes:.0f} MB) and its tokenizer files.")
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL.pte]", help="A chat model; SmolLM2 is exported once if left out."
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Answer this and quit.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0 for the likeliest token; higher for more variety.")
+    ] = 0.0,
+    top_k: Annotated[
+        int, typer.Option(min=0, help="Choose among so many likeliest tokens; 0 for all.")
+    ] = 40,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="For the same choices every time.")
+    ] = None,
+) -> None:
+    """Talk with a model. Ctrl-C stops an answer; at the prompt it quits, as Ctrl-D and /exit do.
+
+    /clear starts the conversation over. Without a terminal, every line of stdin is one message.
+    """
+    from .chat import Conversation
+    from .files import check_program
+    from .generate import LanguageModel, Sampler
+    from .tokenizer import ChatTokenizer
+
+    path = model or _cached_smollm2()
+    check_program(path)
+    tokenizer = ChatTokenizer.load(path.parent)
+    with _notes.status(f"Loading {path.name}"):
+        language_model = LanguageModel.load(path)
+    stop_tokens = language_model.eos | ({tokenizer.eos} if tokenizer.eos is not None else set())
+    sampler = Sampler(temperature, top_k, seed)
+    conversation = Conversation(language_model, tokenizer, sampler, stop_tokens, system)
+    if prompt is not None:
+        _answer(conversation, prompt, max_tokens)
+        return
+    for line in _lines():
+        if line == "/clear":
+            conversation.clear()
+        elif line:
+            _answer_or_explain(conversation, line, max_tokens)
+
+
+@app.command()
+def run(
+    model: ModelFile,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--input", "-i", metavar="FILE.npy", help="An input; once for each, in order."
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="The method to run.")] = "forward",
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write outputs there as output_0.npy and so on."),
+    ] = None,
+    data: DataFile = None,
+) -> None:
+    """Run one method of a program and print or save its outputs."""
+    from .files import check_program
+
+    check_program(model)
+    arrays = [_load_array(path) for path in inputs or []]
+    from .runtime import load
+
+    program = load(model, data)
+    if method not in program.method_names:
+        program.load_method(method)  # says which methods there are
+    _check_inputs(program.signature(method), arrays)
+
+    import torch
+
+    outputs = program.execute(method, [torch.from_numpy(array) for array in arrays])
+    for i, value in enumerate(outputs):
+        _output.print(f"output {i}: {_summary(value)}")
+        if output_dir is not None:
+            _save_array(output_dir / f"output_{i}.npy", value)
+
+
+@app.command()
+def inspect(
+    model: ModelFile,
+    as_json: AsJson = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the dispatches.")] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Show the memory plan.")] = False,
+    adapter: Annotated[
+        str | None, typer.Option(help="Plan for this kind: discrete, integrated or software.")
+    ] = None,
+    data: DataFile = None,
+) -> None:
+    """Show what is in a program: operators, weights, dispatches and memory. Needs no GPU."""
+    from . import render
+    from .runtime import inspect as inspect_program
+
+    found = inspect_program(model, data, {"adapter": adapter} if adapter else None)
+    if as_json:
+        _print_json(found)
+        return
+    hidden = [] if plan else ["dispatches", "plan"]
+    hidden += [] if memory else ["memory", "buffers"]
+    _output.print(render.document(found, hidden))
+
+
+@app.command()
+def devices(as_json: AsJson = False) -> None:
+    """List WebGPU implementations and adapters; an arrow marks the one in use."""
+    from . import render
+    from .runtime import devices as find_devices
+
+    found = find_devices()
+    if as_json:
+        _print_json(found)
+    else:
+        _output.print(render.devices(found))
+
+
+@app.command()
+def bench(
+    model: ModelFile,
+    repetitions: Annotated[int, typer.Option(min=1, help="Calls per measurement.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Measure prefill and decode speed of a language model, and how long it takes to start."""
+    from .bench import bench as measure
+
+    with _notes.status("Starting") as status:
+        report = measure(
+            model, repetitions, _adapter_name(), lambda what: status.update(f"Measuring: {what}")
+        )
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        _output.print(report.to_markdown(), markup=False)
+
+
+def _answer_or_explain(conversation: Conversation, question: str, max_tokens: int | None) -> None:
+    """`_answer`, but at a terminal a failure ends the answer only."""
+    try:
+        _answer(conversation, question, max_tokens)
+    except WebGPUError as error:
+        if not sys.stdin.isatty():
+            raise
+        _notes.print(f"[red]{escape(_sentence(error))}[/]")
+
+
+def _answer(conversation: Conversation, question: str, max_tokens: int | None) -> None:
+    """Print the answer as it comes, then how fast it came. Starts over at the context's end."""
+    from .chat import ContextFull, PromptTooLong
+    from .interrupt import stop_on_interrupt
+
+    def write_answer() -> None:
+        with stop_on_interrupt() as stopped:
+            try:
+                _write_pieces(conversation.ask(question, max_tokens, stopped))
+            except ContextFull as full:
+                start_over(full)
+
+    def start_over(reason: WebGPUError) -> None:
+        conversation.clear()
+        _notes.print(f"[yellow]{escape(str(reason))}: the conversation starts over.[/]")
+
+    try:
+        write_answer()
+    except PromptTooLong as error:
+        if conversation.is_empty:
+            raise
+        start_over(error)
+        write_answer()
+    _notes.print(f"[dim]{conversation.timing}[/]")
+
+
+def _write_pieces(pieces: Iterator[str]) -> None:
+    try:
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+    finally:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+
+def _lines() -> Iterator[str]:
+    """Messages from the terminal until Ctrl-C, Ctrl-D or /exit, or the lines of stdin."""
+    if not sys.stdin.isatty():
+        yield from map(str.strip, sys.stdin)
+        return
+    with suppress(ImportError):
+        import readline  # noqa: F401  history and line editing for input()
+    _notes.print("[dim]Ctrl-C stops an answer, Ctrl-D or /exit quits, /clear starts over.[/]")
+    while True:
+        try:
+            line = input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            _notes.print()
+            return
+        if line == "/exit":
+            return
+        yield line
+
+
+def _cached_smollm2() -> Path:
+    """SmolLM2 in the cache folder, exported on first use."""
+    path = cache_dir() / f"smollm2-{_EXPORT_REVISION}" / "smollm2.pte"
+    if not path.is_file():
+        _notes.print(f"Exporting SmolLM2 once, into {path.parent}. This takes a few minutes.")
+        # A process of its own: the export's gigabytes are gone when the chat begins.
+        command = [sys.executable, "-m", "executorch_webgpu", "export", "smollm2", "-o", str(path)]
+        if subprocess.run(command, check=False).returncode != 0:
+            raise WebGPUError("SmolLM2 was not exported")
+    return path
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress display with a line for each stage; the yielded function reports to it."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_notes) as progress:
+        current: dict[str, Any] = {}
+
+        def finish() -> None:
+            for task in current.values():
+                progress.update(task, total=1, completed=1)
+            current.clear()
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in current:
+                finish()
+                current[stage] = progress.add_task(stage, total=total or None)
+            progress.update(current[stage], completed=done, total=total or None)
+
+        yield report
+        finish()
+
+
+def _check_writable(path: Path) -> None:
+    """Fail before minutes of work, not after."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise WebGPUError(f"cannot write into {path.parent}")
+
+
+def _load_array(path: Path) -> Any:
+    import numpy as np
+
+    if not path.is_file():
+        raise WebGPUError(f"no such file: {path}")
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise WebGPUError(f"not a NumPy array (.npy): {path}") from error
+
+
+def _check_inputs(signature: list[tuple[str, tuple[int, ...]]], arrays: list[Any]) -> None:
+    described = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "none"
+    if len(arrays) != len(signature):
+        raise WebGPUError(
+            f"the method takes {len(signature)} inputs ({described}) but {len(arrays)} were given"
+        )
+    for i, ((kind, sizes), array) in enumerate(zip(signature, arrays, strict=True)):
+        fits = len(sizes) == array.ndim and all(map(le, array.shape, sizes))
+        if kind != "scalar" and (str(array.dtype) != kind or not fits):
+            raise WebGPUError(
+                f"input {i} is {array.dtype} {list(array.shape)}, "
+                f"but the method takes {kind} of at most {list(sizes)}"
+            )
+
+
+def _summary(value: Any) -> str:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return str(value)
+    text = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    if value.numel() == 0:
+        return text
+    numbers = value.double()
+    return f"{text}, min {numbers.min():.6g}, max {numbers.max():.6g}, mean {numbers.mean():.6g}"
+
+
+def _save_array(path: Path, value: Any) -> None:
+    import numpy as np
+    import torch
+
+    from .files import write_atomically
+
+    array = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    with write_atomically(path) as file:
+        np.save(file, array)
+
+
+def _adapter_name() -> str:
+    from .runtime import devices as find_devices
+
+    selected = find_devices().get("selected") or {}
+    return str(selected.get("name", "no adapter"))
+
+
+def _print_json(value: Any) -> None:
+    # Not through rich, which would wrap and colour it.
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _fail(sentence: str) -> None:
+    _notes.print(f"[red]error:[/] {escape(sentence)}")
+    raise typer.Exit(1)

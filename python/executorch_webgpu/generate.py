@@ -1,0 +1,105 @@
+"""Running a language model: tokens in, logits out, and choosing the next token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import WebGPUError
+from .runtime import Model, StrPath, load
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Logits = NDArray[np.float32]
+
+# Longest piece of a prompt fed at once. Short enough that Ctrl-C is heard on slow adapters.
+_CHUNK = 512
+
+
+class Decoder(Protocol):
+    """What a conversation needs of a model with a key-value cache."""
+
+    @property
+    def context(self) -> int:
+        """Tokens the cache holds."""
+
+    @property
+    def chunk(self) -> int:
+        """Most tokens that one call takes."""
+
+    def __call__(self, tokens: Sequence[int], position: int) -> Logits:
+        """Write `tokens` into the cache from `position` on; float32 logits [V] after the last."""
+
+
+class LanguageModel:
+    """A program with ``forward(tokens [1, S] int64, position [1] int64) -> logits``."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.path: Path = model.path
+        signature = model.signature() if "forward" in model.method_names else []
+        shapes = [sizes for kind, sizes in signature if kind == "int64"]
+        if [len(sizes) for sizes in shapes] != [2, 1]:
+            raise WebGPUError(
+                f"{model.path} is not a language model: forward takes {signature or 'nothing'}, "
+                "not tokens [1, S] and a position [1]"
+            )
+        self.longest_input: int = shapes[0][1]
+        self.context: int = model.constant(
+            "get_max_context_len", model.constant("get_max_seq_len", self.longest_input + 1)
+        )
+        self.chunk = min(_CHUNK, self.longest_input)
+        eos = model.constant("get_eos_ids", [])
+        self.eos: frozenset[int] = frozenset(eos if isinstance(eos, list) else [eos])
+
+    @classmethod
+    def load(cls, path: StrPath, data_path: StrPath | None = None) -> LanguageModel:
+        """Load a program and its ``forward``. Raises WebGPUError if it is no language model."""
+        model = cls(load(path, data_path))
+        model._model.load_method("forward")
+        return model
+
+    def __call__(self, tokens: Sequence[int], position: int) -> Logits:
+        """Feed 1 to `longest_input` tokens; see `Decoder`."""
+        import torch
+
+        (logits,) = self._model.forward(torch.tensor([tokens]), torch.tensor([position]))
+        last: Logits = logits.reshape(-1, logits.shape[-1])[-1].float().numpy()
+        return last
+
+
+@dataclass
+class Sampler:
+    """Chooses the next token from logits [V].
+
+    Attributes:
+        temperature: 0 takes the likeliest token; higher is more varied.
+        top_k: choose among this many likeliest tokens; 0 among all.
+        seed: for repeatable choices; None for different ones each time.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 40
+    seed: int | None = None
+    _random: np.random.Generator = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        self._random = np.random.default_rng(self.seed)
+
+    def __call__(self, logits: Logits) -> int:
+        import numpy as np
+
+        if self.temperature <= 0:
+            return int(logits.argmax())
+        candidates = np.arange(len(logits))
+        if 0 < self.top_k < len(logits):
+            candidates = np.argpartition(logits, -self.top_k)[-self.top_k :]
+        scaled = logits[candidates].astype(np.float64) / self.temperature
+        weights = np.exp(scaled - scaled.max())
+        return int(self._random.choice(candidates, p=weights / weights.sum()))

@@ -1,0 +1,169 @@
+"""Binding of the C interface of ``libexecutorch_backend_webgpu`` (include/etwebgpu/c_api.h).
+
+Loading the library registers the delegate's backend with the ExecuTorch runtime of this process, so
+it is loaded once and never unloaded. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .errors import WebGPUError
+from .providers import FunctionTable, Provider, find_providers
+
+LIBRARY_ENV = "ETWEBGPU_LIBRARY"
+PROVIDER_ENV = "ETWEBGPU_PROVIDER"
+ADAPTER_ENV = "ETWEBGPU_ADAPTER"
+
+_LIBRARY_NAMES = {
+    "darwin": "libexecutorch_backend_webgpu.dylib",
+    "win32": "executorch_backend_webgpu.dll",
+}
+_RUNTIME_NAMES = {"darwin": "libexecutorch.dylib", "win32": "executorch.dll"}
+
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "etwg_register_provider": (
+        ctypes.c_int,
+        [
+            ctypes.c_char_p,
+            ctypes.POINTER(ctypes.c_char_p),
+            ctypes.POINTER(ctypes.c_void_p),
+            ctypes.c_size_t,
+        ],
+    ),
+    "etwg_register_provider_library": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p]),
+    "etwg_set_option": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p]),
+    "etwg_last_error": (ctypes.c_char_p, []),
+    "etwg_devices_json": (ctypes.c_char_p, []),
+    "etwg_inspect_json": (
+        ctypes.c_char_p,
+        [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p],
+    ),
+}
+
+
+def library_path() -> Path:
+    """Where the native library is expected: ``$ETWEBGPU_LIBRARY``, else beside this package."""
+    override = os.environ.get(LIBRARY_ENV)
+    if override:
+        return Path(override)
+    name = _LIBRARY_NAMES.get(sys.platform, "libexecutorch_backend_webgpu.so")
+    return Path(__file__).parent / "lib" / name
+
+
+class Library:
+    """The loaded native library. Methods raise WebGPUError with the library's own sentence."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._providers: list[Provider] = []
+        try:
+            self._c = ctypes.CDLL(str(path))
+            for name, (result, arguments) in _SIGNATURES.items():
+                function = getattr(self._c, name)
+                function.restype, function.argtypes = result, arguments
+        except (OSError, AttributeError) as error:
+            raise WebGPUError(f"cannot load the WebGPU backend {path}: {error}") from error
+
+    def register(self, provider: Provider) -> None:
+        """Offer a WebGPU implementation; those offered first are tried first."""
+        name = provider.name.encode()
+        if isinstance(provider, FunctionTable):
+            count = len(provider.addresses)
+            symbols = (ctypes.c_char_p * count)(*(s.encode() for s in provider.addresses))
+            addresses = (ctypes.c_void_p * count)(*provider.addresses.values())
+            self._check(self._c.etwg_register_provider(name, symbols, addresses, count))
+        else:
+            path = os.fsencode(provider.path)
+            self._check(self._c.etwg_register_provider_library(name, path))
+        self._providers.append(provider)
+
+    def set_option(self, key: str, value: str) -> None:
+        """Set an option for models loaded afterwards; an empty value resets it."""
+        self._check(self._c.etwg_set_option(key.encode(), value.encode()))
+
+    def last_error(self) -> str:
+        """The sentence of this thread's latest failure, or "" if there was none."""
+        text: bytes | None = self._c.etwg_last_error()
+        return (text or b"").decode("utf-8", "replace")
+
+    def devices(self) -> dict[str, Any]:
+        """Providers, their adapters, and the one that would be used (see c_api.h)."""
+        return self._json(self._c.etwg_devices_json())
+
+    def inspect(
+        self, path: Path, data_path: Path | None, settings: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Graph, weights, memory plan and dispatches of every delegate of a .pte (see c_api.h)."""
+        data = os.fsencode(data_path) if data_path else None
+        text = json.dumps(settings).encode() if settings else None
+        return self._json(self._c.etwg_inspect_json(os.fsencode(path), data, text))
+
+    def _check(self, code: int) -> None:
+        if code != 0:
+            raise WebGPUError(self.last_error() or f"the WebGPU backend failed with code {code}")
+
+    def _json(self, text: bytes | None) -> dict[str, Any]:
+        if text is None:
+            raise WebGPUError(self.last_error() or "the WebGPU backend gave no answer")
+        result: dict[str, Any] = json.loads(text)
+        return result
+
+
+@cache
+def library() -> Library:
+    """The native library, loaded and given its providers on first use.
+
+    Raises WebGPUError when the library or ExecuTorch's runtime is missing or does not load.
+    """
+    path = library_path()
+    if not path.is_file():
+        hint = f" (from {LIBRARY_ENV})" if os.environ.get(LIBRARY_ENV) else ""
+        raise WebGPUError(f"the WebGPU backend library is missing: {path}{hint}")
+    _ensure_runtime_dir()
+    _load_executorch_runtime()
+    loaded = Library(path)
+    for provider in find_providers():
+        loaded.register(provider)
+    _apply_environment(loaded.set_option)
+    return loaded
+
+
+def _apply_environment(set_option: Callable[[str, str], None]) -> None:
+    for key, variable in (("provider", PROVIDER_ENV), ("adapter", ADAPTER_ENV)):
+        if value := os.environ.get(variable):
+            set_option(key, value)
+
+
+def _load_executorch_runtime() -> None:
+    """Load the wheel's libexecutorch, whose backend registry is to know the backend.
+
+    By its file, not by importing executorch.runtime: that takes seconds, and the Python extension
+    later resolves to this very library.
+    """
+    spec = importlib.util.find_spec("executorch")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    name = _RUNTIME_NAMES.get(sys.platform, "libexecutorch.so")
+    candidates = [Path(folder) / "lib" / name for folder in folders]
+    path = next((p for p in candidates if p.is_file()), None)
+    if path is None:
+        raise WebGPUError(f"the executorch package with {name} is not installed (1.5 or newer)")
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        raise WebGPUError(f"cannot load ExecuTorch's runtime {path}: {error}") from error
+
+
+def _ensure_runtime_dir() -> None:
+    """Software Vulkan drivers print a warning when XDG_RUNTIME_DIR is not set."""
+    if sys.platform == "linux" and not os.environ.get("XDG_RUNTIME_DIR"):
+        os.environ["XDG_RUNTIME_DIR"] = tempfile.gettempdir()

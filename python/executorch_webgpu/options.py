@@ -1,0 +1,40 @@
+"""Settings of the backend."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .native import library
+
+
+def options(
+    *,
+    adapter: int | str | None = None,
+    provider: str | None = None,
+    profiling: bool | None = None,
+    kv_cache_dtype: Literal["f32", "f16"] | None = None,
+    memory_limit: int | None = None,
+) -> None:
+    """Set options for models loaded afterwards. What is left out stays as it is; "" resets.
+
+    Args:
+        adapter: an index from `devices()`, a type (discrete, integrated, software) or part of a
+            name.
+        provider: "dawn", "wgpu-native", or the path of a library with the webgpu.h functions.
+        profiling: record GPU timestamps of every dispatch.
+        kv_cache_dtype: storage of key-value caches.
+        memory_limit: bytes of GPU memory a model may take; 0 for no limit.
+
+    Raises:
+        WebGPUError: an option has a value the backend does not know.
+    """
+    given = {
+        "adapter": adapter,
+        "provider": provider,
+        "profiling": None if profiling is None else int(profiling),
+        "kv_cache_dtype": kv_cache_dtype,
+        "memory_limit": memory_limit,
+    }
+    for key, value in given.items():
+        if value is not None:
+            library().set_option(key, str(value))

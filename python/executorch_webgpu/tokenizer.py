@@ -1,0 +1,196 @@
+"""The tokenizer of a chat model: token ids, the chat template and streaming of text.
+
+Beside a model lie two files with the names Hugging Face uses: ``tokenizer.json``, which other
+runners read as well, and ``tokenizer_config.json`` with the chat template and the special tokens.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from .errors import WebGPUError
+from .files import write_atomically
+
+if TYPE_CHECKING:
+    import jinja2
+    import tokenizers
+
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
+
+_CONTROL_KINDS = (3, 4)  # GGUF token types: control, user-defined
+
+
+class Message(TypedDict):
+    """One message of a conversation; `role` is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A byte-level BPE vocabulary as GGUF stores it."""
+
+    tokens: Sequence[str]
+    merges: Sequence[str]
+    kinds: Sequence[int]
+    bos: int
+    eos: int
+    chat_template: str
+
+    def tokenizer(self) -> ChatTokenizer:
+        """The tokenizer this vocabulary describes."""
+        from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+        ids = {token: i for i, token in enumerate(self.tokens)}
+        merges = [(left, right) for left, right in (m.split(" ") for m in self.merges)]
+        tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges))
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            ]
+        )
+        tokenizer.decoder = decoders.ByteLevel()
+        special = [
+            t for t, kind in zip(self.tokens, self.kinds, strict=True) if kind in _CONTROL_KINDS
+        ]
+        tokenizer.add_special_tokens(
+            [AddedToken(token, special=True, normalized=False) for token in special]
+        )
+        config = {
+            "bos_token": self.tokens[self.bos],
+            "eos_token": self.tokens[self.eos],
+            "chat_template": self.chat_template,
+        }
+        return ChatTokenizer(tokenizer, config)
+
+
+class ChatTokenizer:
+    """A model's tokenizer and chat template, read from the files beside it."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, config: dict[str, str]) -> None:
+        self._tokenizer = tokenizer
+        self._config = config
+
+    @classmethod
+    def load(cls, folder: Path) -> ChatTokenizer:
+        """Read both files. Raises WebGPUError when one is missing or not what it should be."""
+        from tokenizers import Tokenizer
+
+        for name in (TOKENIZER_FILE, CONFIG_FILE):
+            if not (folder / name).is_file():
+                raise WebGPUError(f"{folder / name} is missing: a chat model needs it beside it")
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise WebGPUError(f"cannot read the tokenizer files in {folder}: {error}") from error
+        if not isinstance(config, dict) or not isinstance(config.get("chat_template"), str):
+            raise WebGPUError(f"{folder / CONFIG_FILE} has no chat_template")
+        return cls(tokenizer, config)
+
+    def save(self, folder: Path) -> None:
+        """Write both files into `folder`."""
+        config = json.dumps(self._config, indent=2, ensure_ascii=False)
+        for name, text in ((CONFIG_FILE, config), (TOKENIZER_FILE, self._tokenizer.to_str())):
+            with write_atomically(folder / name) as file:
+                file.write(text.encode())
+
+    @property
+    def eos(self) -> int | None:
+        """The id of the token that ends an answer, if the configuration names one."""
+        token = self._config.get("eos_token")
+        found: int | None = self._tokenizer.token_to_id(token) if token else None
+        return found
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, in which special tokens such as ``<|im_end|>`` are recognized."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without special tokens; invalid UTF-8 becomes U+FFFD."""
+        stream = TextStream(self)
+        return "".join(stream.push(i) for i in ids) + stream.finish()
+
+    def token_text(self, token: int) -> str:
+        """The vocabulary's spelling of one token, special tokens included."""
+        return self._tokenizer.id_to_token(token) or ""
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes one token stands for: none for a special or unknown token."""
+        if token in self._special_ids:
+            return b""
+        text = self.token_text(token)
+        try:
+            return bytes(_BYTE_OF_CHARACTER[c] for c in text)
+        except KeyError:  # an added token, spelled in plain text
+            return text.encode()
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The conversation as the model was trained to see it, up to where it is to answer."""
+        text: str = self._template.render(
+            messages=messages,
+            add_generation_prompt=True,
+            bos_token=self._config.get("bos_token", ""),
+            eos_token=self._config.get("eos_token", ""),
+        )
+        return text
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(i for i, token in added.items() if token.special)
+
+    @cached_property
+    def _template(self) -> jinja2.Template:
+        from jinja2 import TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        def raise_exception(message: str) -> None:
+            raise TemplateError(message)
+
+        # A template comes with a model file, so it is not trusted.
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = raise_exception
+        return environment.from_string(self._config["chat_template"])
+
+
+class TextStream:
+    """Turns tokens into text as they come, holding back bytes of an unfinished character."""
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token: int) -> str:
+        """The text that `token` completes; often "" in the middle of a character."""
+        return self._decoder.decode(self._tokenizer.token_bytes(token))
+
+    def finish(self) -> str:
+        """U+FFFD when the stream ends inside a character, else ""."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _byte_characters() -> dict[str, int]:
+    """The byte behind each character of a byte-level vocabulary.
+
+    Printable Latin-1 bytes stand for themselves; the others are numbered from U+0100 on, so that no
+    token holds a space or control character (the scheme of GPT-2's tokenizer).
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    mapping = {chr(byte): byte for byte in printable}
+    mapping.update({chr(0x100 + i): byte for i, byte in enumerate(others)})
+    return mapping
+
+
+_BYTE_OF_CHARACTER = _byte_characters()
