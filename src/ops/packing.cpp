@@ -1,0 +1,351 @@
+#include "ops/packing.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/checked.h"
+#include "base/half.h"
+
+namespace etwebgpu {
+namespace {
+
+constexpr std::uint64_t kAlign = 16;
+constexpr std::int64_t kBlock = 16;  // panel rows packed together: 64 source bytes, one cache line
+
+template <typename T>
+T load(const std::byte* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+std::uint32_t word_of(float value) { return std::bit_cast<std::uint32_t>(value); }
+
+float half_at(const std::byte* data, std::int64_t i) {
+  return half_bits_to_float(load<std::uint16_t>(data + 2 * i));
+}
+
+// Calls f with a function from element index to the element as a word.
+template <typename F>
+void with_words(DType dtype, const std::byte* data, F&& f) {
+  switch (dtype) {
+    case DType::Bool:
+      return f([=](std::int64_t i) -> std::uint32_t { return load<std::uint8_t>(data + i) != 0; });
+    case DType::UInt8:
+      return f([=](std::int64_t i) -> std::uint32_t { return load<std::uint8_t>(data + i); });
+    case DType::Int8:
+      return f([=](std::int64_t i) {
+        return static_cast<std::uint32_t>(std::int32_t{load<std::int8_t>(data + i)});
+      });
+    case DType::Int32:
+    case DType::Float32:
+      return f([=](std::int64_t i) { return load<std::uint32_t>(data + 4 * i); });
+    case DType::Float16:
+      return f([=](std::int64_t i) { return word_of(half_at(data, i)); });
+    case DType::Float64:
+      return f(
+          [=](std::int64_t i) { return word_of(static_cast<float>(load<double>(data + 8 * i))); });
+    case DType::Int64:  // the format records int64 as int32; a constant keeps its low half
+      return f([=](std::int64_t i) {
+        return static_cast<std::uint32_t>(load<std::uint64_t>(data + 8 * i));
+      });
+  }
+}
+
+std::uint16_t half_word(DType dtype, const std::byte* data, std::int64_t i) {
+  if (dtype == DType::Float16) return load<std::uint16_t>(data + 2 * i);
+  if (dtype == DType::Float32) return float_to_half_bits(load<float>(data + 4 * i));
+  return float_to_half_bits(static_cast<float>(load<double>(data + 8 * i)));
+}
+
+// --- Shapes ---
+
+// Columns of a row-major source seen as a matrix [first dim, the others].
+std::int64_t source_columns(const PackedPart& part) {
+  return part.dims.product(1, part.dims.rank());
+}
+
+// The K of a panel packing's matrix [N, K].
+std::int64_t panel_depth(Packing packing, const PackedPart& part) {
+  if (part.transposed) return part.dims[0];
+  return source_columns(part) * (packing == Packing::Q4Panels ? 2 : 1);
+}
+
+bool dtype_fits(Packing packing, DType dtype) {
+  switch (packing) {
+    case Packing::HalfPairs:
+      return is_floating(dtype);
+    case Packing::Q4Panels:
+      return dtype == DType::UInt8 || dtype == DType::Int8;
+    case Packing::Q8Panels:
+      return dtype == DType::Int8;
+    case Packing::HalfPanels:
+      return dtype == DType::Float16;
+    case Packing::FloatPanels:
+      return is_floating(dtype);
+    default:
+      return true;
+  }
+}
+
+bool rank_fits(Packing packing, const PackedPart& part) {
+  if (packing == Packing::TransposeWords || part.transposed) return part.dims.rank() == 2;
+  if (packing == Packing::FloatPanels) return part.dims.rank() >= 1;
+  return !is_panels(packing) || part.dims.rank() >= 2;
+}
+
+std::uint64_t part_words(Packing packing, const PackedPart& part) {
+  if (is_panels(packing)) {
+    const std::int64_t panels = div_up(part.panel_rows(), kPanel);
+    return static_cast<std::uint64_t>(panels * panel_words(packing, part) * kPanel);
+  }
+  const std::int64_t elements = part.dims.numel();
+  return static_cast<std::uint64_t>(
+      packing == Packing::HalfPairs ? div_up<std::int64_t>(elements, 2) : elements);
+}
+
+std::uint64_t part_bytes(Packing packing, const PackedPart& part) {
+  return round_up<std::uint64_t>(4 * part_words(packing, part), kAlign);
+}
+
+Result<void> check_part(Packing packing, const PackedPart& part) {
+  CHECK_OR_FAIL(dtype_fits(packing, part.dtype) && rank_fits(packing, part),
+                ErrorKind::NotSupported, "a constant of type ", name(part.dtype), " and sizes ",
+                to_string(part.dims), " does not fit the weight layout ", name(packing));
+  if (!is_panels(packing)) return {};
+  const bool halves_or_floats = packing == Packing::HalfPanels || packing == Packing::FloatPanels;
+  CHECK_OR_FAIL(!part.transposed || halves_or_floats, ErrorKind::Internal, "the weight layout ",
+                name(packing), " cannot be transposed");
+  const std::int64_t available = part.dims[part.transposed ? 1 : 0];
+  CHECK_OR_FAIL(part.rows >= -1 && part.rows <= available, ErrorKind::InvalidProgram,
+                "a constant of sizes ", to_string(part.dims), " has ", available,
+                " output rows, but ", part.rows, " are needed");
+  const auto words = checked_mul(round_up(part.panel_rows(), kPanel), panel_words(packing, part));
+  CHECK_OR_FAIL(words && *words <= std::int64_t{1} << 56, ErrorKind::InvalidProgram,
+                "a constant of sizes ", to_string(part.dims), " is too large");
+  return {};
+}
+
+// --- Panels ---
+
+// Word kw of source row n, by packing.
+struct Q4Source {
+  const std::byte* data;
+  std::int64_t row_bytes;
+  bool swap;
+  std::uint32_t operator()(std::int64_t n, std::int64_t kw) const {
+    std::uint32_t word = 0x88888888u;
+    std::memcpy(&word, data + n * row_bytes + 4 * kw,
+                static_cast<std::size_t>(std::min<std::int64_t>(4, row_bytes - 4 * kw)));
+    return swap ? (word & 0x0f0f0f0fu) << 4 | (word >> 4 & 0x0f0f0f0fu) : word;
+  }
+};
+
+struct Q8Source {
+  const std::byte* data;
+  std::int64_t row_bytes;
+  std::uint32_t operator()(std::int64_t n, std::int64_t kw) const {
+    std::uint32_t word = 0;
+    std::memcpy(&word, data + n * row_bytes + 4 * kw,
+                static_cast<std::size_t>(std::min<std::int64_t>(4, row_bytes - 4 * kw)));
+    return word;
+  }
+};
+
+struct HalfSource {
+  const std::byte* data;
+  std::int64_t depth, row_stride, k_stride;
+  std::uint32_t operator()(std::int64_t n, std::int64_t kw) const {
+    const std::byte* at = data + 2 * (n * row_stride + 2 * kw * k_stride);
+    const std::uint32_t low = load<std::uint16_t>(at);
+    return 2 * kw + 1 < depth ? low | std::uint32_t{load<std::uint16_t>(at + 2 * k_stride)} << 16
+                              : low;
+  }
+};
+
+// `count` words of 64 rows each, from word row kw0 of one panel. Sources are read along their
+// contiguous dimension where that is k (cache lines), and along the panel where it is n.
+template <typename Source>
+void fill_panel(const Source& source, std::int64_t first_row, std::int64_t rows, std::int64_t kw0,
+                std::int64_t count, std::uint32_t fill, bool along_rows, std::byte* out) {
+  auto put = [&](std::int64_t kw, std::int64_t lane, std::uint32_t word) {
+    std::memcpy(out + ((kw - kw0) * kPanel + lane) * 4, &word, 4);
+  };
+  const std::int64_t block = along_rows ? 1 : kBlock;
+  for (std::int64_t begin = kw0; begin < kw0 + count; begin += block) {
+    const std::int64_t end = std::min(begin + block, kw0 + count);
+    for (std::int64_t lane = 0; lane < rows; ++lane)
+      for (std::int64_t kw = begin; kw < end; ++kw) put(kw, lane, source(first_row + lane, kw));
+    for (std::int64_t kw = begin; kw < end; ++kw)
+      for (std::int64_t lane = rows; lane < kPanel; ++lane) put(kw, lane, fill);
+  }
+}
+
+// Whole panel rows [first, first + count) of a part, counted through all its panels.
+template <typename Source>
+void pack_panel_rows(Packing packing, const PackedPart& part, const Source& source,
+                     std::int64_t first, std::int64_t count, std::byte* out) {
+  const std::int64_t words = panel_words(packing, part);
+  const std::uint32_t fill = packing == Packing::Q4Panels ? 0x88888888u : 0;
+  while (count > 0) {
+    const std::int64_t row = first / words * kPanel;
+    const std::int64_t run = std::min(count, words - first % words);
+    fill_panel(source, row, std::min(kPanel, part.panel_rows() - row), first % words, run, fill,
+               part.transposed, out);
+    first += run;
+    count -= run;
+    out += run * static_cast<std::int64_t>(kPanelRowBytes);
+  }
+}
+
+// Bytes that begin or end inside a panel row go through one row on the stack.
+template <typename Source>
+void pack_panel_bytes(Packing packing, const PackedPart& part, const Source& source,
+                      std::uint64_t offset, std::span<std::byte> out) {
+  while (!out.empty()) {
+    const auto row = static_cast<std::int64_t>(offset / kPanelRowBytes);
+    const std::uint64_t inside = offset % kPanelRowBytes;
+    std::size_t done = 0;
+    if (inside == 0 && out.size() >= kPanelRowBytes) {
+      const std::size_t rows = out.size() / kPanelRowBytes;
+      pack_panel_rows(packing, part, source, row, static_cast<std::int64_t>(rows), out.data());
+      done = rows * kPanelRowBytes;
+    } else {
+      std::byte whole[kPanelRowBytes];
+      pack_panel_rows(packing, part, source, row, 1, whole);
+      done = std::min<std::size_t>(out.size(), kPanelRowBytes - inside);
+      std::memcpy(out.data(), whole + inside, done);
+    }
+    out = out.subspan(done);
+    offset += done;
+  }
+}
+
+void pack_panels(Packing packing, const PackedPart& part, const std::byte* data,
+                 std::uint64_t offset, std::span<std::byte> out) {
+  const std::int64_t columns = source_columns(part);
+  const std::int64_t row_stride = part.transposed ? 1 : columns;
+  const std::int64_t k_stride = part.transposed ? columns : 1;
+  auto pack = [&](const auto& source) { pack_panel_bytes(packing, part, source, offset, out); };
+  switch (packing) {
+    case Packing::Q4Panels:
+      return pack(Q4Source{data, columns, part.high_nibble_first});
+    case Packing::Q8Panels:
+      return pack(Q8Source{data, columns});
+    case Packing::HalfPanels:
+      return pack(HalfSource{data, panel_depth(packing, part), row_stride, k_stride});
+    default:
+      return with_words(part.dtype, data, [&](auto word) {
+        pack([=](std::int64_t n, std::int64_t k) { return word(n * row_stride + k * k_stride); });
+      });
+  }
+}
+
+// --- Flat packings ---
+
+void pack_words(const PackedPart& part, const std::byte* data, std::uint64_t first,
+                std::span<std::byte> out) {
+  const auto begin = static_cast<std::int64_t>(first);
+  const std::int64_t end =
+      std::min(begin + static_cast<std::int64_t>(out.size() / 4), part.dims.numel());
+  if (part.dtype == DType::Float32 || part.dtype == DType::Int32) {
+    std::memcpy(out.data(), data + 4 * begin, static_cast<std::size_t>(4 * (end - begin)));
+    return;
+  }
+  with_words(part.dtype, data, [&](auto word) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::uint32_t value = word(i);
+      std::memcpy(out.data() + 4 * (i - begin), &value, 4);
+    }
+  });
+}
+
+void pack_half_pairs(const PackedPart& part, const std::byte* data, std::uint64_t first,
+                     std::span<std::byte> out) {
+  const auto begin = static_cast<std::int64_t>(2 * first);
+  const std::int64_t end =
+      std::min(begin + static_cast<std::int64_t>(out.size() / 2), part.dims.numel());
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::uint16_t value = half_word(part.dtype, data, i);
+    std::memcpy(out.data() + 2 * (i - begin), &value, 2);
+  }
+}
+
+// Destination rows are source columns; blocks of 16 of them share the source's cache lines.
+void pack_transposed(const PackedPart& part, const std::byte* data, std::uint64_t first,
+                     std::span<std::byte> out) {
+  const std::int64_t rows = part.dims[0], columns = part.dims[1];
+  const auto begin = static_cast<std::int64_t>(first);
+  const std::int64_t end =
+      std::min(begin + static_cast<std::int64_t>(out.size() / 4), rows * columns);
+  if (begin >= end) return;
+  with_words(part.dtype, data, [&](auto word) {
+    for (std::int64_t block = begin / rows; block * rows < end; block += kBlock) {
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t c = block; c < std::min(block + kBlock, columns); ++c) {
+          const std::int64_t at = c * rows + r;
+          if (at < begin || at >= end) continue;
+          const std::uint32_t value = word(r * columns + c);
+          std::memcpy(out.data() + 4 * (at - begin), &value, 4);
+        }
+      }
+    }
+  });
+}
+
+void pack_part(Packing packing, const PackedPart& part, const std::byte* data, std::uint64_t offset,
+               std::span<std::byte> out) {
+  if (is_panels(packing)) return pack_panels(packing, part, data, offset, out);
+  std::ranges::fill(out.last(std::min<std::size_t>(out.size(), kAlign)),
+                    std::byte{0});  // the alignment
+  if (packing == Packing::HalfPairs) return pack_half_pairs(part, data, offset / 4, out);
+  if (packing == Packing::TransposeWords) return pack_transposed(part, data, offset / 4, out);
+  return pack_words(part, data, offset / 4, out);
+}
+
+}  // namespace
+
+std::int64_t panel_words(Packing packing, const PackedPart& part) {
+  return div_up(panel_depth(packing, part), panel_elements(packing));
+}
+
+Result<std::uint64_t> packed_size(const PackedConstant& constant) {
+  std::uint64_t total = 0;
+  for (const PackedPart& part : constant.parts) {
+    TRY(check_part(constant.packing, part));
+    if (is_panels(constant.packing)) {
+      const std::int64_t first = panel_depth(constant.packing, constant.parts[0]);
+      const std::int64_t depth = panel_depth(constant.packing, part);
+      CHECK_OR_FAIL(depth == first, ErrorKind::Internal, "constants with ", first, " and ", depth,
+                    " elements per output row cannot share a buffer");
+    }
+    const auto sum = checked_add(total, part_bytes(constant.packing, part));
+    CHECK_OR_FAIL(sum.has_value(), ErrorKind::InvalidProgram, "a packed constant's size overflows");
+    total = *sum;
+  }
+  return total;
+}
+
+std::uint64_t source_size(const PackedPart& part) {
+  return static_cast<std::uint64_t>(part.dims.numel()) * byte_size(part.dtype);
+}
+
+void pack_range(const PackedConstant& constant, std::span<const std::span<const std::byte>> sources,
+                std::uint64_t offset, std::span<std::byte> out) {
+  std::uint64_t part_begin = 0;
+  for (std::size_t i = 0; i < constant.parts.size(); ++i) {
+    const PackedPart& part = constant.parts[i];
+    const std::uint64_t part_end = part_begin + part_bytes(constant.packing, part);
+    const std::uint64_t from = std::max(offset, part_begin);
+    const std::uint64_t to = std::min(offset + out.size(), part_end);
+    if (from < to) {
+      pack_part(constant.packing, part, sources[i].data(), from - part_begin,
+                out.subspan(static_cast<std::size_t>(from - offset),
+                            static_cast<std::size_t>(to - from)));
+    }
+    part_begin = part_end;
+  }
+}
+
+}  // namespace etwebgpu
