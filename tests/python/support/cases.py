@@ -1,0 +1,220 @@
+"""One operator against eager torch: a graph of one call, loaded once, run at many live sizes."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .capi import ModelError
+from .delegate import GraphBuilder, TensorSpec, Value
+
+F32 = torch.float32
+F16 = torch.float16
+I32 = torch.int32
+I64 = torch.int64
+BOOL = torch.bool
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """|got - expected| <= absolute + relative * |expected|."""
+
+    relative: float
+    absolute: float
+
+
+EXACT = Tolerance(0.0, 0.0)
+TIGHT = Tolerance(2e-6, 2e-6)  # one rounding or two: arithmetic, copies with conversion
+NORMAL = Tolerance(1e-5, 1e-5)  # transcendental functions and short sums
+SUMS = Tolerance(5e-5, 5e-5)  # dot products and long sums, in another order than torch's
+HALF = Tolerance(2e-3, 2e-3)  # anything that is stored as f16
+
+
+@dataclass(frozen=True)
+class Arg:
+    """A tensor argument: its recorded sizes and the range of its elements."""
+
+    bound: Shape
+    dtype: torch.dtype = F32
+    low: float = -2.0
+    high: float = 2.0
+    constant: bool = False
+
+    def sample(self, generator: torch.Generator, shape: Shape | None = None) -> torch.Tensor:
+        sizes = self.bound if shape is None else shape
+        if self.dtype == BOOL:
+            return torch.randint(0, 2, sizes, generator=generator).to(BOOL)
+        if not self.dtype.is_floating_point:
+            return torch.randint(int(self.low), int(self.high) + 1, sizes, generator=generator).to(
+                self.dtype
+            )
+        return (
+            torch.rand(sizes, generator=generator)
+            .mul_(self.high - self.low)
+            .add_(self.low)
+            .to(self.dtype)
+        )
+
+
+def seeds(count: int) -> range:
+    """Seeds of `count` random cases; ETWEBGPU_TEST_SCALE takes a share of them (at least one)."""
+    scale = float(os.environ.get("ETWEBGPU_TEST_SCALE", "1"))
+    return range(max(1, round(count * scale)))
+
+
+def rng_for(*key: object) -> random.Random:
+    """A generator that depends on nothing but `key`."""
+    return random.Random(repr(key))
+
+
+def generator_for(*key: object) -> torch.Generator:
+    return torch.Generator().manual_seed(rng_for(*key).getrandbits(31))
+
+
+def random_shape(rng: random.Random, rank: int, most: int = 9, elements: int = 4096) -> Shape:
+    """Odd and even sizes, ones among them, of at most `elements` elements in all."""
+    shape = [rng.choice((1, 2, 3, rng.randint(1, most), rng.randint(1, most))) for _ in range(rank)]
+    while _product(shape) > elements:
+        shape[shape.index(max(shape))] //= 2
+    return tuple(shape)
+
+
+def shrunk(rng: random.Random, bound: Shape, dims: Iterable[int], least: int = 1) -> Shape:
+    """`bound` with other sizes, up to the same, in the dimensions `dims`."""
+    shape = list(bound)
+    for d in dims:
+        shape[d] = rng.randint(min(least, bound[d]), bound[d])
+    return tuple(shape)
+
+
+def live_shapes(
+    rng: random.Random, bound: Shape, dims: Iterable[int], count: int = 6, least: int = 1
+) -> list[Shape]:
+    """`count` live sizes that grow and shrink in random order, the bound among them."""
+    dims = list(dims)
+    if not dims:
+        return [bound, bound]
+    shapes = [bound] + [shrunk(rng, bound, dims, least) for _ in range(count - 1)]
+    rng.shuffle(shapes)
+    return shapes
+
+
+def subset(rng: random.Random, rank: int) -> list[int]:
+    """Some of the dimensions 0..rank-1: those that are dynamic in a case."""
+    return [d for d in range(rank) if rng.random() < 0.6]
+
+
+Reference = Callable[..., Any]
+
+
+def check_op(
+    name: str,
+    arguments: Sequence[Arg],
+    reference: Reference,
+    *,
+    args: Callable[..., Sequence[Any]] | None = None,
+    live: Sequence[Sequence[Shape]] | None = None,
+    tolerance: Tolerance = NORMAL,
+    out: list[TensorSpec] | None = None,
+    key: object = None,
+) -> None:
+    """Run one call at every live size and compare it with `reference`.
+
+    Args:
+        name: the operator, as serialized.
+        arguments: its tensor arguments; those that are constant keep their values.
+        reference: maps the tensors to the expected output, or to a tuple of outputs.
+        args: maps the builder and the tensors' values to the call's arguments, where these are
+            more than the tensors alone.
+        live: sizes of the arguments (of all, in order) for each run; the bounds when not given.
+        out: dtype and bound of each output, where it is not what `reference` gives at the bounds.
+        key: what the elements depend on, apart from the operator's name.
+    """
+    generator = generator_for(name, key)
+    at_bound = [a.sample(generator) for a in arguments]
+    expected = _outputs(reference(*at_bound))
+    specs = out or [(t.dtype, tuple(t.shape)) for t in expected]
+
+    graph = GraphBuilder()
+    values: list[Value] = []
+    for argument, tensor in zip(arguments, at_bound, strict=True):
+        if argument.constant:
+            values.append(graph.constant(tensor))
+        else:
+            values.append(graph.input(argument.dtype, argument.bound))
+    call_args = list(values) if args is None else list(args(graph, *values))
+    if len(specs) == 1 and not isinstance(reference(*at_bound), tuple):
+        results = [graph.call(name, *call_args, out=specs[0])]
+    else:
+        results = graph.call(name, *call_args, out=list(specs))
+    graph.output(*results)
+
+    with graph.load() as model:
+        for shapes in live or [[a.bound for a in arguments]]:
+            tensors = [
+                fixed if a.constant else a.sample(generator, shape)
+                for a, fixed, shape in zip(arguments, at_bound, shapes, strict=True)
+            ]
+            given = [t for a, t in zip(arguments, tensors, strict=True) if not a.constant]
+            where = f"{name} of sizes {[tuple(t.shape) for t in tensors]}"
+            try:
+                got = model.run(*given)
+            except ModelError as error:
+                raise AssertionError(f"{where}: {error}") from error
+            check_outputs(got, _outputs(reference(*tensors)), tolerance, where)
+
+
+def check_outputs(
+    got: Sequence[torch.Tensor],
+    expected: Sequence[torch.Tensor],
+    tolerance: Tolerance,
+    where: str = "",
+) -> None:
+    """Same number, sizes and dtypes (64 bits arrive as 32), and close enough elements."""
+    assert len(got) == len(expected), where
+    for index, (g, e) in enumerate(zip(got, expected, strict=True)):
+        narrow = {torch.int64: torch.int32, torch.float64: torch.float32}
+        e = e.to(narrow.get(e.dtype, e.dtype))
+        label = f"{where}, output {index}"
+        assert tuple(g.shape) == tuple(e.shape), f"{label}: {tuple(g.shape)} != {tuple(e.shape)}"
+        assert g.dtype == e.dtype, f"{label}: {g.dtype} != {e.dtype}"
+        close = tolerance
+        if e.dtype == F16:
+            close = replace(HALF, absolute=max(HALF.absolute, tolerance.absolute))
+        elif not e.dtype.is_floating_point:
+            close = EXACT
+        _assert_close(g.float(), e.float(), close, label)
+
+
+def _assert_close(got: torch.Tensor, expected: torch.Tensor, tol: Tolerance, label: str) -> None:
+    same = (got == expected) | (got.isnan() & expected.isnan())
+    error = (got - expected).abs()
+    allowed = tol.absolute + tol.relative * expected.abs()
+    wrong = ~(same | (error <= allowed))
+    if not wrong.any():
+        return
+    count = int(wrong.sum())
+    first = tuple(int(i) for i in wrong.nonzero()[0])
+    raise AssertionError(
+        f"{label} {tuple(expected.shape)}: {count} of {expected.numel()} elements differ, first at"
+        f" {first}: got {got[first].item()!r}, expected {expected[first].item()!r},"
+        f" largest difference {error[wrong].max().item():.3g}"
+    )
+
+
+def _outputs(result: Any) -> list[torch.Tensor]:
+    return list(result) if isinstance(result, (tuple, list)) else [result]
+
+
+def _product(sizes: Iterable[int]) -> int:
+    product = 1
+    for size in sizes:
+        product *= size
+    return product

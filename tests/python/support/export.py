@@ -1,0 +1,160 @@
+"""From a torch module to the delegate blob that the real partitioner makes of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::*
+import torch
+from executorch.backends.vulkan import serialization
+from executorch.backends.vulkan.patterns import fusable_patterns
+from executorch.backends.vulkan.serialization.vulkan_graph_schema import (
+    Null,
+    ValueList,
+    VkGraph,
+    VkTensor,
+)
+from executorch.backends.vulkan.serialization.vulkan_graph_serialize import (
+    VulkanDelegateHeader,
+)
+from executorch.backends.webgpu.partitioner.partitioner import WebGPUPartitioner
+from executorch.exir import (
+    EdgeCompileConfig,
+    ExecutorchBackendConfig,
+    to_edge_transform_and_lower,
+)
+from executorch.exir._serialize._dataclass import _json_to_dataclass
+from executorch.exir._serialize._flatbuffer import _flatc_decompile
+from executorch.exir._serialize._program import deserialize_pte_binary
+from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+from executorch.exir.schema import DelegateCall, KernelCall
+
+# The partitioner traces the graphs of its own rope patterns anew for every lowering, which is three
+# quarters of a small module's export time. They never change.
+for _pattern in fusable_patterns.values():
+    if _pattern.get_graphs_fn is not None:
+        _pattern.get_graphs_fn = functools.cache(_pattern.get_graphs_fn)
+
+
+@dataclass(frozen=True)
+class ExportedDelegate:
+    """One delegate of a program: its blob, its constants by key, and its decoded graph."""
+
+    blob: bytes
+    named: dict[str, bytes]
+    graph: VkGraph
+    host_operators: list[str]  # what the partitioner left to ExecuTorch's own kernels
+
+    @property
+    def operators(self) -> list[str]:
+        """Names of the graph's calls, in order."""
+        return [call.name for call in self.graph.chain]
+
+    def describe(self) -> str:
+        """The graph's calls, one a line, with their arguments spelled out."""
+        return "\n".join(
+            f"{call.name}({', '.join(self._text(i) for i in call.args)})"
+            for call in self.graph.chain
+        )
+
+    def _text(self, value_id: int) -> str:
+        value = self.graph.values[value_id].value
+        if isinstance(value, VkTensor):
+            kind = "const" if value.constant_id >= 0 else f"%{value_id}"
+            dims = "x".join(map(str, value.dims))
+            return f"{kind}:{value.datatype.name.lower()}[{dims}]"
+        if isinstance(value, ValueList):
+            return "[" + ", ".join(self._text(i) for i in value.items) + "]"
+        if isinstance(value, Null):
+            return "None"
+        return repr(next(iter(value.__dict__.values()))) + f":{type(value).__name__}"
+
+
+def export_delegate(
+    module: torch.nn.Module,
+    inputs: Sequence[Any],
+    dynamic_shapes: Any = None,
+    *,
+    options: dict[str, Any] | None = None,
+    strict: bool = False,
+) -> ExportedDelegate:
+    """Lower `module` with the WebGPU partitioner; it must become exactly one delegate.
+
+    Args:
+        inputs: example arguments, at their recorded (not necessarily largest) sizes.
+        dynamic_shapes: as for torch.export.export.
+        options: the partitioner's compile options.
+    """
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(
+            module.eval(), tuple(inputs), dynamic_shapes=dynamic_shapes, strict=strict
+        )
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=[WebGPUPartitioner(dict(options or {}))],
+            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+        )
+        manager = edge.to_executorch(
+            ExecutorchBackendConfig(
+                extract_delegate_segments=True,
+                sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
+            )
+        )
+    return read_delegate(manager.buffer)
+
+
+def read_delegate(pte: bytes) -> ExportedDelegate:
+    """The only delegate of a serialized program, with every named constant of the program."""
+    file = deserialize_pte_binary(pte)
+    program = file.program
+    plan = program.execution_plan[0]
+    if len(plan.delegates) != 1:
+        raise ValueError(f"the program has {len(plan.delegates)} delegates, expected 1")
+    blob = bytes(program.backend_delegate_data[plan.delegates[0].processed.index].data)
+    named: dict[str, bytes] = {}
+    if file.named_data is not None:
+        for key, entry in file.named_data.pte_data.items():
+            named[key] = bytes(file.named_data.buffers[entry.buffer_index])
+    calls = [i.instr_args for chain in plan.chains for i in chain.instructions]
+    assert any(isinstance(call, DelegateCall) for call in calls)
+    host = [plan.operators[c.op_index].name for c in calls if isinstance(c, KernelCall)]
+    return ExportedDelegate(blob, named, decode_graph(blob), host)
+
+
+def decode_graph(blob: bytes) -> VkGraph:
+    """The flatbuffer inside a delegate blob as the wheel's dataclasses."""
+    header = VulkanDelegateHeader.from_bytes(blob[: VulkanDelegateHeader.EXPECTED_LENGTH])
+    start = header.flatbuffer_offset
+    with tempfile.TemporaryDirectory() as folder:
+        schema = Path(folder, "schema.fbs")
+        schema.write_bytes(Path(serialization.__path__[0], "schema.fbs").read_bytes())
+        binary = Path(folder, "graph.bin")
+        binary.write_bytes(blob[start : start + header.flatbuffer_size])
+        _flatc_decompile(folder, str(schema), str(binary), ["--raw-binary"])
+        text = Path(folder, "graph.json").read_text()
+    # flatc writes infinities in a way that Python's json does not read.
+    text = re.sub(r"(?<=: )(-?)inf\b", r"\1Infinity", text)
+    graph: VkGraph = _json_to_dataclass(json.loads(re.sub(r"(?<=: )-?nan\b", "NaN", text)), VkGraph)
+    return graph
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
