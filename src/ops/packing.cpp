@@ -129,15 +129,22 @@ Result<void> check_part(Packing packing, const PackedPart& part) {
 
 // --- Panels ---
 
+// Word kw of a row of bytes; past its end come the bytes of `fill`.
+std::uint32_t byte_word(const std::byte* row, std::int64_t row_bytes, std::int64_t kw,
+                        std::uint32_t fill) {
+  const std::int64_t left = row_bytes - 4 * kw;
+  if (left >= 4) return load<std::uint32_t>(row + 4 * kw);
+  std::memcpy(&fill, row + 4 * kw, static_cast<std::size_t>(left));
+  return fill;
+}
+
 // Word kw of source row n, by packing.
 struct Q4Source {
   const std::byte* data;
   std::int64_t row_bytes;
   bool swap;
   std::uint32_t operator()(std::int64_t n, std::int64_t kw) const {
-    std::uint32_t word = 0x88888888u;
-    std::memcpy(&word, data + n * row_bytes + 4 * kw,
-                static_cast<std::size_t>(std::min<std::int64_t>(4, row_bytes - 4 * kw)));
+    const std::uint32_t word = byte_word(data + n * row_bytes, row_bytes, kw, 0x88888888u);
     return swap ? (word & 0x0f0f0f0fu) << 4 | (word >> 4 & 0x0f0f0f0fu) : word;
   }
 };
@@ -146,10 +153,7 @@ struct Q8Source {
   const std::byte* data;
   std::int64_t row_bytes;
   std::uint32_t operator()(std::int64_t n, std::int64_t kw) const {
-    std::uint32_t word = 0;
-    std::memcpy(&word, data + n * row_bytes + 4 * kw,
-                static_cast<std::size_t>(std::min<std::int64_t>(4, row_bytes - 4 * kw)));
-    return word;
+    return byte_word(data + n * row_bytes, row_bytes, kw, 0);
   }
 };
 
