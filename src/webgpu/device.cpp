@@ -152,7 +152,7 @@ Result<void> Device::open() {
   callback.callback = on_device;
   callback.userdata1 = &result;
   const WGPUFuture future = api().AdapterRequestDevice(adapter.get(), &descriptor, callback);
-  const bool answered = wait(api(), provider_.instance(), nullptr, future, result.done);
+  const bool answered = wait(api(), instance(), nullptr, future, result.done);
   CHECK_OR_FAIL(answered && result.device, ErrorKind::DeviceLost, "adapter '", adapter_.name,
                 "' of provider '", adapter_.provider, "' gave no device: ", first_line(result.message));
   device_ = result.device;
@@ -213,7 +213,7 @@ Result<void> Device::status() {
 }
 
 bool Device::wait_for(WGPUFuture future, const std::atomic<bool>& done) {
-  return wait(api(), provider_.instance(), device_, future, done);
+  return wait(api(), instance(), device_, future, done);
 }
 
 Result<void> Device::pop_scope(std::string_view what) {
@@ -358,7 +358,7 @@ void Device::destroy() {
   const auto held = lock();
   api().DeviceDestroy(device_);
   if (api().DevicePoll) api().DevicePoll(device_, 1, nullptr);
-  api().InstanceProcessEvents(provider_.instance());
+  api().InstanceProcessEvents(instance());
 }
 
 }  // namespace etwebgpu

@@ -67,6 +67,7 @@ class Device : public std::enable_shared_from_this<Device> {
   Device(const Device&) = delete;
 
   const Api& api() const { return provider_.api(); }
+  WGPUInstance instance() const { return provider_.instance(); }
   WGPUDevice get() const { return device_; }
   WGPUQueue queue() const { return queue_.get(); }
   const AdapterDescription& adapter() const { return adapter_; }

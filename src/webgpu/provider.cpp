@@ -257,6 +257,8 @@ AdapterDescription Provider::describe(const AdapterHandle& adapter) const {
 }
 
 void Provider::add_unless_known(AdapterDescription found) {
+  // Dawn falls back to an adapter that executes nothing.
+  if (found.backend == etwebgpu::name(WGPUBackendType_Null)) return;
   const auto same = [&](const AdapterDescription& known) {
     return known.name == found.name && known.backend == found.backend &&
            known.vendor_id == found.vendor_id && known.device_id == found.device_id;

@@ -1,0 +1,92 @@
+// Conversions between host dtypes and the device's words.
+#include "webgpu/host_tensor.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+namespace etwebgpu {
+namespace {
+
+template <typename T>
+std::span<const std::byte> bytes(const std::vector<T>& values) {
+  return std::as_bytes(std::span(values));
+}
+
+TEST(Half, EveryHalfSurvivesTheRoundTrip) {
+  for (std::uint32_t bits = 0; bits <= 0xFFFF; ++bits) {
+    const auto half = static_cast<std::uint16_t>(bits);
+    const float value = half_to_float(half);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(half_to_float(float_to_half(value))));
+    } else {
+      ASSERT_EQ(float_to_half(value), half) << bits;
+    }
+  }
+}
+
+TEST(Half, RoundsToNearestEven) {
+  EXPECT_EQ(half_to_float(0x3C00), 1.0f);
+  EXPECT_EQ(half_to_float(0x0001), 0x1p-24f);
+  EXPECT_EQ(half_to_float(0xFBFF), -65504.0f);
+  EXPECT_EQ(float_to_half(1.0f + 0x1p-11f), 0x3C00);             // a tie goes to the even neighbour
+  EXPECT_EQ(float_to_half(1.0f + 3 * 0x1p-11f), 0x3C02);
+  EXPECT_EQ(float_to_half(1.0f + 0x1p-11f + 0x1p-20f), 0x3C01);  // past the tie
+  EXPECT_EQ(float_to_half(65519.0f), 0x7BFF);
+  EXPECT_EQ(float_to_half(65520.0f), 0x7C00);  // rounds up past the largest: infinity
+  EXPECT_EQ(float_to_half(0x1p-25f), 0x0000);  // a tie below the smallest
+  EXPECT_EQ(float_to_half(0x1.8p-25f), 0x0001);
+  EXPECT_EQ(float_to_half(-0.0f), 0x8000);
+  EXPECT_EQ(float_to_half(std::numeric_limits<float>::infinity()), 0x7C00);
+}
+
+TEST(Words, EveryDtypeComesBack) {
+  const std::vector<std::uint8_t> flags = {0, 1, 1, 0};
+  const std::vector<std::uint8_t> naturals = {0, 1, 127, 255};
+  const std::vector<std::int8_t> smalls = {-128, -1, 0, 127};
+  const std::vector<std::int32_t> integers = {INT32_MIN, -1, 0, INT32_MAX};
+  const std::vector<std::int64_t> longs = {INT32_MIN, -1, 0, INT32_MAX};
+  const std::vector<std::uint16_t> halves = {0x3C00, 0xC000, 0x0001, 0x7C00};
+  const std::vector<float> floats = {1.5f, -2.0f, 0.0f, 3e38f};
+  const std::vector<double> doubles = {1.5, -2.0, 0.0, 1e30f};
+  const auto check = [](DType dtype, std::span<const std::byte> data) {
+    std::vector<std::uint32_t> words(data.size() / byte_size(dtype));
+    ASSERT_TRUE(to_words("x", dtype, data, words));
+    std::vector<std::byte> back(data.size());
+    from_words(words, dtype, back);
+    EXPECT_TRUE(std::ranges::equal(back, data)) << name(dtype);
+  };
+  check(DType::Bool, bytes(flags));
+  check(DType::UInt8, bytes(naturals));
+  check(DType::Int8, bytes(smalls));
+  check(DType::Int32, bytes(integers));
+  check(DType::Int64, bytes(longs));
+  check(DType::Float16, bytes(halves));
+  check(DType::Float32, bytes(floats));
+  check(DType::Float64, bytes(doubles));
+}
+
+TEST(Words, Int64OutOfRangeNamesValueAndIndex) {
+  const std::vector<std::int64_t> values = {0, 5000000000, 1};
+  std::vector<std::uint32_t> words(3);
+  const auto result = to_words("input 2", DType::Int64, bytes(values), words);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, ErrorKind::InvalidArgument);
+  for (const char* part : {"input 2", "element 1", "5000000000"})
+    EXPECT_NE(result.error().message.find(part), std::string::npos) << result.error().message;
+}
+
+TEST(Words, OnlyFittingDtypesConvert) {
+  EXPECT_TRUE(convertible(DType::Int64, DType::Int32));
+  EXPECT_TRUE(convertible(DType::Float16, DType::Float32));
+  EXPECT_TRUE(convertible(DType::Bool, DType::Bool));
+  EXPECT_FALSE(convertible(DType::Float32, DType::Int32));
+  EXPECT_FALSE(convertible(DType::Int64, DType::Float32));
+  EXPECT_FALSE(convertible(DType::UInt8, DType::Bool));
+  EXPECT_FALSE(convertible(DType::Int32, DType::UInt8));
+}
+
+}  // namespace
+}  // namespace etwebgpu
