@@ -205,34 +205,23 @@ class Decoder {
     return {};
   }
 
-  // Items of every ValueList are in range, and no list contains itself.
-  Result<void> check_lists() {
-    list_height_.assign(graph_.values.size(), kUnvisited);
-    for (std::size_t i = 0; i < graph_.values.size(); ++i) TRY(list_height(i, 0));
-    return {};
-  }
-
-  // Levels of lists below and including value `id`; 0 for anything but a ValueList.
-  Result<std::int8_t> list_height(std::size_t id, int depth) {
-    const auto* list = std::get_if<ValueList>(&graph_.values[id]);
-    if (list == nullptr) return std::int8_t{0};
-    CHECK_OR_FAIL(list_height_[id] != kVisiting, kInvalid, "value ", id,
-                  ": the list contains itself");
-    if (list_height_[id] != kUnvisited) return list_height_[id];
-    CHECK_OR_FAIL(depth < kMaxListDepth, kInvalid, "value ", id, ": lists nest deeper than ",
-                  kMaxListDepth);
-    list_height_[id] = kVisiting;
-    std::int8_t height = 0;
-    for (std::size_t i = 0; i < list->items.size(); ++i) {
-      const ValueId item = list->items[i];
-      CHECK_OR_FAIL(is_value(item), kInvalid, "value ", id, ": list item ", i, " refers to value ",
-                    item, ", but the graph has ", graph_.values.size(), " values");
-      TRY_ASSIGN(const std::int8_t below, list_height(static_cast<std::size_t>(item), depth + 1));
-      height = std::max(height, below);
+  // A list holds tensors and scalars, never lists: no operator takes those, and following lists
+  // through lists could take forever.
+  Result<void> check_lists() const {
+    for (std::size_t i = 0; i < graph_.values.size(); ++i) {
+      const auto* list = std::get_if<ValueList>(&graph_.values[i]);
+      if (list == nullptr) continue;
+      for (std::size_t k = 0; k < list->items.size(); ++k) {
+        const ValueId item = list->items[k];
+        CHECK_OR_FAIL(is_value(item), kInvalid, "value ", i, ": list item ", k, " refers to value ",
+                      item, ", but the graph has ", graph_.values.size(), " values");
+        CHECK_OR_FAIL(static_cast<std::size_t>(item) != i, kInvalid, "value ", i,
+                      ": the list contains itself");
+        CHECK_OR_FAIL(!std::holds_alternative<ValueList>(graph_.value(item)), kInvalid, "value ", i,
+                      ": list item ", k, " is value ", item, ", another list");
+      }
     }
-    CHECK_OR_FAIL(height < kMaxListDepth, kInvalid, "value ", id, ": lists nest deeper than ",
-                  kMaxListDepth);
-    return list_height_[id] = static_cast<std::int8_t>(height + 1);
+    return {};
   }
 
   Result<void> decode_calls() {
@@ -268,6 +257,11 @@ class Decoder {
       const ValueId id = element(*source.args(), i);
       CHECK_OR_FAIL(is_value(id), kInvalid, quoted(name), ": argument ", i, " refers to value ", id,
                     ", but the graph has ", graph_.values.size(), " values");
+      // Later stages look through lists at every use, so uses are paid for like copies.
+      const auto* list = std::get_if<ValueList>(&graph_.value(id));
+      CHECK_OR_FAIL(list == nullptr || budget_.spend(list->items.size(), sizeof(ValueId)), kInvalid,
+                    quoted(name), ": argument ", i, " is value ", id,
+                    ", a list that is used implausibly often");
       call.args.push_back(id);
     }
     return call;
@@ -309,15 +303,11 @@ class Decoder {
   }
   static bool is_printable(char c) { return c >= 0x20 && c < 0x7f; }
 
-  static constexpr std::int8_t kUnvisited = -1;
-  static constexpr std::int8_t kVisiting = -2;
-  static constexpr int kMaxListDepth = 8;
   static constexpr std::size_t kMaxNameLength = 128;
 
   const vkgraph::VkGraph& source_;
   format::CopyBudget budget_;
   std::uint64_t constant_bytes_;
-  std::vector<std::int8_t> list_height_;
   Graph graph_;
 };
 

@@ -1,0 +1,179 @@
+// Programs (.pte) and tensor data files (.ptd): what is read, and what is said about broken ones.
+#include <gtest/gtest.h>
+
+#include "format/delegate.h"
+#include "format/flat_tensor.h"
+#include "format/program.h"
+#include "format_builder.h"
+
+namespace etwebgpu {
+namespace {
+
+namespace fb = executorch_flatbuffer;
+using testing::ByteVector;
+using testing::NamedBytes;
+using testing::put;
+using testing::put_text;
+
+std::string error_of(std::span<const std::byte> file) {
+  const auto program = Program::read(file);
+  return program ? "accepted" : program.error().message;
+}
+
+std::string ptd_error_of(std::span<const std::byte> file) {
+  const auto data = FlatTensorFile::read(file);
+  return data ? "accepted" : data.error().message;
+}
+
+const NamedBytes& two_entries() {
+  static const NamedBytes entries{{"weight", ByteVector(20, std::byte{1})},
+                                  {"bias", ByteVector(4, std::byte{2})}};
+  return entries;
+}
+
+TEST(FormatProgram, ReadsMethodsDelegatesAndNamedData) {
+  const auto graph = testing::decoder_graph().graph;
+  const ByteVector file = testing::program_file(graph);
+  const auto program = Program::read(file);
+  ASSERT_TRUE(program) << program.error().message;
+  ASSERT_EQ(program->methods().size(), 3u);
+
+  const Method* forward = program->method("forward");
+  ASSERT_NE(forward, nullptr);
+  EXPECT_FALSE(forward->is_constant());
+  EXPECT_EQ(forward->delegate_calls, 1u);
+  EXPECT_EQ(forward->kernel_calls, 0u);
+  const auto& tokens = std::get<ProgramTensor>(forward->inputs[0]);
+  EXPECT_EQ(tokens.sizes, (std::vector<std::int64_t>{1, 31}));
+  EXPECT_EQ(tokens.dtype, DType::Int64);
+  EXPECT_EQ(tokens.dtype_name, "int64");
+  EXPECT_EQ(tokens.dynamism, Dynamism::Bounded);
+  ASSERT_EQ(forward->delegates.size(), 1u);
+  EXPECT_EQ(forward->delegates[0].backend, "VulkanBackend");
+  EXPECT_EQ(forward->delegates[0].specs[0].key, "require_dynamic_shapes");
+  EXPECT_EQ(forward->delegates[0].specs[0].value[0], std::byte{1});
+
+  EXPECT_EQ(std::get<std::int64_t>(*program->constant("get_max_seq_len")), 32);
+  EXPECT_TRUE(std::get<bool>(*program->constant("use_kv_cache")));
+  EXPECT_EQ(program->constant("forward"), nullptr);
+  EXPECT_EQ(program->constant("absent"), nullptr);
+
+  const auto decoded = decode_delegate(forward->delegates[0].blob);
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  for (const Constant& constant : decoded->constants) {
+    const auto bytes = program->named_data(constant.key);
+    ASSERT_TRUE(bytes) << constant.key;
+    EXPECT_EQ(bytes->size(), constant.length);
+  }
+  EXPECT_FALSE(program->named_data("absent"));
+}
+
+TEST(FormatProgram, ReadsMisalignedFilesWithoutReferringToACopy) {
+  fb::ProgramT object = testing::program_object({});
+  auto inlined = std::make_unique<fb::BackendDelegateInlineDataT>();
+  inlined->data = {1, 2, 3};
+  object.backend_delegate_data.push_back(std::move(inlined));
+  object.execution_plan[0]->delegates[0]->processed->location = fb::DataLocation::INLINE;
+  ByteVector file = testing::program_file(std::move(object), {});
+  file.insert(file.begin(), std::byte{0});
+  const auto bytes = std::span<const std::byte>(file).subspan(1);
+  const auto program = Program::read(bytes);
+  ASSERT_TRUE(program) << program.error().message;
+  const auto blob = program->methods()[0].delegates[0].blob;
+  ASSERT_EQ(blob.size(), 3u);
+  EXPECT_EQ(blob[2], std::byte{3});
+  EXPECT_TRUE(blob.data() >= bytes.data() && blob.data() < bytes.data() + bytes.size());
+}
+
+TEST(FormatProgram, RefusesBrokenFiles) {
+  const ByteVector good = testing::program_file(testing::add_graph().graph);
+  auto broken = [&](auto edit) {
+    ByteVector file = good;
+    edit(file);
+    return error_of(file);
+  };
+  EXPECT_SAYS(error_of({}), "program: flatbuffer: 0 bytes are too few");
+  EXPECT_SAYS(broken([](auto& f) { put_text(f, 4, "ET99"); }),
+              "identifier is 'ET99', expected 'ET12'");
+  EXPECT_SAYS(broken([](auto& f) { put<std::uint32_t>(f, 12, 8); }), "header size 8");
+  EXPECT_SAYS(broken([](auto& f) { put<std::uint64_t>(f, 16, ~0ull); }),
+              "program of 18446744073709551615 bytes does not fit");
+  EXPECT_SAYS(broken([](auto& f) { put<std::uint64_t>(f, 24, ~0ull); }),
+              "at offset 18446744073709551615 do not fit");
+  EXPECT_SAYS(broken([](auto& f) { f.resize(f.size() - 1); }), "is it truncated?");
+  EXPECT_SAYS(broken([](auto& f) { put<std::uint32_t>(f, 0, 0x7ffffff0); }), "malformed");
+}
+
+TEST(FormatProgram, RefusesBrokenContent) {
+  auto broken = [&](auto edit) {
+    fb::ProgramT object = testing::program_object(two_entries());
+    edit(object);
+    return error_of(testing::program_file(
+        std::move(object), {ByteVector(8), two_entries()[0].second, two_entries()[1].second}));
+  };
+  EXPECT_EQ(broken([](auto&) {}), "accepted");
+  EXPECT_SAYS(broken([](auto& p) { p.execution_plan[0]->inputs[1] = 9; }),
+              "method 0 'forward': input 1 refers to value 9, but the method has 3 values");
+  EXPECT_SAYS(broken([](auto& p) { p.execution_plan[0]->outputs[0] = -1; }),
+              "output 0 refers to value -1");
+  EXPECT_SAYS(
+      broken([](auto& p) { p.execution_plan[0]->values[0]->val.AsTensor()->sizes = {1, -4}; }),
+      "input 0, value 0: tensor size -4 in dimension 1 is negative");
+  EXPECT_SAYS(
+      broken([](auto& p) { p.execution_plan[0]->values[0]->val.AsTensor()->sizes.resize(17); }),
+      "tensor rank 17 is above 16");
+  EXPECT_SAYS(broken([](auto& p) { p.execution_plan[0]->delegates[0]->processed->index = 7; }),
+              "delegate 0: the data refers to segment 7, but the file has 3 segments");
+  EXPECT_SAYS(broken([](auto& p) {
+                p.execution_plan[0]->delegates[0]->processed->location = fb::DataLocation::INLINE;
+              }),
+              "refers to inline data 0, but the program has 0");
+  EXPECT_SAYS(broken([](auto& p) { p.execution_plan[0]->delegates[0]->processed.reset(); }),
+              "'VulkanBackend' has no data");
+  EXPECT_SAYS(broken([](auto& p) { p.named_data[1]->segment_index = 80; }),
+              "named data 'bias' refers to segment 80");
+  EXPECT_SAYS(broken([](auto& p) { p.named_data[1]->key = "weight"; }),
+              "named data 'weight' appears twice");
+  EXPECT_SAYS(broken([](auto& p) { p.named_data[0]->key = ""; }), "named data 0 has no key");
+}
+
+TEST(FormatProgram, KnowsTypesItCannotRun) {
+  fb::ProgramT object = testing::program_object({});
+  object.execution_plan[0]->values[0]->val.AsTensor()->scalar_type = fb::ScalarType::BFLOAT16;
+  const ByteVector file = testing::program_file(std::move(object), {ByteVector(8)});
+  const auto program = Program::read(file);
+  ASSERT_TRUE(program) << program.error().message;
+  const auto& tensor = std::get<ProgramTensor>(program->methods()[0].inputs[0]);
+  EXPECT_EQ(tensor.dtype_name, "bfloat16");
+  EXPECT_FALSE(tensor.dtype);
+}
+
+TEST(FormatFlatTensor, ReadsEntries) {
+  const ByteVector file = testing::tensor_file(two_entries());
+  const auto data = FlatTensorFile::read(file);
+  ASSERT_TRUE(data) << data.error().message;
+  EXPECT_EQ(data->entries().size(), 2u);
+  ASSERT_TRUE(data->data("bias"));
+  EXPECT_EQ(data->data("bias")->size(), 4u);
+  EXPECT_EQ((*data->data("bias"))[3], std::byte{2});
+  EXPECT_FALSE(data->data("absent"));
+}
+
+TEST(FormatFlatTensor, RefusesBrokenFiles) {
+  const ByteVector good = testing::tensor_file(two_entries());
+  auto broken = [&](auto edit) {
+    ByteVector file = good;
+    edit(file);
+    return ptd_error_of(file);
+  };
+  EXPECT_SAYS(ptd_error_of({}), "tensor data file: 0 bytes are too few");
+  EXPECT_SAYS(broken([](auto& f) { put_text(f, 8, "FH77"); }), "'FH77', expected 'FH01'");
+  EXPECT_SAYS(broken([](auto& f) { put_text(f, 4, "FT77"); }), "'FT77', expected 'FT01'");
+  EXPECT_SAYS(broken([](auto& f) { put<std::uint32_t>(f, 12, 8); }), "header size 8");
+  EXPECT_SAYS(broken([](auto& f) { put<std::uint64_t>(f, 24, ~0ull); }), "does not fit");
+  EXPECT_SAYS(broken([](auto& f) { put<std::uint64_t>(f, 32, ~0ull); }), "do not fit");
+  EXPECT_SAYS(broken([](auto& f) { f.resize(f.size() - 1); }), "is it truncated?");
+}
+
+}  // namespace
+}  // namespace etwebgpu
