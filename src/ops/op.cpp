@@ -9,6 +9,7 @@ std::int64_t CallContext::integer_of(ValueId value) const {
   const Value& v = graph_.value(value);
   if (const auto* i = std::get_if<std::int64_t>(&v)) return *i;
   if (const auto* b = std::get_if<bool>(&v)) return *b ? 1 : 0;
+  if (const auto* d = std::get_if<double>(&v)) return static_cast<std::int64_t>(*d);
   return live_.scalars[static_cast<std::size_t>(value)];
 }
 

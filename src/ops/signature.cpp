@@ -1,5 +1,6 @@
 // Checks a call's arguments against its operator's signature (the little language is described in
 // op.h).
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -80,7 +81,12 @@ constexpr std::string_view kValueKinds[] = {"None",      "Bool",    "Int",      
                                             "Tensor",    "IntList", "DoubleList", "BoolList",
                                             "ValueList", "String",  "SymInt"};
 
+// The exporter keeps one value per number, and 1 == 1.0 there: an integer may arrive as a Double.
 bool is_integer(const Value& v) {
+  if (const auto* d = std::get_if<double>(&v)) {
+    constexpr double kExact = 9007199254740992.0;  // 2^53
+    return *d >= -kExact && *d <= kExact && *d == std::trunc(*d);
+  }
   return std::holds_alternative<std::int64_t>(v) || std::holds_alternative<bool>(v) ||
          std::holds_alternative<SymInt>(v);
 }

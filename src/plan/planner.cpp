@@ -323,8 +323,7 @@ class Planner {
   }
 
   std::int64_t fixed_integer(ValueId v) const {
-    const auto* i = std::get_if<std::int64_t>(&in_.graph.value(v));
-    return i ? *i : 0;
+    return CallContext(in_.graph, in_.graph.calls.front(), live_).integer_of(v);
   }
 
   // Rows that follow a fixed integer are fixed rows.

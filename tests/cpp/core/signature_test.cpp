@@ -5,7 +5,7 @@
 namespace etwebgpu {
 namespace {
 
-// Values: 0 tensor, 1 Int, 2 None, 3 SymInt, 4 list of tensors, 5 list of Int and SymInt, 6 Double.
+// Values: 0 tensor, 1 Int, 2 None, 3 SymInt, 4 list of tensors, 5 list of Int and SymInt, 6 and 7 Double.
 Graph sample() {
   Graph graph;
   graph.add(TensorInfo{.bound = {2, 3}});
@@ -15,6 +15,7 @@ Graph sample() {
   graph.add(ValueList{{0, 0}});
   graph.add(ValueList{{1, 3}});
   graph.add(2.5);
+  graph.add(3.0);
   return graph;
 }
 
@@ -33,6 +34,7 @@ TEST(Signature, AcceptsWhatItSays) {
   EXPECT_TRUE(accepts("t [i] > t", {0, 0}));
   EXPECT_TRUE(accepts("t [i] > t", {0, 1, 0}));
   EXPECT_TRUE(accepts("i _ > y", {1, 2, 3}));
+  EXPECT_TRUE(accepts("t i > t", {0, 7, 0})) << "a whole Double stands for an integer";
 }
 
 TEST(Signature, RefusesWhatDiffers) {
