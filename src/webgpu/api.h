@@ -87,7 +87,8 @@ struct Api {
 #undef ETWG_DECLARE
 
   // wgpu-native's extensions; null elsewhere.
-  WGPUBool (*DevicePoll)(WGPUDevice, WGPUBool wait, const std::uint64_t* submission) = nullptr;
+  // The result is one byte in truth, whatever its header says; it is true when the queue is empty.
+  std::uint8_t (*DevicePoll)(WGPUDevice, WGPUBool wait, const std::uint64_t* submission) = nullptr;
   std::size_t (*InstanceEnumerateAdapters)(WGPUInstance, const WgpuNativeEnumerateOptions*,
                                            WGPUAdapter*) = nullptr;
   float (*QueueGetTimestampPeriod)(WGPUQueue) = nullptr;

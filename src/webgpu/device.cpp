@@ -59,8 +59,11 @@ ErrorKind kind_of(WGPUErrorType type) {
   return type == WGPUErrorType_OutOfMemory ? ErrorKind::ResourceLimit : ErrorKind::Internal;
 }
 
-// The first line says what is wrong; the rest is the driver's backtrace.
-std::string first_line(std::string text) {
+// wgpu-native does not call back for every loss, but then every error says so.
+bool says_lost(std::string_view message) { return message.find("device is lost") != std::string::npos; }
+
+// Messages in one line, and not endless: compilers quote whole shaders.
+std::string one_line(std::string text) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
   constexpr std::size_t kLongest = 2000;
   if (text.size() > kLongest) text.resize(kLongest);
@@ -80,19 +83,24 @@ struct Device::Events {
 
   static void on_lost(const WGPUDevice*, WGPUDeviceLostReason, WGPUStringView message, void* events,
                       void*) {
-    auto* self = static_cast<Events*>(events);
-    std::lock_guard lock(self->mutex);
-    if (self->lost) return;
-    self->lost = true;
-    self->lost_reason = first_line(to_string(message));
+    static_cast<Events*>(events)->note_loss(to_string(message));
   }
   static void on_error(const WGPUDevice*, WGPUErrorType type, WGPUStringView message, void* events,
                        void*) {
-    auto* self = static_cast<Events*>(events);
-    std::lock_guard lock(self->mutex);
-    if (!self->error.empty()) return;
-    self->error = first_line(to_string(message));
-    self->error_type = type;
+    static_cast<Events*>(events)->note_error(type, to_string(message));
+  }
+
+  void note_loss(std::string message) {
+    std::lock_guard lock(mutex);
+    if (std::exchange(lost, true)) return;
+    lost_reason = one_line(std::move(message));
+  }
+  void note_error(WGPUErrorType type, std::string message) {
+    if (says_lost(message)) return note_loss(std::move(message));
+    std::lock_guard lock(mutex);
+    if (!error.empty()) return;
+    error = one_line(std::move(message));
+    error_type = type;
   }
 
   // A few bytes per device ever made, kept so that a late callback finds them.
@@ -154,7 +162,7 @@ Result<void> Device::open() {
   const WGPUFuture future = api().AdapterRequestDevice(adapter.get(), &descriptor, callback);
   const bool answered = wait(api(), instance(), nullptr, future, result.done);
   CHECK_OR_FAIL(answered && result.device, ErrorKind::DeviceLost, "adapter '", adapter_.name,
-                "' of provider '", adapter_.provider, "' gave no device: ", first_line(result.message));
+                "' of provider '", adapter_.provider, "' gave no device: ", one_line(result.message));
   device_ = result.device;
   queue_ = QueueHandle(api(), api().DeviceGetQueue(device_));
   if (api().QueueGetTimestampPeriod) timestamp_period_ = api().QueueGetTimestampPeriod(queue());
@@ -224,7 +232,11 @@ Result<void> Device::pop_scope(std::string_view what) {
   callback.userdata1 = &result;
   const WGPUFuture future = api().DevicePopErrorScope(device_, callback);
   if (!wait_for(future, result.done) || result.type == WGPUErrorType_NoError) return {};
-  return fail(kind_of(result.type), what, ": ", first_line(result.message));
+  if (says_lost(result.message)) {
+    events_.note_loss(std::move(result.message));
+    return status();
+  }
+  return fail(kind_of(result.type), what, ": ", one_line(result.message));
 }
 
 Result<void> Device::checked(std::string_view what, const std::function<void()>& work) {
@@ -357,7 +369,6 @@ Result<void> Device::map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t b
 void Device::destroy() {
   const auto held = lock();
   api().DeviceDestroy(device_);
-  if (api().DevicePoll) api().DevicePoll(device_, 1, nullptr);
   api().InstanceProcessEvents(instance());
 }
 

@@ -1,11 +1,13 @@
 #include "webgpu/provider.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <cstdio>
 #include <optional>
 
 #include "base/json.h"
@@ -114,6 +116,43 @@ Registry& registry() {
   static auto* instance = new Registry;
   return *instance;
 }
+
+// Dawn reports on adapters straight to stderr while it looks for them. While this lives, stderr goes to a
+// file; afterwards all but the warnings is passed on. Happens once per provider.
+class QuietStderr {
+ public:
+  QuietStderr() : file_(std::tmpfile()) {
+    if (!file_) return;
+    std::fflush(stderr);
+    saved_ = dup(STDERR_FILENO);
+    if (saved_ >= 0) dup2(fileno(file_), STDERR_FILENO);
+  }
+  ~QuietStderr() {
+    if (saved_ >= 0) {
+      std::fflush(stderr);
+      dup2(saved_, STDERR_FILENO);
+      close(saved_);
+      pass_on();
+    }
+    if (file_) std::fclose(file_);
+  }
+  QuietStderr(const QuietStderr&) = delete;
+
+ private:
+  void pass_on() {
+    std::rewind(file_);
+    char line[1024];
+    bool in_warning = false;
+    while (std::fgets(line, sizeof line, file_)) {
+      const std::string_view text(line);
+      in_warning = text.starts_with("Warning: ") || (in_warning && text.starts_with("    at "));
+      if (!in_warning) std::fputs(line, stderr);
+    }
+  }
+
+  std::FILE* file_;
+  int saved_ = -1;
+};
 
 template <typename T>
 struct RequestResult {
@@ -274,6 +313,8 @@ Result<std::span<const AdapterDescription>> Provider::adapters() {
       adapters_.back().enumerated = static_cast<std::int32_t>(adapters_.size() - 1);
     }
   } else if (adapters_.empty()) {
+    std::optional<QuietStderr> quiet;
+    if (api_.is_dawn()) quiet.emplace();
     // The standard has no list: each way of asking may give another adapter.
     struct Way {
       WGPUPowerPreference power;

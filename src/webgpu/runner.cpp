@@ -230,12 +230,13 @@ Result<void> Runner::write_inputs(std::span<const HostTensor> inputs) {
 }
 
 Result<void> Runner::submit(const Replay& replay) {
-  if (options_.validate) return device_->checked("execute", [&] { encode_and_submit(replay); });
-  encode_and_submit(replay);
-  return {};
+  if (!options_.validate) return encode_and_submit(replay);
+  Result<void> submitted;
+  TRY(device_->checked("execute", [&] { submitted = encode_and_submit(replay); }));
+  return submitted;
 }
 
-void Runner::encode_and_submit(const Replay& replay) {
+Result<void> Runner::encode_and_submit(const Replay& replay) {
   const Api& api = device_->api();
   const EncoderHandle encoder(api, api.DeviceCreateCommandEncoder(device_->get(), nullptr));
   replay.encode(encoder.get(), model_->scalar_values(), profiler_ ? &*profiler_ : nullptr);
@@ -246,8 +247,10 @@ void Runner::encode_and_submit(const Replay& replay) {
   }
   if (profiler_) profiler_->resolve(encoder.get(), plan_->dispatches.size());
   const CommandsHandle commands(api, api.CommandEncoderFinish(encoder.get(), nullptr));
+  TRY(device_->status());  // wgpu-native aborts the process when a lost device is given work
   const WGPUCommandBuffer list[] = {commands.get()};
   api.QueueSubmit(device_->queue(), 1, list);
+  return {};
 }
 
 Result<void> Runner::read_outputs() {

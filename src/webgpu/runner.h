@@ -88,7 +88,7 @@ class Runner {
   void write_scalars();
   Result<void> write_inputs(std::span<const HostTensor> inputs);
   Result<void> submit(const Replay& replay);
-  void encode_and_submit(const Replay& replay);
+  Result<void> encode_and_submit(const Replay& replay);
   Result<void> read_outputs();
   Result<void> read_times();
 
