@@ -9,6 +9,7 @@ namespace etwebgpu {
 
 // One line per family, alphabetical; registry.cpp lists the same names.
 #define ETWG_OP_FAMILIES(X) \
+  X(attention_ops)          \
   X(norm_ops)               \
   X(rotary_ops)
 

@@ -149,6 +149,7 @@ class LowerContext : public CallContext {
     std::span<const ValueId>
         storage;  // by ValueId: the value whose memory it shares (itself if none)
     std::span<const std::uint8_t> mutated;  // by ValueId: some call writes into this constant
+    std::span<const std::uint8_t> half;  // by ValueId: stored as two f16 per word (Op::half_args)
   };
 
   LowerContext(const Graph& graph, const Call& call, const LiveState& live,
@@ -161,6 +162,11 @@ class LowerContext : public CallContext {
   BufferRef value(std::size_t arg) const { return value_of(id(arg)); }
   BufferRef value_of(ValueId value) const { return {BufferRef::Kind::Value, value}; }
   BufferRef output() const { return value_of(output_id()); }
+  // True if the argument's memory holds two f16 per word: only for arguments in Op::half_args.
+  bool is_half(std::size_t arg) const {
+    const ValueId root = services_.storage[static_cast<std::size_t>(id(arg))];
+    return services_.half[static_cast<std::size_t>(root)] != 0;
+  }
   // A buffer that lives during this call only.
   BufferRef scratch(std::uint64_t bytes);
 
@@ -214,6 +220,8 @@ struct Op {
   bool is_view = false;
   bool reads_host = false;  // infer calls host_elements(0)
   bool internal = false;    // made by passes; refused in files
+  // Bit i: argument i may be stored as two f16 per word (a KV cache under CacheType::F16).
+  std::uint32_t half_args = 0;
 };
 
 // The operator of that name, or null. Internal operators are found too.

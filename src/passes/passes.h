@@ -17,6 +17,10 @@ struct Aliasing {
 };
 Aliasing find_aliases(const Graph& graph);
 
+// By ValueId, for roots: 1 for mutable tensors that every call can use as two f16 per word
+// (Op::half_args): KV caches, under CacheType::F16.
+std::vector<std::uint8_t> find_half_states(const Graph& graph, const Aliasing& aliasing);
+
 // Removes calls that neither reach an output nor write a constant.
 void remove_dead_calls(Graph& graph);
 

@@ -93,6 +93,8 @@ Result<void> Model::make_tables() {
   live_.scalars.assign(count, 0);
   live_.changed.assign(count, 0);
   host_data_.resize(count);
+  tables_.half.assign(count, 0);
+  if (options_.kv_cache == CacheType::F16) tables_.half = find_half_states(graph_, aliasing_);
   for (std::size_t v = 0; v < count; ++v) {
     const auto id = static_cast<ValueId>(v);
     if (graph_.is_symint(id)) {
@@ -105,7 +107,8 @@ Result<void> Model::make_tables() {
     if (!aliasing_.mutated[v]) continue;
     StateSpec state;
     state.value = id;
-    state.initial = {Packing::Words, {PackedPart{info->constant, info->dtype, info->bound}}};
+    state.initial = {tables_.half[v] ? Packing::HalfPairs : Packing::Words,
+                     {PackedPart{info->constant, info->dtype, info->bound}}};
     TRY_ASSIGN(state.bytes, packed_size(state.initial));
     tables_.state_of[v] = static_cast<std::int32_t>(tables_.states.size());
     tables_.states.push_back(std::move(state));

@@ -142,8 +142,9 @@ class Planner {
         root(call.args.back()) == root(call.args.front())) {
       return {};
     }
-    const LowerContext::Services services{in_.capabilities, in_.options, tables_.constants,
-                                          in_.aliasing.storage, in_.aliasing.mutated};
+    const LowerContext::Services services{in_.capabilities,     in_.options,
+                                          tables_.constants,    in_.aliasing.storage,
+                                          in_.aliasing.mutated, tables_.half};
     LowerContext context(in_.graph, call, live_, services);
     TRY(in_.ops[c]->lower(context));
     std::vector<std::uint32_t> scratch;

@@ -26,6 +26,7 @@ struct SharedTables {
   ConstantPool constants;
   std::vector<StateSpec> states;
   std::vector<std::int32_t> state_of;  // by ValueId of a root; -1 if not a state
+  std::vector<std::uint8_t> half;      // by ValueId of a root: its state holds two f16 per word
   std::vector<KernelVariant> kernels;
   std::unordered_map<std::string, std::uint32_t> kernel_index;
   std::vector<ValueId> scalars;           // every SymInt, in slot order

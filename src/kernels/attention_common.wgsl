@@ -1,0 +1,50 @@
+// What the attention kernels share: the problem's sizes and how q, k, v and out are read.
+// Tensors are addressed as batch, head, row (position) and element, strides in elements; the elements of
+// a row are contiguous. Query s sees the keys [0, min(keys, offset + s + 1)) if CAUSAL, else [0, keys),
+// where a live position adds to both keys and offset.
+// Parameters: D, DV (elements of a q/k row and of a v/out row), D4, DV4 (the same in groups of 4, rounded
+// up), VEC (1: D and DV are multiples of 4), HALF (1: k and v hold two halves per word), CAUSAL, POSITION
+// (1: live position bound), MASK (1: an additive mask is bound), and the bindings *_AT.
+struct Params {
+  queries: u32,
+  kv_heads: u32,
+  group: u32,        // query heads per kv head
+  keys: u32,
+  offset: u32,
+  q_batch: u32, q_head: u32, q_row: u32,
+  k_batch: u32, k_head: u32, k_row: u32,
+  v_batch: u32, v_head: u32, v_row: u32,
+  out_batch: u32, out_head: u32, out_row: u32,
+  mask_batch: u32, mask_head: u32, mask_row: u32, mask_column: u32,
+  units: u32,        // batch * kv_heads * chunks
+  splits: u32,       // capacity of the partial results, per head and query
+  scale: f32,
+  no_keys: f32,      // NaN: the result for a query that sees no key
+}
+@group(0) @binding(${PARAMS_AT}) var<uniform> params: Params;
+#if POSITION
+@group(0) @binding(${POSITION_AT}) var<uniform> position: vec4<i32>;
+#endif
+
+const LOWEST: f32 = -0x1.fffffep+127f;
+
+fn key_count() -> u32 {
+#if POSITION
+  return params.keys + u32(position.x);
+#else
+  return params.keys;
+#endif
+}
+
+// Keys that query s may see.
+fn key_limit(s: u32) -> u32 {
+#if CAUSAL
+#if POSITION
+  return min(key_count(), params.offset + u32(position.x) + s + 1u);
+#else
+  return min(key_count(), params.offset + s + 1u);
+#endif
+#else
+  return key_count();
+#endif
+}

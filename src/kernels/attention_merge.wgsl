@@ -1,0 +1,69 @@
+// Joins the partial results of one query head and query over the splits of its keys (flash decoding: Dao
+// et al. 2023): each has a maximum, a sum of exp(score - maximum) and an output to the same scale.
+// A workgroup has LANES * DV4 invocations for one row: lane l takes the splits l, l + LANES, ..., then lane
+// 0 joins the lanes. With LANES 1 there is no barrier, and a workgroup of WG covers several rows' groups.
+// Parameters: those of attention_common, WG, T (keys per split), LANES.
+#include "attention_common.wgsl"
+#include "attention_store.wgsl"
+@group(0) @binding(${PARTIAL_AT}) var<storage, read> partials: array<vec4<f32>>;
+@group(0) @binding(${STATS_AT}) var<storage, read> stats: array<vec2<f32>>;
+#if LANES != 1
+var<workgroup> lane_acc: array<vec4<f32>, ${WG}>;
+var<workgroup> lane_stats: array<vec2<f32>, ${WG}>;
+#endif
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+  let heads = params.kv_heads * params.group;
+  let rows = params.units * params.group * params.queries;  // units: batch * kv_heads here
+#if LANES == 1
+  let item = (wid.y * groups.x + wid.x) * ${WG}u + index;
+  let row = item / ${DV4}u;
+  let i = item % ${DV4}u;
+  let lane = 0u;
+  if (row >= rows) {
+    return;
+  }
+#else
+  let row = wid.y * groups.x + wid.x;
+  let lane = index / ${DV4}u;
+  let i = index % ${DV4}u;
+#endif
+  let count = (key_count() + ${T}u - 1u) / ${T}u;
+  let first = min(row, rows - 1u) * params.splits;
+  var top = LOWEST;
+  var sum = 0.0;
+  var acc = vec4<f32>(0.0);
+  for (var n = lane; n < count; n += ${LANES}u) {
+    let st = stats[first + n];
+    let next = max(top, st.x);
+    let fade = exp(top - next);
+    let weight = exp(st.x - next);
+    acc = acc * fade + partials[(first + n) * ${DV4}u + i] * weight;
+    sum = sum * fade + st.y * weight;
+    top = next;
+  }
+#if LANES != 1
+  lane_acc[index] = acc;
+  lane_stats[index] = vec2<f32>(top, sum);
+  workgroupBarrier();
+  if (lane != 0u || row >= rows) {
+    return;
+  }
+  for (var n = 1u; n < ${LANES}u; n++) {
+    let st = lane_stats[n * ${DV4}u + i];
+    let next = max(top, st.x);
+    let fade = exp(top - next);
+    let weight = exp(st.x - next);
+    acc = acc * fade + lane_acc[n * ${DV4}u + i] * weight;
+    sum = sum * fade + st.y * weight;
+    top = next;
+  }
+#endif
+  let s = row % params.queries;
+  let head = (row / params.queries) % heads;
+  let batch = row / (params.queries * heads);
+  store_out(batch * params.out_batch + head * params.out_head + s * params.out_row, i,
+            normalized(acc, sum));
+}

@@ -1,0 +1,175 @@
+// Tiled attention on a GPU (flash attention: Dao et al. 2022): one workgroup of 16 x TY lanes per tile of
+// BQ rows, where a row is one (query, head of the group) pair of one kv head: heads that share keys share
+// the tile, and short prompts still fill it. Keys and values pass through workgroup memory BK at a time;
+// every lane keeps RQ rows x RK scores and RQ rows of every 16th group of the output in registers.
+// Parameters: those of attention_common, TY, RQ, RK, BQ = TY * RQ, BK = 16 * RK, DV_STEPS (groups of the
+// output per lane: ceil(DV4 / 16)), PITCH (row pitch of the k tile in groups: odd against bank conflicts),
+// WG = 16 * TY, LANES (lanes that share a row's softmax: WG / BQ), KV_TILE (groups of the k/v tile).
+#include "attention_common.wgsl"
+#include "attention_load.wgsl"
+#include "attention_store.wgsl"
+
+var<workgroup> q_tile: array<vec4<f32>, ${BQ_D4}>;      // [row][group]
+var<workgroup> kv_tile: array<vec4<f32>, ${KV_TILE}>;   // [key][group], pitch PITCH for k, DV4 for v
+var<workgroup> scores: array<f32, ${BQ_BK}>;            // [row][key], then weights
+var<workgroup> row_part: array<f32, ${WG}>;             // [row][LANES]
+var<workgroup> row_fade: array<f32, ${BQ}>;
+var<workgroup> row_sum: array<f32, ${BQ}>;
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let rows = params.queries * params.group;
+  let tiles = (rows + ${BQ}u - 1u) / ${BQ}u;
+  let index = wid.y * groups.x + wid.x;
+  if (index >= params.units * tiles) {
+    return;
+  }
+  // Late tiles see more keys: they come first, so that the last to finish are short.
+  let tile = tiles - 1u - index / params.units;
+  let unit = index % params.units;
+  let kv_head = unit % params.kv_heads;
+  let batch = unit / params.kv_heads;
+  let first_row = tile * ${BQ}u;
+  let tx = lane % 16u;
+  let ty = lane / 16u;
+
+  for (var n = lane; n < ${BQ_D4}u; n += ${WG}u) {
+    let row = min(first_row + n / ${D4}u, rows - 1u);
+    let head = kv_head * params.group + row % params.group;
+    q_tile[n] = load_q(batch * params.q_batch + head * params.q_head + (row / params.group) * params.q_row,
+                       n % ${D4}u) * params.scale;
+  }
+#repeat R RQ
+#repeat J DV_STEPS
+  var acc${R}_${J} = vec4<f32>(0.0);
+#endrepeat
+#endrepeat
+  // The softmax of row lane / LANES.
+  let my_row = lane / ${LANES}u;
+  let my_part = lane % ${LANES}u;
+  let my_query = min(first_row + my_row, rows - 1u) / params.group;
+  let my_limit = key_limit(my_query);
+  let my_head = kv_head * params.group + min(first_row + my_row, rows - 1u) % params.group;
+  var top = LOWEST;
+  var sum = 0.0;
+
+  let k_base = batch * params.k_batch + kv_head * params.k_head;
+  let v_base = batch * params.v_batch + kv_head * params.v_head;
+  let last_query = min(first_row + ${BQ}u, rows) - 1u;
+  let tile_limit = key_limit(last_query / params.group);
+  let last_key = max(tile_limit, 1u) - 1u;
+  for (var begin = 0u; begin < tile_limit; begin += ${BK}u) {
+    workgroupBarrier();
+    for (var n = lane; n < ${BK_D4}u; n += ${WG}u) {
+      kv_tile[(n / ${D4}u) * ${PITCH}u + n % ${D4}u] =
+          load_k(k_base + min(begin + n / ${D4}u, last_key) * params.k_row, n % ${D4}u);
+    }
+    workgroupBarrier();
+#repeat R RQ
+#repeat C RK
+    var s${R}_${C} = 0.0;
+#endrepeat
+#endrepeat
+    for (var i = 0u; i < ${D4}u; i++) {
+#repeat C RK
+      let k${C} = kv_tile[(tx + ${C}u * 16u) * ${PITCH}u + i];
+#endrepeat
+#repeat R RQ
+      let q${R} = q_tile[(ty * ${RQ}u + ${R}u) * ${D4}u + i];
+#repeat C RK
+      s${R}_${C} += dot(q${R}, k${C});
+#endrepeat
+#endrepeat
+    }
+#repeat R RQ
+#repeat C RK
+    scores[(ty * ${RQ}u + ${R}u) * ${BK}u + tx + ${C}u * 16u] = s${R}_${C};
+#endrepeat
+#endrepeat
+    workgroupBarrier();
+
+    // The v tile takes the k tile's place while the softmax runs on the scores.
+    for (var n = lane; n < ${BK_DV4}u; n += ${WG}u) {
+      kv_tile[n] = load_v(v_base + min(begin + n / ${DV4}u, last_key) * params.v_row, n % ${DV4}u);
+    }
+    var part = top;
+    for (var key = my_part; key < ${BK}u; key += ${LANES}u) {
+      var score = scores[my_row * ${BK}u + key];
+#if MASK
+      score += load_mask(batch, my_head, my_query, min(begin + key, last_key));
+      scores[my_row * ${BK}u + key] = score;
+#endif
+      if (begin + key < my_limit) {
+        part = max(part, score);
+      }
+    }
+    row_part[lane] = part;
+    workgroupBarrier();
+    var next = top;
+    for (var n = 0u; n < ${LANES}u; n++) {
+      next = max(next, row_part[my_row * ${LANES}u + n]);
+    }
+    let fade = exp(top - next);
+    top = next;
+    sum *= fade;
+    for (var key = my_part; key < ${BK}u; key += ${LANES}u) {
+      let score = scores[my_row * ${BK}u + key];
+#if MASK
+      let weight = select(0.0, exp(score - next), begin + key < my_limit && score >= LOWEST);
+#else
+      let weight = select(0.0, exp(score - next), begin + key < my_limit);
+#endif
+      scores[my_row * ${BK}u + key] = weight;
+      sum += weight;
+    }
+    if (my_part == 0u) {
+      row_fade[my_row] = fade;
+    }
+    workgroupBarrier();
+
+#repeat R RQ
+    let fade${R} = row_fade[ty * ${RQ}u + ${R}u];
+#repeat J DV_STEPS
+    acc${R}_${J} *= fade${R};
+#endrepeat
+#endrepeat
+    for (var key = 0u; key < ${BK}u; key++) {
+#repeat J DV_STEPS
+      let v${J} = kv_tile[key * ${DV4}u + min(tx + ${J}u * 16u, ${DV4}u - 1u)];
+#endrepeat
+#repeat R RQ
+      let w${R} = scores[(ty * ${RQ}u + ${R}u) * ${BK}u + key];
+#repeat J DV_STEPS
+      acc${R}_${J} += w${R} * v${J};
+#endrepeat
+#endrepeat
+    }
+  }
+
+  workgroupBarrier();
+  row_part[lane] = sum;
+  workgroupBarrier();
+  if (my_part == 0u) {
+    var total = 0.0;
+    for (var n = 0u; n < ${LANES}u; n++) {
+      total += row_part[lane + n];
+    }
+    row_sum[my_row] = total;
+  }
+  workgroupBarrier();
+#repeat R RQ
+  {
+    let row = first_row + ty * ${RQ}u + ${R}u;
+    if (row < rows) {
+      let head = kv_head * params.group + row % params.group;
+      let base = batch * params.out_batch + head * params.out_head + (row / params.group) * params.out_row;
+#repeat J DV_STEPS
+      if (tx + ${J}u * 16u < ${DV4}u) {
+        store_out(base, tx + ${J}u * 16u, normalized(acc${R}_${J}, row_sum[ty * ${RQ}u + ${R}u]));
+      }
+#endrepeat
+    }
+  }
+#endrepeat
+}

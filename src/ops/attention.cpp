@@ -1,0 +1,270 @@
+// Scaled dot-product attention over a KV cache or over plain tensors, and KV-cache writes.
+//
+//   sdpa_with_kv_cache.default(q [B,S,Hq,D], k, v [B,S,Hk,D], k_cache, v_cache [B,C,Hk,D]
+//   (written),
+//                              start_pos, seq_len (ignored: S is q's), mask?, dropout (ignored),
+//                              causal, scale?) -> [B,S,Hq,D]
+//   custom_sdpa.default(q, k_cache, v_cache, start_pos, mask?, dropout, causal, scale?)
+//   update_cache.default(value [B,S,H,D], cache [B,C,H,D] (written), start_pos) -> a placeholder
+//   et_vk.sdpa.default(q [..,S,D], k [..,K,D], v [..,K,Dv], mask?, scale?) -> [..,S,Dv]
+//
+// Without a mask the keys are the cache's first start_pos + S positions; with one, all C of them,
+// and the mask ([S, C], or broadcasting to [B, Hq, S, C]) is added to the scores. Query heads share
+// kv heads in groups of Hq / Hk. The default scale is 1 / sqrt(D). A query that sees no key gives
+// NaN, as softmax does.
+#include "ops/attention.h"
+
+#include <cmath>
+#include <limits>
+
+#include "ops/families.h"
+
+namespace etwebgpu {
+namespace {
+
+// --- Sizes ---
+
+Result<void> check_position(const InferContext& c, std::size_t arg, std::int64_t tokens,
+                            std::int64_t capacity) {
+  if (c.at_load()) return {};
+  const std::int64_t start = c.integer(arg);
+  CHECK_OR_FAIL(start >= 0 && start + tokens <= capacity, ErrorKind::InvalidArgument, "position ",
+                start, " + ", tokens, " tokens pass the cache's ", capacity);
+  return {};
+}
+
+Result<void> check_cache(const Dims& value, const Dims& cache, std::string_view what) {
+  CHECK_OR_FAIL(value.rank() == 4 && cache.rank() == 4 && value[0] == cache[0] &&
+                    value[2] == cache[2] && value[3] == cache[3],
+                ErrorKind::InvalidProgram, what, " has sizes ", to_string(value),
+                ", which do not fit a cache of sizes ", to_string(cache));
+  return {};
+}
+
+Result<void> check_query(const Dims& q, const Dims& k_cache, const Dims& v_cache) {
+  CHECK_OR_FAIL(q.rank() == 4 && k_cache.rank() == 4 && k_cache == v_cache,
+                ErrorKind::InvalidProgram, "q ", to_string(q), " and caches ", to_string(k_cache),
+                " and ", to_string(v_cache), " must be [batch, positions, heads, head dim]");
+  CHECK_OR_FAIL(q[0] == k_cache[0] && q[3] == k_cache[3], ErrorKind::InvalidProgram, "q ",
+                to_string(q), " and the caches ", to_string(k_cache),
+                " differ in batch or head dim");
+  CHECK_OR_FAIL(k_cache[2] > 0 && q[2] % k_cache[2] == 0, ErrorKind::InvalidProgram, q[2],
+                " query heads do not divide into ", k_cache[2], " kv heads");
+  return {};
+}
+
+// The mask must broadcast to `sizes` from the right.
+Result<void> check_mask(const InferContext& c, std::size_t arg, const Dims& sizes) {
+  if (c.is_none(arg)) return {};
+  const Dims& mask = c.sizes(arg);
+  bool fits = mask.rank() <= sizes.rank() && is_floating(c.dtype(arg));
+  for (std::size_t i = 0; fits && i < mask.rank(); ++i) {
+    const std::int64_t wanted = sizes[sizes.rank() - mask.rank() + i];
+    fits = mask[i] == wanted || mask[i] == 1;
+  }
+  CHECK_OR_FAIL(fits || c.at_load(), ErrorKind::InvalidProgram, "the mask ", to_string(mask),
+                " does not broadcast to ", to_string(sizes));
+  return {};
+}
+
+AttentionMask mask_of(const LowerContext& c, std::size_t arg, const Dims& sizes) {
+  AttentionMask out;
+  if (c.is_none(arg)) return out;
+  const Dims& mask = c.sizes(arg);
+  const Dims strides = contiguous_strides(mask);
+  auto stride = [&](std::size_t from_right) -> std::int64_t {
+    if (from_right > mask.rank()) return 0;
+    const std::size_t i = mask.rank() - from_right;
+    return mask[i] == 1 ? 0 : strides[i];
+  };
+  out.buffer = c.value(arg);
+  out.column = stride(1);
+  out.row = stride(2);
+  out.head = stride(3);
+  out.batch = sizes.rank() == 4 ? stride(4) : 0;
+  return out;
+}
+
+double scale_of(const LowerContext& c, std::size_t arg, std::int64_t head_dim) {
+  return c.number_or(arg,
+                     1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(head_dim, 1))));
+}
+
+// --- Over a cache ---
+
+// [batch, positions, heads, head dim]
+AttentionStrides cache_layout(const Dims& d) { return {d[1] * d[2] * d[3], d[3], d[2] * d[3]}; }
+
+struct CacheArguments {
+  std::size_t q, k_cache, v_cache, start, mask, causal, scale;
+};
+
+Attention cached_attention(const LowerContext& c, const CacheArguments& a) {
+  const Dims &q = c.sizes(a.q), &cache = c.sizes(a.k_cache);
+  Attention out;
+  out.batch = q[0];
+  out.queries = q[1];
+  out.kv_heads = cache[2];
+  out.group = q[2] / cache[2];
+  out.head_dim = out.value_dim = q[3];
+  out.causal = c.boolean(a.causal);
+  out.scale = scale_of(c, a.scale, q[3]);
+  out.q = {c.value(a.q), cache_layout(q)};
+  out.k = {c.value(a.k_cache), cache_layout(cache)};
+  out.v = {c.value(a.v_cache), cache_layout(cache)};
+  out.out = {c.output(), cache_layout(q)};
+  out.half = c.is_half(a.k_cache);
+  out.mask = mask_of(c, a.mask, {q[0], q[2], q[1], cache[1]});
+  const bool masked = out.mask.buffer.index >= 0;
+  out.keys = masked ? cache[1] : q[1];
+  out.most_keys = cache[1];
+  out.keys_follow_position = !masked;
+  if (c.is_symint(a.start)) {
+    out.position = c.id(a.start);
+  } else {
+    out.offset = c.integer(a.start);
+    if (!masked) out.keys += out.offset;
+  }
+  return out;
+}
+
+constexpr CacheArguments kSdpaArguments{0, 3, 4, 5, 7, 9, 10};
+constexpr CacheArguments kCustomArguments{0, 1, 2, 3, 4, 6, 7};
+
+Result<void> infer_cached(InferContext& c, const CacheArguments& a) {
+  const Dims &q = c.sizes(a.q), &cache = c.sizes(a.k_cache);
+  TRY(check_query(q, cache, c.sizes(a.v_cache)));
+  TRY(check_position(c, a.start, q[1], cache[1]));
+  TRY(check_mask(c, a.mask, {q[0], q[2], q[1], cache[1]}));
+  return c.set_output(q);
+}
+
+Result<void> infer_sdpa(InferContext& c) {
+  TRY(check_cache(c.sizes(1), c.sizes(3), "k"));
+  TRY(check_cache(c.sizes(2), c.sizes(4), "v"));
+  CHECK_OR_FAIL(
+      c.sizes(0).rank() == 4 && c.sizes(0)[1] == c.sizes(1)[1] && c.sizes(1) == c.sizes(2),
+      ErrorKind::InvalidProgram, "q ", to_string(c.sizes(0)), ", k ", to_string(c.sizes(1)),
+      " and v ", to_string(c.sizes(2)), " do not fit together");
+  return infer_cached(c, kSdpaArguments);
+}
+
+Result<void> lower_sdpa(LowerContext& c) {
+  const std::pair<std::size_t, std::size_t> writes[] = {{1, 3}, {2, 4}};
+  emit_cache_update(c, writes, 5);
+  return emit_attention(c, cached_attention(c, kSdpaArguments));
+}
+
+Result<void> infer_custom_sdpa(InferContext& c) { return infer_cached(c, kCustomArguments); }
+
+Result<void> lower_custom_sdpa(LowerContext& c) {
+  return emit_attention(c, cached_attention(c, kCustomArguments));
+}
+
+// --- Cache writes ---
+
+Result<void> infer_update_cache(InferContext& c) {
+  TRY(check_cache(c.sizes(0), c.sizes(1), "value"));
+  TRY(check_position(c, 2, c.sizes(0)[1], c.sizes(1)[1]));
+  return c.set_output(c.bound(c.output_arg()));
+}
+
+Result<void> lower_update_cache(LowerContext& c) {
+  const std::pair<std::size_t, std::size_t> writes[] = {{0, 1}};
+  emit_cache_update(c, writes, 2);
+  return {};
+}
+
+// --- Over plain tensors ---
+
+Result<void> infer_plain(InferContext& c) {
+  const Dims &q = c.sizes(0), &k = c.sizes(1), &v = c.sizes(2);
+  const std::size_t rank = q.rank();
+  CHECK_OR_FAIL(rank >= 2 && rank <= 4 && k.rank() == rank && v.rank() == rank,
+                ErrorKind::InvalidProgram, "q ", to_string(q), ", k ", to_string(k), " and v ",
+                to_string(v), " must have the same rank, from 2 to 4");
+  CHECK_OR_FAIL(q[rank - 1] == k[rank - 1] && k[rank - 2] == v[rank - 2], ErrorKind::InvalidProgram,
+                "q ", to_string(q), ", k ", to_string(k), " and v ", to_string(v),
+                " do not fit together");
+  Dims out = q;
+  for (std::size_t i = 0; i + 2 < rank; ++i) {
+    out[i] = q[i] == 1 ? (k[i] == 1 ? v[i] : k[i]) : q[i];
+    for (const Dims* d : {&q, &k, &v}) {
+      CHECK_OR_FAIL((*d)[i] == 1 || (*d)[i] == out[i], ErrorKind::InvalidProgram, "q ",
+                    to_string(q), ", k ", to_string(k), " and v ", to_string(v),
+                    " do not broadcast in dimension ", i);
+    }
+  }
+  Dims scores = out;
+  scores[rank - 1] = k[rank - 2];
+  TRY(check_mask(c, 3, scores));
+  out[rank - 1] = v[rank - 1];
+  return c.set_output(out);
+}
+
+// [batch, heads, positions, head dim] with leading dimensions missing or broadcast.
+AttentionStrides plain_layout(const Dims& d) {
+  const std::size_t rank = d.rank();
+  const std::int64_t matrix = d[rank - 1] * d[rank - 2];
+  AttentionStrides out{0, 0, d[rank - 1]};
+  if (rank >= 3 && d[rank - 3] != 1) out.head = matrix;
+  if (rank == 4 && d[0] != 1) out.batch = matrix * d[1];
+  return out;
+}
+
+Result<void> lower_plain(LowerContext& c) {
+  const Dims &q = c.sizes(0), &k = c.sizes(1), &v = c.sizes(2), &y = c.sizes(c.output_arg());
+  const std::size_t rank = q.rank();
+  Attention a;
+  a.batch = rank == 4 ? y[0] : 1;
+  a.queries = q[rank - 2];
+  a.kv_heads = rank >= 3 ? y[rank - 3] : 1;
+  a.head_dim = q[rank - 1];
+  a.value_dim = v[rank - 1];
+  a.scale = scale_of(c, 4, a.head_dim);
+  a.q = {c.value(0), plain_layout(q)};
+  a.k = {c.value(1), plain_layout(k)};
+  a.v = {c.value(2), plain_layout(v)};
+  a.out = {c.output(), plain_layout(y)};
+  a.keys = a.most_keys = k[rank - 2];
+  Dims scores = y;
+  scores[rank - 1] = a.keys;
+  a.mask = mask_of(c, 3, scores);
+  return emit_attention(c, a);
+}
+
+constexpr std::uint32_t args(std::initializer_list<unsigned> list) {
+  std::uint32_t out = 0;
+  for (unsigned i : list) out |= 1u << i;
+  return out;
+}
+
+constexpr Op kOps[] = {
+    {.name = "sdpa_with_kv_cache.default",
+     .signature = "ttttti_t?_if?>t",
+     .infer = infer_sdpa,
+     .lower = lower_sdpa,
+     .mutated_args = args({3, 4}),
+     .half_args = args({3, 4})},
+    {.name = "custom_sdpa.default",
+     .signature = "tttit?_if?>t",
+     .infer = infer_custom_sdpa,
+     .lower = lower_custom_sdpa,
+     .half_args = args({1, 2})},
+    {.name = "update_cache.default",
+     .signature = "tti>t",
+     .infer = infer_update_cache,
+     .lower = lower_update_cache,
+     .mutated_args = args({1}),
+     .half_args = args({1})},
+    {.name = "et_vk.sdpa.default",
+     .signature = "tttt?f?>t",
+     .infer = infer_plain,
+     .lower = lower_plain},
+};
+
+}  // namespace
+
+std::span<const Op> attention_ops() { return kOps; }
+
+}  // namespace etwebgpu

@@ -1,0 +1,271 @@
+// Which attention kernels run where, and how they are called.
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "ops/attention.h"
+
+namespace etwebgpu {
+namespace {
+
+// Queries up to here are split along the keys: there are too few rows to fill a device otherwise.
+constexpr std::int64_t kMostSplitQueries = 4;
+
+std::int64_t vectors(std::int64_t elements) { return div_up<std::int64_t>(elements, 4); }
+
+// How many heads of a group one invocation or workgroup takes, in equal chunks of at most `most`.
+struct Chunks {
+  std::int64_t size, count;
+  Chunks(std::int64_t group, std::int64_t most) {
+    count = div_up(group, std::max<std::int64_t>(most, 1));
+    size = div_up(group, count);
+  }
+};
+
+bool is_vectorizable(const Attention& a) {
+  auto aligned = [](const AttentionTensor& t) {
+    return (t.strides.batch | t.strides.head | t.strides.row) % 4 == 0;
+  };
+  return a.head_dim % 4 == 0 && a.value_dim % 4 == 0 && aligned(a.q) && aligned(a.k) &&
+         aligned(a.v) && aligned(a.out);
+}
+
+// Builds one kernel call: bindings in the order they are added, each with its parameter NAME_AT.
+class AttentionCall {
+ public:
+  AttentionCall(LowerContext& c, const Attention& a, std::string_view kernel)
+      : a_(a), call_(c.emit(kernel)) {
+    call_.define("D", a.head_dim).define("DV", a.value_dim);
+    call_.define("D4", vectors(a.head_dim)).define("DV4", vectors(a.value_dim));
+    call_.define("VEC", is_vectorizable(a) ? 1 : 0).define("HALF", a.half ? 1 : 0);
+    call_.define("CAUSAL", a.causal ? 1 : 0).define("POSITION", uses_position() ? 1 : 0);
+    call_.define("MASK", a.mask.buffer.index >= 0 ? 1 : 0);
+  }
+
+  template <typename T>
+  AttentionCall& define(std::string_view name, const T& value) {
+    call_.define(name, value);
+    return *this;
+  }
+  AttentionCall& read(std::string_view at, BufferRef buffer) {
+    call_.define(at, call_.buffers.size());
+    call_.read(buffer);
+    return *this;
+  }
+  AttentionCall& write(std::string_view at, BufferRef buffer) {
+    call_.define(at, call_.buffers.size());
+    call_.write(buffer);
+    return *this;
+  }
+  AttentionCall& read_inputs() {
+    read("Q_AT", a_.q.buffer).read("K_AT", a_.k.buffer).read("V_AT", a_.v.buffer);
+    if (a_.mask.buffer.index >= 0) read("MASK_AT", a_.mask.buffer);
+    return *this;
+  }
+  // Binds the params and the position: the last step before the grid.
+  KernelCall& finish(std::int64_t units, std::int64_t splits) {
+    call_.define("PARAMS_AT", call_.buffers.size());
+    const AttentionMask& m = a_.mask;
+    call_.params(a_.queries, a_.kv_heads, a_.group, a_.keys, a_.offset);
+    for (const AttentionTensor* t : {&a_.q, &a_.k, &a_.v, &a_.out}) {
+      call_.params(t->strides.batch, t->strides.head, t->strides.row);
+    }
+    call_.params(m.batch, m.head, m.row, m.column, units, splits, a_.scale,
+                 std::numeric_limits<float>::quiet_NaN());
+    if (uses_position()) {
+      call_.define("POSITION_AT", call_.buffers.size() + 1);
+      call_.scalar(a_.position);
+    }
+    return call_;
+  }
+
+ private:
+  bool uses_position() const {
+    return a_.position != kNoValue && (a_.causal || a_.keys_follow_position);
+  }
+
+  const Attention& a_;
+  KernelCall& call_;
+};
+
+// --- Split along the keys ---
+
+struct Partials {
+  BufferRef outputs, stats;
+  std::int64_t splits;  // capacity
+};
+
+Partials make_partials(LowerContext& c, const Attention& a, std::int64_t keys_per_split) {
+  Partials out;
+  out.splits = std::max<std::int64_t>(1, div_up(a.most_keys, keys_per_split));
+  const std::int64_t rows = a.batch * a.kv_heads * a.group * a.queries * out.splits;
+  out.outputs = c.scratch(static_cast<std::uint64_t>(rows * vectors(a.value_dim)) * 16);
+  out.stats = c.scratch(static_cast<std::uint64_t>(rows) * 8);
+  return out;
+}
+
+// The y count of workgroups that take `keys` keys each.
+void set_split_grid(const Attention& a, KernelCall& call, std::int64_t x, std::int64_t keys) {
+  call.groups(x, std::max<std::int64_t>(1, div_up(a.keys, keys)));
+  if (a.position != kNoValue && a.keys_follow_position) call.live_rows(a.position, a.keys, keys);
+}
+
+void emit_merge(LowerContext& c, const Attention& a, const Partials& partials,
+                std::int64_t keys_per_split) {
+  const std::int64_t rows = a.batch * a.kv_heads * a.group * a.queries;
+  const std::int64_t items = vectors(a.value_dim);
+  const bool software = c.capabilities().adapter_class == AdapterClass::Software;
+  // Lanes along the splits hide the latency of a GPU's memory; more than there are splits idle.
+  const std::int64_t most = c.workgroup_size(256) / items;
+  const std::int64_t lanes =
+      software ? 1 : std::clamp<std::int64_t>(std::min(most, partials.splits), 1, 16);
+  const std::int64_t wg = lanes == 1 ? c.workgroup_size(software ? 8 : 64) : lanes * items;
+  AttentionCall merge(c, a, "attention_merge");
+  merge.define("WG", wg).define("LANES", lanes).define("T", keys_per_split);
+  merge.write("OUT_AT", a.out.buffer);
+  merge.read("PARTIAL_AT", partials.outputs).read("STATS_AT", partials.stats);
+  KernelCall& call = merge.finish(a.batch * a.kv_heads, partials.splits);
+  call.groups(lanes == 1 ? div_up(rows * items, wg) : rows);
+}
+
+// Software: one invocation per split.
+void emit_split_rows(LowerContext& c, const Attention& a) {
+  constexpr std::int64_t kKeys = 16, kLanes = 8;
+  const Chunks chunks(a.group, 4);
+  const Partials partials = make_partials(c, a, kKeys);
+  AttentionCall rows(c, a, "attention_rows");
+  rows.define("WG", kLanes).define("T", kKeys).define("SPLIT", 1);
+  rows.define("GC", chunks.size).define("CHUNKS", chunks.count);
+  rows.read_inputs().write("PARTIAL_AT", partials.outputs).write("STATS_AT", partials.stats);
+  const std::int64_t units = a.batch * a.kv_heads * chunks.count;
+  set_split_grid(a, rows.finish(units, partials.splits), units * a.queries, kKeys * kLanes);
+  emit_merge(c, a, partials, kKeys);
+}
+
+// GPU: one workgroup per split.
+void emit_decode(LowerContext& c, const Attention& a) {
+  constexpr std::int64_t kKeys = 64;
+  const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
+  const std::int64_t wg = c.workgroup_size(256), parts = wg / kKeys;
+  const std::int64_t per_head = d4 * 16 + wg * 4 + kKeys * 4 + 64;
+  const std::int64_t room = c.capabilities().max_workgroup_storage - wg * 20;
+  const Chunks chunks(a.group, std::clamp<std::int64_t>(room / per_head, 1, 8));
+  const std::int64_t gc = chunks.size, items = gc * dv4;
+  const std::int64_t sets = std::max<std::int64_t>(1, wg / items);
+  const Partials partials = make_partials(c, a, kKeys);
+  AttentionCall decode(c, a, "attention_decode");
+  decode.define("WG", wg).define("T", kKeys).define("GC", gc).define("CHUNKS", chunks.count);
+  decode.define("PARTS", parts).define("PARTS4", 4 * parts);
+  decode.define("UNROLL", d4 % (4 * parts) == 0 ? 1 : 0);
+  decode.define("ITEMS", items).define("KEYS", sets).define("KEYS4", 4 * sets);
+  decode.define("GC_D4", gc * d4).define("GC_WG", gc * wg);
+  decode.define("GC_T", gc * kKeys).define("GC_16", gc * 16);
+  decode.read_inputs().write("PARTIAL_AT", partials.outputs).write("STATS_AT", partials.stats);
+  const std::int64_t units = a.batch * a.kv_heads * chunks.count;
+  set_split_grid(a, decode.finish(units, partials.splits), units * a.queries, kKeys);
+  emit_merge(c, a, partials, kKeys);
+}
+
+// --- Every query walks its keys ---
+
+void emit_rows(LowerContext& c, const Attention& a) {
+  const std::int64_t lanes =
+      c.workgroup_size(c.capabilities().adapter_class == AdapterClass::Software ? 8 : 32);
+  const Chunks chunks(a.group, 4);
+  AttentionCall rows(c, a, "attention_rows");
+  rows.define("WG", lanes).define("T", 16).define("SPLIT", 0);
+  rows.define("GC", chunks.size).define("CHUNKS", chunks.count);
+  rows.define("GC_DV4", chunks.size * vectors(a.value_dim));
+  rows.read_inputs().write("OUT_AT", a.out.buffer);
+  const std::int64_t units = a.batch * a.kv_heads * chunks.count;
+  rows.finish(units, 1).groups(units * div_up(a.queries, lanes));
+}
+
+struct TileShape {
+  std::int64_t ty, rq, rk;
+  std::int64_t rows() const { return ty * rq; }
+  std::int64_t keys() const { return 16 * rk; }
+  std::int64_t lanes() const { return 16 * ty; }
+  std::int64_t kv_tile(std::int64_t d4, std::int64_t dv4) const {
+    return keys() * std::max(d4 | 1, dv4);
+  }
+  std::int64_t bytes(std::int64_t d4, std::int64_t dv4) const {
+    return rows() * d4 * 16 + kv_tile(d4, dv4) * 16 + rows() * keys() * 4 + lanes() * 4 +
+           rows() * 8;
+  }
+};
+
+// The largest tile that fits and still gives the device enough workgroups; null if none fits.
+const TileShape* choose_tile(const LowerContext& c, const Attention& a) {
+  static constexpr TileShape kShapes[] = {{16, 4, 2}, {8, 4, 2}, {8, 4, 1}, {4, 4, 2},
+                                          {4, 4, 1},  {4, 2, 1}, {4, 1, 1}};
+  constexpr std::int64_t kEnoughWorkgroups = 128;
+  const Capabilities& caps = c.capabilities();
+  const TileShape* chosen = nullptr;
+  for (const TileShape& shape : kShapes) {
+    if (shape.bytes(vectors(a.head_dim), vectors(a.value_dim)) > caps.max_workgroup_storage)
+      continue;
+    if (shape.lanes() > c.workgroup_size(256)) continue;
+    const std::int64_t tiles = div_up(a.queries * a.group, shape.rows());
+    chosen = &shape;
+    if (tiles * a.batch * a.kv_heads >= kEnoughWorkgroups) break;
+    if (shape.rows() <= 8) break;
+  }
+  return chosen;
+}
+
+void emit_tiles(LowerContext& c, const Attention& a, const TileShape& shape) {
+  const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
+  AttentionCall tiles(c, a, "attention_tiles");
+  tiles.define("WG", shape.lanes()).define("TY", shape.ty).define("RQ", shape.rq);
+  tiles.define("RK", shape.rk).define("BQ", shape.rows()).define("BK", shape.keys());
+  tiles.define("DV_STEPS", div_up<std::int64_t>(dv4, 16)).define("PITCH", d4 | 1);
+  tiles.define("LANES", shape.lanes() / shape.rows()).define("KV_TILE", shape.kv_tile(d4, dv4));
+  tiles.define("BQ_D4", shape.rows() * d4).define("BQ_BK", shape.rows() * shape.keys());
+  tiles.define("BK_D4", shape.keys() * d4).define("BK_DV4", shape.keys() * dv4);
+  tiles.read_inputs().write("OUT_AT", a.out.buffer);
+  const std::int64_t units = a.batch * a.kv_heads;
+  tiles.finish(units, 1).groups(units * div_up(a.queries * a.group, shape.rows()));
+}
+
+}  // namespace
+
+Result<void> emit_attention(LowerContext& c, const Attention& a) {
+  if (a.batch * a.kv_heads * a.group * a.queries * a.value_dim == 0) return {};
+  CHECK_OR_FAIL(a.head_dim > 0, ErrorKind::InvalidProgram, "attention over heads of 0 elements");
+  const bool software = c.capabilities().adapter_class == AdapterClass::Software;
+  constexpr std::int64_t kMostGroups = 65535;
+  const bool few = a.queries <= kMostSplitQueries &&
+                   a.batch * a.kv_heads * a.group * a.queries <= kMostGroups &&
+                   a.most_keys <= 16 * kMostGroups && a.head_dim <= 256 && a.value_dim <= 256;
+  if (few) {
+    software ? emit_split_rows(c, a) : emit_decode(c, a);
+    return {};
+  }
+  const TileShape* tile = software ? nullptr : choose_tile(c, a);
+  tile ? emit_tiles(c, a, *tile) : emit_rows(c, a);
+  return {};
+}
+
+void emit_cache_update(LowerContext& c, std::span<const std::pair<std::size_t, std::size_t>> writes,
+                       std::size_t position) {
+  const Dims &value = c.sizes(writes[0].first), &cache = c.sizes(writes[0].second);
+  if (value.numel() == 0) return;
+  const bool half = c.is_half(writes[0].second);
+  const std::int64_t row = value[2] * value[3];
+  const std::int64_t unit = half ? 2 : row % 4 == 0 ? 4 : 1;
+  const std::uint32_t wg = c.workgroup_size(64);
+  KernelCall& call = c.emit("cache_update");
+  call.define("WG", wg).define("HALF", half ? 1 : 0).define("TENSORS", writes.size());
+  call.define("POSITION", c.is_symint(position) ? 1 : 0);
+  call.define("T", half ? "vec2<f32>" : unit == 4 ? "vec4<f32>" : "f32");
+  call.define("C", half ? "u32" : unit == 4 ? "vec4<f32>" : "f32");
+  for (const auto& [source, target] : writes) call.read(c.value(source));
+  for (const auto& [source, target] : writes) call.write(c.value(target));
+  call.params(value.numel() / unit, value[1] * row / unit, cache[1] * row / unit, row / unit,
+              c.is_symint(position) ? 0 : c.integer(position));
+  if (c.is_symint(position)) call.scalar(c.id(position));
+  call.groups(div_up<std::int64_t>(value.numel() / unit, wg));
+}
+
+}  // namespace etwebgpu
