@@ -30,14 +30,18 @@ ETWG_EXPORT int etwg_register_provider_library(const char* name, const char* pat
  * Take effect for models loaded afterwards. An empty value resets the key. */
 ETWG_EXPORT int etwg_set_option(const char* key, const char* value);
 
+/* The sentence of this thread's latest failure; "" after etwg_clear_error() and before any failure. */
 ETWG_EXPORT const char* etwg_last_error(void);
+ETWG_EXPORT void etwg_clear_error(void);
 
 /* {"providers": [{"name", "source", "status", "adapters": [{"index", "name", "type", "backend", "driver",
  *  "limits": {...}, "features": [...]}]}], "selected": {...} | null}; NULL on error. */
 ETWG_EXPORT const char* etwg_devices_json(void);
 
-/* Graph, operators, weights, memory plan and dispatches of every delegate in a .pte as JSON; NULL on error.
- * `options_json` may hold {"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...]}. */
+/* Graph, operators, weights, memory plan and dispatches of every delegate in a .pte as JSON (its members are
+ * listed in src/capi/inspect.h); NULL on error. `ptd_path` and `options_json` may be NULL. `options_json` may
+ * hold {"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...]}: the kind of adapter to plan
+ * for instead of this machine's, and sizes of a delegate's inputs to plan for besides the usual ones. */
 ETWG_EXPORT const char* etwg_inspect_json(const char* pte_path, const char* ptd_path,
                                           const char* options_json);
 
@@ -57,8 +61,8 @@ typedef struct {
   int32_t dtype;
   int32_t rank;
   int64_t sizes[8];
-  void* data;      /* inputs: read; outputs: written, may be NULL to skip */
-  size_t capacity; /* bytes behind data */
+  void* data;      /* inputs: read; outputs: written, may be NULL to learn the sizes only */
+  size_t capacity; /* bytes behind data; of an input at least what its sizes need */
 } etwg_tensor;
 
 ETWG_EXPORT etwg_model* etwg_model_load(const void* blob, size_t blob_size, const etwg_named_data* named,

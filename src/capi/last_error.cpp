@@ -1,0 +1,16 @@
+#include "capi/last_error.h"
+
+#include "capi/utf8.h"
+
+namespace etwebgpu {
+namespace {
+
+thread_local std::string message_of_thread;
+
+}  // namespace
+
+void set_last_error(std::string_view message) { message_of_thread = to_utf8(message); }
+
+const char* last_error() { return message_of_thread.c_str(); }
+
+}  // namespace etwebgpu

@@ -1,0 +1,39 @@
+// Settings of the backend, by key: "provider", "adapter", "profiling", "kv_cache_dtype", "memory_limit".
+// A model's own specs come before set_option, which comes before the environment (ETWEBGPU_PROVIDER and
+// so on).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/result.h"
+#include "ops/op.h"
+
+namespace etwebgpu {
+
+struct Options {
+  std::string provider;  // a registered name or a library's path; empty: the first that has an adapter
+  std::string adapter;   // an index, a type or part of a name; empty: the best
+  bool profiling = false;
+  CacheType kv_cache = CacheType::F32;
+  std::uint64_t memory_limit = 0;  // bytes of device memory for one model; 0: as the device allows
+};
+
+using OptionText = std::pair<std::string, std::string>;
+
+// The names of all keys.
+std::span<const std::string_view> option_keys();
+
+// Sets a process-wide option; an empty value resets it. Fails on an unknown key or value.
+Result<void> set_option(std::string_view key, std::string_view value);
+
+// The text in force for a key: set_option's, else the environment's, else "".
+std::string option_text(std::string_view key);
+
+// All options with `overrides` (a model's own specs) in front.
+Result<Options> resolve_options(std::span<const OptionText> overrides);
+
+}  // namespace etwebgpu
