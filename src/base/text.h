@@ -25,7 +25,11 @@ void append(std::string& out, const T& value) {
     out.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
   } else {
     static_assert(std::floating_point<T>, "append: no text form for this type");
-    out += std::to_string(value);
+    // The shortest text that gives the same number back, and a float literal in WGSL too.
+    char buffer[40];
+    const std::string_view text(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
+    out += text;
+    if (text.find_first_not_of("-0123456789") == text.npos) out += ".0";
   }
 }
 

@@ -39,7 +39,7 @@ std::string_view CallContext::text(std::size_t arg) const {
   return s ? std::string_view(*s) : std::string_view();
 }
 
-Result<std::size_t> CallContext::dim(std::int64_t value, std::size_t rank) {
+Result<std::size_t> CallContext::normalize_dim(std::int64_t value, std::size_t rank) {
   const auto n = static_cast<std::int64_t>(std::max<std::size_t>(rank, 1));
   CHECK_OR_FAIL(value >= -n && value < n, ErrorKind::InvalidProgram, "dimension ", value,
                 " is outside [", -n, ", ", n - 1, "]");

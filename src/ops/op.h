@@ -81,9 +81,9 @@ class CallContext {
 
   // A dimension argument normalized to [0, rank); rank 0 counts as rank 1, as in PyTorch.
   Result<std::size_t> dim(std::size_t arg, std::size_t rank) const {
-    return dim(integer(arg), rank);
+    return normalize_dim(integer(arg), rank);
   }
-  static Result<std::size_t> dim(std::int64_t value, std::size_t rank);
+  static Result<std::size_t> normalize_dim(std::int64_t value, std::size_t rank);
 
   const Graph& graph() const { return graph_; }
   const Call& call() const { return call_; }
