@@ -11,7 +11,9 @@ namespace etwebgpu {
 #define ETWG_OP_FAMILIES(X) \
   X(attention_ops)          \
   X(norm_ops)               \
-  X(rotary_ops)
+  X(reduce_ops)             \
+  X(rotary_ops)             \
+  X(softmax_ops)
 
 #define ETWG_DECLARE_FAMILY(name) std::span<const Op> name();
 ETWG_OP_FAMILIES(ETWG_DECLARE_FAMILY)
