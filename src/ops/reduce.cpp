@@ -49,7 +49,7 @@ Result<std::uint32_t> reduced_dims(const CallContext& c, Reduction r) {
   if (dims.empty()) return (1u << rank) - 1;
   std::uint32_t mask = 0;
   for (std::int64_t d : dims) {
-    TRY_ASSIGN(const std::size_t dim, CallContext::dim(d, rank));
+    TRY_ASSIGN(const std::size_t dim, CallContext::normalize_dim(d, rank));
     mask |= 1u << dim;
   }
   return mask & ((1u << rank) - 1);

@@ -9,7 +9,7 @@ namespace etwebgpu {
 namespace {
 
 Result<void> infer_softmax(InferContext& c) {
-  TRY(c.dim(std::size_t{1}, c.sizes(0).rank()));
+  TRY(c.dim(1, c.sizes(0).rank()));
   CHECK_OR_FAIL(is_floating(c.dtype(0)), ErrorKind::NotSupported, "softmax of ", name(c.dtype(0)));
   return c.set_output(c.sizes(0));
 }
@@ -18,7 +18,7 @@ template <bool kLog>
 Result<void> lower_softmax(LowerContext& c) {
   const Dims& x = c.sizes(0);
   if (x.numel() == 0) return {};
-  TRY_ASSIGN(const std::size_t dim, c.dim(std::size_t{1}, x.rank()));
+  TRY_ASSIGN(const std::size_t dim, c.dim(1, x.rank()));
   const std::int64_t n = x.empty() ? 1 : x[dim];
   const std::int64_t inner = x.empty() ? 1 : x.product(dim + 1, x.rank());
   const std::int64_t rows = x.numel() / n;
