@@ -10,10 +10,16 @@ namespace etwebgpu {
 // One line per family, alphabetical; registry.cpp lists the same names.
 #define ETWG_OP_FAMILIES(X) \
   X(attention_ops)          \
+  X(binary_ops)             \
+  X(fill_ops)               \
+  X(index_ops)              \
   X(norm_ops)               \
   X(reduce_ops)             \
   X(rotary_ops)             \
-  X(softmax_ops)
+  X(shape_ops)              \
+  X(softmax_ops)            \
+  X(symint_ops)             \
+  X(unary_ops)
 
 #define ETWG_DECLARE_FAMILY(name) std::span<const Op> name();
 ETWG_OP_FAMILIES(ETWG_DECLARE_FAMILY)

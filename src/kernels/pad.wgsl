@@ -1,0 +1,38 @@
+// out = src moved by `before` in every dimension, `value` where src does not reach.
+// Parameters: WG; SPLITS (dimensions - 1); LOOPS.
+struct Params {
+  count: u32,
+  value: u32,
+  unused: vec2<u32>,
+  loops: array<vec4<i32>, ${LOOPS}>,  // innermost first: out size, src size, src stride, before
+}
+@group(0) @binding(0) var<storage, read> src: array<u32>;
+@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (wid.y * groups.x + wid.x) * ${WG}u + lane;
+  if (i >= params.count) {
+    return;
+  }
+  var at = 0;
+  var inside = true;
+  var rest = i;
+#repeat K LOOPS
+  {
+    let loop_ = params.loops[${K}];
+    let outer = rest / u32(loop_.x);
+    let coordinate = i32(rest - outer * u32(loop_.x)) - loop_.w;
+    inside = inside && coordinate >= 0 && coordinate < loop_.y;
+    at += coordinate * loop_.z;
+    rest = outer;
+  }
+#endrepeat
+  var word = params.value;
+  if (inside) {
+    word = src[at];
+  }
+  out[i] = word;
+}

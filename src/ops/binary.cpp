@@ -1,0 +1,226 @@
+// Operators of two tensors or a tensor and a number, with broadcasting on live sizes, and where:
+// tables of WGSL expressions over elementwise.wgsl.
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "ops/elementwise.h"
+#include "ops/families.h"
+
+namespace etwebgpu {
+namespace {
+
+enum class Domain : std::uint8_t {
+  Output,   // computed in the output's type: arithmetic
+  Operands  // computed in the operands' common type, the result is bool: comparisons
+};
+
+struct Binary {
+  std::string_view name;
+  Domain domain;
+  std::string_view floats;        // expression in a, b
+  std::string_view ints;          // empty = not defined
+  std::string_view library = {};  // of the float expression
+  std::string_view int_library = {};
+};
+
+constexpr Binary kBinary[] = {
+    {"aten.add.Tensor", Domain::Output, "a + b", "a + b"},
+    {"aten.bitwise_and.Tensor", Domain::Output, "", "a & b"},
+    {"aten.bitwise_or.Tensor", Domain::Output, "", "a | b"},
+    {"aten.div.Tensor", Domain::Output, "a / b", ""},
+    {"aten.eq.Scalar", Domain::Operands, "i32(a == b)", "i32(a == b)"},
+    {"aten.eq.Tensor", Domain::Operands, "i32(a == b)", "i32(a == b)"},
+    {"aten.ge.Scalar", Domain::Operands, "i32(a >= b)", "i32(a >= b)"},
+    {"aten.ge.Tensor", Domain::Operands, "i32(a >= b)", "i32(a >= b)"},
+    {"aten.gt.Scalar", Domain::Operands, "i32(a > b)", "i32(a > b)"},
+    {"aten.gt.Tensor", Domain::Operands, "i32(a > b)", "i32(a > b)"},
+    {"aten.le.Scalar", Domain::Operands, "i32(a <= b)", "i32(a <= b)"},
+    {"aten.le.Tensor", Domain::Operands, "i32(a <= b)", "i32(a <= b)"},
+    {"aten.logical_and.default", Domain::Operands, "i32(bool(a) && bool(b))",
+     "i32(bool(a) && bool(b))"},
+    {"aten.logical_or.default", Domain::Operands, "i32(bool(a) || bool(b))",
+     "i32(bool(a) || bool(b))"},
+    {"aten.lt.Scalar", Domain::Operands, "i32(a < b)", "i32(a < b)"},
+    {"aten.lt.Tensor", Domain::Operands, "i32(a < b)", "i32(a < b)"},
+    {"aten.maximum.default", Domain::Output, "nan_max(a, b)", "max(a, b)", "nan"},
+    {"aten.minimum.default", Domain::Output, "nan_min(a, b)", "min(a, b)", "nan"},
+    {"aten.mul.Tensor", Domain::Output, "a * b", "a * b"},
+    {"aten.ne.Scalar", Domain::Operands, "i32(a != b)", "i32(a != b)"},
+    {"aten.ne.Tensor", Domain::Operands, "i32(a != b)", "i32(a != b)"},
+    {"aten.pow.Tensor_Scalar", Domain::Output, "float_power(a, b)", "integer_power(a, b)", "power",
+     "power"},
+    {"aten.pow.Tensor_Tensor", Domain::Output, "float_power(a, b)", "integer_power(a, b)", "power",
+     "power"},
+    {"aten.sub.Tensor", Domain::Output, "a - b", "a - b"},
+};
+
+// By rounding mode.
+constexpr Binary kDivModes[] = {
+    {"", Domain::Output, "a / b", ""},
+    {"floor", Domain::Output, "floor_divide(a, b)", "floor_divide_int(a, b)", "division",
+     "division"},
+    {"trunc", Domain::Output, "trunc_divide(a, b)", "a / b", "division"},
+};
+
+// pow by these exponents is cheaper and more exact.
+struct Power {
+  double exponent;
+  std::string_view expression;
+};
+constexpr Power kPowers[] = {
+    {-2, "1.0 / (a * a)"}, {-1, "1.0 / a"},  {-0.5, "inverseSqrt(a)"}, {0.5, "sqrt(a)"}, {1, "a"},
+    {2, "a * a"},          {3, "a * a * a"}, {4, "(a * a) * (a * a)"}};
+
+const Binary* find_binary(std::span<const Binary> table, std::string_view name) {
+  for (const Binary& binary : table) {
+    if (binary.name == name) return &binary;
+  }
+  return nullptr;
+}
+
+const Binary* binary_of(const CallContext& c) {
+  if (c.call().name == "aten.div.Tensor_mode") return find_binary(kDivModes, c.text(2));
+  return find_binary(kBinary, c.call().name);
+}
+
+DType output_dtype(const CallContext& c) { return c.graph().tensor(c.output_id())->dtype; }
+
+// A number's own type: an integer that fits 32 bits computes as one.
+Element element_of_argument(const CallContext& c, std::size_t arg) {
+  if (c.is_tensor(arg)) return element_of(c.dtype(arg));
+  if (c.is_symint(arg)) return Element::I32;
+  const double value = c.number(arg);
+  const bool fits = value >= std::numeric_limits<std::int32_t>::min() &&
+                    value <= std::numeric_limits<std::int32_t>::max();
+  return fits && value == std::trunc(value) ? Element::I32 : Element::F32;
+}
+
+Element common_element(const CallContext& c) {
+  const bool ints =
+      element_of_argument(c, 0) == Element::I32 && element_of_argument(c, 1) == Element::I32;
+  return ints ? Element::I32 : Element::F32;
+}
+
+Element computed_in(const CallContext& c, const Binary& binary) {
+  return binary.domain == Domain::Output ? element_of(output_dtype(c)) : common_element(c);
+}
+
+Dims sizes_or_scalar(const CallContext& c, std::size_t arg) {
+  return c.is_tensor(arg) ? c.sizes(arg) : Dims();
+}
+
+Result<void> infer_binary(InferContext& c) {
+  const Binary* binary = binary_of(c);
+  CHECK_OR_FAIL(binary != nullptr, ErrorKind::NotSupported, "rounding mode '", c.text(2),
+                "' is unknown");
+  const DType out = output_dtype(c);
+  const bool defined =
+      !(computed_in(c, *binary) == Element::F32 ? binary->floats : binary->ints).empty();
+  CHECK_OR_FAIL(defined && (binary->domain == Domain::Output || out == DType::Bool),
+                ErrorKind::NotSupported, "there is no form with a ", name(out), " output");
+  TRY_ASSIGN(const Dims sizes, broadcast(sizes_or_scalar(c, 0), sizes_or_scalar(c, 1)));
+  return c.set_output(sizes);
+}
+
+void emit_binary(LowerContext& c, const Elementwise& what, Element as) {
+  const std::array operands{operand(c, 0, as), operand(c, 1, as)};
+  const std::array sizes{sizes_or_scalar(c, 0), sizes_or_scalar(c, 1)};
+  emit_broadcast(c, what, operands, sizes);
+}
+
+Elementwise form_of(const LowerContext& c, const Binary& binary) {
+  const Element as = computed_in(c, binary);
+  const bool is_float = as == Element::F32;
+  return {.expression = is_float ? binary.floats : binary.ints,
+          .library = is_float ? binary.library : binary.int_library,
+          .out = element_of(output_dtype(c)),
+          .x_type = as};
+}
+
+Result<void> lower_binary(LowerContext& c) {
+  const Binary& binary = *binary_of(c);
+  emit_binary(c, form_of(c, binary), computed_in(c, binary));
+  return {};
+}
+
+// a + alpha * b and a - alpha * b.
+Result<void> lower_add(LowerContext& c) {
+  const Binary& binary = *binary_of(c);
+  Elementwise what = form_of(c, binary);
+  what.x = c.arg_count() > 3 ? baked_number(c, 2) : 1;
+  if (what.x != 1) what.expression = binary.name == "aten.add.Tensor" ? "a + x * b" : "a - x * b";
+  emit_binary(c, what, what.x_type);
+  return {};
+}
+
+Result<void> lower_pow_scalar(LowerContext& c) {
+  if (!c.is_symint(1) && element_of(output_dtype(c)) == Element::F32) {
+    for (const Power& power : kPowers) {
+      if (power.exponent != c.number(1)) continue;
+      const Operand a = operand(c, 0, Element::F32);
+      const Dims& sizes = c.sizes(0);
+      emit_broadcast(c, {.expression = power.expression}, {&a, 1}, {&sizes, 1});
+      return {};
+    }
+  }
+  return lower_binary(c);
+}
+
+// --- where: condition, a, b ---
+
+Result<void> infer_where(InferContext& c) {
+  TRY_ASSIGN(const Dims both, broadcast(sizes_or_scalar(c, 1), sizes_or_scalar(c, 2)));
+  TRY_ASSIGN(const Dims sizes, broadcast(c.sizes(0), both));
+  return c.set_output(sizes);
+}
+
+Result<void> lower_where(LowerContext& c) {
+  const Element as = element_of(output_dtype(c));
+  const std::array operands{operand(c, 0, element_of(c.dtype(0))), operand(c, 1, as),
+                            operand(c, 2, as)};
+  const std::array sizes{c.sizes(0), sizes_or_scalar(c, 1), sizes_or_scalar(c, 2)};
+  emit_broadcast(c, {.expression = "select(c, b, bool(a))", .out = as, .x_type = as}, operands,
+                 sizes);
+  return {};
+}
+
+constexpr Op plain(std::string_view name) { return {name, "n n > t", infer_binary, lower_binary}; }
+constexpr Op with_alpha(std::string_view name) {
+  return {name, "n n [f] > t", infer_binary, lower_add};
+}
+
+constexpr Op kOps[] = {
+    with_alpha("aten.add.Tensor"),
+    plain("aten.bitwise_and.Tensor"),
+    plain("aten.bitwise_or.Tensor"),
+    plain("aten.div.Tensor"),
+    {"aten.div.Tensor_mode", "n n s? > t", infer_binary, lower_binary},
+    plain("aten.eq.Scalar"),
+    plain("aten.eq.Tensor"),
+    plain("aten.ge.Scalar"),
+    plain("aten.ge.Tensor"),
+    plain("aten.gt.Scalar"),
+    plain("aten.gt.Tensor"),
+    plain("aten.le.Scalar"),
+    plain("aten.le.Tensor"),
+    plain("aten.logical_and.default"),
+    plain("aten.logical_or.default"),
+    plain("aten.lt.Scalar"),
+    plain("aten.lt.Tensor"),
+    plain("aten.maximum.default"),
+    plain("aten.minimum.default"),
+    plain("aten.mul.Tensor"),
+    plain("aten.ne.Scalar"),
+    plain("aten.ne.Tensor"),
+    {"aten.pow.Tensor_Scalar", "t f > t", infer_binary, lower_pow_scalar},
+    plain("aten.pow.Tensor_Tensor"),
+    with_alpha("aten.sub.Tensor"),
+    {"aten.where.self", "t n n > t", infer_where, lower_where},
+};
+
+}  // namespace
+
+std::span<const Op> binary_ops() { return kOps; }
+
+}  // namespace etwebgpu

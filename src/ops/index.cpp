@@ -1,0 +1,287 @@
+// Operators that read by an index tensor, concatenate or pad.
+#include <algorithm>
+#include <array>
+
+#include "ops/arguments.h"
+#include "ops/elementwise.h"
+#include "ops/families.h"
+
+namespace etwebgpu {
+namespace {
+
+constexpr std::uint32_t kWorkgroup = 64;
+
+// --- index_select, index, gather: one coordinate of the source comes from an index tensor ---
+
+// Loop strides: 0 = source, 1 = index.
+void emit_gather(LowerContext& c, ValueId index, std::size_t dim, const Loops& loops) {
+  const Loops walk = coalesced(loops);
+  const std::uint32_t wg = c.workgroup_size(kWorkgroup);
+  const Dims& in = c.sizes(0);
+  const std::int64_t count = c.sizes_of(c.output_id()).numel();
+  KernelCall& call = c.emit("gather");
+  call.define("WG", wg).define("LOOPS", walk.size()).define("SPLITS", walk.size() - 1);
+  call.read(c.value(0)).read(c.value_of(index)).write(c.output());
+  const bool scalar = in.rank() == 0;
+  call.params(count, scalar ? 1 : in[dim], scalar ? 1 : contiguous_strides(in)[dim], 0);
+  for (auto loop = walk.rbegin(); loop != walk.rend(); ++loop) {
+    call.params(loop->size, loop->strides[0], loop->strides[1], 0);
+  }
+  call.groups(div_up<std::int64_t>(count, wg));
+}
+
+Result<void> check_index(const InferContext& c, ValueId index, std::size_t dim) {
+  const DType dtype = c.graph().tensor(index)->dtype;
+  CHECK_OR_FAIL(dtype == DType::Int32 || dtype == DType::Int64, ErrorKind::NotSupported,
+                "an index tensor of ", name(dtype), " is not supported");
+  const Dims& in = c.sizes(0);
+  const bool empty = in.rank() > 0 && in[dim] == 0;
+  CHECK_OR_FAIL(!empty || c.sizes_of(index).numel() == 0, ErrorKind::InvalidArgument,
+                "nothing can be read from dimension ", dim, " of sizes ", to_string(in));
+  return {};
+}
+
+// Dimension `dim` of the source replaced by the index tensor's dimensions.
+Result<void> infer_rows(InferContext& c, ValueId index, std::size_t dim) {
+  TRY(check_index(c, index, dim));
+  const Dims &in = c.sizes(0), &rows = c.sizes_of(index);
+  CHECK_OR_FAIL(in.rank() + rows.rank() <= kMaxRank + 1, ErrorKind::NotSupported,
+                "the output would have rank ", in.rank() + rows.rank() - 1);
+  Dims out;
+  for (std::size_t d = 0; d < in.rank(); ++d) {
+    if (d != dim) {
+      out.push_back(in[d]);
+      continue;
+    }
+    for (std::int64_t extent : rows) out.push_back(extent);
+  }
+  return c.set_output(out);
+}
+
+void lower_rows(LowerContext& c, ValueId index, std::size_t dim) {
+  const Dims& in = c.sizes(0);
+  const Dims strides = contiguous_strides(in);
+  Loops loops;
+  for (std::size_t d = 0; d < in.rank(); ++d) {
+    if (d == dim) {
+      loops.push_back({c.sizes_of(index).numel(), {0, 1, 0}});
+    } else {
+      loops.push_back({in[d], {strides[d], 0, 0}});
+    }
+  }
+  emit_gather(c, index, dim, loops);
+}
+
+Result<void> infer_index_select(InferContext& c) {
+  TRY_ASSIGN(const std::size_t dim, c.dim(1, c.sizes(0).rank()));
+  CHECK_OR_FAIL(c.sizes(0).rank() > 0 && c.sizes(2).rank() == 1, ErrorKind::NotSupported,
+                "an index of sizes ", to_string(c.sizes(2)), " into sizes ", to_string(c.sizes(0)),
+                " is not supported");
+  return infer_rows(c, c.id(2), dim);
+}
+
+Result<void> lower_index_select(LowerContext& c) {
+  TRY_ASSIGN(const std::size_t dim, c.dim(1, c.sizes(0).rank()));
+  lower_rows(c, c.id(2), dim);
+  return {};
+}
+
+// index.Tensor: the partitioner takes it with one index tensor, the other dimensions whole.
+struct Indexed {
+  ValueId index = kNoValue;
+  std::size_t dim = 0;
+};
+
+Result<Indexed> only_index(const CallContext& c) {
+  const auto items = c.value_list(1);
+  Indexed out;
+  std::size_t given = 0;
+  for (std::size_t d = 0; d < items.size(); ++d) {
+    if (c.graph().is_none(items[d])) continue;
+    out = {items[d], d};
+    ++given;
+  }
+  CHECK_OR_FAIL(given == 1 && out.dim < c.sizes(0).rank(), ErrorKind::NotSupported, given,
+                " index tensors into sizes ", to_string(c.sizes(0)), ": exactly one is supported");
+  return out;
+}
+
+Result<void> infer_index(InferContext& c) {
+  TRY_ASSIGN(const Indexed indexed, only_index(c));
+  return infer_rows(c, indexed.index, indexed.dim);
+}
+
+Result<void> lower_index(LowerContext& c) {
+  TRY_ASSIGN(const Indexed indexed, only_index(c));
+  lower_rows(c, indexed.index, indexed.dim);
+  return {};
+}
+
+Result<void> infer_gather(InferContext& c) {
+  const Dims &in = c.sizes(0), &index = c.sizes(2);
+  TRY_ASSIGN(const std::size_t dim, c.dim(1, in.rank()));
+  TRY(check_index(c, c.id(2), dim));
+  bool fits = in.rank() == index.rank();
+  for (std::size_t d = 0; fits && d < in.rank(); ++d) fits = d == dim || index[d] <= in[d];
+  CHECK_OR_FAIL(fits, ErrorKind::InvalidArgument, "an index of sizes ", to_string(index),
+                " does not fit sizes ", to_string(in));
+  return c.set_output(index);
+}
+
+Result<void> lower_gather(LowerContext& c) {
+  const Dims &in = c.sizes(0), &index = c.sizes(2);
+  TRY_ASSIGN(const std::size_t dim, c.dim(1, in.rank()));
+  const Dims strides = contiguous_strides(in), index_strides = contiguous_strides(index);
+  Loops loops;
+  for (std::size_t d = 0; d < index.rank(); ++d) {
+    loops.push_back({index[d], {d == dim ? 0 : strides[d], index_strides[d], 0}});
+  }
+  emit_gather(c, c.id(2), dim, loops);
+  return {};
+}
+
+// --- cat ---
+
+// PyTorch lets an empty 1-D tensor take part in any concatenation.
+bool is_skipped(const Dims& sizes) { return sizes.rank() == 1 && sizes[0] == 0; }
+
+Result<void> infer_cat(InferContext& c) {
+  const auto inputs = c.value_list(0);
+  const Dims& bound = bound_of(c, c.output_id());
+  TRY_ASSIGN(const std::size_t dim, c.dim(1, bound.rank()));
+  Dims out;
+  bool first = true;
+  for (ValueId input : inputs) {
+    const Dims& sizes = c.sizes_of(input);
+    if (is_skipped(sizes)) continue;
+    if (first) {
+      CHECK_OR_FAIL(sizes.rank() == bound.rank() && sizes.rank() > 0, ErrorKind::InvalidProgram,
+                    "sizes ", to_string(sizes), " cannot be concatenated to ", to_string(bound));
+      out = sizes;
+      first = false;
+      continue;
+    }
+    bool fits = sizes.rank() == out.rank();
+    for (std::size_t d = 0; fits && d < out.rank(); ++d) fits = d == dim || sizes[d] == out[d];
+    CHECK_OR_FAIL(fits, ErrorKind::InvalidArgument, "sizes ", to_string(sizes), " and ",
+                  to_string(out), " cannot be concatenated in dimension ", dim);
+    out[dim] += sizes[dim];
+  }
+  if (first) out = Dims::filled(bound.rank(), 0);
+  return c.set_output(out);
+}
+
+// The non-empty inputs with the length of their rows: everything from the concatenated dimension
+// on.
+struct Row {
+  ValueId input = kNoValue;
+  std::int64_t length = 0;
+};
+
+std::vector<Row> rows_to_join(const LowerContext& c, std::size_t dim) {
+  std::vector<Row> out;
+  for (ValueId input : c.value_list(0)) {
+    const Dims& sizes = c.sizes_of(input);
+    if (sizes.numel() > 0) out.push_back({input, sizes.product(dim, sizes.rank())});
+  }
+  return out;
+}
+
+void emit_cat(LowerContext& c, std::span<const Row> rows, std::int64_t out_row,
+              std::int64_t out_start, std::int64_t unit) {
+  const std::uint32_t wg = c.workgroup_size(kWorkgroup);
+  KernelCall& call = c.emit("cat");
+  call.define("WG", wg).define("N", rows.size()).define("T", unit == 4 ? "vec4<u32>" : "u32");
+  call.define("PARAMS_AT", rows.size() + 1);
+  std::array<std::int64_t, 8> ends{};
+  std::int64_t row = 0;
+  for (std::size_t k = 0; k < rows.size(); ++k) {
+    call.read(c.value_of(rows[k].input));
+    ends[k] = row += rows[k].length / unit;
+  }
+  call.write(c.output());
+  const std::int64_t count = c.sizes_of(c.output_id()).numel() / out_row * row;
+  call.params(count, row, out_row / unit, out_start / unit);
+  for (std::int64_t end : ends) call.params(end);
+  call.groups(div_up<std::int64_t>(count, wg));
+}
+
+Result<void> lower_cat(LowerContext& c) {
+  const Dims& out = c.sizes_of(c.output_id());
+  TRY_ASSIGN(const std::size_t dim, c.dim(1, out.rank()));
+  const std::vector<Row> rows = rows_to_join(c, dim);
+  const std::int64_t out_row = out.product(dim, out.rank());
+  const bool vectors = std::ranges::all_of(rows, [](const Row& r) { return r.length % 4 == 0; });
+  const std::size_t most =
+      std::min<std::size_t>(7, std::max(c.capabilities().max_storage_buffers, 2u) - 1);
+  std::int64_t start = 0;
+  for (std::size_t k = 0; k < rows.size(); k += most) {
+    const auto part = std::span(rows).subspan(k, std::min(most, rows.size() - k));
+    emit_cat(c, part, out_row, start, vectors ? 4 : 1);
+    for (const Row& row : part) start += row.length;
+  }
+  return {};
+}
+
+// --- constant_pad_nd: pairs (before, after) from the last dimension on; negative crops ---
+
+Result<void> infer_pad(InferContext& c) {
+  Dims out = c.sizes(0);
+  const auto pads = c.int_list(1);
+  CHECK_OR_FAIL(pads.size() % 2 == 0 && pads.size() <= 2 * out.rank(), ErrorKind::InvalidProgram,
+                "padding ", list_text(pads), " does not fit sizes ", to_string(out));
+  if (c.at_load() && holds_symint(c, 1)) return c.set_output(bound_of(c, c.output_id()));
+  for (std::size_t p = 0; p < pads.size(); p += 2) {
+    constexpr std::int64_t kMost = 1ll << 31;
+    std::int64_t& extent = out[out.rank() - 1 - p / 2];
+    const bool in_range = std::abs(std::clamp(pads[p], -kMost, kMost)) < kMost &&
+                          std::abs(std::clamp(pads[p + 1], -kMost, kMost)) < kMost;
+    if (in_range) extent += pads[p] + pads[p + 1];
+    CHECK_OR_FAIL(in_range && extent >= 0, ErrorKind::InvalidArgument, "padding ", list_text(pads),
+                  " does not fit sizes ", to_string(c.sizes(0)));
+  }
+  return c.set_output(out);
+}
+
+// The padding list in `lower`: its values are part of the plan.
+std::vector<std::int64_t> baked_list(LowerContext& c, std::size_t arg) {
+  if (const auto* list = std::get_if<ValueList>(&c.graph().value(c.id(arg)))) {
+    for (ValueId item : list->items) c.bake(item);
+  }
+  return c.int_list(arg);
+}
+
+Result<void> lower_pad(LowerContext& c) {
+  const Dims &in = c.sizes(0), &out = c.sizes_of(c.output_id());
+  const auto pads = baked_list(c, 1);
+  const double value = c.arg_count() > 3 ? stored_number(baked_number(c, 2), c.dtype(0)) : 0;
+  const std::uint32_t wg = c.workgroup_size(kWorkgroup);
+  const std::size_t loops = std::max<std::size_t>(out.rank(), 1);
+  const std::int64_t count = out.numel();
+  const Dims strides = contiguous_strides(in);
+  KernelCall& call = c.emit("pad");
+  call.define("WG", wg).define("LOOPS", loops);
+  call.read(c.value(0)).write(c.output());
+  call.params(count, word_of(value, element_of(c.dtype(0))), 0, 0);
+  for (std::size_t d = out.rank(); d-- > 0;) {
+    const std::size_t p = 2 * (out.rank() - 1 - d);
+    call.params(out[d], in[d], strides[d], p < pads.size() ? pads[p] : 0);
+  }
+  if (out.rank() == 0) call.params(1, 1, 1, 0);
+  call.groups(div_up<std::int64_t>(count, wg));
+  return {};
+}
+
+constexpr Op kOps[] = {
+    {"aten.cat.default", "v [i] > t", infer_cat, lower_cat},
+    {"aten.constant_pad_nd.default", "t l [f?] > t", infer_pad, lower_pad},
+    {"aten.gather.default", "t i t [_] > t", infer_gather, lower_gather},
+    {"aten.index.Tensor", "t o > t", infer_index, lower_index},
+    {"aten.index_select.default", "t i t > t", infer_index_select, lower_index_select},
+};
+
+}  // namespace
+
+std::span<const Op> index_ops() { return kOps; }
+
+}  // namespace etwebgpu

@@ -1,0 +1,146 @@
+// Operators of one tensor, element by element: a table of WGSL expressions over elementwise.wgsl.
+#include <limits>
+
+#include "ops/elementwise.h"
+#include "ops/families.h"
+
+namespace etwebgpu {
+namespace {
+
+struct Unary {
+  std::string_view name;
+  std::string_view floats;        // expression in a; x is the number argument
+  std::string_view ints = {};     // the same for integers; empty = not defined
+  std::string_view library = {};  // of the float expression
+  std::string_view bools = {};    // for bool, where it differs from ints
+  bool to_bool = false;           // the output is bool whatever the input
+};
+
+// Comparisons are written so that NaN passes through.
+constexpr Unary kUnary[] = {
+    {"aten.abs.default", "abs(a)", "abs(a)"},
+    {"aten.bitwise_not.default", "", "~a", "", "1 - a"},
+    {"aten.cos.default", "exact_cos(a)", "", "trigonometry"},
+    {"aten.exp.default", "exp(a)"},
+    {"aten.hardshrink.default", "select(a, 0.0, abs(a) <= x)"},
+    {"aten.hardswish.default", "a * min(max(a + 3.0, 0.0), 6.0) / 6.0"},
+    {"aten.leaky_relu.default", "select(a * x, a, a > 0.0)"},
+    {"aten.log10.default", "log2(a) * 0.30102999566"},
+    {"aten.logical_not.default", "i32(!bool(a))", "i32(!bool(a))", "", "", true},
+    {"aten.neg.default", "-a", "-a"},
+    {"aten.relu.default", "select(a, 0.0, a < 0.0)", "max(a, 0)"},
+    {"aten.round.default", "round(a)", "a"},
+    {"aten.rsqrt.default", "inverseSqrt(a)"},
+    {"aten.sigmoid.default", "sigmoid(a)", "", "sigmoid"},
+    {"aten.silu.default", "a * sigmoid(a)", "", "sigmoid"},
+    {"aten.sin.default", "exact_sin(a)", "", "trigonometry"},
+    {"aten.sqrt.default", "sqrt(a)"},
+    {"aten.tanh.default", "stable_tanh(a)", "", "tanh"},
+};
+
+const Unary& find_unary(std::string_view name) {
+  for (const Unary& unary : kUnary) {
+    if (unary.name == name) return unary;
+  }
+  return kUnary[0];  // unreachable: kOps names only entries of kUnary
+}
+
+std::string_view expression_for(const Unary& unary, DType dtype) {
+  if (is_floating(dtype)) return unary.floats;
+  return dtype == DType::Bool && !unary.bools.empty() ? unary.bools : unary.ints;
+}
+
+DType output_dtype(const CallContext& c) { return c.graph().tensor(c.output_id())->dtype; }
+
+Result<void> infer_same(InferContext& c) { return c.set_output(c.sizes(0)); }
+
+Result<void> infer_unary(InferContext& c) {
+  const Unary& unary = find_unary(c.call().name);
+  const DType in = c.dtype(0), out = output_dtype(c);
+  const bool fits = unary.to_bool ? out == DType::Bool : element_of(in) == element_of(out);
+  CHECK_OR_FAIL(fits && !expression_for(unary, in).empty(), ErrorKind::NotSupported,
+                "there is no form from ", name(in), " to ", name(out));
+  return infer_same(c);
+}
+
+void emit_unary(LowerContext& c, const Elementwise& what, Element as) {
+  const Operand a = operand(c, 0, as);
+  const Loops loops{{c.sizes(0).numel(), {1, 0, 0}}};
+  emit_elementwise(c, what, {&a, 1}, loops, c.output());
+}
+
+Result<void> lower_unary(LowerContext& c) {
+  const Unary& unary = find_unary(c.call().name);
+  const Element in = element_of(c.dtype(0));
+  Elementwise what{.expression = expression_for(unary, c.dtype(0)),
+                   .library = in == Element::F32 ? unary.library : std::string_view(),
+                   .out = element_of(output_dtype(c)),
+                   .x_type = in};
+  if (c.arg_count() > 2) what.x = baked_number(c, 1);
+  emit_unary(c, what, in);
+  return {};
+}
+
+// --- gelu ---
+
+Result<void> infer_gelu(InferContext& c) {
+  const std::string_view approximate = c.text(1);
+  CHECK_OR_FAIL(approximate.empty() || approximate == "none" || approximate == "tanh",
+                ErrorKind::NotSupported, "approximation '", approximate, "' is unknown");
+  return infer_same(c);
+}
+
+Result<void> lower_gelu(LowerContext& c) {
+  emit_unary(c, {.expression = c.text(1) == "tanh" ? "gelu_tanh(a)" : "gelu(a)", .library = "gelu"},
+             Element::F32);
+  return {};
+}
+
+// --- clamp, hardtanh: bounds may be None; a float bound makes an integer tensor float ---
+
+Result<void> lower_clamp(LowerContext& c) {
+  const Element out = element_of(output_dtype(c));
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const Elementwise what{.expression = "select(select(a, x, a < x), y, select(a, x, a < x) > y)",
+                         .out = out,
+                         .x_type = out,
+                         .x = c.is_none(1) ? -kInfinity : baked_number(c, 1),
+                         .y = c.is_none(2) ? kInfinity : baked_number(c, 2)};
+  emit_unary(c, what, out);
+  return {};
+}
+
+constexpr Op plain(std::string_view name) { return {name, "t > t", infer_unary, lower_unary}; }
+constexpr Op with_number(std::string_view name) {
+  return {name, "t f > t", infer_unary, lower_unary};
+}
+
+constexpr Op kOps[] = {
+    plain("aten.abs.default"),
+    plain("aten.bitwise_not.default"),
+    {"aten.clamp.default", "t f? f? > t", infer_same, lower_clamp},
+    plain("aten.cos.default"),
+    plain("aten.exp.default"),
+    {"aten.gelu.default", "t [s?] > t", infer_gelu, lower_gelu},
+    with_number("aten.hardshrink.default"),
+    plain("aten.hardswish.default"),
+    {"aten.hardtanh.default", "t f f > t", infer_same, lower_clamp},
+    with_number("aten.leaky_relu.default"),
+    plain("aten.log10.default"),
+    plain("aten.logical_not.default"),
+    plain("aten.neg.default"),
+    plain("aten.relu.default"),
+    plain("aten.round.default"),
+    plain("aten.rsqrt.default"),
+    plain("aten.sigmoid.default"),
+    plain("aten.silu.default"),
+    plain("aten.sin.default"),
+    plain("aten.sqrt.default"),
+    plain("aten.tanh.default"),
+};
+
+}  // namespace
+
+std::span<const Op> unary_ops() { return kOps; }
+
+}  // namespace etwebgpu
