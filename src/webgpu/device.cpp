@@ -253,6 +253,30 @@ Result<void> Device::checked(std::string_view what, const std::function<void()>&
   return first;
 }
 
+Result<void> Device::submit(std::string_view what,
+                            const std::function<void(WGPUCommandEncoder)>& record, bool scoped) {
+  const auto held = lock();
+  TRY(status());
+  CommandsHandle commands;
+  const auto encode = [&] {
+    const EncoderHandle encoder(api(), api().DeviceCreateCommandEncoder(device_, nullptr));
+    record(encoder.get());
+    commands = {api(), api().CommandEncoderFinish(encoder.get(), nullptr)};
+  };
+  const auto send = [&] {
+    const WGPUCommandBuffer list[] = {commands.get()};
+    api().QueueSubmit(queue(), 1, list);
+  };
+  if (scoped) {
+    TRY(checked(what, encode));
+    return checked(what, send);
+  }
+  encode();
+  TRY(status());  // wgpu-native aborts the process when a lost device is given work
+  send();
+  return {};
+}
+
 Result<Buffer> Device::buffer(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage) {
   const auto held = lock();
   constexpr std::uint64_t kAlignment = 16;

@@ -94,6 +94,10 @@ class Device : public std::enable_shared_from_this<Device> {
   // Runs `work` inside validation, out-of-memory and internal error scopes; `what` begins the error.
   Result<void> checked(std::string_view what, const std::function<void()>& work);
 
+  // Records commands and submits them; with `scoped`, inside error scopes.
+  Result<void> submit(std::string_view what, const std::function<void(WGPUCommandEncoder)>& record,
+                      bool scoped);
+
   // Maps [0, bytes) of a buffer and blocks until it is mapped.
   Result<void> map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes);
   // Gives the device to the driver's "lost" state, as a removed GPU would be. For tests.

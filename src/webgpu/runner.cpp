@@ -91,7 +91,9 @@ Result<void> Runner::execute(std::span<const HostTensor> inputs, OutputSink& out
   TRY(place_outputs(outputs));
   write_scalars();
   TRY(write_inputs(inputs));
-  TRY(submit(*replay));
+  TRY(device_->submit(
+      "execute", [this, replay](WGPUCommandEncoder encoder) { encode(encoder, *replay); },
+      options_.validate));
   TRY(read_outputs());
   if (profiler_) TRY(read_times());
   return device_->status();
@@ -116,8 +118,8 @@ Result<void> Runner::read_host_input(std::size_t position, const HostTensor& inp
   const std::string what = cat("input ", position);
   if (info) {
     CHECK_OR_FAIL(!input.is_scalar, ErrorKind::InvalidArgument, what, " must be a tensor, not a scalar");
-    CHECK_OR_FAIL(convertible(input.dtype, info->dtype), ErrorKind::InvalidArgument, what, " is ",
-                  name(input.dtype), ", but the model was exported with ", name(info->dtype));
+    CHECK_OR_FAIL(convertible(input.dtype, info->host_dtype), ErrorKind::InvalidArgument, what, " is ",
+                  name(input.dtype), ", but the model was exported with ", name(info->host_dtype));
   } else if (input.is_scalar) {
     return {};
   }
@@ -229,28 +231,15 @@ Result<void> Runner::write_inputs(std::span<const HostTensor> inputs) {
   return {};
 }
 
-Result<void> Runner::submit(const Replay& replay) {
-  if (!options_.validate) return encode_and_submit(replay);
-  Result<void> submitted;
-  TRY(device_->checked("execute", [&] { submitted = encode_and_submit(replay); }));
-  return submitted;
-}
-
-Result<void> Runner::encode_and_submit(const Replay& replay) {
+void Runner::encode(WGPUCommandEncoder encoder, const Replay& replay) {
   const Api& api = device_->api();
-  const EncoderHandle encoder(api, api.DeviceCreateCommandEncoder(device_->get(), nullptr));
-  replay.encode(encoder.get(), model_->scalar_values(), profiler_ ? &*profiler_ : nullptr);
+  replay.encode(encoder, model_->scalar_values(), profiler_ ? &*profiler_ : nullptr);
   for (const Readback& readback : readbacks_) {
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
-    api.CommandEncoderCopyBufferToBuffer(encoder.get(), memory_.at(output.space, output.index).get(), 0,
+    api.CommandEncoderCopyBufferToBuffer(encoder, memory_.at(output.space, output.index).get(), 0,
                                          staging_.get(), readback.offset, words_of(output.sizes) * kWord);
   }
-  if (profiler_) profiler_->resolve(encoder.get(), plan_->dispatches.size());
-  const CommandsHandle commands(api, api.CommandEncoderFinish(encoder.get(), nullptr));
-  TRY(device_->status());  // wgpu-native aborts the process when a lost device is given work
-  const WGPUCommandBuffer list[] = {commands.get()};
-  api.QueueSubmit(device_->queue(), 1, list);
-  return {};
+  if (profiler_) profiler_->resolve(encoder, plan_->dispatches.size());
 }
 
 Result<void> Runner::read_outputs() {

@@ -87,8 +87,7 @@ class Runner {
   Result<void> reserve_staging(std::uint64_t bytes);
   void write_scalars();
   Result<void> write_inputs(std::span<const HostTensor> inputs);
-  Result<void> submit(const Replay& replay);
-  Result<void> encode_and_submit(const Replay& replay);
+  void encode(WGPUCommandEncoder encoder, const Replay& replay);
   Result<void> read_outputs();
   Result<void> read_times();
 

@@ -34,17 +34,14 @@ class Uploader {
     const Api& api = device_->api();
     const Buffer& stage = stages_[current_];
     mapped_ = nullptr;
-    TRY(device_->checked("upload of constants", [&] {
-      api.BufferUnmap(stage.get());
-      const EncoderHandle encoder(api, api.DeviceCreateCommandEncoder(device_->get(), nullptr));
+    api.BufferUnmap(stage.get());
+    const auto copy_all = [&](WGPUCommandEncoder encoder) {
       for (const Copy& copy : copies_) {
-        api.CommandEncoderCopyBufferToBuffer(encoder.get(), stage.get(), copy.from, copy.buffer, copy.to,
+        api.CommandEncoderCopyBufferToBuffer(encoder, stage.get(), copy.from, copy.buffer, copy.to,
                                              copy.size);
       }
-      const CommandsHandle commands(api, api.CommandEncoderFinish(encoder.get(), nullptr));
-      const WGPUCommandBuffer list[] = {commands.get()};
-      api.QueueSubmit(device_->queue(), 1, list);
-    }));
+    };
+    TRY(device_->submit("upload of constants", copy_all, true));
     copies_.clear();
     used_ = 0;
     current_ = 1 - current_;

@@ -39,17 +39,15 @@ Plan move_plan(std::uint32_t words, std::uint32_t rounds) {
 
 const KernelVariant kMove[] = {{"move", {{"WG", "64"}}}};
 
-// Encodes the plan and a copy of slot `slot` into `staging`, then submits.
-void replay_once(Device& device, const Replay& replay, const ModelMemory& memory, std::uint32_t slot,
-                 const Buffer& staging) {
-  const Api& api = device.api();
-  const EncoderHandle encoder(api, api.DeviceCreateCommandEncoder(device.get(), nullptr));
-  replay.encode(encoder.get(), {}, nullptr);
-  api.CommandEncoderCopyBufferToBuffer(encoder.get(), memory.at(Space::Slot, slot).get(), 0, staging.get(), 0,
-                                       staging.bytes());
-  const CommandsHandle commands(api, api.CommandEncoderFinish(encoder.get(), nullptr));
-  const WGPUCommandBuffer list[] = {commands.get()};
-  api.QueueSubmit(device.queue(), 1, list);
+// Runs the plan and copies slot `slot` into `staging`.
+Result<void> replay_once(Device& device, const Replay& replay, const ModelMemory& memory,
+                         std::uint32_t slot, const Buffer& staging) {
+  const auto record = [&](WGPUCommandEncoder encoder) {
+    replay.encode(encoder, {}, nullptr);
+    device.api().CommandEncoderCopyBufferToBuffer(encoder, memory.at(Space::Slot, slot).get(), 0,
+                                                  staging.get(), 0, staging.bytes());
+  };
+  return device.submit("replay", record, true);
 }
 
 std::vector<std::uint32_t> read_words(Device& device, const Buffer& staging) {
@@ -77,7 +75,7 @@ TEST(Device, ReplaysPlan) {
   ASSERT_OK(staging);
   device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).get(), 0, data.data(), kWords * 4);
   for (int round = 0; round < 4; ++round) {
-    EXPECT_OK(device->checked("replay", [&] { replay_once(*device, **replay, memory, 1, *staging); }));
+    EXPECT_OK(replay_once(*device, **replay, memory, 1, *staging));
     EXPECT_EQ(read_words(*device, *staging), data);
   }
   EXPECT_OK(device->status());
@@ -234,15 +232,11 @@ TEST(Device, TimesDispatches) {
   ASSERT_OK(replay);
   ASSERT_OK((*replay)->bind(memory));
   ASSERT_OK(profiler.reserve(plan.dispatches.size()));
-  const Api& api = device->api();
-  ASSERT_OK(device->checked("profile", [&] {
-    const EncoderHandle encoder(api, api.DeviceCreateCommandEncoder(device->get(), nullptr));
-    (*replay)->encode(encoder.get(), {}, &profiler);
-    profiler.resolve(encoder.get(), plan.dispatches.size());
-    const CommandsHandle commands(api, api.CommandEncoderFinish(encoder.get(), nullptr));
-    const WGPUCommandBuffer list[] = {commands.get()};
-    api.QueueSubmit(device->queue(), 1, list);
-  }));
+  const auto record = [&](WGPUCommandEncoder encoder) {
+    (*replay)->encode(encoder, {}, &profiler);
+    profiler.resolve(encoder, plan.dispatches.size());
+  };
+  ASSERT_OK(device->submit("profile", record, true));
   ASSERT_OK(profiler.read(plan.dispatches.size()));
   ASSERT_EQ(profiler.times().size(), plan.dispatches.size());
   double total = 0;
@@ -270,7 +264,7 @@ TEST(Device, ThreadsShareIt) {
       const auto held = device->lock();
       device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).get(), 0, data.data(),
                                      kWords * 4);
-      replay_once(*device, **replay, memory, 1, *staging);
+      ASSERT_OK(replay_once(*device, **replay, memory, 1, *staging));
       ASSERT_EQ(read_words(*device, *staging), data);
     }
   };
