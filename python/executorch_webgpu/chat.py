@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import WebGPUError
-from .generate import Decoder, Logits
 from .tokenizer import ChatTokenizer, Message, TextStream
+
+if TYPE_CHECKING:
+    from .generate import Decoder, Logits
 
 
 class ContextFull(WebGPUError):

@@ -18,15 +18,12 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from .errors import WebGPUError
-from .files import cache_dir
+from .files import cached_smollm2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .chat import Conversation
-
-# Bump when the same recipe gives another program, so that cached ones are made anew.
-_EXPORT_REVISION = 1
 
 _output = Console(highlight=False, soft_wrap=True)
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -49,6 +46,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Run ExecuTorch programs on the GPU through WebGPU.",
 )
 export_app = typer.Typer(no_args_is_help=True, help="Make a program (.pte) from a model.")
@@ -63,7 +61,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Entry point of the command."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("ETWEBGPU_TRACEBACK"):
+            raise
+        _notes.print(
+            f"[red]error:[/] unexpected {type(error).__name__}: {escape(_sentence(error))} "
+            "(set ETWEBGPU_TRACEBACK=1 to see where)"
+        )
+        sys.exit(1)
 
 
 @export_app.command("smollm2")
@@ -110,7 +117,7 @@ def chat(
     model: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[MODEL.pte]", help="A chat model; SmolLM2 is exported once if left out."
+            metavar="MODEL.pte", help="A chat model; SmolLM2 is exported once if left out."
         ),
     ] = None,
     prompt: Annotated[
@@ -201,7 +208,9 @@ def inspect(
     model: ModelFile,
     as_json: AsJson = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show the dispatches.")] = False,
-    memory: Annotated[bool, typer.Option("--memory", help="Show the memory plan.")] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Show weights and the memory plan.")
+    ] = False,
     adapter: Annotated[
         str | None, typer.Option(help="Plan for this kind: discrete, integrated or software.")
     ] = None,
@@ -215,8 +224,9 @@ def inspect(
     if as_json:
         _print_json(found)
         return
-    hidden = [] if plan else ["dispatches", "plan"]
-    hidden += [] if memory else ["memory", "buffers"]
+    hidden = ["graph"]
+    hidden += [] if plan else ["dispatches"]
+    hidden += [] if memory else ["weights", "memory", "slots"]
     _output.print(render.document(found, hidden))
 
 
@@ -319,7 +329,7 @@ def _lines() -> Iterator[str]:
 
 def _cached_smollm2() -> Path:
     """SmolLM2 in the cache folder, exported on first use."""
-    path = cache_dir() / f"smollm2-{_EXPORT_REVISION}" / "smollm2.pte"
+    path = cached_smollm2()
     if not path.is_file():
         _notes.print(f"Exporting SmolLM2 once, into {path.parent}. This takes a few minutes.")
         # A process of its own: the export's gigabytes are gone when the chat begins.

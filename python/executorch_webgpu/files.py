@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,15 @@ def cache_dir() -> Path:
     """This package's folder for files that can be made again, by the XDG rules."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "executorch-webgpu"
+
+
+def cached_smollm2() -> Path:
+    """Where SmolLM2, exported with the default recipe, is kept: another file for other code."""
+    sources = ("calibration", "checkpoint", "lowering", "quantize", "smollm2", "tokenizer")
+    digest = sha256()
+    for name in sources:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return cache_dir() / f"smollm2-{digest.hexdigest()[:12]}" / "smollm2.pte"
 
 
 @contextmanager

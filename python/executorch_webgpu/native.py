@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,6 @@ from .errors import WebGPUError
 from .providers import FunctionTable, Provider, find_providers
 
 LIBRARY_ENV = "ETWEBGPU_LIBRARY"
-PROVIDER_ENV = "ETWEBGPU_PROVIDER"
-ADAPTER_ENV = "ETWEBGPU_ADAPTER"
 
 _LIBRARY_NAMES = {
     "darwin": "libexecutorch_backend_webgpu.dylib",
@@ -43,6 +41,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "etwg_register_provider_library": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p]),
     "etwg_set_option": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p]),
     "etwg_last_error": (ctypes.c_char_p, []),
+    "etwg_clear_error": (None, []),
     "etwg_devices_json": (ctypes.c_char_p, []),
     "etwg_inspect_json": (
         ctypes.c_char_p,
@@ -57,7 +56,9 @@ def library_path() -> Path:
     if override:
         return Path(override)
     name = _LIBRARY_NAMES.get(sys.platform, "libexecutorch_backend_webgpu.so")
-    return Path(__file__).parent / "lib" / name
+    # An editable installation has two folders: the sources and what was built.
+    candidates = [Path(folder) / "lib" / name for folder in sys.modules[__package__].__path__]
+    return next((path for path in candidates if path.is_file()), candidates[0])
 
 
 class Library:
@@ -95,6 +96,10 @@ class Library:
         """The sentence of this thread's latest failure, or "" if there was none."""
         text: bytes | None = self._c.etwg_last_error()
         return (text or b"").decode("utf-8", "replace")
+
+    def clear_error(self) -> None:
+        """Forget this thread's latest failure."""
+        self._c.etwg_clear_error()
 
     def devices(self) -> dict[str, Any]:
         """Providers, their adapters, and the one that would be used (see c_api.h)."""
@@ -134,14 +139,7 @@ def library() -> Library:
     loaded = Library(path)
     for provider in find_providers():
         loaded.register(provider)
-    _apply_environment(loaded.set_option)
     return loaded
-
-
-def _apply_environment(set_option: Callable[[str, str], None]) -> None:
-    for key, variable in (("provider", PROVIDER_ENV), ("adapter", ADAPTER_ENV)):
-        if value := os.environ.get(variable):
-            set_option(key, value)
 
 
 def _load_executorch_runtime() -> None:

@@ -127,5 +127,5 @@ def _fit(x: Tensor, weighted_x: Tensor, weight: Tensor, inverse: Tensor) -> tupl
     overlap = (weighted_x * q).sum(-1)
     norm = (q.square_() * weight).sum(-1)
     # All values rounded to zero, or hit only columns that never see an input: nothing to fit.
-    scale = torch.where(overlap * norm > 0, overlap / norm, inverse.reciprocal())
+    scale = torch.where(overlap == 0, inverse.reciprocal(), overlap / norm)
     return scale, scale * overlap

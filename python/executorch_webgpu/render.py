@@ -34,14 +34,20 @@ def document(value: Mapping[str, Any], hidden: Sequence[str] = ()) -> Renderable
     Args:
         hidden: keys to leave out, at any depth.
     """
-    return Group(*_sections(value, (), frozenset(hidden)))
+    return Group(*_sections(_without(value, frozenset(hidden)), ()))
 
 
-def _sections(
-    value: Mapping[str, Any], path: tuple[str, ...], hidden: frozenset[str]
-) -> Iterator[RenderableType]:
-    shown = {key: item for key, item in value.items() if key not in hidden}
-    plain = {key: item for key, item in shown.items() if not _is_nested(item)}
+def _without(value: Any, hidden: frozenset[str]) -> Any:
+    """A copy of a JSON value without the keys in `hidden`."""
+    if isinstance(value, Mapping):
+        return {k: _without(item, hidden) for k, item in value.items() if k not in hidden}
+    if isinstance(value, list):
+        return [_without(item, hidden) for item in value]
+    return value
+
+
+def _sections(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[RenderableType]:
+    plain = {key: item for key, item in value.items() if not _is_nested(item)}
     if plain:
         if path:
             yield _heading(path)
@@ -49,15 +55,15 @@ def _sections(
         for key, item in plain.items():
             facts.add_row(f"[dim]{escape(_words(key))}[/]", _text(item, key))
         yield facts
-    for key, item in shown.items():
+    for key, item in value.items():
         if not _is_nested(item) or not item:
             continue
         below = (*path, _words(key))
         if isinstance(item, Mapping):
-            yield from _sections(item, below, hidden)
+            yield from _sections(item, below)
         elif any(_is_nested(part) for row in item for part in row.values()):
             for i, row in enumerate(item):
-                yield from _sections(row, (*below, str(i)), hidden)
+                yield from _sections(row, (*below, str(row.get("name", i))))
         else:
             yield _heading(below)
             yield _rows(item)

@@ -189,12 +189,14 @@ def _quantized_weights(
 
 
 def _second_moments(source: _Source, recipe: Recipe, report: Progress) -> dict[str, Tensor]:
-    """Summed squares [K] of the inputs of every linear layer over the calibration conversations."""
+    """Summed squares [K] of each linear layer's inputs over the calibration conversations.
+
+    Not of the output layer's: it is also the embedding, in which every column counts alike.
+    """
     prompts = [_conversation(source.tokenizer, *pair) for pair in CONVERSATIONS]
     longest = max(map(len, prompts))
-    # Without a cache the model has no state, so conversations can run side by side. Full logits let
-    # every position reach the output layer.
-    settings = {"use_kv_cache": False, "enable_dynamic_shape": False, "generate_full_logits": True}
+    # Without a cache the model has no state, so conversations can run side by side.
+    settings = {"use_kv_cache": False, "enable_dynamic_shape": False}
     model = _float_model(source, recipe, max_seq_len=longest, max_context_len=longest, **settings)
     moments: dict[str, Tensor] = {}
     lock = Lock()
@@ -208,7 +210,7 @@ def _second_moments(source: _Source, recipe: Recipe, report: Progress) -> dict[s
         return hook
 
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and name != "output":
             module.register_forward_pre_hook(observe(name))
     inputs = [torch.tensor([tokens]) for tokens in prompts]
     with single_threaded_workers() as workers:

@@ -1,0 +1,242 @@
+"""The command: what it says when something is wrong, and its work on a small real model."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_export_smollm2 as exports
+from executorch_webgpu import cli, render
+from executorch_webgpu.cli import app
+from rich.console import Console
+from typer.testing import CliRunner
+
+runner = CliRunner()
+tiny_recipe, tiny = exports.tiny_recipe, exports.tiny  # fixtures
+
+
+@pytest.fixture
+def not_a_program(tmp_path: Path) -> Path:
+    path = tmp_path / "model.pte"
+    path.write_bytes(b"hello, world")
+    return path
+
+
+def command(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, as a user would run it."""
+    return subprocess.run(
+        [sys.executable, "-m", "executorch_webgpu", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        **options,
+    )
+
+
+def assert_one_sentence(result, *parts: str) -> None:
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize("name", ["run", "inspect", "chat", "bench"])
+def test_missing_file(name: str) -> None:
+    assert_one_sentence(runner.invoke(app, [name, "no/such.pte"]), "no such file: no/such.pte")
+
+
+@pytest.mark.parametrize("name", ["run", "inspect", "chat", "bench"])
+def test_not_a_program(name: str, not_a_program: Path) -> None:
+    result = runner.invoke(app, [name, str(not_a_program)])
+    assert_one_sentence(result, "not an ExecuTorch program", str(not_a_program))
+
+
+def test_folder_instead_of_a_program(tmp_path: Path) -> None:
+    assert_one_sentence(runner.invoke(app, ["run", str(tmp_path)]), "not a file")
+
+
+def test_missing_weights_file(tiny: Path, tmp_path: Path) -> None:
+    result = runner.invoke(app, ["inspect", str(tiny), "--data", str(tmp_path / "weights.ptd")])
+    assert_one_sentence(result, "no such file", "weights.ptd")
+
+
+def test_input_is_not_an_array(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"nonsense")
+    result = runner.invoke(app, ["run", str(tiny), "--input", str(path)])
+    assert_one_sentence(result, "not a NumPy array", "x.npy")
+
+
+def test_wrong_number_of_inputs(tiny: Path) -> None:
+    result = runner.invoke(app, ["run", str(tiny)])
+    assert_one_sentence(result, "takes 2 inputs", "int64 [1, 255]", "0 were given")
+
+
+@pytest.mark.parametrize(
+    ("array", "part"),
+    [
+        (np.zeros((1, 4), np.float32), "input 0 is float32 [1, 4]"),
+        (np.zeros(4, np.int64), "input 0 is int64 [4]"),
+        (np.zeros((1, 999), np.int64), "of at most [1, 255]"),
+    ],
+)
+def test_wrong_input(tiny: Path, tmp_path: Path, array: np.ndarray, part: str) -> None:
+    np.save(tmp_path / "tokens.npy", array)
+    np.save(tmp_path / "position.npy", np.zeros(1, np.int64))
+    inputs = [f"--input={tmp_path / name}.npy" for name in ("tokens", "position")]
+    assert_one_sentence(runner.invoke(app, ["run", str(tiny), *inputs]), part)
+
+
+def test_unknown_method(tiny: Path) -> None:
+    result = runner.invoke(app, ["run", str(tiny), "--method", "backward"])
+    assert_one_sentence(result, "no method 'backward'", "forward")
+
+
+def test_model_without_tokenizer(tiny: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.pte"
+    alone.symlink_to(tiny)
+    assert_one_sentence(runner.invoke(app, ["chat", str(alone)]), "tokenizer.json is missing")
+
+
+def test_prompt_past_the_context(tiny: Path) -> None:
+    result = runner.invoke(app, ["chat", str(tiny), "--prompt", "word " * 500])
+    assert result.exit_code == 1
+    assert "do not fit into the model's context of 256" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_unwritable_output(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["export", "smollm2", "-o", str(tmp_path)])
+    assert_one_sentence(result, "is a folder")
+
+
+def test_missing_library_is_one_sentence(tmp_path: Path) -> None:
+    environment = os.environ | {"ETWEBGPU_LIBRARY": str(tmp_path / "none.so")}
+    result = command("devices", env=environment | {"PYTHONWARNINGS": "ignore"})
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: the WebGPU backend library is missing")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_unexpected_failures_have_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("one by zero")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main()
+    assert exit_info.value.code == 1
+    assert "unexpected ZeroDivisionError: one by zero" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["chat"], ["run"], ["inspect"], ["devices"], ["bench"], ["export"], ["export", "smollm2"]],
+)
+def test_help(arguments: list[str]) -> None:
+    result = runner.invoke(app, [*arguments, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout and "Traceback" not in result.stdout
+
+
+def test_run_prints_and_saves_outputs(tiny: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "tokens.npy", np.array([[1, 2, 3]]))
+    np.save(tmp_path / "position.npy", np.array([0]))
+    inputs = [f"--input={tmp_path / name}.npy" for name in ("tokens", "position")]
+    result = runner.invoke(app, ["run", str(tiny), *inputs, "--output-dir", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("output 0: float32 [1, 49152], min ")
+    assert np.load(tmp_path / "out" / "output_0.npy").shape == (1, 49152)
+
+
+def test_chat_reads_lines_from_stdin(tiny: Path) -> None:
+    lines = "Hello\n\n/clear\nHello\n"
+    result = command("chat", tiny, "--max-tokens", "4", input=lines)
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    assert first == second  # the same question to the same state
+    assert result.stderr.count("tok/s") == 4  # prefill and decode, twice
+
+
+def test_chat_says_when_the_context_is_full(tiny: Path) -> None:
+    result = command("chat", tiny, "--prompt", "Tell me everything.")
+    assert result.returncode == 0, result.stderr
+    assert "context of 256 tokens is full: the conversation starts over." in result.stderr
+
+
+def test_chat_stops_at_ctrl_c(tiny: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "executorch_webgpu", "chat", str(tiny)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin and process.stdout
+    process.stdin.write("Hello\n")
+    process.stdin.flush()
+    process.stdout.read(1)  # the answer has begun
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate("/clear\n", timeout=600)
+    assert process.returncode == 0, errors
+    assert "tok/s" in errors and "Traceback" not in errors
+
+
+def test_inspect_lists_operators(tiny: Path) -> None:
+    text = runner.invoke(app, ["inspect", str(tiny)]).stdout
+    assert "et_vk.linear_q4gsw.default" in text
+    found = json.loads(runner.invoke(app, ["inspect", str(tiny), "--json"]).stdout)
+    assert found["methods"]
+
+
+def test_devices_lists_an_adapter() -> None:
+    result = runner.invoke(app, ["devices"])
+    assert result.exit_code == 0 and "→" in result.stdout
+    assert json.loads(runner.invoke(app, ["devices", "--json"]).stdout)["selected"]
+
+
+def test_bench_reports_markdown_and_json(tiny: Path) -> None:
+    arguments = ["bench", str(tiny), "--repetitions", "1"]
+    assert "| prefill | 128 |" in runner.invoke(app, arguments).stdout
+    report = json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
+    measured = [(t["name"], t["tokens"]) for t in report["timings"]]
+    assert measured == [("prefill", 128), ("prefill", 255), ("decode", 128), ("decode", 256)]
+
+
+def test_starting_a_chat_imports_no_export_machinery() -> None:
+    code = """
+import sys
+from executorch_webgpu import cli, chat, generate, tokenizer, runtime
+runtime._pybindings()
+heavy = ("torch._dynamo", "torch.export", "torchao", "executorch.exir", "gguf", "wgpu.classes")
+print([name for name in heavy if name in sys.modules])
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_render_shows_any_document() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    document = {
+        "path": "a.pte",
+        "weight_bytes": 3 << 20,
+        "methods": [{"name": "forward", "operators": [{"name": "add", "calls": 2}], "graph": {}}],
+        "secret": {"x": 1},
+    }
+    console.print(render.document(document, hidden=["secret"]))
+    text = console.export_text()
+    for part in ("a.pte", "3.0 MiB", "methods › forward › operators", "add"):
+        assert part in text
+    assert "secret" not in text
