@@ -169,12 +169,9 @@ def _pybindings() -> ModuleType:
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
     """Turn ExecuTorch's bare error numbers into the backend's own words."""
-    before = library().last_error()
+    library().clear_error()
     try:
         yield
     except RuntimeError as error:
-        reason = library().last_error()
-        if reason == before:  # from ExecuTorch itself, or the same failure once more
-            hint = f" (the backend's latest error: {reason})" if reason else ""
-            reason = f"{error}{hint}"
-        raise WebGPUError(f"{what}: {reason}") from error
+        # Without a reason from the backend, the failure is ExecuTorch's own.
+        raise WebGPUError(f"{what}: {library().last_error() or error}") from error
