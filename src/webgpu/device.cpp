@@ -1,6 +1,7 @@
 #include "webgpu/device.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "base/checked.h"
@@ -119,14 +120,23 @@ Buffer::~Buffer() {
 Result<std::shared_ptr<Device>> Device::acquire(const AdapterChoice& choice) {
   static auto* mutex = new std::mutex;
   static auto* living = new std::unordered_map<std::string, std::weak_ptr<Device>>;
-  TRY_ASSIGN(const SelectedAdapter selected, select_adapter(choice));
-  std::lock_guard lock(*mutex);
-  std::weak_ptr<Device>& known =
-      (*living)[cat(selected.adapter.provider, '\n', selected.adapter.index, '\n', selected.adapter.name)];
-  if (auto device = known.lock(); device && !device->lost()) return device;
-  TRY_ASSIGN(std::shared_ptr<Device> device, create(selected));
-  known = device;
-  return device;
+  std::vector<std::string> failed;
+  std::optional<Error> first_error;
+  while (true) {
+    Result<SelectedAdapter> selected = select_adapter(choice, failed);
+    if (!selected) return std::unexpected(first_error ? *first_error : std::move(selected).error());
+    const AdapterDescription& adapter = selected->adapter;
+    std::lock_guard lock(*mutex);
+    std::weak_ptr<Device>& known =
+        (*living)[cat(adapter.provider, '\n', adapter.index, '\n', adapter.name)];
+    if (auto device = known.lock(); device && !device->lost()) return device;
+    Result<std::shared_ptr<Device>> device = create(*selected);
+    if (device) known = *device;
+    if (device) return device;
+    // An adapter that gives no device is no better than none: the next provider has its turn.
+    if (!first_error) first_error = std::move(device).error();
+    failed.push_back(adapter.provider);
+  }
 }
 
 Result<std::shared_ptr<Device>> Device::create(const SelectedAdapter& selected) {

@@ -39,6 +39,7 @@ constexpr FeatureText kFeatures[] = {
     {WGPUFeatureName_TimestampQuery, "timestamp-query"},
     {WGPUFeatureName_ShaderF16, "shader-f16"},
     {WGPUFeatureName_Subgroups, "subgroups"},
+    {0x00030021, "subgroups"},  // wgpu-native's own number
     {kSubgroupMatrixFeature, "chromium-experimental-subgroup-matrix"},
 };
 
@@ -145,7 +146,8 @@ class QuietStderr {
     bool in_warning = false;
     while (std::fgets(line, sizeof line, file_)) {
       const std::string_view text(line);
-      in_warning = text.starts_with("Warning: ") || (in_warning && text.starts_with("    at "));
+      const bool continues = text.starts_with("    at ") || text == "\n";
+      in_warning = text.starts_with("Warning: ") || (in_warning && continues);
       if (!in_warning) std::fputs(line, stderr);
     }
   }
@@ -390,14 +392,16 @@ std::string offer(std::span<const AdapterDescription> adapters) {
   return text.empty() ? "no adapter" : text;
 }
 
-Result<SelectedAdapter> select_locked(Registry& all, const AdapterChoice& choice) {
+Result<SelectedAdapter> select_locked(Registry& all, const AdapterChoice& choice,
+                                      std::span<const std::string> skipped) {
   TRY(ensure_registered(all, choice.provider));
   const bool count_all = as_index(choice.adapter).has_value();  // indices count every provider's adapters
   std::optional<SelectedAdapter> best;
   std::string tried;
   std::uint32_t index = 0;
   for (auto& provider : all.providers) {
-    const bool wanted = choice.provider.empty() || provider->name() == choice.provider;
+    const bool wanted = (choice.provider.empty() || provider->name() == choice.provider) &&
+                        std::ranges::find(skipped, provider->name()) == skipped.end();
     if (!wanted && !count_all) continue;
     Result<std::span<const AdapterDescription>> adapters = provider->adapters();
     tried += cat(tried.empty() ? "" : "; ", provider->name(), ": ",
@@ -439,15 +443,16 @@ void write_adapter(JsonWriter& json, const AdapterDescription& adapter) {
 
 }  // namespace
 
-Result<SelectedAdapter> select_adapter(const AdapterChoice& choice) {
+Result<SelectedAdapter> select_adapter(const AdapterChoice& choice,
+                                       std::span<const std::string> skipped) {
   std::lock_guard lock(registry().mutex);
-  return select_locked(registry(), choice);
+  return select_locked(registry(), choice, skipped);
 }
 
 std::string devices_json(const AdapterChoice& choice) {
   Registry& all = registry();
   std::lock_guard lock(all.mutex);
-  const Result<SelectedAdapter> selected = select_locked(all, choice);
+  const Result<SelectedAdapter> selected = select_locked(all, choice, {});
   JsonWriter json;
   json.begin_object().key("providers").begin_array();
   std::uint32_t index = 0;

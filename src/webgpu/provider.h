@@ -90,8 +90,9 @@ struct SelectedAdapter {
 };
 
 // The adapter that fits the choice. Later providers are only opened if earlier ones offer nothing better
-// than a software adapter. The error says what was tried.
-Result<SelectedAdapter> select_adapter(const AdapterChoice& choice);
+// than a software adapter. The error says what was tried. `skipped` names providers not to take.
+Result<SelectedAdapter> select_adapter(const AdapterChoice& choice,
+                                       std::span<const std::string> skipped = {});
 
 // Every provider with its status and adapters, and what `choice` selects, as JSON (see etwg_devices_json).
 std::string devices_json(const AdapterChoice& choice);
