@@ -36,6 +36,12 @@ inline void put_text(ByteVector& out, std::size_t offset, std::string_view text)
   std::memcpy(out.data() + offset, text.data(), text.size());
 }
 
+inline void append_bytes(ByteVector& out, std::span<const std::byte> bytes) {
+  const std::size_t at = out.size();
+  out.resize(at + bytes.size());
+  if (!bytes.empty()) std::memcpy(out.data() + at, bytes.data(), bytes.size());
+}
+
 inline void pad_to(ByteVector& out, std::size_t alignment) {
   while (out.size() % alignment != 0) out.push_back(std::byte{0});
 }
@@ -233,11 +239,11 @@ inline ByteVector delegate_blob(const vkgraph::VkGraphT& graph,
   put<std::uint16_t>(blob, 8, 30);
   put<std::uint32_t>(blob, 10, kHeader);
   put<std::uint32_t>(blob, 14, static_cast<std::uint32_t>(flatbuffer.size()));
-  blob.insert(blob.end(), flatbuffer.begin(), flatbuffer.end());
+  append_bytes(blob, flatbuffer);
   pad_to(blob, 16);
   put<std::uint32_t>(blob, 18, static_cast<std::uint32_t>(blob.size()));
   put<std::uint64_t>(blob, 22, constants.size());
-  blob.insert(blob.end(), constants.begin(), constants.end());
+  append_bytes(blob, constants);
   return blob;
 }
 
@@ -252,7 +258,7 @@ ByteVector lay_out(const std::vector<ByteVector>& contents,
     segment->offset = data.size();
     segment->size = bytes.size();
     segments.push_back(std::move(segment));
-    data.insert(data.end(), bytes.begin(), bytes.end());
+    append_bytes(data, bytes);
   }
   return data;
 }
@@ -351,7 +357,7 @@ inline ByteVector program_file(executorch_flatbuffer::ProgramT program,
   put<std::uint64_t>(file, 16, program_size);
   put<std::uint64_t>(file, 24, file.size());
   put<std::uint64_t>(file, 32, data.size());
-  file.insert(file.end(), data.begin(), data.end());
+  append_bytes(file, data);
   return file;
 }
 
@@ -386,7 +392,7 @@ inline ByteVector tensor_file(const NamedBytes& named) {
   put<std::uint64_t>(file, 24, flatbuffer_end - kHeader);
   put<std::uint64_t>(file, 32, file.size());
   put<std::uint64_t>(file, 40, data.size());
-  file.insert(file.end(), data.begin(), data.end());
+  append_bytes(file, data);
   return file;
 }
 

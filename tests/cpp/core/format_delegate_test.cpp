@@ -236,7 +236,7 @@ TEST(FormatDelegate, RefusesAmplification) {
   put<std::uint32_t>(blob, 14, builder.GetSize());
   blob.resize(32);
   const ByteVector flatbuffer = testing::bytes_of(builder);
-  blob.insert(blob.end(), flatbuffer.begin(), flatbuffer.end());
+  testing::append_bytes(blob, flatbuffer);
   put<std::uint32_t>(blob, 18, 0);
   EXPECT_SAYS(error_of(blob), "lists repeat implausibly");
 }
