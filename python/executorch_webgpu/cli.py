@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from operator import le
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from .chat import Conversation
 
-_output = Console(highlight=False, soft_wrap=True)
+# Without a terminal there is no width to fit: tables are for grep then.
+_output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -34,11 +35,30 @@ class _OneSentenceErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _only_notes_on_stderr():
+                return super().invoke(ctx)
         except (WebGPUError, OSError, MemoryError) as error:
             _fail(_sentence(error))
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+
+
+@contextmanager
+def _only_notes_on_stderr() -> Iterator[None]:
+    """Hide what ExecuTorch logs by way of sys.stderr: what matters is in our one sentence.
+
+    ETWEBGPU_LOG=1 shows it.
+    """
+    if os.environ.get("ETWEBGPU_LOG"):
+        yield
+        return
+    _notes.file = sys.stderr
+    try:
+        with open(os.devnull, "w") as nothing, redirect_stderr(nothing):
+            yield
+    finally:
+        # Back to whatever sys.stderr is.
+        _notes.file = None  # type: ignore[assignment]
 
 
 app = typer.Typer(

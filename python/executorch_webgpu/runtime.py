@@ -71,7 +71,7 @@ def load(path: StrPath, data_path: StrPath | None = None) -> Model:
     """
     program_path, data = _checked_paths(path, data_path)
     library()
-    with _explained(f"cannot load {program_path}"):
+    with _explained(program_path):
         program = _pybindings()._load_program(
             str(program_path), data_path=None if data is None else str(data)
         )
@@ -98,7 +98,7 @@ class Model:
         if name not in self.method_names:
             known = ", ".join(self.method_names)
             raise WebGPUError(f"{self.path} has no method {name!r}: it has {known}")
-        with _explained(f"cannot load {name!r} of {self.path}"):
+        with _explained(self.path):
             self._methods[name] = self._program.load_method(name)
 
     def execute(self, name: str, inputs: Sequence[Value] = ()) -> list[Any]:
@@ -107,7 +107,7 @@ class Model:
         Raises WebGPUError with the backend's reason when loading or running it fails.
         """
         self.load_method(name)
-        with _explained(f"cannot run {name!r} of {self.path}"):
+        with _explained(self.path):
             outputs: list[Any] = self._methods[name](inputs)
         return outputs
 
@@ -167,11 +167,13 @@ def _pybindings() -> ModuleType:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """Turn ExecuTorch's bare error numbers into the backend's own words."""
-    library().clear_error()
+    before = library().last_error()
     try:
         yield
     except RuntimeError as error:
-        # Without a reason from the backend, the failure is ExecuTorch's own.
-        raise WebGPUError(f"{what}: {library().last_error() or error}") from error
+        reason = library().last_error()
+        if reason == before:  # from ExecuTorch itself, or the same failure once more
+            reason = f"{error} (the backend's latest error: {reason})" if reason else str(error)
+        raise WebGPUError(f"{path}: {reason}") from error
