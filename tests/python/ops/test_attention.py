@@ -1,9 +1,4 @@
-"""Attention with and without key-value caches.
-
-References are formulas in double precision; the wheel's own C++ operators were checked to agree:
-causal, or without a mask, queries see keys [0, start + S); with a mask [S, C] they see the whole
-cache plus the mask.
-"""
+"""Attention over KV caches and plain tensors, and cache writes, against eager torch."""
 
 from __future__ import annotations
 
@@ -13,370 +8,302 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from support.cases import (
-    F16,
-    F32,
-    HALF,
-    I64,
-    SUMS,
-    Shape,
-    check_outputs,
-    generator_for,
-    rng_for,
-    seeds,
-)
+from support.capi import Model, ModelError
+from support.cases import SUMS, check_outputs, generator_for, rng_for, seeds
 from support.delegate import GraphBuilder, Value
 
-HEADS = ((1, 1), (2, 2), (4, 2), (9, 3), (6, 1), (8, 8))
-HEAD_DIMS = (4, 8, 16, 32, 64, 80, 96, 128, 256, 5)
-
-
-def attention(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    scale: float | None,
-    mask: torch.Tensor | None = None,
-    causal_from: int | None = None,
-) -> torch.Tensor:
-    """q [B, S, Hq, D]; k, v [B, L, Hk, D]; mask [S, L] is added; row i sees causal_from + i."""
-    group = q.shape[2] // k.shape[2]
-    qh = q.double().transpose(1, 2)
-    kh, vh = (t.double().repeat_interleave(group, 2).transpose(1, 2) for t in (k, v))
-    scores = qh @ kh.transpose(-1, -2) * (scale if scale is not None else q.shape[-1] ** -0.5)
-    if mask is not None:
-        scores = scores + mask.double()
-    if causal_from is not None:
-        rows = torch.arange(causal_from, causal_from + q.shape[1])
-        scores = scores.masked_fill(torch.arange(k.shape[1])[None] > rows[:, None], -math.inf)
-    return (scores.softmax(-1) @ vh).transpose(1, 2).to(q.dtype).contiguous()
+F32 = torch.float32
+HEADS = ((9, 3), (4, 4), (8, 1), (32, 8), (6, 2), (5, 1))
+HEAD_DIMS = (8, 16, 40, 64, 72, 96, 128, 256, 1, 5, 30, 33)
 
 
 @dataclass(frozen=True)
-class Heads:
-    """Sizes of one attention."""
+class Shape:
+    """Sizes of a cached attention: `tokens` is the bound of q's positions."""
 
-    hq: int
-    hk: int
-    dim: int
-    context: int
-    most: int  # rows of q, at most
+    heads: int
+    kv_heads: int
+    head_dim: int
+    capacity: int
+    tokens: int
     batch: int = 1
 
-    def q(self, s: int) -> Shape:
-        return (self.batch, s, self.hq, self.dim)
+    def q(self, tokens: int) -> tuple[int, ...]:
+        return (self.batch, tokens, self.heads, self.head_dim)
 
-    def kv(self, s: int) -> Shape:
-        return (self.batch, s, self.hk, self.dim)
-
-    @property
-    def cache(self) -> Shape:
-        return (self.batch, self.context, self.hk, self.dim)
+    def kv(self, tokens: int) -> tuple[int, ...]:
+        return (self.batch, tokens, self.kv_heads, self.head_dim)
 
 
-def random_heads(rng: random.Random, seed: int) -> Heads:
-    hq, hk = HEADS[seed % len(HEADS)]
-    dim = HEAD_DIMS[seed % len(HEAD_DIMS)]
-    context = rng.choice((16, 33, 64, 130, 300))
-    return Heads(hq, hk, dim, context, rng.randint(1, context))
+class Reference:
+    """The caches and the attention of `sdpa_with_kv_cache`, in double precision."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.k = torch.zeros(shape.kv(shape.capacity), dtype=torch.float64)
+        self.v = torch.zeros(shape.kv(shape.capacity), dtype=torch.float64)
+
+    def write(self, k: torch.Tensor, v: torch.Tensor, position: int) -> None:
+        end = position + k.shape[1]
+        self.k[:, position:end] = k
+        self.v[:, position:end] = v
+
+    def attend(
+        self,
+        q: torch.Tensor,
+        position: int,
+        causal: bool,
+        mask: torch.Tensor | None = None,
+        scale: float | None = None,
+    ) -> torch.Tensor:
+        tokens = q.shape[1]
+        keys = self.shape.capacity if mask is not None else position + tokens
+        group = self.shape.heads // self.shape.kv_heads
+        k, v = (t[:, :keys].transpose(1, 2).repeat_interleave(group, 1) for t in (self.k, self.v))
+        scores = q.double().transpose(1, 2) @ k.transpose(2, 3)
+        scores = scores * (scale if scale is not None else 1 / math.sqrt(q.shape[3]))
+        if mask is not None:
+            scores = scores + mask.double()
+        if causal:
+            late = torch.arange(keys)[None] > torch.arange(position, position + tokens)[:, None]
+            scores = scores.masked_fill(late, float("-inf"))
+        return (scores.softmax(-1) @ v).transpose(1, 2).float().contiguous()
 
 
-def start_of(g: GraphBuilder) -> Value:
-    value = g.symint("et_vk.select_as_symint.default", g.input(I64, (1,)), 0, 0)
-    return value
+def _random(generator: torch.Generator, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.randn(shape, generator=generator)
 
 
-def conversation(rng: random.Random, heads: Heads, turns: int) -> list[tuple[int, int]]:
-    """(position, rows) of calls: a prompt, single steps, a second prompt, and back to 0."""
-    calls, at = [], 0
-    for turn in range(turns):
-        room = heads.context - at
-        if room == 0 or turn == turns // 2:
-            at, room = 0, heads.context
-        rows = 1 if turn % 3 == 1 else rng.randint(1, min(heads.most, room))
-        calls.append((at, rows))
-        at += rows
-    return calls
+def _position(g: GraphBuilder) -> Value:
+    """A position as exporters give it: an element of an int64 input."""
+    return g.symint("et_vk.select_as_symint.default", g.input(torch.int64, (1,)), 0, 0)
 
 
-# --- sdpa_with_kv_cache -------------------------------------------------------------------------
+def sdpa_model(shape: Shape, causal: bool = True, scale: float | None = None) -> Model:
+    """Inputs: position, q, k, v. The caches are zeros that share one constant key."""
+    g = GraphBuilder()
+    position = _position(g)
+    q, k, v = (g.input(F32, s(shape.tokens)) for s in (shape.q, shape.kv, shape.kv))
+    caches = [g.constant(torch.zeros(shape.kv(shape.capacity))) for _ in range(2)]
+    args = (q, k, v, *caches, position, 1, None, 0.0, causal, scale)
+    g.output(g.call("sdpa_with_kv_cache.default", *args, out=(F32, shape.q(shape.tokens))))
+    return g.load()
 
 
-@pytest.mark.parametrize("seed", seeds(48))
+def run_steps(model: Model, shape: Shape, steps: list[tuple[int, int]], key: object) -> None:
+    """Each step is (position, tokens); the caches carry over."""
+    generator = generator_for(key)
+    reference = Reference(shape)
+    for position, tokens in steps:
+        q = _random(generator, shape.q(tokens))
+        k, v = (_random(generator, shape.kv(tokens)) for _ in range(2))
+        (got,) = model.run(torch.tensor([position]), q, k, v)
+        reference.write(k, v, position)
+        expected = reference.attend(q, position, causal=True)
+        check_outputs([got], [expected], SUMS, f"{shape}, {tokens} tokens at {position}")
+
+
+def random_steps(rng: random.Random, shape: Shape, count: int) -> list[tuple[int, int]]:
+    steps = []
+    for _ in range(count):
+        tokens = rng.choice((1, 1, 1, 2, 3, 4, 5, rng.randint(1, shape.tokens), shape.tokens))
+        tokens = min(tokens, shape.tokens)
+        steps.append((rng.choice((0, rng.randint(0, shape.capacity - tokens))), tokens))
+    return steps
+
+
+@pytest.mark.parametrize("seed", seeds(60))
 def test_sdpa_with_kv_cache(seed: int) -> None:
-    """The cache is state: positions move on, jump back to 0, and single steps lie between."""
-    rng = rng_for("sdpa_with_kv_cache", seed)
-    heads = random_heads(rng, seed)
-    causal = seed % 4 != 3
-    scale = (None, None, 0.25)[seed % 3]
-    prepacked = seed % 2 == 0
-    dtype = F16 if seed % 12 == 11 else F32
+    rng = rng_for("sdpa", seed)
+    heads, kv_heads = HEADS[seed % len(HEADS)]
+    head_dim = HEAD_DIMS[seed % len(HEAD_DIMS)]
+    capacity = rng.choice((17, 40, 64, 130, 300))
+    tokens = min(capacity, rng.choice((1, 3, 16, 17, 63, 128)))
+    shape = Shape(heads, kv_heads, head_dim, capacity, tokens)
+    with sdpa_model(shape) as model:
+        run_steps(model, shape, random_steps(rng, shape, 6), seed)
 
+
+def test_smollm2_sizes_in_order() -> None:
+    """Prefill, decode, append, go back: positions change without a new plan."""
+    shape = Shape(9, 3, 64, 2048, 511)
+    steps = [(0, 128), (128, 1), (129, 1), (130, 16), (146, 1), (511, 511), (2047, 1), (0, 3)]
+    with sdpa_model(shape) as model:
+        run_steps(model, shape, steps, "smollm2")
+
+
+@pytest.mark.parametrize("scale", [0.3, -0.2, 0.0])
+def test_scale(scale: float) -> None:
+    shape = Shape(4, 2, 16, 32, 5)
+    generator = generator_for("scale", scale)
+    with sdpa_model(shape, scale=scale) as model:
+        for tokens in (5, 1):
+            q = _random(generator, shape.q(tokens))
+            k, v = (_random(generator, shape.kv(tokens)) for _ in range(2))
+            (got,) = model.run(torch.tensor([2]), q, k, v)
+            reference = Reference(shape)
+            reference.write(k, v, 2)
+            # Rows 0 and 1 keep what the step before wrote: nothing, then nothing.
+            expected = reference.attend(q, 2, causal=True, scale=scale)
+            if tokens == 5:
+                check_outputs([got], [expected], SUMS)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("tokens", [1, 4, 20])
+def test_large_scores(causal: bool, tokens: int) -> None:
+    """Scores far beyond what exp() takes."""
+    shape = Shape(4, 4, 32, 64, tokens)
+    generator = generator_for("large", tokens)
+    with sdpa_model(shape, causal=causal) as model:
+        q = _random(generator, shape.q(tokens)) * 100
+        k, v = (_random(generator, shape.kv(tokens)) for _ in range(2))
+        (got,) = model.run(torch.tensor([0]), q, k, v)
+    reference = Reference(shape)
+    reference.write(k, v, 0)
+    check_outputs([got], [reference.attend(q, 0, causal)], SUMS)
+
+
+@pytest.mark.parametrize("seed", seeds(16))
+def test_constant_position_mask_and_cache_inputs(seed: int) -> None:
+    """The caches as mutated inputs, the position as an Int, with and without a mask."""
+    rng = rng_for("masked", seed)
+    generator = generator_for("masked", seed)
+    heads, kv_heads = rng.choice(HEADS)
+    shape = Shape(heads, kv_heads, rng.choice((8, 20, 64, 7)), 24, rng.choice((1, 2, 9)))
+    position = rng.randint(0, shape.capacity - shape.tokens)
+    mask_shape = rng.choice((None, (shape.tokens, shape.capacity)))
     g = GraphBuilder()
-    q = g.input(dtype, heads.q(heads.most))
-    k, v = (g.input(dtype, heads.kv(heads.most)) for _ in range(2))
-    pos = start_of(g)
-    zeros = torch.zeros(heads.cache, dtype=dtype)
-    caches = [g.prepack(zeros) if prepacked else g.constant(zeros) for _ in range(2)]
-    args = (q, k, v, *caches, pos, heads.most, None, 0.0, causal, scale)
-    g.output(g.call("sdpa_with_kv_cache.default", *args, out=(dtype, heads.q(heads.most))))
-    keys, values = zeros.clone(), zeros.clone()
-    generator = generator_for("sdpa", seed)
+    q, k, v = (g.input(F32, s(shape.tokens)) for s in (shape.q, shape.kv, shape.kv))
+    caches = [g.input(F32, shape.kv(shape.capacity)) for _ in range(2)]
+    mask = None if mask_shape is None else g.input(F32, mask_shape)
+    causal = mask is None and rng.random() < 0.5
+    args = (q, k, v, *caches, position, shape.tokens, mask, 0.0, causal, None)
+    out = g.call("sdpa_with_kv_cache.default", *args, out=(F32, shape.q(shape.tokens)))
+    g.output(out, *caches)
+
+    reference = Reference(shape)
+    reference.k.copy_(_random(generator, shape.kv(shape.capacity)))
+    reference.v.copy_(_random(generator, shape.kv(shape.capacity)))
+    inputs = [_random(generator, s(shape.tokens)) for s in (shape.q, shape.kv, shape.kv)]
+    inputs += [reference.k.float(), reference.v.float()]
+    given = None
+    if mask_shape is not None:
+        given = _random(generator, mask_shape)
+        given = given.masked_fill(torch.rand(mask_shape, generator=generator) < 0.3, -math.inf)
+        given[:, 0] = 0.0
+        inputs.append(given)
     with g.load() as model:
-        for at, s in conversation(rng, heads, 10):
-            q_live = torch.randn(heads.q(s), generator=generator).to(dtype)
-            k_live, v_live = (
-                torch.randn(heads.kv(s), generator=generator).to(dtype) for _ in range(2)
-            )
-            end = at + s
-            keys[:, at:end], values[:, at:end] = k_live, v_live
-            expected = attention(
-                q_live,
-                keys[:, :end],
-                values[:, :end],
-                scale,
-                causal_from=at if causal else None,
-            )
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            where = f"{heads}, {s} rows at {at}"
-            check_outputs(got, [expected], HALF if dtype == F16 else SUMS, where)
+        got = model.run(*inputs)
+    reference.write(inputs[1], inputs[2], position)
+    expected = reference.attend(inputs[0], position, causal, given)
+    check_outputs(got, [expected, reference.k.float(), reference.v.float()], SUMS, str(shape))
 
 
-def test_sdpa_with_kv_cache_and_a_mask() -> None:
-    heads = Heads(4, 2, 16, 24, 6)
+@pytest.mark.parametrize("seed", seeds(10))
+def test_custom_sdpa_and_update_cache(seed: int) -> None:
+    """The unfused pair, over a cache that also goes out."""
+    rng = rng_for("custom", seed)
+    generator = generator_for("custom", seed)
+    heads, kv_heads = rng.choice(HEADS)
+    shape = Shape(heads, kv_heads, rng.choice((8, 20, 64, 7)), 40, 12)
     g = GraphBuilder()
-    q = g.input(F32, heads.q(6))
-    k, v = (g.input(F32, heads.kv(6)) for _ in range(2))
-    mask = g.input(F32, (6, 24))
-    pos = start_of(g)
-    caches = [g.constant(torch.zeros(heads.cache)) for _ in range(2)]
-    args = (q, k, v, *caches, pos, 6, mask, 0.0, False, None)
-    g.output(g.call("sdpa_with_kv_cache.default", *args, out=(F32, heads.q(6))))
-    keys, values = torch.zeros(heads.cache), torch.zeros(heads.cache)
-    generator = generator_for("masked")
+    position = _position(g)
+    q, k, v = (g.input(F32, s(shape.tokens)) for s in (shape.q, shape.kv, shape.kv))
+    caches = [g.prepack(torch.zeros(shape.kv(shape.capacity))) for _ in range(2)]
+    for value, cache in zip((k, v), caches, strict=True):
+        g.call("update_cache.default", value, cache, position, out=(F32, (1,)))
+    args = (q, *caches, position, None, 0.0, True, None)
+    g.output(g.call("custom_sdpa.default", *args, out=(F32, shape.q(shape.tokens))))
+    g.output(g.call("aten.mul.Tensor", caches[0], 2.0, out=(F32, shape.kv(shape.capacity))))
+    reference = Reference(shape)
     with g.load() as model:
-        for at, s in ((0, 6), (6, 1), (7, 3), (0, 2), (18, 6)):
-            q_live = torch.randn(heads.q(s), generator=generator)
-            k_live, v_live = (torch.randn(heads.kv(s), generator=generator) for _ in range(2))
-            mask_live = torch.randn(s, 24, generator=generator)
-            mask_live[:, at + s :] = -math.inf
-            keys[:, at : at + s], values[:, at : at + s] = k_live, v_live
-            expected = attention(q_live, keys, values, None, mask=mask_live)
-            got = model.run(q_live, k_live, v_live, mask_live, torch.tensor([at]))
-            check_outputs(got, [expected], SUMS, f"{s} rows at {at}")
+        for start, tokens in random_steps(rng, shape, 4):
+            inputs = [_random(generator, s(tokens)) for s in (shape.q, shape.kv, shape.kv)]
+            got = model.run(torch.tensor([start]), *inputs)
+            reference.write(inputs[1], inputs[2], start)
+            expected = reference.attend(inputs[0], start, causal=True)
+            check_outputs(got, [expected, (2 * reference.k).float()], SUMS, str(shape))
 
 
-def test_long_context() -> None:
-    """More keys than any tile, one row and many, with large scores."""
-    heads = Heads(3, 1, 64, 2048, 300)
-    g = GraphBuilder()
-    q = g.input(F32, heads.q(heads.most))
-    k, v = (g.input(F32, heads.kv(heads.most)) for _ in range(2))
-    pos = start_of(g)
-    caches = [g.constant(torch.zeros(heads.cache)) for _ in range(2)]
-    args = (q, k, v, *caches, pos, 1, None, 0.0, True, None)
-    g.output(g.call("sdpa_with_kv_cache.default", *args, out=(F32, heads.q(heads.most))))
-    keys, values = torch.zeros(heads.cache), torch.zeros(heads.cache)
-    generator = generator_for("long")
-    calls = [(at, 300) for at in range(0, 1800, 300)] + [(1800, 248)]
-    with g.load() as model:
-        for at, s in [*calls, (2047, 1), (1000, 1), (1023, 1), (1024, 1), (1500, 17)]:
-            q_live = 5 * torch.randn(heads.q(s), generator=generator)
-            k_live, v_live = (torch.randn(heads.kv(s), generator=generator) for _ in range(2))
-            end = at + s
-            keys[:, at:end], values[:, at:end] = k_live, v_live
-            expected = attention(q_live, keys[:, :end], values[:, :end], None, causal_from=at)
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            check_outputs(got, [expected], SUMS, f"{s} rows at {at}")
+def test_position_past_the_cache() -> None:
+    shape = Shape(4, 2, 8, 24, 16)
+    with sdpa_model(shape) as model:
+        step = [torch.zeros(s(16)) for s in (shape.q, shape.kv, shape.kv)]
+        with pytest.raises(ModelError, match=r"position 9 \+ 16 tokens pass the cache's 24"):
+            model.run(torch.tensor([9]), *step)
+        with pytest.raises(ModelError, match="position -1"):
+            model.run(torch.tensor([-1]), *step)
+        run_steps(model, shape, [(8, 16), (0, 3)], "after errors")
 
 
-def test_caches_that_share_one_key_are_separate() -> None:
-    """Two layers, four caches of identical zeros: one constant in the file, four states."""
-    heads = Heads(2, 1, 8, 12, 4)
-    g = GraphBuilder()
-    q = g.input(F32, heads.q(4))
-    k, v = (g.input(F32, heads.kv(4)) for _ in range(2))
-    pos = start_of(g)
-    zeros = torch.zeros(heads.cache)
-    first = [g.constant(zeros) for _ in range(2)]
-    second = [g.constant(zeros) for _ in range(2)]
-    rest = (pos, 1, None, 0.0, True, None)
-    name, out = "sdpa_with_kv_cache.default", (F32, heads.q(4))
-    a = g.call(name, q, k, v, *first, *rest, out=out)
-    b = g.call(name, a, v, k, *second, *rest, out=out)
-    g.output(a, b)
-    assert len(g.named) == 1
-    caches = [zeros.clone() for _ in range(4)]
-    generator = generator_for("shared")
-    with g.load() as model:
-        for at, s in ((0, 3), (3, 1), (4, 4), (8, 1), (0, 2), (2, 1)):
-            q_live = torch.randn(heads.q(s), generator=generator)
-            k_live, v_live = (torch.randn(heads.kv(s), generator=generator) for _ in range(2))
-            end = at + s
-            for cache, rows in zip(caches, (k_live, v_live, v_live, k_live), strict=True):
-                cache[:, at:end] = rows
-            live = [c[:, :end] for c in caches]
-            expected_a = attention(q_live, *live[:2], None, causal_from=at)
-            expected_b = attention(expected_a, *live[2:], None, causal_from=at)
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            check_outputs(got, [expected_a, expected_b], SUMS, f"{s} rows at {at}")
+# --- et_vk.sdpa ---
 
 
-def test_two_models_do_not_share_state() -> None:
-    """The same program twice, interleaved, and a third loaded between the calls."""
-    heads = Heads(2, 2, 8, 16, 5)
-
-    def build() -> GraphBuilder:
-        g = GraphBuilder()
-        q = g.input(F32, heads.q(5))
-        k, v = (g.input(F32, heads.kv(5)) for _ in range(2))
-        pos = start_of(g)
-        caches = [g.constant(torch.zeros(heads.cache)) for _ in range(2)]
-        args = (q, k, v, *caches, pos, 1, None, 0.0, True, None)
-        g.output(g.call("sdpa_with_kv_cache.default", *args, out=(F32, heads.q(5))))
-        return g
-
-    delegate = build().delegate()
-    models = [delegate.load(), delegate.load()]
-    states = [[torch.zeros(heads.cache) for _ in range(2)] for _ in range(3)]
-    generator = generator_for("interleaved")
-    for step, (at, s) in enumerate(((0, 3), (3, 1), (4, 5), (9, 1), (0, 1), (1, 2))):
-        if step == 2:
-            models.append(delegate.load())
-        for model, (keys, values) in zip(models, states, strict=False):
-            q_live = torch.randn(heads.q(s), generator=generator)
-            k_live, v_live = (torch.randn(heads.kv(s), generator=generator) for _ in range(2))
-            end = at + s
-            keys[:, at:end], values[:, at:end] = k_live, v_live
-            expected = attention(q_live, keys[:, :end], values[:, :end], None, causal_from=at)
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            check_outputs(got, [expected], SUMS, f"{s} rows at {at}")
-    for model in models:
-        model.close()
+def _plain(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
+) -> torch.Tensor:
+    scores = q.double() @ k.double().transpose(-2, -1) * scale
+    if mask is not None:
+        scores = scores + mask.double()
+    return (scores.softmax(-1) @ v.double()).float()
 
 
-# --- update_cache and custom_sdpa ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", seeds(24))
-def test_update_cache_then_custom_sdpa(seed: int) -> None:
-    rng = rng_for("custom_sdpa", seed)
-    heads = random_heads(rng, seed)
-    scale = (None, 0.3)[seed % 2]
-    prepacked = seed % 3 == 0
-    g = GraphBuilder()
-    q = g.input(F32, heads.q(heads.most))
-    k, v = (g.input(F32, heads.kv(heads.most)) for _ in range(2))
-    pos = start_of(g)
-    zeros = torch.zeros(heads.cache)
-    caches = [g.prepack(zeros) if prepacked else g.constant(zeros) for _ in range(2)]
-    for rows, cache in zip((k, v), caches, strict=True):
-        g.call("update_cache.default", rows, cache, pos, out=(F32, (1,)))
-    args = (q, *caches, pos, None, 0.0, True, scale)
-    g.output(g.call("custom_sdpa.default", *args, out=(F32, heads.q(heads.most))))
-    keys, values = zeros.clone(), zeros.clone()
-    generator = generator_for("custom_sdpa", seed)
-    with g.load() as model:
-        for at, s in conversation(rng, heads, 8):
-            q_live = torch.randn(heads.q(s), generator=generator)
-            k_live, v_live = (torch.randn(heads.kv(s), generator=generator) for _ in range(2))
-            end = at + s
-            keys[:, at:end], values[:, at:end] = k_live, v_live
-            expected = attention(q_live, keys[:, :end], values[:, :end], scale, causal_from=at)
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            check_outputs(got, [expected], SUMS, f"{heads}, {s} rows at {at}")
-
-
-def test_custom_sdpa_at_a_fixed_position() -> None:
-    heads = Heads(4, 2, 8, 16, 3)
-    g = GraphBuilder()
-    q = g.input(F32, heads.q(3))
-    k, v = (g.input(F32, heads.cache) for _ in range(2))
-    outputs = []
-    for causal in (True, False):
-        args = (q, k, v, 5, None, 0.0, causal, None)
-        outputs.append(g.call("custom_sdpa.default", *args, out=(F32, heads.q(3))))
-    g.output(*outputs)
-    generator = generator_for("fixed")
-    with g.load() as model:
-        for s in (3, 1, 2, 3):
-            q_live = torch.randn(heads.q(s), generator=generator)
-            keys, values = (torch.randn(heads.cache, generator=generator) for _ in range(2))
-            seen = (keys[:, : 5 + s], values[:, : 5 + s])
-            expected = [
-                attention(q_live, *seen, None, causal_from=5),
-                attention(q_live, *seen, None),
-            ]
-            check_outputs(model.run(q_live, keys, values), expected, SUMS, f"{s} rows")
-
-
-def test_update_cache_alone() -> None:
-    """The cache is read back by another operator; what was not written stays."""
-    heads = Heads(1, 2, 4, 10, 4)
-    start = torch.arange(80.0).reshape(heads.cache)
-    g = GraphBuilder()
-    rows = g.input(F32, heads.kv(4))
-    pos = start_of(g)
-    cache = g.prepack(start)
-    g.call("update_cache.default", rows, cache, pos, out=(F32, (1,)))
-    g.output(
-        g.call("aten.mul.Tensor", cache, g.constant(torch.tensor(2.0)), out=(F32, start.shape))
+@pytest.mark.parametrize("seed", seeds(40))
+def test_plain_sdpa(seed: int) -> None:
+    rng = rng_for("plain", seed)
+    generator = generator_for("plain", seed)
+    rank = rng.choice((3, 4, 4, 4))
+    lead = tuple(rng.randint(1, 4) for _ in range(rank - 2))
+    queries, keys = rng.choice(((1, 9), (8, 8), (4, 16), (17, 33), (65, 65), (130, 70), (2, 1)))
+    head_dim = rng.choice(HEAD_DIMS)
+    value_dim = rng.choice((head_dim, head_dim, head_dim, 12, 7))
+    kv_lead = tuple(1 if rng.random() < 0.2 else n for n in lead)
+    shapes = [(*lead, queries, head_dim), (*kv_lead, keys, head_dim), (*kv_lead, keys, value_dim)]
+    mask_shape = rng.choice(
+        (
+            None,
+            (*lead, queries, keys),
+            (queries, keys),
+            (*(1 for _ in lead), queries, keys),
+            (keys,),
+        )
     )
-    state = start.clone()
-    with g.load() as model:
-        for at, s in ((0, 4), (9, 1), (6, 4), (2, 2), (0, 1)):
-            live = torch.randn(heads.kv(s), generator=generator_for(at, s))
-            state[:, at : at + s] = live
-            check_outputs(model.run(live, torch.tensor([at])), [2 * state], SUMS, f"{s} at {at}")
-
-
-# --- et_vk.sdpa ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", seeds(36))
-def test_et_vk_sdpa(seed: int) -> None:
-    """q [B, H, S, D], k and v [B, H, L, D]; a mask of several forms is added; a scale or none."""
-    rng = rng_for("et_vk.sdpa", seed)
-    b, h = rng.choice((1, 1, 2)), rng.choice((1, 3, 8))
-    dim = HEAD_DIMS[seed % len(HEAD_DIMS)]
-    s, length = rng.choice((1, 4, 17, 70)), rng.choice((1, 5, 33, 150))
-    scale = (None, 0.5)[seed % 2]
-    kind = seed % 5  # no mask, [S, L], [1, 1, S, L], [B, H, S, L], [B, 1, 1, L]
-
-    def mask_shape(s: int, n: int) -> Shape:
-        return ((), (s, n), (1, 1, s, n), (b, h, s, n), (b, 1, 1, n))[kind]
-
+    scale = rng.choice((None, 0.2))
     g = GraphBuilder()
-    q = g.input(F32, (b, h, s, dim))
-    k, v = (g.input(F32, (b, h, length, dim)) for _ in range(2))
-    mask = g.input(F32, mask_shape(s, length)) if kind else None
-    g.output(g.call("et_vk.sdpa.default", q, k, v, mask, scale, out=(F32, (b, h, s, dim))))
-    generator = generator_for("et_vk.sdpa", seed)
-    live = [(s, length)] + [(rng.randint(1, s), rng.randint(1, length)) for _ in range(5)]
-    rng.shuffle(live)
+    q, k, v = (g.input(F32, s) for s in shapes)
+    mask = None if mask_shape is None else g.input(F32, mask_shape)
+    out = (F32, (*lead, queries, value_dim))
+    g.output(g.call("et_vk.sdpa.default", q, k, v, mask, scale, out=out))
+    inputs = [_random(generator, s) for s in shapes]
+    if mask_shape is not None:
+        inputs.append(_random(generator, mask_shape))
     with g.load() as model:
-        for rows, n in live:
-            q_live = torch.randn(b, h, rows, dim, generator=generator)
-            k_live, v_live = (torch.randn(b, h, n, dim, generator=generator) for _ in range(2))
-            given = [q_live, k_live, v_live]
-            if kind:
-                given.append(torch.randn(mask_shape(rows, n), generator=generator))
-                hidden = torch.rand(mask_shape(rows, n), generator=generator) < 0.2
-                hidden[..., 0] = False
-                given[-1][hidden] = -math.inf
-            by_row = [t.transpose(1, 2) for t in given[:3]]
-            expected = attention(*by_row, scale, mask=given[3] if kind else None).transpose(1, 2)
-            where = f"[{b}, {h}, {rows}, {dim}] over {n}"
-            check_outputs(model.run(*given), [expected.contiguous()], SUMS, where)
+        got = model.run(*inputs)
+    expected = _plain(
+        *inputs[:3],
+        inputs[3] if mask_shape is not None else None,
+        1 / math.sqrt(head_dim) if scale is None else scale,
+    )
+    check_outputs(got, [expected], SUMS, f"{shapes}, mask {mask_shape}")
 
 
-def test_attention_of_one_tensor_to_itself() -> None:
+@pytest.mark.parametrize("queries", [1, 20])
+@pytest.mark.parametrize("lowest", [-math.inf, torch.finfo(F32).min])
+def test_fully_masked_rows(queries: int, lowest: float) -> None:
+    """As torch: NaN under -inf everywhere, the mean under the lowest finite number."""
+    generator = generator_for("fully masked")
+    shapes = [(1, 2, queries, 8), (1, 2, 30, 8), (1, 2, 30, 8)]
+    inputs = [_random(generator, s) for s in shapes]
+    mask = torch.zeros(queries, 30)
+    mask[0] = lowest
+    mask[-1, 3:] = lowest
+    mask[0] = lowest
     g = GraphBuilder()
-    x = g.input(F32, (1, 2, 9, 8))
-    g.output(g.call("et_vk.sdpa.default", x, x, x, None, None, out=(F32, (1, 2, 9, 8))))
+    q, k, v = (g.input(F32, s) for s in shapes)
+    m = g.input(F32, mask.shape)
+    g.output(g.call("et_vk.sdpa.default", q, k, v, m, None, out=(F32, shapes[0])))
     with g.load() as model:
-        for n in (9, 1, 4):
-            live = torch.randn(1, 2, n, 8, generator=generator_for(n))
-            rows = live.transpose(1, 2)
-            expected = attention(rows, rows, rows, None).transpose(1, 2)
-            check_outputs(model.run(live), [expected], SUMS, f"{n} rows")
+        got = model.run(*inputs, mask)
+    scores = inputs[0] @ inputs[1].transpose(-2, -1) / math.sqrt(8) + mask
+    check_outputs(got, [scores.softmax(-1) @ inputs[2]], SUMS)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::*
 import torch
@@ -39,6 +39,9 @@ from executorch.exir._serialize._program import deserialize_pte_binary
 from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 from executorch.exir.schema import DelegateCall, KernelCall
 
+from .capi import Model
+from .delegate import exported
+
 # The partitioner traces the graphs of its own rope patterns anew for every lowering, which is three
 # quarters of a small module's export time. They never change.
 for _pattern in fusable_patterns.values():
@@ -54,11 +57,18 @@ class ExportedDelegate:
     named: dict[str, bytes]
     graph: VkGraph
     host_operators: list[str]  # what the partitioner left to ExecuTorch's own kernels
+    inputs: list[int]  # for each of the delegate's inputs, which of the program's it is
+    outputs: list[int]  # for each of the program's outputs, which of the delegate's it is
 
     @property
     def operators(self) -> list[str]:
         """Names of the graph's calls, in order."""
         return [call.name for call in self.graph.chain]
+
+    def load(self) -> LoadedDelegate:
+        """Loaded through the C interface; needs a program that is one delegate call."""
+        assert not self.host_operators, f"left to the host: {self.host_operators}"
+        return LoadedDelegate(self, exported(self.blob, self.named, self.graph).load())
 
     def describe(self) -> str:
         """The graph's calls, one a line, with their arguments spelled out."""
@@ -80,13 +90,30 @@ class ExportedDelegate:
         return repr(next(iter(value.__dict__.values()))) + f":{type(value).__name__}"
 
 
+class LoadedDelegate:
+    """Runs a delegate with the program's inputs and outputs."""
+
+    def __init__(self, delegate: ExportedDelegate, model: Model) -> None:
+        self._delegate, self.model = delegate, model
+
+    def run(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        outputs = self.model.run(*(inputs[i] for i in self._delegate.inputs))
+        return [outputs[i] for i in self._delegate.outputs]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.model.close()
+
+
 def export_delegate(
     module: torch.nn.Module,
     inputs: Sequence[Any],
     dynamic_shapes: Any = None,
     *,
     options: dict[str, Any] | None = None,
-    strict: bool = False,
+    dim_order: bool = False,
 ) -> ExportedDelegate:
     """Lower `module` with the WebGPU partitioner; it must become exactly one delegate.
 
@@ -94,15 +121,18 @@ def export_delegate(
         inputs: example arguments, at their recorded (not necessarily largest) sizes.
         dynamic_shapes: as for torch.export.export.
         options: the partitioner's compile options.
+        dim_order: keep executorch's dim_order operators for copies (its default).
     """
     with _quiet(), torch.no_grad():
         program = torch.export.export(
-            module.eval(), tuple(inputs), dynamic_shapes=dynamic_shapes, strict=strict
+            module.eval(), tuple(inputs), dynamic_shapes=dynamic_shapes, strict=False
         )
         edge = to_edge_transform_and_lower(
             program,
             partitioner=[WebGPUPartitioner(dict(options or {}))],
-            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+            compile_config=EdgeCompileConfig(
+                _check_ir_validity=False, _skip_dim_order=not dim_order
+            ),
         )
         manager = edge.to_executorch(
             ExecutorchBackendConfig(
@@ -126,9 +156,18 @@ def read_delegate(pte: bytes) -> ExportedDelegate:
         for key, entry in file.named_data.pte_data.items():
             named[key] = bytes(file.named_data.buffers[entry.buffer_index])
     calls = [i.instr_args for chain in plan.chains for i in chain.instructions]
-    assert any(isinstance(call, DelegateCall) for call in calls)
     host = [plan.operators[c.op_index].name for c in calls if isinstance(c, KernelCall)]
-    return ExportedDelegate(blob, named, decode_graph(blob), host)
+    graph = decode_graph(blob)
+    args = next(list(call.args) for call in calls if isinstance(call, DelegateCall))
+    given, made = args[: len(graph.input_ids)], args[len(graph.input_ids) :]
+    return ExportedDelegate(
+        blob,
+        named,
+        graph,
+        host,
+        [plan.inputs.index(a) if a in plan.inputs else -1 for a in given],
+        [made.index(o) if o in made else -1 for o in plan.outputs],
+    )
 
 
 def decode_graph(blob: bytes) -> VkGraph:

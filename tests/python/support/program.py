@@ -1,0 +1,114 @@
+"""Whole programs: torch modules to .pte files, and running those through the stock runtime."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from executorch.backends.webgpu.partitioner import WebGPUPartitioner
+from executorch.exir import (
+    EdgeCompileConfig,
+    ExecutorchBackendConfig,
+    to_edge_transform_and_lower,
+)
+from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+
+from . import export as _faster_lowering  # noqa: F401  caches the partitioner's pattern graphs
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A program on disk; `ptd` holds its external weights, if it has any."""
+
+    pte: Path
+    ptd: Path | None = None
+
+
+def save(
+    folder: Path,
+    name: str,
+    module: torch.nn.Module,
+    inputs: Sequence[Any],
+    *,
+    dynamic_shapes: Any = None,
+    options: Mapping[str, Any] | None = None,
+    constants: Mapping[str, Any] | None = None,
+) -> Saved:
+    """Lower `module` with the stock WebGPU partitioner; nothing may be left to ExecuTorch's kernels.
+
+    Args:
+        inputs: example arguments.
+        dynamic_shapes: as for torch.export.export.
+        options: the partitioner's compile options.
+        constants: values of constant methods, by name.
+    """
+    resizable = {"require_dynamic_shapes": True} if dynamic_shapes is not None else {}
+    with _Quiet(), torch.no_grad():
+        graph = torch.export.export(
+            module.eval(), tuple(inputs), dynamic_shapes=dynamic_shapes, strict=False
+        )
+        edge = to_edge_transform_and_lower(
+            graph,
+            partitioner=[WebGPUPartitioner({**resizable, **(options or {})})],
+            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+            constant_methods=dict(constants or {}),
+        )
+        nodes = edge.exported_program().graph.nodes
+        left = [str(n.target) for n in nodes if n.op == "call_function"]
+        left = [t for t in left if "call_delegate" not in t and "getitem" not in t]
+        assert not left, f"{name}: not delegated: {left}"
+        program = edge.to_executorch(
+            ExecutorchBackendConfig(
+                extract_delegate_segments=True,
+                sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
+            )
+        )
+    return write(folder, name, program)
+
+
+def write(folder: Path, name: str, program: Any) -> Saved:
+    """Write a program and its external weights as ``name.pte`` and ``name.ptd``."""
+    pte = folder / f"{name}.pte"
+    with pte.open("wb") as file:
+        program.write_to_file(file)
+    data = folder / f"{name}.data"
+    data.mkdir()
+    program.write_tensor_data_to_file(str(data))
+    written = list(data.glob("*.ptd"))
+    if not written:
+        return Saved(pte)
+    return Saved(pte, written[0].rename(folder / f"{name}.ptd"))
+
+
+def stock_forward(saved: Saved, **options: Any) -> Callable[..., list[Any]]:
+    """``forward`` by nothing but executorch.runtime, as a function of its inputs."""
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(saved.pte, data_path=saved.ptd, **options)
+    method = program.load_method("forward")
+    assert method is not None
+
+    def forward(*inputs: Any) -> list[Any]:
+        return list(method.execute(inputs))
+
+    return forward
+
+
+class _Quiet:
+    """Without upstream's warnings, which no test is about."""
+
+    def __enter__(self) -> None:
+        self._level = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, *exception: Any) -> None:
+        self._warnings.__exit__(*exception)
+        logging.disable(self._level)
