@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -67,8 +68,9 @@ struct Graph {
   const TensorInfo* tensor(ValueId id) const { return std::get_if<TensorInfo>(&value(id)); }
   bool is_symint(ValueId id) const { return std::holds_alternative<SymInt>(value(id)); }
   bool is_none(ValueId id) const { return std::holds_alternative<std::monostate>(value(id)); }
-  ValueId add(Value v) {
-    values.push_back(std::move(v));
+  template <typename T>
+  ValueId add(T&& v) {
+    values.emplace_back(std::forward<T>(v));
     return static_cast<ValueId>(values.size() - 1);
   }
 };

@@ -1,0 +1,228 @@
+// Fuses what surrounds 4-bit linear layers into them, so that a decoder layer is a handful of dispatches:
+//
+//   gate, up, silu and mul     y = silu(x Wg) * (x Wu)           one gated linear
+//   a residual sum             y = x W + r                       an epilogue
+//   siblings on one input      q, k, v = x Wq, x Wk, x Wv        stacked weights, one output each
+//   an rms norm before         y = rms_norm(x) W                 a prologue
+//
+// Each rewrite makes or changes a "fused.linear_q4gsw" call (ops/quantized_linear.cpp) in place of the last
+// call it covers; what nothing reads any more is left to remove_dead_calls.
+#include <algorithm>
+#include <optional>
+
+#include "passes/graph_index.h"
+#include "passes/passes.h"
+
+namespace etwebgpu {
+namespace {
+
+constexpr std::string_view kLinear = "et_vk.linear_q4gsw.default";
+constexpr std::string_view kFused = "fused.linear_q4gsw";
+constexpr std::size_t kMostParts = 3;
+
+// Arguments of et_vk.linear_q4gsw.
+enum { kX, kWeight, kScales, kGroup, kBias, kOut };
+// Arguments of fused.linear_q4gsw.
+enum { kFX, kFWeights, kFScales, kFGroup, kFBiases, kFNorm, kFEps, kFResidual, kFGated, kFOuts };
+
+class LinearFusion {
+ public:
+  explicit LinearFusion(Graph& graph) : graph_(graph) {}
+
+  void run() {
+    each_call(&LinearFusion::fuse_gate);
+    each_call(&LinearFusion::fuse_residual);
+    each_call(&LinearFusion::stack_siblings);
+    each_call(&LinearFusion::fuse_norm);
+  }
+
+ private:
+  using Rewrite = bool (LinearFusion::*)(const GraphIndex&, std::int32_t);
+
+  // Offers every call to a rewrite. The graph is indexed again after each round in which some applied, so a
+  // rewrite sees calls as they were when its round began.
+  void each_call(Rewrite rewrite) {
+    const GraphIndex index(graph_);
+    const auto count = static_cast<std::int32_t>(graph_.calls.size());
+    for (std::int32_t c = 0; c < count; ++c) (this->*rewrite)(index, c);
+    std::erase_if(graph_.calls, [](const Call& covered) { return covered.name.empty(); });
+    remove_dead_calls(graph_);
+  }
+
+  Call& call(std::int32_t c) { return graph_.calls[static_cast<std::size_t>(c)]; }
+
+  bool is_linear(const GraphIndex& index, std::int32_t c) const {
+    return c != kNoCall && index.call(c).name == kLinear;
+  }
+
+  // Sizes agree as recorded, so a fused epilogue reads element by element.
+  bool same_sizes(ValueId a, ValueId b) const {
+    return graph_.tensor(a) && graph_.tensor(b) && graph_.tensor(a)->bound == graph_.tensor(b)->bound;
+  }
+  // A fused call gives its output the leading sizes of x: the two must have them in common.
+  bool follows_input(const Call& linear, ValueId out) const {
+    const Dims &x = graph_.tensor(linear.args[kX])->bound, &y = graph_.tensor(out)->bound;
+    return x.rank() == y.rank() && std::equal(x.begin(), x.end() - 1, y.begin());
+  }
+
+  ValueId list(std::vector<ValueId> items) { return graph_.add(ValueList{std::move(items)}); }
+  ValueId none() { return graph_.add(std::monostate{}); }
+
+  // A fused call over the given plain linear calls, without prologue or epilogue.
+  Call fused(const GraphIndex& index, std::span<const std::int32_t> linears, bool gated,
+             std::vector<ValueId> outs) {
+    std::vector<ValueId> weights, scales, biases;
+    bool any_bias = false;
+    for (std::int32_t c : linears) {
+      const Call& linear = index.call(c);
+      weights.push_back(linear.args[kWeight]);
+      scales.push_back(linear.args[kScales]);
+      biases.push_back(linear.args[kBias]);
+      any_bias |= !graph_.is_none(linear.args[kBias]);
+    }
+    const Call& first = index.call(linears.front());
+    Call out;
+    out.name = kFused;
+    out.node_id = first.node_id;
+    out.args = {first.args[kX],
+                list(std::move(weights)),
+                list(std::move(scales)),
+                first.args[kGroup],
+                any_bias ? list(std::move(biases)) : none(),
+                none(),
+                graph_.add(0.0),
+                none(),
+                graph_.add(gated),
+                list(std::move(outs))};
+    return out;
+  }
+
+  // mul(silu(gate), up), where silu is one call or x * sigmoid(x), and gate and up share their input.
+  bool fuse_gate(const GraphIndex& index, std::int32_t c) {
+    const Call& product = index.call(c);
+    if (product.name != "aten.mul.Tensor" || product.args.size() != 3) return false;
+    for (const auto& [activated, other] :
+         {std::pair(product.args[0], product.args[1]), std::pair(product.args[1], product.args[0])}) {
+      const std::optional<ValueId> gate_value = silu_input(index, activated);
+      if (!gate_value) continue;
+      const std::int32_t gate = index.computed_by(*gate_value, kLinear);
+      const std::int32_t up = index.computed_by(other, kLinear);
+      if (!is_linear(index, gate) || !is_linear(index, up) || gate == up) continue;
+      if (!share_input(index, gate, up)) continue;
+      if (!same_weight_shape(index, gate, up) || !same_sizes(product.args[2], other)) continue;
+      if (!follows_input(index.call(gate), product.args[2])) continue;
+      if (!consumed_by(index, gate, c) || !consumed_by(index, up, c)) continue;
+      const std::int32_t pair[] = {gate, up};
+      call(c) = fused(index, pair, true, {product.args[2]});
+      return true;
+    }
+    return false;
+  }
+
+  // The x of silu(x) = x * sigmoid(x).
+  std::optional<ValueId> silu_input(const GraphIndex& index, ValueId v) const {
+    const std::int32_t product = index.computed_by(v, "aten.mul.Tensor");
+    if (product == kNoCall) return std::nullopt;
+    const Call& mul = index.call(product);
+    for (const auto& [x, gate] : {std::pair(mul.args[0], mul.args[1]), std::pair(mul.args[1], mul.args[0])}) {
+      const std::int32_t sigmoid = index.computed_by(gate, "aten.sigmoid.default");
+      if (sigmoid == kNoCall) continue;
+      if (index.behind_views(index.call(sigmoid).args[0]) == index.behind_views(x)) return x;
+    }
+    return std::nullopt;
+  }
+
+  // Everything computed from a linear's output ends in call `last`, and nothing on the way is an output.
+  bool consumed_by(const GraphIndex& index, std::int32_t linear, std::int32_t last) const {
+    return flows_into(index, index.call(linear).args[kOut], last, 0);
+  }
+  bool flows_into(const GraphIndex& index, ValueId v, std::int32_t last, int depth) const {
+    constexpr int kDeepest = 8;
+    if (depth > kDeepest || index.is_output(v)) return false;
+    return std::ranges::all_of(index.users(v), [&](std::int32_t user) {
+      return user == last || (user < last && flows_into(index, index.call(user).args.back(), last, depth + 1));
+    });
+  }
+
+  bool share_input(const GraphIndex& index, std::int32_t a, std::int32_t b) const {
+    const Call &x = index.call(a), &y = index.call(b);
+    return index.behind_views(x.args[kX]) == index.behind_views(y.args[kX]) &&
+           graph_.tensor(x.args[kX])->bound == graph_.tensor(y.args[kX])->bound &&
+           group_of(x) == group_of(y);
+  }
+  std::int64_t group_of(const Call& linear) const {
+    const auto* group = std::get_if<std::int64_t>(&graph_.value(linear.args[kGroup]));
+    return group ? *group : -1;
+  }
+  bool same_weight_shape(const GraphIndex& index, std::int32_t a, std::int32_t b) const {
+    return graph_.tensor(index.call(a).args[kWeight])->bound ==
+           graph_.tensor(index.call(b).args[kWeight])->bound;
+  }
+
+  // add(residual, linear(x)).
+  bool fuse_residual(const GraphIndex& index, std::int32_t c) {
+    const Call& sum = index.call(c);
+    if (sum.name != "aten.add.Tensor" || sum.args.size() != 4) return false;
+    const auto* alpha = std::get_if<std::int64_t>(&graph_.value(sum.args[2]));
+    if (!alpha || *alpha != 1) return false;
+    for (const auto& [residual, product] :
+         {std::pair(sum.args[0], sum.args[1]), std::pair(sum.args[1], sum.args[0])}) {
+      const std::int32_t linear = index.computed_by(product, kLinear);
+      if (!is_linear(index, linear) || !index.only_read_by(index.call(linear).args[kOut], c)) continue;
+      if (!same_sizes(residual, sum.args[3]) || !same_sizes(product, sum.args[3])) continue;
+      if (index.computed_by(residual, kLinear) == linear) continue;
+      if (!follows_input(index.call(linear), sum.args[3])) continue;
+      const std::int32_t one[] = {linear};
+      Call out = fused(index, one, false, {sum.args[3]});
+      out.args[kFResidual] = residual;
+      call(c) = std::move(out);
+      return true;
+    }
+    return false;
+  }
+
+  // Up to three plain linear calls on one input become one with as many outputs, in place of the first:
+  // their other arguments are constants.
+  bool stack_siblings(const GraphIndex& index, std::int32_t c) {
+    if (!is_linear(index, c) || call(c).name != kLinear) return false;
+    std::vector<std::int32_t> siblings = {c};
+    for (std::int32_t user : index.users(index.call(c).args[kX])) {
+      if (user <= c || siblings.size() == kMostParts || call(user).name != kLinear) continue;
+      if (share_input(index, c, user)) siblings.push_back(user);
+    }
+    if (siblings.size() < 2) return false;
+    std::vector<ValueId> outs;
+    for (std::int32_t s : siblings) outs.push_back(index.call(s).args[kOut]);
+    Call out = fused(index, siblings, false, std::move(outs));
+    for (std::int32_t s : siblings) call(s) = Call{};
+    call(c) = std::move(out);
+    return true;
+  }
+
+  // linear(rms_norm(x)), where the norm has no other reader.
+  bool fuse_norm(const GraphIndex& index, std::int32_t c) {
+    const bool plain = is_linear(index, c);
+    if (!plain && index.call(c).name != kFused) return false;
+    const ValueId x = index.call(c).args[kX];
+    const std::int32_t norm = index.computed_by(x, "et_vk.rms_norm.default");
+    if (norm == kNoCall || !index.only_read_by(index.call(norm).args.back(), c)) return false;
+    const Call& rms = index.call(norm);
+    if (!same_sizes(rms.args[0], x)) return false;
+    if (plain) {
+      const std::int32_t one[] = {c};
+      call(c) = fused(index, one, false, {index.call(c).args[kOut]});
+    }
+    call(c).args[kFX] = rms.args[0];
+    call(c).args[kFNorm] = rms.args[1];
+    call(c).args[kFEps] = rms.args[2];
+    return true;
+  }
+
+  Graph& graph_;
+};
+
+}  // namespace
+
+void fuse_linear(Graph& graph) { LinearFusion(graph).run(); }
+
+}  // namespace etwebgpu
