@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from operator import le
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ class Model:
         Raises WebGPUError with the backend's reason when loading or running it fails.
         """
         self.load_method(name)
-        with _explained(self.path):
+        with _explained(self.path, lambda: self._mismatch(name, inputs)):
             outputs: list[Any] = self._methods[name](inputs)
         return outputs
 
@@ -126,6 +127,24 @@ class Model:
         """Type and largest sizes of every tensor input; other inputs are ("scalar", ())."""
         meta = self._program.method_meta(name)
         return [_describe_input(meta.input_tensor_meta, i) for i in range(meta.num_inputs())]
+
+    def _mismatch(self, name: str, inputs: Sequence[Value]) -> str | None:
+        """What is wrong with a method's inputs, or None if they fit its signature."""
+        signature = self.signature(name)
+        if len(inputs) != len(signature):
+            takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "none"
+            return f"{name!r} takes {len(signature)} inputs ({takes}) but got {len(inputs)}"
+        for i, ((kind, most), value) in enumerate(zip(signature, inputs, strict=True)):
+            if kind == "scalar":
+                continue
+            given = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+            sizes = tuple(getattr(value, "shape", ()))
+            if given != kind or len(sizes) != len(most) or not all(map(le, sizes, most)):
+                return (
+                    f"input {i} of {name!r} is {given} {list(sizes)}, "
+                    f"not {kind} of at most {list(most)}"
+                )
+        return None
 
 
 def _describe_input(tensor_meta: Callable[[int], Any], index: int) -> tuple[str, tuple[int, ...]]:
@@ -167,13 +186,12 @@ def _pybindings() -> ModuleType:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn ExecuTorch's bare error numbers into the backend's own words."""
-    before = library().last_error()
+def _explained(path: Path, guess: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Turn ExecuTorch's bare error numbers into the backend's own words, or else into `guess`."""
+    library().clear_error()
     try:
         yield
     except RuntimeError as error:
-        reason = library().last_error()
-        if reason == before:  # from ExecuTorch itself, or the same failure once more
-            reason = f"{error} (the backend's latest error: {reason})" if reason else str(error)
+        # Without a reason from the backend, the failure is ExecuTorch's own.
+        reason = library().last_error() or guess() or error
         raise WebGPUError(f"{path}: {reason}") from error

@@ -79,14 +79,14 @@ def test_input_is_not_an_array(tiny: Path, tmp_path: Path) -> None:
 
 def test_wrong_number_of_inputs(tiny: Path) -> None:
     result = runner.invoke(app, ["run", str(tiny)])
-    assert_one_sentence(result, "takes 2 inputs", "int64 [1, 255]", "0 were given")
+    assert_one_sentence(result, "takes 2 inputs", "int64 [1, 255]", "got 0")
 
 
 @pytest.mark.parametrize(
     ("array", "part"),
     [
-        (np.zeros((1, 4), np.float32), "input 0 is float32 [1, 4]"),
-        (np.zeros(4, np.int64), "input 0 is int64 [4]"),
+        (np.zeros((1, 4), np.float32), "input 0 of 'forward' is float32 [1, 4]"),
+        (np.zeros(4, np.int64), "input 0 of 'forward' is int64 [4]"),
         (np.zeros((1, 999), np.int64), "of at most [1, 255]"),
     ],
 )
