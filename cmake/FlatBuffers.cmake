@@ -1,7 +1,18 @@
 # Readers of the delegate graph and of .pte programs, generated from the schemas in the executorch wheel.
 include(cmake/Python.cmake)
-find_program(FLATC flatc REQUIRED)
 find_path(FLATBUFFERS_INCLUDE_DIR flatbuffers/flatbuffers.h REQUIRED)
+# Generated code compiles with the headers of the same version only, and the executorch wheel puts a flatc
+# of its own on the path: take the one that fits the headers.
+file(STRINGS ${FLATBUFFERS_INCLUDE_DIR}/flatbuffers/base.h version_lines REGEX "#define FLATBUFFERS_VERSION_")
+string(REGEX REPLACE "[^0-9;]" "" version_numbers "${version_lines}")
+list(JOIN version_numbers "." FLATBUFFERS_VERSION)
+function(etwebgpu_fits_headers result path)
+  execute_process(COMMAND ${path} --version OUTPUT_VARIABLE output ERROR_QUIET)
+  if(NOT output MATCHES "version ${FLATBUFFERS_VERSION}")
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
+find_program(FLATC flatc VALIDATOR etwebgpu_fits_headers REQUIRED)
 etwebgpu_python_package_dir(executorch EXECUTORCH_PACKAGE_DIR)
 
 set(schema_dir ${CMAKE_CURRENT_BINARY_DIR}/schemas)
@@ -25,7 +36,9 @@ etwebgpu_schema(program ${EXECUTORCH_PACKAGE_DIR}/schema/program.fbs)
 etwebgpu_schema(flat_tensor ${EXECUTORCH_PACKAGE_DIR}/extension/flat_tensor/serialize/flat_tensor.fbs)
 add_custom_target(etwebgpu_generate_schemas DEPENDS ${schema_headers})
 
-# Debian's header is a system header: its warnings are not ours.
+# The headers alone, not what lies beside them: a cross compiler must not see the host's system headers.
+file(CREATE_LINK ${FLATBUFFERS_INCLUDE_DIR}/flatbuffers ${schema_dir}/flatbuffers SYMBOLIC)
+# A system include: warnings in generated code are not ours.
 add_library(etwebgpu_schemas INTERFACE)
-target_include_directories(etwebgpu_schemas SYSTEM INTERFACE ${schema_dir} ${FLATBUFFERS_INCLUDE_DIR})
+target_include_directories(etwebgpu_schemas SYSTEM INTERFACE ${schema_dir})
 add_dependencies(etwebgpu_schemas etwebgpu_generate_schemas)
