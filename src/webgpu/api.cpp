@@ -42,7 +42,7 @@ bool find(const std::function<void*(const char*)>& resolve, const char* name, Fu
 
 Result<Api> load_api(std::string_view provider, const std::function<void*(const char*)>& resolve) {
   Api api;
-#define ETWG_RESOLVE(name)                                                                        \
+#define ETWG_RESOLVE(name)                                                                         \
   CHECK_OR_FAIL(find(resolve, "wgpu" #name, api.name), ErrorKind::DeviceLost, "WebGPU provider '", \
                 provider, "' has no function wgpu" #name);
   ETWG_WEBGPU_FUNCTIONS(ETWG_RESOLVE)
@@ -82,12 +82,16 @@ bool wait(const Api& api, WGPUInstance instance, WGPUDevice device, WGPUFuture f
 
 DawnToggles dawn_toggles() {
   // Experimental features (subgroup matrices) need the first; Dawn hides f16 on NVIDIA without the
-  // second; exact timestamps need quantization off. Robust buffer access stays on: indices in kernels
-  // come from model inputs.
+  // second; exact timestamps need quantization off. Robust buffer access stays on: indices in
+  // kernels come from model inputs.
   static constexpr const char* enabled[] = {"allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"};
   static constexpr const char* disabled[] = {"timestamp_quantization"};
   constexpr WGPUSType kDawnTogglesDescriptor = static_cast<WGPUSType>(0x0005000A);
-  return {{nullptr, kDawnTogglesDescriptor}, std::size(enabled), enabled, std::size(disabled), disabled};
+  return {{nullptr, kDawnTogglesDescriptor},
+          std::size(enabled),
+          enabled,
+          std::size(disabled),
+          disabled};
 }
 
 }  // namespace etwebgpu

@@ -1,5 +1,5 @@
-// The functions of webgpu.h, found at run time. The runtime links no WebGPU library: a provider is a
-// shared library's path or a table of names and addresses, and Dawn, wgpu-native or any other
+// The functions of webgpu.h, found at run time. The runtime links no WebGPU library: a provider is
+// a shared library's path or a table of names and addresses, and Dawn, wgpu-native or any other
 // implementation of the standard header will do.
 #pragma once
 
@@ -17,56 +17,56 @@
 namespace etwebgpu {
 
 // Every function used; a provider must have them all.
-#define ETWG_WEBGPU_FUNCTIONS(X)                                                                \
-  X(CreateInstance)                                                                             \
-  X(InstanceRequestAdapter)                                                                     \
-  X(InstanceProcessEvents)                                                                      \
-  X(InstanceWaitAny)                                                                            \
-  X(AdapterGetInfo)                                                                             \
-  X(AdapterGetLimits)                                                                           \
-  X(AdapterGetFeatures)                                                                         \
-  X(AdapterRequestDevice)                                                                       \
-  X(AdapterRelease)                                                                             \
-  X(AdapterInfoFreeMembers)                                                                     \
-  X(SupportedFeaturesFreeMembers)                                                               \
-  X(DeviceCreateBuffer)                                                                         \
-  X(DeviceCreateShaderModule)                                                                   \
-  X(DeviceCreateBindGroupLayout)                                                                \
-  X(DeviceCreatePipelineLayout)                                                                 \
-  X(DeviceCreateComputePipeline)                                                                \
-  X(DeviceCreateBindGroup)                                                                      \
-  X(DeviceCreateCommandEncoder)                                                                 \
-  X(DeviceCreateQuerySet)                                                                       \
-  X(DeviceGetQueue)                                                                             \
-  X(DevicePushErrorScope)                                                                       \
-  X(DevicePopErrorScope)                                                                        \
-  X(DeviceDestroy)                                                                              \
-  X(DeviceRelease)                                                                              \
-  X(BufferMapAsync)                                                                             \
-  X(BufferGetMappedRange)                                                                       \
-  X(BufferGetConstMappedRange)                                                                  \
-  X(BufferUnmap)                                                                                \
-  X(BufferDestroy)                                                                              \
-  X(BufferRelease)                                                                              \
-  X(ShaderModuleRelease)                                                                        \
-  X(BindGroupLayoutRelease)                                                                     \
-  X(PipelineLayoutRelease)                                                                      \
-  X(ComputePipelineRelease)                                                                     \
-  X(BindGroupRelease)                                                                           \
-  X(QuerySetRelease)                                                                            \
-  X(CommandEncoderBeginComputePass)                                                             \
-  X(CommandEncoderCopyBufferToBuffer)                                                           \
-  X(CommandEncoderResolveQuerySet)                                                              \
-  X(CommandEncoderFinish)                                                                       \
-  X(CommandEncoderRelease)                                                                      \
-  X(CommandBufferRelease)                                                                       \
-  X(ComputePassEncoderSetPipeline)                                                              \
-  X(ComputePassEncoderSetBindGroup)                                                             \
-  X(ComputePassEncoderDispatchWorkgroups)                                                       \
-  X(ComputePassEncoderEnd)                                                                      \
-  X(ComputePassEncoderRelease)                                                                  \
-  X(QueueSubmit)                                                                                \
-  X(QueueWriteBuffer)                                                                           \
+#define ETWG_WEBGPU_FUNCTIONS(X)          \
+  X(CreateInstance)                       \
+  X(InstanceRequestAdapter)               \
+  X(InstanceProcessEvents)                \
+  X(InstanceWaitAny)                      \
+  X(AdapterGetInfo)                       \
+  X(AdapterGetLimits)                     \
+  X(AdapterGetFeatures)                   \
+  X(AdapterRequestDevice)                 \
+  X(AdapterRelease)                       \
+  X(AdapterInfoFreeMembers)               \
+  X(SupportedFeaturesFreeMembers)         \
+  X(DeviceCreateBuffer)                   \
+  X(DeviceCreateShaderModule)             \
+  X(DeviceCreateBindGroupLayout)          \
+  X(DeviceCreatePipelineLayout)           \
+  X(DeviceCreateComputePipeline)          \
+  X(DeviceCreateBindGroup)                \
+  X(DeviceCreateCommandEncoder)           \
+  X(DeviceCreateQuerySet)                 \
+  X(DeviceGetQueue)                       \
+  X(DevicePushErrorScope)                 \
+  X(DevicePopErrorScope)                  \
+  X(DeviceDestroy)                        \
+  X(DeviceRelease)                        \
+  X(BufferMapAsync)                       \
+  X(BufferGetMappedRange)                 \
+  X(BufferGetConstMappedRange)            \
+  X(BufferUnmap)                          \
+  X(BufferDestroy)                        \
+  X(BufferRelease)                        \
+  X(ShaderModuleRelease)                  \
+  X(BindGroupLayoutRelease)               \
+  X(PipelineLayoutRelease)                \
+  X(ComputePipelineRelease)               \
+  X(BindGroupRelease)                     \
+  X(QuerySetRelease)                      \
+  X(CommandEncoderBeginComputePass)       \
+  X(CommandEncoderCopyBufferToBuffer)     \
+  X(CommandEncoderResolveQuerySet)        \
+  X(CommandEncoderFinish)                 \
+  X(CommandEncoderRelease)                \
+  X(CommandBufferRelease)                 \
+  X(ComputePassEncoderSetPipeline)        \
+  X(ComputePassEncoderSetBindGroup)       \
+  X(ComputePassEncoderDispatchWorkgroups) \
+  X(ComputePassEncoderEnd)                \
+  X(ComputePassEncoderRelease)            \
+  X(QueueSubmit)                          \
+  X(QueueWriteBuffer)                     \
   X(QueueRelease)
 
 // How callbacks are made to run.
@@ -104,14 +104,15 @@ struct Api {
   std::span<const WGPUErrorFilter> error_filters() const;  // to push around fallible calls
 };
 
-// Fills an Api; `resolve` gives the address of a function or null. Fails naming the first function missing.
+// Fills an Api; `resolve` gives the address of a function or null. Fails naming the first function
+// missing.
 Result<Api> load_api(std::string_view provider, const std::function<void*(const char*)>& resolve);
 
 inline WGPUStringView string_view(std::string_view text) { return {text.data(), text.size()}; }
 std::string to_string(WGPUStringView text);
 
-// Blocks until a callback sets `done`. `device` may be null for requests made before there is one. False
-// if the provider gave up on the future.
+// Blocks until a callback sets `done`. `device` may be null for requests made before there is one.
+// False if the provider gave up on the future.
 bool wait(const Api& api, WGPUInstance instance, WGPUDevice device, WGPUFuture future,
           const std::atomic<bool>& done);
 

@@ -11,12 +11,16 @@ namespace etwebgpu {
 
 namespace {
 
-constexpr auto kSubgroupMatrix = static_cast<WGPUFeatureName>(0x00050034);      // Dawn
-constexpr auto kNativeSubgroups = static_cast<WGPUFeatureName>(0x00030021);     // wgpu-native
+constexpr auto kSubgroupMatrix = static_cast<WGPUFeatureName>(0x00050034);   // Dawn
+constexpr auto kNativeSubgroups = static_cast<WGPUFeatureName>(0x00030021);  // wgpu-native
 constexpr auto kNativeSubgroupBarrier = static_cast<WGPUFeatureName>(0x00030023);
 constexpr WGPUFeatureName kOptionalFeatures[] = {
-    WGPUFeatureName_TimestampQuery, WGPUFeatureName_ShaderF16, WGPUFeatureName_Subgroups,
-    kSubgroupMatrix,                kNativeSubgroups,          kNativeSubgroupBarrier,
+    WGPUFeatureName_TimestampQuery,
+    WGPUFeatureName_ShaderF16,
+    WGPUFeatureName_Subgroups,
+    kSubgroupMatrix,
+    kNativeSubgroups,
+    kNativeSubgroupBarrier,
 };
 
 struct DeviceResult {
@@ -25,7 +29,8 @@ struct DeviceResult {
   std::string message;
 };
 
-void on_device(WGPURequestDeviceStatus, WGPUDevice device, WGPUStringView message, void* result, void*) {
+void on_device(WGPURequestDeviceStatus, WGPUDevice device, WGPUStringView message, void* result,
+               void*) {
   auto* out = static_cast<DeviceResult*>(result);
   out->device = device;
   out->message = to_string(message);
@@ -38,7 +43,8 @@ struct ScopeResult {
   std::string message;
 };
 
-void on_scope(WGPUPopErrorScopeStatus, WGPUErrorType type, WGPUStringView message, void* result, void*) {
+void on_scope(WGPUPopErrorScopeStatus, WGPUErrorType type, WGPUStringView message, void* result,
+              void*) {
   auto* out = static_cast<ScopeResult*>(result);
   out->type = type;
   out->message = to_string(message);
@@ -61,7 +67,9 @@ ErrorKind kind_of(WGPUErrorType type) {
 }
 
 // wgpu-native does not call back for every loss, but then every error says so.
-bool says_lost(std::string_view message) { return message.find("device is lost") != std::string::npos; }
+bool says_lost(std::string_view message) {
+  return message.find("device is lost") != std::string::npos;
+}
 
 // Messages in one line, and not endless: compilers quote whole shaders.
 std::string one_line(std::string text) {
@@ -172,7 +180,8 @@ Result<void> Device::open() {
   const WGPUFuture future = api().AdapterRequestDevice(adapter.get(), &descriptor, callback);
   const bool answered = wait(api(), instance(), nullptr, future, result.done);
   CHECK_OR_FAIL(answered && result.device, ErrorKind::DeviceLost, "adapter '", adapter_.name,
-                "' of provider '", adapter_.provider, "' gave no device: ", one_line(result.message));
+                "' of provider '", adapter_.provider,
+                "' gave no device: ", one_line(result.message));
   device_ = result.device;
   queue_ = QueueHandle(api(), api().DeviceGetQueue(device_));
   if (api().QueueGetTimestampPeriod) timestamp_period_ = api().QueueGetTimestampPeriod(queue());
@@ -180,8 +189,11 @@ Result<void> Device::open() {
   return {};
 }
 
-void Device::fill_capabilities(const WGPULimits& limits, std::span<const WGPUFeatureName> features) {
-  const auto has = [&](WGPUFeatureName f) { return std::ranges::find(features, f) != features.end(); };
+void Device::fill_capabilities(const WGPULimits& limits,
+                               std::span<const WGPUFeatureName> features) {
+  const auto has = [&](WGPUFeatureName f) {
+    return std::ranges::find(features, f) != features.end();
+  };
   Capabilities& c = capabilities_;
   c.adapter_class = adapter_.adapter_class;
   c.dialect = api().dialect();
@@ -290,9 +302,9 @@ Result<void> Device::submit(std::string_view what,
 Result<Buffer> Device::buffer(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage) {
   const auto held = lock();
   constexpr std::uint64_t kAlignment = 16;
-  CHECK_OR_FAIL(bytes <= capabilities_.max_buffer_size, ErrorKind::ResourceLimit, what, " needs ", bytes,
-                " bytes; the adapter '", adapter_.name, "' allows ", capabilities_.max_buffer_size,
-                " in one buffer");
+  CHECK_OR_FAIL(bytes <= capabilities_.max_buffer_size, ErrorKind::ResourceLimit, what, " needs ",
+                bytes, " bytes; the adapter '", adapter_.name, "' allows ",
+                capabilities_.max_buffer_size, " in one buffer");
   const std::uint64_t size = std::max(kAlignment, round_up(bytes, kAlignment));
   WGPUBufferDescriptor descriptor = WGPU_BUFFER_DESCRIPTOR_INIT;
   descriptor.label = string_view(what);
@@ -305,7 +317,8 @@ Result<Buffer> Device::buffer(std::string_view what, std::uint64_t bytes, WGPUBu
     if (raw) api().BufferRelease(raw);
     return std::unexpected(made.error());
   }
-  CHECK_OR_FAIL(raw, ErrorKind::ResourceLimit, what, ": the GPU could not allocate ", size, " bytes");
+  CHECK_OR_FAIL(raw, ErrorKind::ResourceLimit, what, ": the GPU could not allocate ", size,
+                " bytes");
   allocated_ += size;
   return Buffer(shared_from_this(), raw, size);
 }
@@ -371,9 +384,8 @@ Result<const Pipeline*> Device::pipeline(std::string_view label, std::string_vie
   module.nextInChain = &source.chain;
   module.label = string_view(label);
   ShaderHandle shader;
-  TRY(checked(cat("kernel ", label), [&] {
-    shader = {api(), api().DeviceCreateShaderModule(device_, &module)};
-  }));
+  TRY(checked(cat("kernel ", label),
+              [&] { shader = {api(), api().DeviceCreateShaderModule(device_, &module)}; }));
   WGPUComputePipelineDescriptor descriptor = WGPU_COMPUTE_PIPELINE_DESCRIPTOR_INIT;
   descriptor.label = string_view(label);
   descriptor.layout = layouts_.at(signature).pipeline.get();

@@ -1,6 +1,6 @@
-// A WebGPU device and what is made on it: buffers, pipelines, error scopes. All models on one adapter share
-// one device. Every function is safe to call from several threads; Device::lock() keeps a sequence of
-// calls together.
+// A WebGPU device and what is made on it: buffers, pipelines, error scopes. All models on one
+// adapter share one device. Every function is safe to call from several threads; Device::lock()
+// keeps a sequence of calls together.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,8 @@ class Buffer {
   std::uint64_t bytes_ = 0;
 };
 
-// What a pipeline's bindings are, one character each: 'r' read-only storage, 'w' storage, 'u' uniform.
+// What a pipeline's bindings are, one character each: 'r' read-only storage, 'w' storage, 'u'
+// uniform.
 using Signature = std::string;
 
 struct Pipeline {
@@ -91,7 +92,8 @@ class Device : public std::enable_shared_from_this<Device> {
   Result<const Pipeline*> pipeline(std::string_view label, std::string_view wgsl,
                                    const Signature& signature);
 
-  // Runs `work` inside validation, out-of-memory and internal error scopes; `what` begins the error.
+  // Runs `work` inside validation, out-of-memory and internal error scopes; `what` begins the
+  // error.
   Result<void> checked(std::string_view what, const std::function<void()>& work);
 
   // Records commands and submits them; with `scoped`, inside error scopes.

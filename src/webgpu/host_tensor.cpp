@@ -43,8 +43,9 @@ Result<void> narrow_int64(std::string_view what, std::span<const std::byte> data
   constexpr std::int64_t kHighest = std::numeric_limits<std::int32_t>::max();
   for (std::size_t i = 0; i < words.size(); ++i) {
     const auto value = load<std::int64_t>(data, i);
-    CHECK_OR_FAIL(value >= kLowest && value <= kHighest, ErrorKind::InvalidArgument, what, ": element ", i,
-                  " is ", value, ", outside the range of int32 that the program was exported with");
+    CHECK_OR_FAIL(value >= kLowest && value <= kHighest, ErrorKind::InvalidArgument, what,
+                  ": element ", i, " is ", value,
+                  ", outside the range of int32 that the program was exported with");
     words[i] = integer_word(static_cast<std::int32_t>(value));
   }
   return {};
@@ -83,7 +84,8 @@ std::uint16_t float_to_half(float value) {
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
   }
   const std::uint32_t odd = (magnitude >> 13) & 1u;
-  const std::uint32_t rounded = magnitude + 0xFFFu + odd;  // may carry into the exponent, up to infinity
+  const std::uint32_t rounded =
+      magnitude + 0xFFFu + odd;  // may carry into the exponent, up to infinity
   return static_cast<std::uint16_t>(sign | ((rounded - (112u << 23)) >> 13));
 }
 
@@ -91,10 +93,14 @@ Result<void> to_words(std::string_view what, DType host, std::span<const std::by
                       std::span<std::uint32_t> words) {
   switch (host) {
     case DType::Float32:
-    case DType::Int32: std::memcpy(words.data(), data.data(), words.size_bytes()); return {};
-    case DType::Int64: return narrow_int64(what, data, words);
+    case DType::Int32:
+      std::memcpy(words.data(), data.data(), words.size_bytes());
+      return {};
+    case DType::Int64:
+      return narrow_int64(what, data, words);
     case DType::Float16:
-      widen<std::uint16_t>(data, words, [](std::uint16_t v) { return float_word(half_to_float(v)); });
+      widen<std::uint16_t>(data, words,
+                           [](std::uint16_t v) { return float_word(half_to_float(v)); });
       return {};
     case DType::Float64:
       widen<double>(data, words, [](double v) { return float_word(static_cast<float>(v)); });
@@ -115,15 +121,22 @@ Result<void> to_words(std::string_view what, DType host, std::span<const std::by
 void from_words(std::span<const std::uint32_t> words, DType host, std::span<std::byte> data) {
   switch (host) {
     case DType::Float32:
-    case DType::Int32: std::memcpy(data.data(), words.data(), words.size_bytes()); return;
-    case DType::Int64: return narrow<std::int64_t>(words, data, as_integer);
-    case DType::Float64: return narrow<double>(words, data, as_float);
+    case DType::Int32:
+      std::memcpy(data.data(), words.data(), words.size_bytes());
+      return;
+    case DType::Int64:
+      return narrow<std::int64_t>(words, data, as_integer);
+    case DType::Float64:
+      return narrow<double>(words, data, as_float);
     case DType::Float16:
-      return narrow<std::uint16_t>(words, data, [](std::uint32_t w) { return float_to_half(as_float(w)); });
+      return narrow<std::uint16_t>(words, data,
+                                   [](std::uint32_t w) { return float_to_half(as_float(w)); });
     case DType::Bool:
       return narrow<std::uint8_t>(words, data, [](std::uint32_t w) { return w != 0; });
-    case DType::UInt8: return narrow<std::uint8_t>(words, data, as_integer);
-    case DType::Int8: return narrow<std::int8_t>(words, data, as_integer);
+    case DType::UInt8:
+      return narrow<std::uint8_t>(words, data, as_integer);
+    case DType::Int8:
+      return narrow<std::int8_t>(words, data, as_integer);
   }
 }
 

@@ -1,5 +1,5 @@
-// Tensors at the host's boundary. On the device every element is one 32-bit word (f32, or i32 for integers
-// and bool); here host dtypes become words and words become host dtypes.
+// Tensors at the host's boundary. On the device every element is one 32-bit word (f32, or i32 for
+// integers and bool); here host dtypes become words and words become host dtypes.
 #pragma once
 
 #include <cstddef>
@@ -29,15 +29,15 @@ struct HostDestination {
   std::span<std::byte> data;
 };
 
-// True if a host tensor may stand for a tensor recorded with `device`: the same dtype, int64 for int32 (and
-// the reverse), or another floating width.
+// True if a host tensor may stand for a tensor recorded with `device`: the same dtype, int64 for
+// int32 (and the reverse), or another floating width.
 bool convertible(DType host, DType device);
 
 // True if a host tensor's bytes are the device's words as they are.
 inline bool is_words(DType host) { return host == DType::Float32 || host == DType::Int32; }
 
-// Widens a host tensor to words (numel of them). int64 values must fit int32: the error names the value,
-// its index and `what`.
+// Widens a host tensor to words (numel of them). int64 values must fit int32: the error names the
+// value, its index and `what`.
 Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
                       std::span<std::uint32_t> words);
 

@@ -11,14 +11,16 @@ constexpr WGPUBufferUsage kStorage =
 
 }  // namespace
 
-Result<Buffer> ModelMemory::make(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage) {
-  CHECK_OR_FAIL(limit_ == 0 || (bytes <= limit_ && used_ <= limit_ - bytes), ErrorKind::ResourceLimit, what,
-                " needs ", bytes, " bytes on the GPU; the model uses ", used_,
-                " already and its memory limit is ", limit_);
+Result<Buffer> ModelMemory::make(std::string_view what, std::uint64_t bytes,
+                                 WGPUBufferUsage usage) {
+  CHECK_OR_FAIL(limit_ == 0 || (bytes <= limit_ && used_ <= limit_ - bytes),
+                ErrorKind::ResourceLimit, what, " needs ", bytes,
+                " bytes on the GPU; the model uses ", used_, " already and its memory limit is ",
+                limit_);
   const std::uint64_t largest_binding = device_->capabilities().max_storage_binding;
-  CHECK_OR_FAIL(!(usage & WGPUBufferUsage_Storage) || bytes <= largest_binding, ErrorKind::ResourceLimit,
-                what, " needs ", bytes, " bytes; the adapter '", device_->adapter().name,
-                "' binds at most ", largest_binding);
+  CHECK_OR_FAIL(!(usage & WGPUBufferUsage_Storage) || bytes <= largest_binding,
+                ErrorKind::ResourceLimit, what, " needs ", bytes, " bytes; the adapter '",
+                device_->adapter().name, "' binds at most ", largest_binding);
   TRY_ASSIGN(Buffer buffer, device_->buffer(what, bytes, usage));
   used_ += buffer.bytes();
   return buffer;
@@ -36,7 +38,8 @@ Result<void> ModelMemory::add_state(std::string_view what, std::uint64_t bytes) 
 
 Result<void> ModelMemory::make_scalars(std::size_t count) {
   const std::uint64_t bytes = count * device_->capabilities().uniform_alignment;
-  TRY_ASSIGN(scalars_, make("live scalars", bytes, WGPUBufferUsage_Uniform | WGPUBufferUsage_CopyDst));
+  TRY_ASSIGN(scalars_,
+             make("live scalars", bytes, WGPUBufferUsage_Uniform | WGPUBufferUsage_CopyDst));
   return {};
 }
 
@@ -63,11 +66,15 @@ Result<void> ModelMemory::fit_slots(std::span<const std::uint64_t> sizes) {
 
 const Buffer& ModelMemory::at(Space space, std::uint32_t index) const {
   switch (space) {
-    case Space::Slot: return slots_[index];
-    case Space::Constant: return constants_[index];
-    case Space::State: return states_[index];
+    case Space::Slot:
+      return slots_[index];
+    case Space::Constant:
+      return constants_[index];
+    case Space::State:
+      return states_[index];
     case Space::Scalars:
-    case Space::Uniforms: break;
+    case Space::Uniforms:
+      break;
   }
   return scalars_;
 }

@@ -1,4 +1,5 @@
-// The GPU memory of one model: constants, states, live scalars and activation slots, within a byte budget.
+// The GPU memory of one model: constants, states, live scalars and activation slots, within a byte
+// budget.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,8 @@ class ModelMemory {
   Result<void> add_state(std::string_view what, std::uint64_t bytes);
   Result<void> make_scalars(std::size_t count);
 
-  // Makes every slot at least as large as asked. A slot that grows is a new buffer: generation() then
-  // changes, and bind groups made before are stale.
+  // Makes every slot at least as large as asked. A slot that grows is a new buffer: generation()
+  // then changes, and bind groups made before are stale.
   Result<void> fit_slots(std::span<const std::uint64_t> sizes);
   std::uint64_t generation() const { return generation_; }
 

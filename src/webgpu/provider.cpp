@@ -4,13 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
-#include <charconv>
 #include <cstdio>
 #include <optional>
-
-#include "base/json.h"
 
 namespace etwebgpu {
 
@@ -30,60 +26,21 @@ struct SubgroupMatrixConfigs {
 
 constexpr auto kSubgroupMatrixFeature = static_cast<WGPUFeatureName>(0x00050034);
 
-struct FeatureText {
-  std::uint32_t feature;
-  std::string_view text;
-};
-constexpr FeatureText kFeatures[] = {
-    {WGPUFeatureName_CoreFeaturesAndLimits, "core-features-and-limits"},
-    {WGPUFeatureName_TimestampQuery, "timestamp-query"},
-    {WGPUFeatureName_ShaderF16, "shader-f16"},
-    {WGPUFeatureName_Subgroups, "subgroups"},
-    {0x00030021, "subgroups"},  // wgpu-native's own number
-    {kSubgroupMatrixFeature, "chromium-experimental-subgroup-matrix"},
-};
-
-// The limits a compute runtime depends on, by their WebGPU names.
-struct LimitText {
-  std::string_view text;
-  std::uint64_t (*get)(const WGPULimits&);
-};
-#define ETWG_LIMIT(member) \
-  { #member, [](const WGPULimits& l) -> std::uint64_t { return l.member; } }
-constexpr LimitText kLimits[] = {
-    ETWG_LIMIT(maxBufferSize),
-    ETWG_LIMIT(maxStorageBufferBindingSize),
-    ETWG_LIMIT(maxUniformBufferBindingSize),
-    ETWG_LIMIT(maxStorageBuffersPerShaderStage),
-    ETWG_LIMIT(maxUniformBuffersPerShaderStage),
-    ETWG_LIMIT(maxBindingsPerBindGroup),
-    ETWG_LIMIT(maxComputeInvocationsPerWorkgroup),
-    ETWG_LIMIT(maxComputeWorkgroupSizeX),
-    ETWG_LIMIT(maxComputeWorkgroupSizeY),
-    ETWG_LIMIT(maxComputeWorkgroupSizeZ),
-    ETWG_LIMIT(maxComputeWorkgroupStorageSize),
-    ETWG_LIMIT(maxComputeWorkgroupsPerDimension),
-    ETWG_LIMIT(minStorageBufferOffsetAlignment),
-    ETWG_LIMIT(minUniformBufferOffsetAlignment),
-};
-#undef ETWG_LIMIT
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
 bool contains(std::string_view text, std::string_view part) {
-  return lower(text).find(lower(part)) != std::string::npos;
+  const auto same = [](char a, char b) { return std::tolower(a) == std::tolower(b); };
+  return !std::ranges::search(text, part, same).empty();
 }
 
 AdapterClass class_of(WGPUAdapterType type, std::string_view device) {
   switch (type) {
-    case WGPUAdapterType_CPU: return AdapterClass::Software;
-    case WGPUAdapterType_IntegratedGPU: return AdapterClass::Integrated;
-    case WGPUAdapterType_DiscreteGPU: return AdapterClass::Discrete;
-    default: break;
+    case WGPUAdapterType_CPU:
+      return AdapterClass::Software;
+    case WGPUAdapterType_IntegratedGPU:
+      return AdapterClass::Integrated;
+    case WGPUAdapterType_DiscreteGPU:
+      return AdapterClass::Discrete;
+    default:
+      break;
   }
   // Virtual GPUs report no type; only a software rasterizer wants other kernels.
   for (std::string_view software : {"llvmpipe", "swiftshader", "basic render"})
@@ -91,35 +48,8 @@ AdapterClass class_of(WGPUAdapterType type, std::string_view device) {
   return AdapterClass::Discrete;
 }
 
-// Everything registered. Never destroyed: a host may unload the drivers' threads first.
-struct Registry {
-  std::mutex mutex;
-  std::vector<std::unique_ptr<Provider>> providers;
-
-  Provider* find(std::string_view name) {
-    for (auto& provider : providers)
-      if (provider->name() == name) return provider.get();
-    return nullptr;
-  }
-
-  Result<void> add(std::unique_ptr<Provider> provider) {
-    for (auto& known : providers) {
-      if (known->name() != provider->name()) continue;
-      if (!known->is_open()) known = std::move(provider);
-      return {};
-    }
-    providers.push_back(std::move(provider));
-    return {};
-  }
-};
-
-Registry& registry() {
-  static auto* instance = new Registry;
-  return *instance;
-}
-
-// Dawn reports on adapters straight to stderr while it looks for them. While this lives, stderr goes to a
-// file; afterwards all but the warnings is passed on. Happens once per provider.
+// Dawn reports on adapters straight to stderr while it looks for them. While this lives, stderr
+// goes to a file; afterwards all but the warnings is passed on. Happens once per provider.
 class QuietStderr {
  public:
   QuietStderr() : file_(std::tmpfile()) {
@@ -183,7 +113,7 @@ std::string_view name(AdapterClass adapter_class) {
 }
 
 std::string_view name(WGPUBackendType backend) {
-  constexpr std::string_view names[] = {"undefined", "null",  "webgpu", "d3d11",    "d3d12",
+  constexpr std::string_view names[] = {"undefined", "null",   "webgpu", "d3d11",   "d3d12",
                                         "metal",     "vulkan", "opengl", "opengles"};
   const auto index = static_cast<std::size_t>(backend);
   return index < std::size(names) ? names[index] : "unknown";
@@ -197,19 +127,19 @@ Result<void> Provider::open() {
   if (is_open()) return {};
   if (path_.empty()) {
     TRY_ASSIGN(api_, load_api(name_, [this](const char* function) -> void* {
-      const auto found = table_.find(std::string_view(function));
-      return found == table_.end() ? nullptr : found->second;
-    }));
+                 const auto found = table_.find(std::string_view(function));
+                 return found == table_.end() ? nullptr : found->second;
+               }));
   } else {
     void* library = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) {
       const char* reason = dlerror();
-      return fail(ErrorKind::DeviceLost, "WebGPU provider '", name_, "' cannot be opened: ",
-                  reason ? reason : path_.c_str());
+      return fail(ErrorKind::DeviceLost, "WebGPU provider '", name_,
+                  "' cannot be opened: ", reason ? reason : path_.c_str());
     }
     TRY_ASSIGN(api_, load_api(name_, [library](const char* function) {
-      return dlsym(library, function);
-    }));
+                 return dlsym(library, function);
+               }));
   }
   static constexpr WGPUInstanceFeatureName features[] = {WGPUInstanceFeatureName_TimedWaitAny};
   DawnToggles toggles = dawn_toggles();
@@ -258,8 +188,8 @@ Result<AdapterHandle> Provider::request(const AdapterDescription& adapter) const
   if (adapter.enumerated < 0) return request(adapter.power, adapter.fallback);
   std::vector<AdapterHandle> all = enumerate();
   const auto index = static_cast<std::size_t>(adapter.enumerated);
-  CHECK_OR_FAIL(index < all.size(), ErrorKind::DeviceLost, "adapter '", adapter.name, "' of provider '",
-                name_, "' is gone");
+  CHECK_OR_FAIL(index < all.size(), ErrorKind::DeviceLost, "adapter '", adapter.name,
+                "' of provider '", name_, "' is gone");
   return std::move(all[index]);
 }
 
@@ -322,9 +252,9 @@ Result<std::span<const AdapterDescription>> Provider::adapters() {
       WGPUPowerPreference power;
       bool fallback;
     };
-    for (Way way : {Way{WGPUPowerPreference_HighPerformance, false},
-                    Way{WGPUPowerPreference_LowPower, false},
-                    Way{WGPUPowerPreference_Undefined, true}}) {
+    for (Way way :
+         {Way{WGPUPowerPreference_HighPerformance, false}, Way{WGPUPowerPreference_LowPower, false},
+          Way{WGPUPowerPreference_Undefined, true}}) {
       Result<AdapterHandle> adapter = request(way.power, way.fallback);
       if (!adapter) continue;
       AdapterDescription found = describe(*adapter);
@@ -334,151 +264,6 @@ Result<std::span<const AdapterDescription>> Provider::adapters() {
     }
   }
   return std::span<const AdapterDescription>(adapters_);
-}
-
-Result<void> register_provider(std::string_view name, std::span<const char* const> symbols,
-                               std::span<void* const> addresses) {
-  CHECK_OR_FAIL(!name.empty() && symbols.size() == addresses.size(), ErrorKind::InvalidArgument,
-                "a provider needs a name and one address per symbol (", symbols.size(), " symbols, ",
-                addresses.size(), " addresses)");
-  std::map<std::string, void*, std::less<>> table;
-  for (std::size_t i = 0; i < symbols.size(); ++i) table.emplace(symbols[i], addresses[i]);
-  std::lock_guard lock(registry().mutex);
-  return registry().add(std::make_unique<Provider>(std::string(name), std::move(table)));
-}
-
-Result<void> register_provider_library(std::string_view name, std::string_view path) {
-  CHECK_OR_FAIL(!name.empty() && !path.empty(), ErrorKind::InvalidArgument,
-                "a provider library needs a name and a path");
-  std::lock_guard lock(registry().mutex);
-  return registry().add(std::make_unique<Provider>(std::string(name), std::string(path)));
-}
-
-namespace {
-
-std::optional<std::uint32_t> as_index(std::string_view text) {
-  std::uint32_t index = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return index;
-}
-
-bool matches(const AdapterDescription& adapter, std::string_view wanted) {
-  if (wanted.empty()) return true;
-  if (const auto index = as_index(wanted)) return adapter.index == *index;
-  if (lower(wanted) == name(adapter.adapter_class)) return true;
-  return contains(adapter.name, wanted) || contains(adapter.driver, wanted);
-}
-
-// A wanted provider must be registered; the path of a library becomes a provider by being named.
-Result<void> ensure_registered(Registry& all, const std::string& wanted) {
-  if (wanted.empty()) {
-    CHECK_OR_FAIL(!all.providers.empty(), ErrorKind::DeviceLost,
-                  "no WebGPU provider is registered; set the option 'provider' to the path of a library "
-                  "that exports webgpu.h");
-    return {};
-  }
-  if (all.find(wanted)) return {};
-  CHECK_OR_FAIL(wanted.find_first_of("/\\.") != std::string::npos, ErrorKind::InvalidArgument,
-                "no WebGPU provider is named '", wanted, "', and it is no library's path");
-  return all.add(std::make_unique<Provider>(wanted, wanted));
-}
-
-std::string offer(std::span<const AdapterDescription> adapters) {
-  std::string text;
-  for (const AdapterDescription& adapter : adapters) {
-    text += cat(text.empty() ? "offers " : ", ", adapter.name, " (", name(adapter.adapter_class), ")");
-  }
-  return text.empty() ? "no adapter" : text;
-}
-
-Result<SelectedAdapter> select_locked(Registry& all, const AdapterChoice& choice,
-                                      std::span<const std::string> skipped) {
-  TRY(ensure_registered(all, choice.provider));
-  const bool count_all = as_index(choice.adapter).has_value();  // indices count every provider's adapters
-  std::optional<SelectedAdapter> best;
-  std::string tried;
-  std::uint32_t index = 0;
-  for (auto& provider : all.providers) {
-    const bool wanted = (choice.provider.empty() || provider->name() == choice.provider) &&
-                        std::ranges::find(skipped, provider->name()) == skipped.end();
-    if (!wanted && !count_all) continue;
-    Result<std::span<const AdapterDescription>> adapters = provider->adapters();
-    tried += cat(tried.empty() ? "" : "; ", provider->name(), ": ",
-                 adapters ? offer(*adapters) : adapters.error().message);
-    if (!adapters) continue;
-    for (AdapterDescription adapter : *adapters) {
-      adapter.index = index++;
-      if (!wanted || !matches(adapter, choice.adapter)) continue;
-      if (!best || adapter.adapter_class < best->adapter.adapter_class)
-        best = SelectedAdapter{provider.get(), std::move(adapter)};
-    }
-    const bool settled = best && (best->adapter.adapter_class != AdapterClass::Software ||
-                                  !choice.adapter.empty());
-    if (settled) break;
-  }
-  if (best) return *std::move(best);
-  if (!choice.adapter.empty() && index > 0)
-    return fail(ErrorKind::DeviceLost, "no WebGPU adapter matches '", choice.adapter, "' (", tried, ")");
-  return fail(ErrorKind::DeviceLost, "no WebGPU adapter was found (", tried,
-              "); install a GPU driver with Vulkan, or a software one such as Debian's "
-              "mesa-vulkan-drivers");
-}
-
-void write_adapter(JsonWriter& json, const AdapterDescription& adapter) {
-  json.begin_object().member("index", adapter.index).member("name", adapter.name);
-  json.member("provider", adapter.provider).member("type", name(adapter.adapter_class));
-  json.member("backend", adapter.backend).member("driver", adapter.driver);
-  json.member("vendor", adapter.vendor).member("architecture", adapter.architecture);
-  json.key("limits").begin_object();
-  for (const LimitText& limit : kLimits) json.member(limit.text, limit.get(adapter.limits));
-  json.end_object();
-  json.key("subgroup_sizes").begin_array();
-  json.value(adapter.min_subgroup_size).value(adapter.max_subgroup_size).end_array();
-  json.key("features").begin_array();
-  for (const FeatureText& feature : kFeatures)
-    if (adapter.has(static_cast<WGPUFeatureName>(feature.feature))) json.value(feature.text);
-  json.end_array().end_object();
-}
-
-}  // namespace
-
-Result<SelectedAdapter> select_adapter(const AdapterChoice& choice,
-                                       std::span<const std::string> skipped) {
-  std::lock_guard lock(registry().mutex);
-  return select_locked(registry(), choice, skipped);
-}
-
-std::string devices_json(const AdapterChoice& choice) {
-  Registry& all = registry();
-  std::lock_guard lock(all.mutex);
-  const Result<SelectedAdapter> selected = select_locked(all, choice, {});
-  JsonWriter json;
-  json.begin_object().key("providers").begin_array();
-  std::uint32_t index = 0;
-  for (auto& provider : all.providers) {
-    Result<std::span<const AdapterDescription>> adapters = provider->adapters();
-    json.begin_object().member("name", provider->name()).member("source", provider->source());
-    json.member("implementation", provider->is_open() ? provider->api().implementation() : "");
-    json.member("status", !adapters             ? adapters.error().message
-                          : adapters->empty()   ? std::string("no adapter")
-                                                : std::string("ok"));
-    json.key("adapters").begin_array();
-    if (adapters) {
-      for (AdapterDescription adapter : *adapters) {
-        adapter.index = index++;
-        write_adapter(json, adapter);
-      }
-    }
-    json.end_array().end_object();
-  }
-  json.end_array().key("selected");
-  if (selected) {
-    write_adapter(json, selected->adapter);
-  } else {
-    json.null().member("error", selected.error().message);
-  }
-  return json.end_object().take();
 }
 
 }  // namespace etwebgpu

@@ -1,5 +1,6 @@
-// WebGPU providers and their adapters. Providers are registered once per process, in order of preference;
-// each is opened when first needed and never closed, since drivers keep threads of their own.
+// WebGPU providers and their adapters. Providers are registered once per process, in order of
+// preference; each is opened when first needed and never closed, since drivers keep threads of
+// their own.
 #pragma once
 
 #include <cstdint>
@@ -80,8 +81,8 @@ Result<void> register_provider_library(std::string_view name, std::string_view p
 
 struct AdapterChoice {
   std::string provider;  // a registered name or a library's path; empty = all registered, in order
-  std::string adapter;   // an index, "discrete" | "integrated" | "software", or part of a name; empty = the
-                         // best class there is
+  std::string adapter;   // an index, "discrete" | "integrated" | "software", or part of a name;
+                        // empty = the best class there is
 };
 
 struct SelectedAdapter {
@@ -89,12 +90,14 @@ struct SelectedAdapter {
   AdapterDescription adapter;
 };
 
-// The adapter that fits the choice. Later providers are only opened if earlier ones offer nothing better
-// than a software adapter. The error says what was tried. `skipped` names providers not to take.
+// The adapter that fits the choice. Later providers are only opened if earlier ones offer nothing
+// better than a software adapter. The error says what was tried. `skipped` names providers not to
+// take.
 Result<SelectedAdapter> select_adapter(const AdapterChoice& choice,
                                        std::span<const std::string> skipped = {});
 
-// Every provider with its status and adapters, and what `choice` selects, as JSON (see etwg_devices_json).
+// Every provider with its status and adapters, and what `choice` selects, as JSON (see
+// etwg_devices_json).
 std::string devices_json(const AdapterChoice& choice);
 
 }  // namespace etwebgpu

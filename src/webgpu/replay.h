@@ -1,5 +1,5 @@
-// A plan made ready for one device: its pipelines, uniform buffer and bind groups, and the encoding of its
-// dispatches into a command buffer.
+// A plan made ready for one device: its pipelines, uniform buffer and bind groups, and the encoding
+// of its dispatches into a command buffer.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,14 @@ class Replay {
   ~Replay();
   Replay(const Replay&) = delete;
 
-  // Makes the bind groups, if the slots changed since they were made. fit_slots(plan.slots) comes first.
+  // Makes the bind groups, if the slots changed since they were made. fit_slots(plan.slots) comes
+  // first.
   Result<void> bind(ModelMemory& memory);
 
-  // Encodes every dispatch: in one compute pass, or with a profiler in one pass each. `scalars` are the
-  // model's live scalars, for grids that follow one.
-  void encode(WGPUCommandEncoder encoder, std::span<const std::int32_t> scalars, Profiler* profiler) const;
+  // Encodes every dispatch: in one compute pass, or with a profiler in one pass each. `scalars` are
+  // the model's live scalars, for grids that follow one.
+  void encode(WGPUCommandEncoder encoder, std::span<const std::int32_t> scalars,
+              Profiler* profiler) const;
 
  private:
   struct Step {
@@ -38,7 +40,8 @@ class Replay {
     Grid grid;
   };
 
-  Replay(std::shared_ptr<Device> device, const Plan& plan) : device_(std::move(device)), plan_(plan) {}
+  Replay(std::shared_ptr<Device> device, const Plan& plan)
+      : device_(std::move(device)), plan_(plan) {}
   Result<void> upload_uniforms();
   BindGroupHandle bind_group(const PlannedDispatch& dispatch, WGPUBindGroupLayout layout,
                              const ModelMemory& memory) const;

@@ -47,7 +47,8 @@ Runner::~Runner() {
 
 Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<Model> model,
                                                std::shared_ptr<Device> device,
-                                               ConstantSource& constants, const RunnerOptions& options) {
+                                               ConstantSource& constants,
+                                               const RunnerOptions& options) {
   TRY(device->status());
   std::unique_ptr<Runner> runner(new Runner(std::move(model), std::move(device), options));
   TRY(runner->allocate());
@@ -102,8 +103,8 @@ Result<void> Runner::execute(std::span<const HostTensor> inputs, OutputSink& out
 // Host data that the model looks at, and the plan for the inputs' sizes.
 Result<void> Runner::prepare(std::span<const HostTensor> inputs) {
   const Graph& graph = model_->graph();
-  CHECK_OR_FAIL(inputs.size() == graph.inputs.size(), ErrorKind::InvalidArgument, "the model takes ",
-                graph.inputs.size(), " inputs and was given ", inputs.size());
+  CHECK_OR_FAIL(inputs.size() == graph.inputs.size(), ErrorKind::InvalidArgument,
+                "the model takes ", graph.inputs.size(), " inputs and was given ", inputs.size());
   host_inputs_.resize(inputs.size());
   for (std::size_t i = 0; i < inputs.size(); ++i) TRY(read_host_input(i, inputs[i]));
   plan_ = nullptr;
@@ -117,21 +118,24 @@ Result<void> Runner::read_host_input(std::size_t position, const HostTensor& inp
   const TensorInfo* info = model_->graph().tensor(model_->graph().inputs[position]);
   const std::string what = cat("input ", position);
   if (info) {
-    CHECK_OR_FAIL(!input.is_scalar, ErrorKind::InvalidArgument, what, " must be a tensor, not a scalar");
-    CHECK_OR_FAIL(convertible(input.dtype, info->host_dtype), ErrorKind::InvalidArgument, what, " is ",
-                  name(input.dtype), ", but the model was exported with ", name(info->host_dtype));
+    CHECK_OR_FAIL(!input.is_scalar, ErrorKind::InvalidArgument, what,
+                  " must be a tensor, not a scalar");
+    CHECK_OR_FAIL(convertible(input.dtype, info->host_dtype), ErrorKind::InvalidArgument, what,
+                  " is ", name(input.dtype), ", but the model was exported with ",
+                  name(info->host_dtype));
   } else if (input.is_scalar) {
     return {};
   }
   std::uint64_t count = 1;
   for (std::int64_t extent : input.sizes) {
     const auto product = checked_mul(count, static_cast<std::uint64_t>(extent));
-    CHECK_OR_FAIL(extent >= 0 && product, ErrorKind::InvalidArgument, what, " has impossible sizes ",
-                  to_string(input.sizes));
+    CHECK_OR_FAIL(extent >= 0 && product, ErrorKind::InvalidArgument, what,
+                  " has impossible sizes ", to_string(input.sizes));
     count = *product;
   }
-  CHECK_OR_FAIL(count == input.data.size() / byte_size(input.dtype), ErrorKind::InvalidArgument, what,
-                " of sizes ", to_string(input.sizes), " brings ", input.data.size(), " bytes");
+  CHECK_OR_FAIL(count == input.data.size() / byte_size(input.dtype), ErrorKind::InvalidArgument,
+                what, " of sizes ", to_string(input.sizes), " brings ", input.data.size(),
+                " bytes");
   const bool integer = !is_floating(input.dtype);
   std::vector<std::int32_t>& elements = elements_[position];
   if (info && model_->wants_host_data(position) && integer) {
@@ -170,15 +174,16 @@ Result<void> Runner::place_outputs(OutputSink& outputs) {
   staged_bytes_ = 0;
   for (std::size_t i = 0; i < plan_->outputs.size(); ++i) {
     const PlannedTensor& output = plan_->outputs[i];
-    TRY_ASSIGN(const HostDestination to, outputs.place(output.position, output.dtype, output.sizes));
+    TRY_ASSIGN(const HostDestination to,
+               outputs.place(output.position, output.dtype, output.sizes));
     const std::uint64_t count = words_of(output.sizes);
     if (to.data.empty() || count == 0) continue;
     CHECK_OR_FAIL(convertible(to.dtype, output.dtype), ErrorKind::InvalidArgument, "output ",
                   output.position, " is wanted as ", name(to.dtype), ", but the model gives ",
                   name(output.dtype));
-    CHECK_OR_FAIL(to.data.size() >= count * byte_size(to.dtype), ErrorKind::InvalidArgument, "output ",
-                  output.position, " of sizes ", to_string(output.sizes), " does not fit ",
-                  to.data.size(), " bytes");
+    CHECK_OR_FAIL(to.data.size() >= count * byte_size(to.dtype), ErrorKind::InvalidArgument,
+                  "output ", output.position, " of sizes ", to_string(output.sizes),
+                  " does not fit ", to.data.size(), " bytes");
     readbacks_.push_back({i, staged_bytes_, to});
     staged_bytes_ = round_up(staged_bytes_ + count * kWord, kMapAlignment);
   }
@@ -225,8 +230,8 @@ Result<void> Runner::write_inputs(std::span<const HostTensor> inputs) {
       TRY(to_words(cat("input ", planned.position), input.dtype, input.data, words_));
       words = words_.data();
     }
-    device_->api().QueueWriteBuffer(device_->queue(), memory_.at(planned.space, planned.index).get(), 0,
-                                    words, count * kWord);
+    device_->api().QueueWriteBuffer(
+        device_->queue(), memory_.at(planned.space, planned.index).get(), 0, words, count * kWord);
   }
   return {};
 }
@@ -237,7 +242,8 @@ void Runner::encode(WGPUCommandEncoder encoder, const Replay& replay) {
   for (const Readback& readback : readbacks_) {
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
     api.CommandEncoderCopyBufferToBuffer(encoder, memory_.at(output.space, output.index).get(), 0,
-                                         staging_.get(), readback.offset, words_of(output.sizes) * kWord);
+                                         staging_.get(), readback.offset,
+                                         words_of(output.sizes) * kWord);
   }
   if (profiler_) profiler_->resolve(encoder, plan_->dispatches.size());
 }
@@ -266,8 +272,8 @@ Result<void> Runner::read_times() {
   for (std::size_t i = 0; i < times.size(); ++i) {
     const PlannedDispatch& dispatch = plan_->dispatches[i];
     const Call& call = model_->graph().calls[dispatch.call];
-    times_.push_back({model_->kernels()[dispatch.kernel].name, call.name, call.node_id, times[i].begin,
-                      times[i].microseconds});
+    times_.push_back({model_->kernels()[dispatch.kernel].name, call.name, call.node_id,
+                      times[i].begin, times[i].microseconds});
   }
   return {};
 }

@@ -27,15 +27,15 @@ namespace etwebgpu {
 struct RunnerOptions {
   bool profiling = false;          // time every dispatch; costs a pass each
   std::uint64_t memory_limit = 0;  // bytes on the GPU for this model; 0 = as the device allows
-  bool validate = false;           // error scopes around every submit; also with ETWEBGPU_VALIDATE=1
+  bool validate = false;  // error scopes around every submit; also with ETWEBGPU_VALIDATE=1
 };
 
 // Where outputs go. Both functions are called before anything is written, once the sizes are known.
 class OutputSink {
  public:
   virtual ~OutputSink() = default;
-  // Makes room for output `index` (among the graph's outputs) of these live sizes. The destination's
-  // dtype may differ from the recorded one where convertible() allows it.
+  // Makes room for output `index` (among the graph's outputs) of these live sizes. The
+  // destination's dtype may differ from the recorded one where convertible() allows it.
   virtual Result<HostDestination> place(std::size_t index, DType recorded, const Dims& sizes) = 0;
   // The value of a SymInt output.
   virtual Result<void> scalar(std::size_t index, std::int64_t value) = 0;
@@ -45,7 +45,7 @@ struct DispatchTime {
   std::string_view kernel;  // KernelVariant::name
   std::string_view call;    // name of the operator call it belongs to
   std::uint32_t node_id = 0;
-  double begin = 0;         // microseconds since the first dispatch of the execute began
+  double begin = 0;  // microseconds since the first dispatch of the execute began
   double microseconds = 0;
 };
 
@@ -53,13 +53,14 @@ class Runner {
  public:
   // Uploads constants and states, and compiles the pipelines of the plan for the recorded bounds.
   static Result<std::unique_ptr<Runner>> create(std::unique_ptr<Model> model,
-                                                std::shared_ptr<Device> device, ConstantSource& constants,
+                                                std::shared_ptr<Device> device,
+                                                ConstantSource& constants,
                                                 const RunnerOptions& options);
   ~Runner();
   Runner(const Runner&) = delete;
 
-  // Runs the model. `inputs` are as many as the graph's. Several threads may call it; calls take turns.
-  // After an error the next call works, unless the device is lost.
+  // Runs the model. `inputs` are as many as the graph's. Several threads may call it; calls take
+  // turns. After an error the next call works, unless the device is lost.
   Result<void> execute(std::span<const HostTensor> inputs, OutputSink& outputs);
 
   const Model& model() const { return *model_; }
@@ -77,7 +78,8 @@ class Runner {
     HostDestination to;
   };
 
-  Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device, const RunnerOptions& options);
+  Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device,
+         const RunnerOptions& options);
   Result<void> allocate();
   Result<void> upload(ConstantSource& constants);
   Result<void> prepare(std::span<const HostTensor> inputs);

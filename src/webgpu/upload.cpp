@@ -17,9 +17,10 @@ class Uploader {
  public:
   explicit Uploader(std::shared_ptr<Device> device) : device_(std::move(device)) {}
 
-  // Host memory that will land in `buffer` at `offset`; at most `wanted` bytes, a multiple of 16. Valid
-  // until the next call.
-  Result<std::span<std::byte>> write(WGPUBuffer buffer, std::uint64_t offset, std::uint64_t wanted) {
+  // Host memory that will land in `buffer` at `offset`; at most `wanted` bytes, a multiple of 16.
+  // Valid until the next call.
+  Result<std::span<std::byte>> write(WGPUBuffer buffer, std::uint64_t offset,
+                                     std::uint64_t wanted) {
     if (used_ == kStageBytes) TRY(flush());
     if (!mapped_) TRY(map_stage());
     const std::uint64_t size = std::min(wanted, kStageBytes - used_);
@@ -94,9 +95,9 @@ class Sources {
       held = held_.emplace(part.constant, bytes).first;
     }
     const std::uint64_t needed = source_size(part);
-    CHECK_OR_FAIL(held->second.size() >= needed, ErrorKind::InvalidProgram, "constant ", part.constant,
-                  " (", name(part.dtype), " ", to_string(part.dims), ") needs ", needed, " bytes and has ",
-                  held->second.size());
+    CHECK_OR_FAIL(held->second.size() >= needed, ErrorKind::InvalidProgram, "constant ",
+                  part.constant, " (", name(part.dtype), " ", to_string(part.dims), ") needs ",
+                  needed, " bytes and has ", held->second.size());
     return held->second.first(needed);
   }
 
@@ -120,7 +121,8 @@ bool all_zero(std::span<const std::byte> bytes) {
 // Fresh buffers hold zeros already, and a cache's first contents are nothing else.
 bool packs_to_zeros(const PackedConstant& constant,
                     std::span<const std::span<const std::byte>> sources) {
-  const bool keeps_zero = constant.packing == Packing::Words || constant.packing == Packing::HalfPairs;
+  const bool keeps_zero =
+      constant.packing == Packing::Words || constant.packing == Packing::HalfPairs;
   return keeps_zero && std::ranges::all_of(sources, all_zero);
 }
 
@@ -133,7 +135,8 @@ Result<void> upload_one(const UploadTarget& target, Sources& sources, Uploader& 
   }
   if (!packs_to_zeros(constant, bytes)) {
     for (std::uint64_t offset = 0; offset < total;) {
-      TRY_ASSIGN(const std::span<std::byte> out, uploader.write(target.buffer, offset, total - offset));
+      TRY_ASSIGN(const std::span<std::byte> out,
+                 uploader.write(target.buffer, offset, total - offset));
       pack_range(constant, bytes, offset, out);
       offset += out.size();
     }
@@ -144,8 +147,8 @@ Result<void> upload_one(const UploadTarget& target, Sources& sources, Uploader& 
 
 }  // namespace
 
-Result<void> upload_constants(const std::shared_ptr<Device>& device, std::span<const UploadTarget> targets,
-                              ConstantSource& source) {
+Result<void> upload_constants(const std::shared_ptr<Device>& device,
+                              std::span<const UploadTarget> targets, ConstantSource& source) {
   // In the file's order, so that users of one source are neighbours and little is held at a time.
   std::vector<UploadTarget> order(targets.begin(), targets.end());
   std::erase_if(order, [](const UploadTarget& target) { return target.constant->parts.empty(); });

@@ -1,5 +1,5 @@
-// Weights to the GPU: packed range by range straight into mapped staging memory, so that neither a packed
-// copy nor more than two small staging buffers exist on the host.
+// Weights to the GPU: packed range by range straight into mapped staging memory, so that neither a
+// packed copy nor more than two small staging buffers exist on the host.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +30,9 @@ struct UploadTarget {
   WGPUBuffer buffer = nullptr;  // at least packed_size bytes, freshly made (zeros)
 };
 
-// Packs and uploads every target. Each source constant is fetched once and released after its last use.
-Result<void> upload_constants(const std::shared_ptr<Device>& device, std::span<const UploadTarget> targets,
-                              ConstantSource& source);
+// Packs and uploads every target. Each source constant is fetched once and released after its last
+// use.
+Result<void> upload_constants(const std::shared_ptr<Device>& device,
+                              std::span<const UploadTarget> targets, ConstantSource& source);
 
 }  // namespace etwebgpu

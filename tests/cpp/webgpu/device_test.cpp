@@ -71,9 +71,11 @@ TEST(Device, ReplaysPlan) {
   const auto replay = Replay::create(device, plan, kMove);
   ASSERT_OK(replay);
   ASSERT_OK((*replay)->bind(memory));
-  auto staging = device->buffer("staging", kWords * 4, WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst);
+  auto staging =
+      device->buffer("staging", kWords * 4, WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst);
   ASSERT_OK(staging);
-  device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).get(), 0, data.data(), kWords * 4);
+  device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).get(), 0, data.data(),
+                                 kWords * 4);
   for (int round = 0; round < 4; ++round) {
     EXPECT_OK(replay_once(*device, **replay, memory, 1, *staging));
     EXPECT_EQ(read_words(*device, *staging), data);
@@ -99,7 +101,8 @@ TEST(Device, BadKernelIsAnErrorNamingIt) {
   ASSERT_TRUE(device);
   const auto broken = device->pipeline("broken[WG=1]", "fn main() { nonsense }", "w");
   ASSERT_FALSE(broken);
-  EXPECT_NE(broken.error().message.find("broken[WG=1]"), std::string::npos) << broken.error().message;
+  EXPECT_NE(broken.error().message.find("broken[WG=1]"), std::string::npos)
+      << broken.error().message;
   // A signature that does not fit the shader is refused too, and the device stays usable.
   EXPECT_FALSE(device->pipeline("wrong bindings", kAddOne, "r"));
   EXPECT_OK(device->status());
@@ -262,8 +265,8 @@ TEST(Device, ThreadsShareIt) {
     for (std::uint32_t round = 0; round < 20; ++round) {
       const std::vector<std::uint32_t> data(kWords, seed * 1000 + round);
       const auto held = device->lock();
-      device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).get(), 0, data.data(),
-                                     kWords * 4);
+      device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).get(), 0,
+                                     data.data(), kWords * 4);
       ASSERT_OK(replay_once(*device, **replay, memory, 1, *staging));
       ASSERT_EQ(read_words(*device, *staging), data);
     }

@@ -31,7 +31,7 @@ TEST(Half, RoundsToNearestEven) {
   EXPECT_EQ(half_to_float(0x3C00), 1.0f);
   EXPECT_EQ(half_to_float(0x0001), 0x1p-24f);
   EXPECT_EQ(half_to_float(0xFBFF), -65504.0f);
-  EXPECT_EQ(float_to_half(1.0f + 0x1p-11f), 0x3C00);             // a tie goes to the even neighbour
+  EXPECT_EQ(float_to_half(1.0f + 0x1p-11f), 0x3C00);  // a tie goes to the even neighbour
   EXPECT_EQ(float_to_half(1.0f + 3 * 0x1p-11f), 0x3C02);
   EXPECT_EQ(float_to_half(1.0f + 0x1p-11f + 0x1p-20f), 0x3C01);  // past the tie
   EXPECT_EQ(float_to_half(65519.0f), 0x7BFF);

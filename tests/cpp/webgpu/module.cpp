@@ -11,8 +11,8 @@ extern "C" __attribute__((visibility("default"))) int etwg_run_tests(int argc, c
                                                                      const char* const* symbols,
                                                                      void* const* addresses,
                                                                      std::size_t count) {
-  const auto registered = etwebgpu::register_provider("dawn", std::span(symbols, count),
-                                                      std::span(addresses, count));
+  const auto registered =
+      etwebgpu::register_provider("dawn", std::span(symbols, count), std::span(addresses, count));
   if (!registered) {
     std::fprintf(stderr, "%s\n", registered.error().message.c_str());
     return 1;

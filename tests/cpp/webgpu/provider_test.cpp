@@ -1,4 +1,5 @@
-// Providers: missing libraries and functions, handing over, choosing adapters, and what `devices` says.
+// Providers: missing libraries and functions, handing over, choosing adapters, and what `devices`
+// says.
 #include "webgpu/provider.h"
 
 #include "support.h"
@@ -27,14 +28,14 @@ void never_called() { ADD_FAILURE() << "a provider without adapters was used"; }
 void register_empty_provider(const char* name, std::string_view missing = "") {
   std::vector<const char*> names;
   std::vector<void*> addresses;
-#define ETWG_ADD(function)                                                                    \
-  if (missing != #function) {                                                                 \
-    names.push_back("wgpu" #function);                                                        \
-    addresses.push_back(reinterpret_cast<void*>(never_called));                               \
-    if (std::string_view(#function) == "CreateInstance")                                      \
-      addresses.back() = reinterpret_cast<void*>(create_instance);                            \
-    if (std::string_view(#function) == "InstanceRequestAdapter")                              \
-      addresses.back() = reinterpret_cast<void*>(refuse_adapter);                             \
+#define ETWG_ADD(function)                                         \
+  if (missing != #function) {                                      \
+    names.push_back("wgpu" #function);                             \
+    addresses.push_back(reinterpret_cast<void*>(never_called));    \
+    if (std::string_view(#function) == "CreateInstance")           \
+      addresses.back() = reinterpret_cast<void*>(create_instance); \
+    if (std::string_view(#function) == "InstanceRequestAdapter")   \
+      addresses.back() = reinterpret_cast<void*>(refuse_adapter);  \
   }
   ETWG_WEBGPU_FUNCTIONS(ETWG_ADD)
 #undef ETWG_ADD
@@ -45,7 +46,8 @@ TEST(Provider, MissingLibraryIsNamed) {
   const auto selected = select_adapter({"/nonexistent/libwebgpu.so", ""});
   ASSERT_FALSE(selected);
   EXPECT_EQ(selected.error().kind, ErrorKind::DeviceLost);
-  EXPECT_TRUE(contains(selected.error().message, "/nonexistent/libwebgpu.so")) << selected.error().message;
+  EXPECT_TRUE(contains(selected.error().message, "/nonexistent/libwebgpu.so"))
+      << selected.error().message;
 }
 
 TEST(Provider, LibraryWithoutWebGpuNamesTheFunction) {
@@ -90,8 +92,8 @@ TEST(Provider, HandsOverToTheNext) {
   ASSERT_OK(selected);
   EXPECT_NE(selected->provider->name(), "empty");
   const std::string json = devices_json({});
-  for (const char* part : {"\"name\":\"empty\"", "no adapter", "\"status\":\"ok\"", "maxBufferSize",
-                           "\"selected\":{"})
+  for (const char* part :
+       {"\"name\":\"empty\"", "no adapter", "\"status\":\"ok\"", "maxBufferSize", "\"selected\":{"})
     EXPECT_TRUE(contains(json, part)) << json;
 }
 
@@ -100,8 +102,9 @@ TEST(Provider, ChoosesByIndexClassAndName) {
   ASSERT_OK(best);
   const AdapterDescription& adapter = best->adapter;
   const std::string provider = test_library();
-  for (const std::string& choice : {std::to_string(adapter.index), std::string(name(adapter.adapter_class)),
-                                    adapter.name.substr(1, 6)}) {
+  for (const std::string& choice :
+       {std::to_string(adapter.index), std::string(name(adapter.adapter_class)),
+        adapter.name.substr(1, 6)}) {
     const auto selected = select_adapter({provider, choice});
     ASSERT_OK(selected);
     EXPECT_EQ(selected->adapter.name, adapter.name) << choice;

@@ -1,4 +1,5 @@
-// Whole models on a device: uploads, dtypes at the boundary, live sizes, states, limits, loss, threads.
+// Whole models on a device: uploads, dtypes at the boundary, live sizes, states, limits, loss,
+// threads.
 #include "webgpu/runner.h"
 
 #include <cstring>
@@ -39,11 +40,13 @@ struct Builder {
     return graph.inputs.back();
   }
   ValueId constant(DType dtype, Dims bound) {
-    graph.constants.push_back({"", 0, byte_size(dtype) * static_cast<std::uint64_t>(bound.numel())});
+    graph.constants.push_back(
+        {"", 0, byte_size(dtype) * static_cast<std::uint64_t>(bound.numel())});
     return tensor(dtype, bound, static_cast<std::int32_t>(graph.constants.size() - 1));
   }
   void call(std::string name, std::vector<ValueId> args) {
-    graph.calls.push_back({std::move(name), std::move(args), static_cast<std::uint32_t>(graph.calls.size())});
+    graph.calls.push_back(
+        {std::move(name), std::move(args), static_cast<std::uint32_t>(graph.calls.size())});
   }
   ValueId output(ValueId value) {
     graph.outputs.push_back(value);
@@ -181,8 +184,10 @@ TEST(Runner, EveryDtypePassesTheBoundary) {
   EXPECT_EQ(values_of<float>(outputs.bytes[0]), (std::vector<float>{-1.5f, 2.0f, 0.0f, -1e30f}));
   EXPECT_EQ(values_of<std::uint16_t>(outputs.bytes[1]),
             (std::vector<std::uint16_t>{0xBC00, 0x4000, 0x8001, 0xFBFF}));
-  EXPECT_EQ(values_of<std::int32_t>(outputs.bytes[2]), (std::vector<std::int32_t>{-1, 2, 0, -INT32_MAX}));
-  EXPECT_EQ(values_of<std::int64_t>(outputs.bytes[3]), (std::vector<std::int64_t>{-5, 6, 0, -INT32_MAX}));
+  EXPECT_EQ(values_of<std::int32_t>(outputs.bytes[2]),
+            (std::vector<std::int32_t>{-1, 2, 0, -INT32_MAX}));
+  EXPECT_EQ(values_of<std::int64_t>(outputs.bytes[3]),
+            (std::vector<std::int64_t>{-5, 6, 0, -INT32_MAX}));
   EXPECT_EQ(values_of<std::uint8_t>(outputs.bytes[4]), (std::vector<std::uint8_t>{1, 0, 1, 0}));
 
   const auto expect_error = [&](std::span<const HostTensor> bad, std::string_view part) {
@@ -231,7 +236,8 @@ TEST(Runner, StatesLastAndScalarsFollow) {
   std::vector<float> expected(64, 7.0f);
   Outputs outputs;
   const auto write = [&](std::int64_t tokens, std::int64_t at, bool as_tensor) {
-    const std::vector<float> data(static_cast<std::size_t>(tokens * 4), static_cast<float>(at) + 0.5f);
+    const std::vector<float> data(static_cast<std::size_t>(tokens * 4),
+                                  static_cast<float>(at) + 0.5f);
     std::ranges::copy(data, expected.begin() + at * 4);
     const std::vector<std::int64_t> position = {at};
     const HostTensor inputs[] = {host(DType::Float32, {1, tokens, 1, 4}, data),
@@ -347,7 +353,8 @@ TEST(Runner, ManyThreadsAndModels) {
   std::vector<std::thread> threads;
   for (std::size_t t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
-      for (std::int64_t rows = 1; rows <= 20; ++rows) check_scale(*runners[t % 2], (rows * 7 + t) % 65);
+      for (std::int64_t rows = 1; rows <= 20; ++rows)
+        check_scale(*runners[t % 2], (rows * 7 + t) % 65);
     });
   }
   for (std::thread& thread : threads) thread.join();

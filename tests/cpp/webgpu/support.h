@@ -1,4 +1,5 @@
-// What the WebGPU tests share: a device on whatever adapter the machine has, wgpu-native's by default.
+// What the WebGPU tests share: a device on whatever adapter the machine has, wgpu-native's by
+// default.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -30,14 +31,14 @@ inline std::shared_ptr<Device> test_device() {
 
 }  // namespace etwebgpu
 
-#define EXPECT_OK(expression)                                     \
-  do {                                                            \
-    const auto& expect_result = (expression);                     \
-    EXPECT_TRUE(expect_result) << expect_result.error().message;  \
+#define EXPECT_OK(expression)                                    \
+  do {                                                           \
+    const auto& expect_result = (expression);                    \
+    EXPECT_TRUE(expect_result) << expect_result.error().message; \
   } while (false)
 
-#define ASSERT_OK(expression)                                     \
-  do {                                                            \
-    const auto& expect_result = (expression);                     \
-    ASSERT_TRUE(expect_result) << expect_result.error().message;  \
+#define ASSERT_OK(expression)                                    \
+  do {                                                           \
+    const auto& expect_result = (expression);                    \
+    ASSERT_TRUE(expect_result) << expect_result.error().message; \
   } while (false)
