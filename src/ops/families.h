@@ -11,9 +11,12 @@ namespace etwebgpu {
 #define ETWG_OP_FAMILIES(X) \
   X(attention_ops)          \
   X(binary_ops)             \
+  X(embedding_ops)          \
   X(fill_ops)               \
   X(index_ops)              \
+  X(linear_ops)             \
   X(norm_ops)               \
+  X(quantized_linear_ops)   \
   X(reduce_ops)             \
   X(rotary_ops)             \
   X(shape_ops)              \

@@ -1,0 +1,60 @@
+// out[i] = table[indices[i]], or zeros where the index lies outside the table. One invocation per element.
+// Parameters: WG (workgroup size), TABLE (q4 | f16 | f32: panels of ops/packing.h; words: a plain matrix),
+// ELEMENTS (per word), SCALES (0 | 1: one per row and group), AT_OUT, AT_PARAMS (binding numbers).
+struct Params {
+  count: u32,       // indices
+  width: u32,       // elements per row
+  words: u32,       // words per row
+  rows: u32,        // of the whole table
+  first: u32,       // first row bound here
+  bound_rows: u32,  // rows bound here
+  group_size: u32,
+  scale_stride: u32,
+}
+@group(0) @binding(0) var<storage, read> indices: array<i32>;
+@group(0) @binding(1) var<storage, read> table: array<u32>;
+#if SCALES
+@group(0) @binding(2) var<storage, read> scales: array<f32>;
+#endif
+@group(0) @binding(${AT_OUT}) var<storage, read_write> out: array<f32>;
+@group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
+
+fn element(row: u32, k: u32) -> f32 {
+#if TABLE == words
+  return bitcast<f32>(table[row * params.words + k]);
+#else
+  let word = table[(row / 64u * params.words + k / ${ELEMENTS}u) * 64u + row % 64u];
+#endif
+#if TABLE == f32
+  return bitcast<f32>(word);
+#endif
+#if TABLE == f16
+  return unpack2x16float(word)[k % 2u];
+#endif
+#if TABLE == q4
+  return f32(i32(word >> (k % 8u * 4u) & 15u) - 8);
+#endif
+}
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (wid.y * grid.x + wid.x) * ${WG}u + lane;
+  if (i >= params.count * params.width) {
+    return;
+  }
+  let k = i % params.width;
+  let index = bitcast<u32>(indices[i / params.width]);  // a negative one lies past every table
+  if (index < params.first || index >= params.first + params.bound_rows) {
+    if (params.first == 0u && index >= params.rows) {
+      out[i] = 0.0;
+    }
+    return;
+  }
+  let row = index - params.first;
+#if SCALES
+  out[i] = element(row, k) * scales[row * params.scale_stride + k / params.group_size];
+#else
+  out[i] = element(row, k);
+#endif
+}

@@ -1,0 +1,112 @@
+// What every linear kernel shares: its bindings, and the way results leave it.
+//
+// A linear layer multiplies x [rows, K] by one to three weight matrices [N, K] that are stacked in one
+// panel packing (ops/packing.h), or, GATED, computes silu(x gate^T) * (x up^T) from two of equal N.
+//   out[r, n] = norm(r) * sum_k x[r, k] * norm_weight[k] * scale * W[n, k] + bias[n] + residual[r, n]
+//
+// Parameters: WEIGHT (q4 | q8 | f16 | f32), XTYPE (element type of x), SCALES, BIAS, NORM, RESIDUAL,
+// GATED (0 | 1), PARTS (stacked matrices, 1 to 3; 1 if GATED), OUTPUTS (buffers: 1, or PARTS), AT_*
+// (binding numbers), MATS (2 if GATED, else 1), WTYPE (u32 or U4).
+alias F4 = vec4<f32>;
+alias U4 = vec4<u32>;
+
+struct Params {
+  rows: u32,
+  k: u32,            // elements of x per row
+  steps: u32,        // loop steps per output row: 8 (q4) or 4 elements each
+  group_steps: u32,  // steps per scale group
+  groups: u32,       // scale groups per output row
+  words: u32,        // words per output row
+  blocks: u32,       // column blocks of this dispatch
+  row_blocks: u32,   // row blocks of this dispatch
+  first_panel: u32,  // of this dispatch among all panels
+  pair_panels: u32,  // GATED: panels between a gate and its up
+  group_size: u32,   // elements per scale group
+  eps: f32,
+  part_start: U4,    // by part: its first panel,
+  part_columns: U4,  //   its N,
+  part_stride: U4,   //   elements between its rows in the output,
+  part_offset: U4,   //   and of its first column
+}
+
+@group(0) @binding(0) var<storage, read> x: array<${XTYPE}>;
+@group(0) @binding(1) var<storage, read> weights: array<${WTYPE}>;
+#if SCALES
+@group(0) @binding(${AT_SCALES}) var<storage, read> scales: array<F4>;
+#endif
+#if BIAS
+@group(0) @binding(${AT_BIAS}) var<storage, read> bias: array<F4>;
+#endif
+#if NORM
+@group(0) @binding(${AT_NORM}) var<storage, read> norm_weight: array<${XTYPE}>;
+#endif
+#if RESIDUAL
+@group(0) @binding(${AT_RESIDUAL}) var<storage, read> residual: array<f32>;
+#endif
+@group(0) @binding(${AT_OUT0}) var<storage, read_write> out0: array<f32>;
+#if OUTPUTS != 1
+@group(0) @binding(${AT_OUT1}) var<storage, read_write> out1: array<f32>;
+#if OUTPUTS != 2
+@group(0) @binding(${AT_OUT2}) var<storage, read_write> out2: array<f32>;
+#endif
+#endif
+@group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
+
+fn put(part: u32, at: u32, sum: f32) {
+#if RESIDUAL
+  let value = sum + residual[at];
+#else
+  let value = sum;
+#endif
+#if OUTPUTS == 1
+  out0[at] = value;
+#else
+  if (part == 0u) {
+    out0[at] = value;
+#if OUTPUTS == 2
+  } else {
+    out1[at] = value;
+#else
+  } else if (part == 1u) {
+    out1[at] = value;
+  } else {
+    out2[at] = value;
+#endif
+  }
+#endif
+}
+
+// Four neighbouring sums of a row. `quad` counts columns by four through all panels; sums1 are those of
+// the second matrix if GATED.
+fn finish(row: u32, quad: u32, sums0: F4, sums1: F4) {
+  let panel = quad / 16u;
+  var value = sums0;
+#if BIAS
+  value += bias[quad];
+#endif
+#if GATED
+#if BIAS
+  let up = sums1 + bias[quad + params.pair_panels * 16u];
+#else
+  let up = sums1;
+#endif
+  value = value / (F4(1.0) + exp(-value)) * up;
+#endif
+#if PARTS == 1
+  let part = 0u;
+#else
+#if PARTS == 2
+  let part = u32(panel >= params.part_start.y);
+#else
+  let part = u32(panel >= params.part_start.y) + u32(panel >= params.part_start.z);
+#endif
+#endif
+  let column = (quad - params.part_start[part] * 16u) * 4u;
+  let count = params.part_columns[part];
+  let at = row * params.part_stride[part] + params.part_offset[part] + column;
+#repeat J 4
+  if (column + ${J}u < count) {
+    put(part, at + ${J}u, value[${J}]);
+  }
+#endrepeat
+}

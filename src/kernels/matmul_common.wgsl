@@ -1,0 +1,42 @@
+// out[b] = alpha * x[b] @ y[b] + beta * bias: what matmul_tiles and matmul_columns share.
+// Parameters: TRANSPOSED (y is [batch, n, k], not [batch, k, n]), BIAS (0 | 1), AT_OUT, AT_PARAMS (binding
+// numbers).
+struct Params {
+  batch: u32,
+  m: u32,
+  k: u32,
+  n: u32,
+  row_blocks: u32,
+  column_blocks: u32,
+  alpha: f32,
+  beta: f32,
+  bias_row: u32,     // strides of the broadcast bias
+  bias_column: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> y: array<f32>;
+#if BIAS
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+#endif
+@group(0) @binding(${AT_OUT}) var<storage, read_write> out: array<f32>;
+@group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
+
+// Element (k, column) of a batch's y, which begins at `base`.
+fn y_at(base: u32, k: u32, column: u32) -> u32 {
+#if TRANSPOSED
+  return base + column * params.k + k;
+#else
+  return base + k * params.n + column;
+#endif
+}
+
+fn finish(batch: u32, row: u32, column: u32, sum: f32) {
+  if (row < params.m && column < params.n) {
+#if BIAS
+    let added = params.beta * bias[row * params.bias_row + column * params.bias_column];
+#else
+    let added = 0.0;
+#endif
+    out[(batch * params.m + row) * params.n + column] = params.alpha * sum + added;
+  }
+}

@@ -1,0 +1,50 @@
+// Linear layers over packed constant weights: one description and one choice of kernels for every
+// weight type, for one row and many, with what may surround them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "ops/op.h"
+
+namespace etwebgpu {
+
+// One weight matrix [N, K] of a linear layer.
+struct LinearPart {
+  PackedPart weight;
+  std::optional<PackedPart>
+      scales;  // one per output row and group: [groups, N] (transposed) or [N, groups]
+  std::optional<PackedPart> bias;  // [N]
+  std::int64_t columns = 0;        // N
+};
+
+//   out[r, n] = norm(x[r]) * sum_k x[r, k] * norm_weight[k] * scale[n, k / group] * W[n, k]
+//               + bias[n] + residual[r, n]
+// with norm(x[r]) = 1 / sqrt(mean(x[r]^2) + eps), or with `gated` and two parts of equal N
+//   out[r, n] = silu(gate[r, n]) * up[r, n].
+struct Linear {
+  BufferRef x;  // [rows, depth], one word per element
+  std::int64_t rows = 0, depth = 0;
+  Packing packing = Packing::FloatPanels;
+  std::int64_t group_size = 0;    // elements per scale; 0 without scales
+  std::vector<LinearPart> parts;  // 1 to 3; all or none have scales, all or none a bias
+  std::vector<BufferRef> outs;    // one for each part; one if gated
+  bool gated = false;
+  std::optional<BufferRef> residual;     // with one output
+  std::optional<BufferRef> norm_weight;  // [depth]
+  double norm_eps = 0;
+};
+
+// Registers the weights and emits the kernel calls.
+Result<void> lower_linear(LowerContext& c, const Linear& linear);
+
+// Sizes of a linear layer's output: x's with the last replaced by n; or [rows, n] where the
+// exporter recorded the output flattened. Fails if x has no last dimension or the output neither
+// rank.
+Result<Dims> linear_sizes(const Dims& x, std::size_t out_rank, std::int64_t n);
+
+// Rows of a linear layer's input [.., K]; 0 if K is 0.
+inline std::int64_t linear_rows(const Dims& x) { return x.product(0, x.rank() - 1); }
+
+}  // namespace etwebgpu
