@@ -312,13 +312,16 @@ def _answer(conversation: Conversation, question: str, max_tokens: int | None) -
 
 
 def _write_pieces(pieces: Iterator[str]) -> None:
+    written = False
     try:
         for piece in pieces:
             sys.stdout.write(piece)
             sys.stdout.flush()
+            written = True
     finally:
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+        if written:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
 
 
 def _lines() -> Iterator[str]:
