@@ -1,5 +1,5 @@
-// Runs the forward method of a .pte on WebGPU:   run model.pte [fill value of input 0, of input 1, ...]
-// Prints every output as one line: its sizes and its elements.
+// Runs the forward method of a .pte on WebGPU:   run model.pte [fill value of input 0, of input 1,
+// ...] Prints every output as one line: its sizes and its elements.
 #include <etwebgpu/c_api.h>
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
@@ -61,7 +61,8 @@ int main(int argc, char** argv) {
     const auto info = meta->input_tensor_meta(i);
     if (!info.ok()) return fail("input " + std::to_string(i) + " is not a tensor");
     const double fill = static_cast<int>(i) + 2 < argc ? std::atof(argv[i + 2]) : 1.0;
-    const std::vector<executorch::aten::SizesType> sizes(info->sizes().begin(), info->sizes().end());
+    const std::vector<executorch::aten::SizesType> sizes(info->sizes().begin(),
+                                                         info->sizes().end());
     tensors.push_back(executorch::extension::full(sizes, fill, info->scalar_type()));
     inputs.emplace_back(tensors.back());
   }

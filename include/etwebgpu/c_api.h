@@ -1,7 +1,8 @@
-/* The C interface of libexecutorch_backend_webgpu: options, providers, devices, inspection, and running a
- * delegate blob without ExecuTorch. All texts are UTF-8. Every function returning int gives 0 on success;
- * on failure etwg_last_error() holds one sentence. No function lets an exception out; all are safe to call
- * from several threads, with results in thread-local storage valid until that thread's next call. */
+/* The C interface of libexecutorch_backend_webgpu: options, providers, devices, inspection, and
+ * running a delegate blob without ExecuTorch. All texts are UTF-8. Every function returning int
+ * gives 0 on success; on failure etwg_last_error() holds one sentence. No function lets an
+ * exception out; all are safe to call from several threads, with results in thread-local storage
+ * valid until that thread's next call. */
 #ifndef ETWEBGPU_C_API_H
 #define ETWEBGPU_C_API_H
 
@@ -19,33 +20,38 @@ extern "C" {
 #endif
 
 /* Providers are tried in the order they were registered, until one offers a matching adapter.
- * A table of wgpu* C functions (Dawn inside a Python process): names and addresses, `count` of each. */
+ * A table of wgpu* C functions (Dawn inside a Python process): names and addresses, `count` of
+ * each. */
 ETWG_EXPORT int etwg_register_provider(const char* name, const char* const* symbols,
                                        void* const* addresses, size_t count);
 /* A shared library that exports the standard webgpu.h functions; opened when first needed. */
 ETWG_EXPORT int etwg_register_provider_library(const char* name, const char* path);
 
-/* Keys: "provider" (a registered name or a library path), "adapter" (index, type: discrete | integrated |
- * software, or part of a name), "profiling" (0 | 1), "kv_cache_dtype" (f32 | f16), "memory_limit" (bytes).
- * Take effect for models loaded afterwards. An empty value resets the key. */
+/* Keys: "provider" (a registered name or a library path), "adapter" (index, type: discrete |
+ * integrated | software, or part of a name), "profiling" (0 | 1), "kv_cache_dtype" (f32 | f16),
+ * "memory_limit" (bytes). Take effect for models loaded afterwards. An empty value resets the key.
+ */
 ETWG_EXPORT int etwg_set_option(const char* key, const char* value);
 
-/* The sentence of this thread's latest failure; "" after etwg_clear_error() and before any failure. */
+/* The sentence of this thread's latest failure; "" after etwg_clear_error() and before any failure.
+ */
 ETWG_EXPORT const char* etwg_last_error(void);
 ETWG_EXPORT void etwg_clear_error(void);
 
-/* {"providers": [{"name", "source", "status", "adapters": [{"index", "name", "type", "backend", "driver",
- *  "limits": {...}, "features": [...]}]}], "selected": {...} | null}; NULL on error. */
+/* {"providers": [{"name", "source", "status", "adapters": [{"index", "name", "type", "backend",
+ * "driver", "limits": {...}, "features": [...]}]}], "selected": {...} | null}; NULL on error. */
 ETWG_EXPORT const char* etwg_devices_json(void);
 
-/* Graph, operators, weights, memory plan and dispatches of every delegate in a .pte as JSON (its members are
- * listed in src/capi/inspect.h); NULL on error. `ptd_path` and `options_json` may be NULL. `options_json` may
- * hold {"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...]}: the kind of adapter to plan
- * for instead of this machine's, and sizes of a delegate's inputs to plan for besides the usual ones. */
+/* Graph, operators, weights, memory plan and dispatches of every delegate in a .pte as JSON (its
+ * members are listed in src/capi/inspect.h); NULL on error. `ptd_path` and `options_json` may be
+ * NULL. `options_json` may hold {"adapter": "discrete" | "integrated" | "software", "sizes":
+ * [[...], ...]}: the kind of adapter to plan for instead of this machine's, and sizes of a
+ * delegate's inputs to plan for besides the usual ones. */
 ETWG_EXPORT const char* etwg_inspect_json(const char* pte_path, const char* ptd_path,
                                           const char* options_json);
 
-/* --- A delegate without ExecuTorch ------------------------------------------------------------------ */
+/* --- A delegate without ExecuTorch
+ * ------------------------------------------------------------------ */
 
 typedef struct etwg_model etwg_model;
 
@@ -55,8 +61,8 @@ typedef struct {
   size_t size;
 } etwg_named_data;
 
-/* dtype numbers: 0 bool, 1 uint8, 2 int8, 3 int32, 4 float16, 5 float32, 6 float64, 7 int64; 100 = a scalar
- * (one int64 in data). */
+/* dtype numbers: 0 bool, 1 uint8, 2 int8, 3 int32, 4 float16, 5 float32, 6 float64, 7 int64; 100 =
+ * a scalar (one int64 in data). */
 typedef struct {
   int32_t dtype;
   int32_t rank;
@@ -65,14 +71,16 @@ typedef struct {
   size_t capacity; /* bytes behind data; of an input at least what its sizes need */
 } etwg_tensor;
 
-ETWG_EXPORT etwg_model* etwg_model_load(const void* blob, size_t blob_size, const etwg_named_data* named,
-                                        size_t named_count);
+ETWG_EXPORT etwg_model* etwg_model_load(const void* blob, size_t blob_size,
+                                        const etwg_named_data* named, size_t named_count);
 ETWG_EXPORT size_t etwg_model_input_count(const etwg_model* model);
 ETWG_EXPORT size_t etwg_model_output_count(const etwg_model* model);
-/* Output dtype, rank and sizes are set by the call. An output whose capacity is too small is an error. */
+/* Output dtype, rank and sizes are set by the call. An output whose capacity is too small is an
+ * error. */
 ETWG_EXPORT int etwg_model_execute(etwg_model* model, const etwg_tensor* inputs, size_t input_count,
                                    etwg_tensor* outputs, size_t output_count);
-/* JSON of the last execute's plan: dispatches with kernel, label, grid and, with profiling, microseconds. */
+/* JSON of the last execute's plan: dispatches with kernel, label, grid and, with profiling,
+ * microseconds. */
 ETWG_EXPORT const char* etwg_model_profile_json(etwg_model* model);
 ETWG_EXPORT void etwg_model_free(etwg_model* model);
 

@@ -71,7 +71,7 @@ class CallerData final : public NamedDataSource {
   }
   Result<std::span<const std::byte>> fetch(std::int32_t, const std::string& key) override {
     const auto found = bytes_.find(key);
-    CHECK_OR_FAIL(found != bytes_.end(), ErrorKind::InvalidArgument, "is not among the ",
+    CHECK_OR_FAIL(found != bytes_.end(), ErrorKind::InvalidArgument, "not among the ",
                   bytes_.size(), " named data given");
     return found->second;
   }
@@ -124,7 +124,8 @@ class CallerOutputs final : public OutputSink {
     std::ranges::copy(sizes, out.sizes);
     if (out.data == nullptr) return HostDestination{recorded, {}};
     CHECK_OR_FAIL(bytes <= out.capacity, ErrorKind::InvalidArgument, "output ", index, " of sizes ",
-                  to_string(sizes), " needs ", bytes, " bytes, but there is room for ", out.capacity);
+                  to_string(sizes), " needs ", bytes, " bytes, but there is room for ",
+                  out.capacity);
     return HostDestination{recorded, {static_cast<std::byte*>(out.data), bytes}};
   }
 
@@ -219,7 +220,8 @@ const char* etwg_devices_json(void) {
   });
 }
 
-const char* etwg_inspect_json(const char* pte_path, const char* ptd_path, const char* options_json) {
+const char* etwg_inspect_json(const char* pte_path, const char* ptd_path,
+                              const char* options_json) {
   return guarded<const char*>(nullptr, [&]() -> Result<const char*> {
     TRY_ASSIGN(const std::string pte, text_argument("pte_path", pte_path));
     InspectSettings settings;

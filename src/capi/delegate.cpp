@@ -22,8 +22,8 @@ class DelegateConstants final : public ConstantSource {
     const Constant& constant = constants_[static_cast<std::size_t>(index)];
     if (!constant.key.empty()) return fetch_named(index, constant);
     CHECK_OR_FAIL(range_fits(constant.offset, constant.length, in_blob_.size()),
-                  ErrorKind::InvalidProgram, "constant ", index, ": bytes [", constant.offset, ", +",
-                  constant.length, ") lie outside the blob's ", in_blob_.size());
+                  ErrorKind::InvalidProgram, "constant ", index, ": bytes [", constant.offset,
+                  ", +", constant.length, ") lie outside the blob's ", in_blob_.size());
     return in_blob_.subspan(constant.offset, constant.length);
   }
 
@@ -34,7 +34,8 @@ class DelegateConstants final : public ConstantSource {
  private:
   Result<std::span<const std::byte>> fetch_named(std::int32_t index, const Constant& constant) {
     auto bytes = named_.fetch(index, constant.key);
-    if (!bytes) return std::unexpected(std::move(bytes).error().within("weight '", constant.key, "'"));
+    if (!bytes)
+      return std::unexpected(std::move(bytes).error().within("weight '", constant.key, "'"));
     if (bytes->size() < constant.length) {
       named_.release(index);
       return fail(ErrorKind::InvalidProgram, "weight '", constant.key, "' has ", bytes->size(),
@@ -52,7 +53,8 @@ class DelegateConstants final : public ConstantSource {
 
 Result<std::shared_ptr<Device>> acquire_device(const Options& options) {
   static auto* mutex = new std::mutex;
-  static auto* latest = new std::shared_ptr<Device>;  // not destroyed at exit: drivers may be gone by then
+  static auto* latest =
+      new std::shared_ptr<Device>;  // not destroyed at exit: drivers may be gone by then
   TRY(ensure_providers());
   TRY_ASSIGN(std::shared_ptr<Device> device, Device::acquire({options.provider, options.adapter}));
   std::lock_guard lock(*mutex);
@@ -60,8 +62,9 @@ Result<std::shared_ptr<Device>> acquire_device(const Options& options) {
   return device;
 }
 
-Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob, NamedDataSource& named,
-                                              const Options& options, bool trace) {
+Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
+                                              NamedDataSource& named, const Options& options,
+                                              bool trace) {
   TRY_ASSIGN(Graph graph, decode_delegate(blob));
   TRY_ASSIGN(const std::span<const std::byte> in_blob, delegate_constants(blob));
   TRY_ASSIGN(std::shared_ptr<Device> device, acquire_device(options));

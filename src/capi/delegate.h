@@ -1,4 +1,5 @@
-// From a delegate blob to a model on a device: what the ExecuTorch backend and the C interface share.
+// From a delegate blob to a model on a device: what the ExecuTorch backend and the C interface
+// share.
 #pragma once
 
 #include <cstddef>
@@ -22,19 +23,21 @@ class NamedDataSource {
   virtual void release(std::int32_t index) = 0;
 };
 
-// The device that the options choose. One device serves all models of an adapter; the latest one stays
-// alive with its compiled pipelines, so that loading the next model is cheap.
+// The device that the options choose. One device serves all models of an adapter; the latest one
+// stays alive with its compiled pipelines, so that loading the next model is cheap.
 Result<std::shared_ptr<Device>> acquire_device(const Options& options);
 
-// Decodes, compiles and uploads. `trace`: time dispatches even if the options do not ask for it. Neither
-// the blob nor the named data is needed afterwards.
-Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob, NamedDataSource& named,
-                                              const Options& options, bool trace);
+// Decodes, compiles and uploads. `trace`: time dispatches even if the options do not ask for it.
+// Neither the blob nor the named data is needed afterwards.
+Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
+                                              NamedDataSource& named, const Options& options,
+                                              bool trace);
 
 // Notes that the host brought a provider of its own, so that none is looked for.
 void note_provider_registered();
-// Without a provider from the host, registers the libraries that are usually there: wgpu-native of the
-// Python package `wgpu` beside this library's package, else libwgpu_native and libwebgpu_dawn by name.
+// Without a provider from the host, registers the libraries that are usually there: wgpu-native of
+// the Python package `wgpu` beside this library's package, else libwgpu_native and libwebgpu_dawn
+// by name.
 Result<void> ensure_providers();
 
 }  // namespace etwebgpu

@@ -106,7 +106,8 @@ void write_constants(JsonWriter& json, const Program& program) {
 std::string describe(const Graph& graph, ValueId id) {
   const Value& value = graph.value(id);
   if (const auto* tensor = std::get_if<TensorInfo>(&value)) {
-    return cat(tensor->constant >= 0 ? "weight " : "", name(tensor->dtype), to_string(tensor->bound));
+    return cat(tensor->constant >= 0 ? "weight " : "", name(tensor->dtype),
+               to_string(tensor->bound));
   }
   if (std::holds_alternative<std::monostate>(value)) return "none";
   if (std::holds_alternative<SymInt>(value)) return "symint";
@@ -136,7 +137,8 @@ void write_ids(JsonWriter& json, std::string_view key, std::span<const ValueId> 
 void write_graph(JsonWriter& json, const Graph& graph) {
   std::map<std::string_view, std::size_t> histogram;
   for (const Call& call : graph.calls) ++histogram[call.name];
-  std::vector<std::pair<std::string_view, std::size_t>> operators(histogram.begin(), histogram.end());
+  std::vector<std::pair<std::string_view, std::size_t>> operators(histogram.begin(),
+                                                                  histogram.end());
   std::ranges::stable_sort(operators, std::greater(), &decltype(operators)::value_type::second);
   json.key("operators").begin_array();
   for (const auto& [name, count] : operators) {
@@ -168,7 +170,8 @@ bool is_stored(const Context& context, const Constant& constant) {
 void write_weights(JsonWriter& json, const Context& context, const Graph& graph) {
   // Equal weights share bytes: they count once.
   std::map<std::pair<std::string_view, std::uint64_t>, std::uint64_t> distinct;
-  for (const Constant& c : graph.constants) distinct[{c.key, c.key.empty() ? c.offset : 0}] = c.length;
+  for (const Constant& c : graph.constants)
+    distinct[{c.key, c.key.empty() ? c.offset : 0}] = c.length;
   std::uint64_t total = 0;
   for (const auto& [place, bytes] : distinct) total += bytes;
   json.member("weight_bytes", total).key("weights").begin_array();
@@ -190,7 +193,8 @@ std::uint64_t write_packed(JsonWriter& json, const PackedConstant& packed) {
   const std::uint64_t bytes = packed_size(packed).value_or(0);
   json.begin_object().member("bytes", bytes).member("packing", name(packed.packing));
   json.key("tensors").begin_array();
-  for (const PackedPart& part : packed.parts) json.value(cat(name(part.dtype), to_string(part.dims)));
+  for (const PackedPart& part : packed.parts)
+    json.value(cat(name(part.dtype), to_string(part.dims)));
   json.end_array().end_object();
   return bytes;
 }
@@ -199,7 +203,8 @@ void write_memory(JsonWriter& json, const Model& model) {
   std::uint64_t constant_bytes = 0;
   std::uint64_t state_bytes = 0;
   json.key("memory").begin_object().key("constants").begin_array();
-  for (const PackedConstant& constant : model.constants()) constant_bytes += write_packed(json, constant);
+  for (const PackedConstant& constant : model.constants())
+    constant_bytes += write_packed(json, constant);
   json.end_array().key("states").begin_array();
   for (const StateSpec& state : model.states()) {
     json.begin_object().member("bytes", state.bytes);
@@ -224,23 +229,25 @@ std::vector<Dims> one_token_sizes(const Graph& graph) {
   std::vector<Dims> sizes = recorded_sizes(graph);
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     const TensorInfo* tensor = graph.tensor(graph.inputs[i]);
-    if (tensor != nullptr && tensor->dtype == DType::Int32) sizes[i] = Dims::filled(sizes[i].rank(), 1);
+    if (tensor != nullptr && tensor->dtype == DType::Int32)
+      sizes[i] = Dims::filled(sizes[i].rank(), 1);
   }
   return sizes;
 }
 
 // Plans for these input sizes, with zeros where the model reads elements.
 Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes) {
-  CHECK_OR_FAIL(sizes.size() == model.graph().inputs.size(), ErrorKind::InvalidArgument, "sizes for ",
-                sizes.size(), " inputs were given, but there are ", model.graph().inputs.size());
+  CHECK_OR_FAIL(sizes.size() == model.graph().inputs.size(), ErrorKind::InvalidArgument,
+                "sizes for ", sizes.size(), " inputs were given, but there are ",
+                model.graph().inputs.size());
   std::vector<HostInput> inputs(sizes.size());
   std::vector<std::vector<std::int32_t>> zeros(sizes.size());
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     inputs[i].sizes = sizes[i];
     if (!model.wants_host_data(i)) continue;
     constexpr std::int64_t kMostElements = 1 << 20;
-    CHECK_OR_FAIL(sizes[i].numel() <= kMostElements, ErrorKind::ResourceLimit, "input ", i, " of sizes ",
-                  to_string(sizes[i]), " is read on the host");
+    CHECK_OR_FAIL(sizes[i].numel() <= kMostElements, ErrorKind::ResourceLimit, "input ", i,
+                  " of sizes ", to_string(sizes[i]), " is read on the host");
     zeros[i].assign(static_cast<std::size_t>(sizes[i].numel()), 0);
     inputs[i].elements = zeros[i];
   }
@@ -288,7 +295,9 @@ Result<void> write_compiled(JsonWriter& json, const Context& context,
 }
 
 void write_delegate(JsonWriter& json, const Context& context, const ProgramDelegate& delegate) {
-  json.begin_object().member("backend", delegate.backend).member("blob_bytes", delegate.blob.size());
+  json.begin_object()
+      .member("backend", delegate.backend)
+      .member("blob_bytes", delegate.blob.size());
   json.key("options").begin_object();
   for (const CompileSpec& spec : delegate.specs) {
     std::uint64_t value = 0;  // the partitioner writes little-endian integers
@@ -318,8 +327,8 @@ void write_method(JsonWriter& json, const Context& context, const Method& method
 
 // --- What to plan for ---
 
-// Capabilities to plan for, and what to call them: the kind of adapter asked for, else this machine's
-// adapter, else a discrete GPU with WebGPU's default limits.
+// Capabilities to plan for, and what to call them: the kind of adapter asked for, else this
+// machine's adapter, else a discrete GPU with WebGPU's default limits.
 std::pair<Capabilities, std::string> target(const InspectSettings& settings) {
   if (!settings.adapter) {
     const auto options = resolve_options({});

@@ -12,7 +12,8 @@ class Parser {
   Result<Json> document() {
     TRY_ASSIGN(Json value, parse_value(0));
     skip_spaces();
-    CHECK_OR_FAIL(at_ == text_.size(), ErrorKind::InvalidArgument, "JSON: unexpected text at offset ", at_);
+    CHECK_OR_FAIL(at_ == text_.size(), ErrorKind::InvalidArgument,
+                  "JSON: unexpected text at offset ", at_);
     return value;
   }
 
@@ -36,7 +37,8 @@ class Parser {
   }
 
   Result<Json> parse_value(int depth) {
-    CHECK_OR_FAIL(depth < kMaxDepth, ErrorKind::InvalidArgument, "JSON: nested deeper than ", kMaxDepth);
+    CHECK_OR_FAIL(depth < kMaxDepth, ErrorKind::InvalidArgument, "JSON: nested deeper than ",
+                  kMaxDepth);
     skip_spaces();
     if (take("null")) return Json();
     if (take("true")) return Json(true);

@@ -12,7 +12,8 @@ namespace etwebgpu {
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  CHECK_OR_FAIL(file >= 0, ErrorKind::InvalidArgument, "cannot open ", path, ": ", std::strerror(errno));
+  CHECK_OR_FAIL(file >= 0, ErrorKind::InvalidArgument, "cannot open ", path, ": ",
+                std::strerror(errno));
   struct stat info = {};
   if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) {
     close(file);

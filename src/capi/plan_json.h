@@ -9,8 +9,8 @@
 
 namespace etwebgpu {
 
-// Adds to the open object: "inputs", "outputs", "slot_bytes", "slots", "dispatch_count", "layers" and
-// "dispatches_per_layer" (where there is attention), "dispatches". `times`, if not empty, adds
+// Adds to the open object: "inputs", "outputs", "slot_bytes", "slots", "dispatch_count", "layers"
+// and "dispatches_per_layer" (where there is attention), "dispatches". `times`, if not empty, adds
 // "microseconds" to each dispatch.
 void write_plan(JsonWriter& json, const Model& model, const Plan& plan,
                 std::span<const DispatchTime> times = {});

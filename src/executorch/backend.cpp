@@ -1,4 +1,5 @@
-// libexecutorch_backend_webgpu: the delegate that the Vulkan and WebGPU partitioners write, on WebGPU.
+// libexecutorch_backend_webgpu: the delegate that the Vulkan and WebGPU partitioners write, on
+// WebGPU.
 #include <executorch/runtime/backend/interface.h>
 #include <executorch/runtime/platform/platform.h>
 
@@ -33,8 +34,8 @@ class NamedData final : public NamedDataSource {
     CHECK_OR_FAIL(map_ != nullptr, ErrorKind::InvalidArgument,
                   "the program keeps its weights in a .ptd file, which was not given");
     et::Result<et::FreeableBuffer> data = map_->get_data(key);
-    CHECK_OR_FAIL(data.ok(), ErrorKind::InvalidArgument, "is neither in the program nor in the given ",
-                  ".ptd file (", et::to_string(data.error()), ")");
+    CHECK_OR_FAIL(data.ok(), ErrorKind::InvalidArgument, "neither the program nor its .ptd ",
+                  "file holds it (", et::to_string(data.error()), ")");
     const auto [entry, added] = held_.emplace(index, std::move(data.get()));
     const auto bytes = entry->second.data_safe();
     CHECK_OR_FAIL(added && bytes.ok(), ErrorKind::Internal, "its bytes are not in host memory");
@@ -58,7 +59,8 @@ std::string text_of(const et::OptionValue& value) {
 Result<Options> options_for(const et::BackendInitContext& context) {
   std::vector<OptionText> specs;
   for (const et::BackendOption& spec : context.runtime_specs()) {
-    specs.emplace_back(std::string(spec.key, strnlen(spec.key, sizeof spec.key)), text_of(spec.value));
+    specs.emplace_back(std::string(spec.key, strnlen(spec.key, sizeof spec.key)),
+                       text_of(spec.value));
   }
   return resolve_options(specs);
 }
@@ -67,11 +69,11 @@ Result<Options> options_for(const et::BackendInitContext& context) {
 Result<Runner*> load(et::BackendInitContext& context, et::FreeableBuffer& processed) {
   TRY_ASSIGN(const Options options, options_for(context));
   const auto blob = processed.data_safe();
-  CHECK_OR_FAIL(blob.ok() && *blob != nullptr, ErrorKind::InvalidProgram, "the delegate has no data");
+  CHECK_OR_FAIL(blob.ok() && *blob != nullptr, ErrorKind::InvalidProgram,
+                "the delegate has no data");
   NamedData named(context.get_named_data_map());
-  TRY_ASSIGN(auto runner,
-             load_delegate({static_cast<const std::byte*>(*blob), processed.size()}, named, options,
-                           context.event_tracer() != nullptr));
+  TRY_ASSIGN(auto runner, load_delegate({static_cast<const std::byte*>(*blob), processed.size()},
+                                        named, options, context.event_tracer() != nullptr));
   processed.Free();
   return runner.release();
 }
@@ -105,7 +107,8 @@ std::string where(std::string_view doing, const char* method) {
 
 class Backend final : public et::BackendInterface {
  public:
-  // Whether there is an adapter depends on options that come with the model; init says what is missing.
+  // Whether there is an adapter depends on options that come with the model; init says what is
+  // missing.
   bool is_available() const override { return true; }
 
   et::Result<et::DelegateHandle*> init(et::BackendInitContext& context,

@@ -16,7 +16,9 @@ namespace et = executorch::runtime;
 std::string metadata(const Runner& runner, const PlannedDispatch& dispatch) {
   JsonWriter json;
   json.begin_object();
-  json.member("kernel", to_string(runner.model().kernels()[dispatch.kernel])).key("grid").begin_array();
+  json.member("kernel", to_string(runner.model().kernels()[dispatch.kernel]))
+      .key("grid")
+      .begin_array();
   json.value(dispatch.grid.x).value(dispatch.grid.y).value(dispatch.grid.z).end_array();
   return json.end_object().take();
 }
@@ -42,9 +44,9 @@ void log_events(et::EventTracer& tracer, const Runner& runner, et_timestamp_t be
     const DispatchTime& time = times[i];
     const std::string name = cat(i, " ", time.call, " ", time.kernel);
     const std::string details = metadata(runner, runner.last_plan()->dispatches[i]);
-    et::event_tracer_log_profiling_delegate(&tracer, name.c_str(), et::kUnsetDelegateDebugIntId,
-                                            ticks(time.begin), ticks(time.begin + time.microseconds),
-                                            details.data(), details.size());
+    et::event_tracer_log_profiling_delegate(
+        &tracer, name.c_str(), et::kUnsetDelegateDebugIntId, ticks(time.begin),
+        ticks(time.begin + time.microseconds), details.data(), details.size());
   }
 }
 

@@ -7,10 +7,10 @@
 
 namespace etwebgpu {
 
-// Logs one delegate event per dispatch, named "<position> <operator> <kernel>", at its GPU times, with the
-// kernel's variant and grid as JSON metadata. Without GPU timestamps: one event for the whole execute.
-// `begin` and `end` are the host's ticks around the execute.
-void log_events(executorch::runtime::EventTracer& tracer, const Runner& runner, et_timestamp_t begin,
-                et_timestamp_t end);
+// Logs one delegate event per dispatch, named "<position> <operator> <kernel>", at its GPU times,
+// with the kernel's variant and grid as JSON metadata. Without GPU timestamps: one event for the
+// whole execute. `begin` and `end` are the host's ticks around the execute.
+void log_events(executorch::runtime::EventTracer& tracer, const Runner& runner,
+                et_timestamp_t begin, et_timestamp_t end);
 
 }  // namespace etwebgpu

@@ -13,12 +13,18 @@ namespace et = executorch::runtime;
 
 et::Error code_of(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::InvalidProgram: return et::Error::InvalidProgram;
-    case ErrorKind::InvalidArgument: return et::Error::InvalidArgument;
-    case ErrorKind::NotSupported: return et::Error::NotSupported;
-    case ErrorKind::ResourceLimit: return et::Error::OutOfResources;
-    case ErrorKind::DeviceLost: return et::Error::AccessFailed;
-    case ErrorKind::Internal: return et::Error::Internal;
+    case ErrorKind::InvalidProgram:
+      return et::Error::InvalidProgram;
+    case ErrorKind::InvalidArgument:
+      return et::Error::InvalidArgument;
+    case ErrorKind::NotSupported:
+      return et::Error::NotSupported;
+    case ErrorKind::ResourceLimit:
+      return et::Error::OutOfResources;
+    case ErrorKind::DeviceLost:
+      return et::Error::AccessFailed;
+    case ErrorKind::Internal:
+      return et::Error::Internal;
   }
   return et::Error::Internal;
 }

@@ -21,7 +21,8 @@ executorch::runtime::Error report(std::string_view where, const Error& error);
 
 void log_error(std::string_view text);
 
-// What `work` returns, a Result; an exception, which must not cross into ExecuTorch, becomes an error.
+// What `work` returns, a Result; an exception, which must not cross into ExecuTorch, becomes an
+// error.
 template <typename Work>
 auto without_exceptions(Work&& work) -> decltype(work()) {
   try {

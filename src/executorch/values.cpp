@@ -16,15 +16,24 @@ using executorch::aten::Tensor;
 
 std::optional<DType> dtype_of(ScalarType type) {
   switch (type) {
-    case ScalarType::Bool: return DType::Bool;
-    case ScalarType::Byte: return DType::UInt8;
-    case ScalarType::Char: return DType::Int8;
-    case ScalarType::Int: return DType::Int32;
-    case ScalarType::Long: return DType::Int64;
-    case ScalarType::Half: return DType::Float16;
-    case ScalarType::Float: return DType::Float32;
-    case ScalarType::Double: return DType::Float64;
-    default: return std::nullopt;
+    case ScalarType::Bool:
+      return DType::Bool;
+    case ScalarType::Byte:
+      return DType::UInt8;
+    case ScalarType::Char:
+      return DType::Int8;
+    case ScalarType::Int:
+      return DType::Int32;
+    case ScalarType::Long:
+      return DType::Int64;
+    case ScalarType::Half:
+      return DType::Float16;
+    case ScalarType::Float:
+      return DType::Float32;
+    case ScalarType::Double:
+      return DType::Float64;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -85,9 +94,10 @@ Result<HostDestination> place_tensor(Tensor& tensor, const Dims& sizes) {
     extents[i] = static_cast<executorch::aten::SizesType>(sizes[i]);
   }
   const et::Error error = et::resize_tensor(
-      tensor, executorch::aten::ArrayRef<executorch::aten::SizesType>(extents.data(), sizes.rank()));
-  CHECK_OR_FAIL(error == et::Error::Ok, ErrorKind::InvalidArgument, "ExecuTorch cannot resize it to ",
-                to_string(sizes), ": ", et::to_string(error));
+      tensor,
+      executorch::aten::ArrayRef<executorch::aten::SizesType>(extents.data(), sizes.rank()));
+  CHECK_OR_FAIL(error == et::Error::Ok, ErrorKind::InvalidArgument,
+                "ExecuTorch cannot resize it to ", to_string(sizes), ": ", et::to_string(error));
   CHECK_OR_FAIL(is_contiguous(tensor, sizes), ErrorKind::NotSupported, "the tensor of sizes ",
                 to_string(sizes), " is not contiguous");
   CHECK_OR_FAIL(tensor.numel() == 0 || tensor.mutable_data_ptr() != nullptr,
@@ -121,8 +131,9 @@ Result<void> ValueOutputs::scalar(std::size_t index, std::int64_t value) {
   Tensor& tensor = out.toTensor();
   const bool is_long = tensor.scalar_type() == ScalarType::Long;
   CHECK_OR_FAIL(tensor.numel() == 1 && (is_long || tensor.scalar_type() == ScalarType::Int),
-                ErrorKind::InvalidArgument, "output ", index, " is a number, but the program has a ",
-                et::toString(tensor.scalar_type()), " tensor of ", tensor.numel(), " elements");
+                ErrorKind::InvalidArgument, "output ", index,
+                " is a number, but the program has a ", et::toString(tensor.scalar_type()),
+                " tensor of ", tensor.numel(), " elements");
   if (is_long) {
     *tensor.mutable_data_ptr<std::int64_t>() = value;
   } else {

@@ -1,4 +1,4 @@
-"""The backend under the stock ExecuTorch runtime: programs, dtypes, sizes, state, errors, threads."""
+"""The backend under the stock ExecuTorch runtime: dtypes, sizes, state, errors, threads."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_threads_with_programs_of_their_own(mlp, summing):
                 torch.testing.assert_close(forward(x)[0], eager(x), rtol=1e-5, atol=1e-5)
                 value = summed(torch.ones(4, 8))[0]
                 assert value.unique().tolist() == [2 * (step + 1)]
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             problems.append(f"{seed}: {error!r}")
 
     with torch.no_grad():

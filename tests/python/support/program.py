@@ -39,7 +39,7 @@ def save(
     options: Mapping[str, Any] | None = None,
     constants: Mapping[str, Any] | None = None,
 ) -> Saved:
-    """Lower `module` with the stock WebGPU partitioner; nothing may be left to ExecuTorch's kernels.
+    """Lower `module` with the stock WebGPU partitioner; all of it must be delegated.
 
     Args:
         inputs: example arguments.
