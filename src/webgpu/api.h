@@ -34,6 +34,7 @@ namespace etwebgpu {
   X(DeviceCreateBindGroupLayout)          \
   X(DeviceCreatePipelineLayout)           \
   X(DeviceCreateComputePipeline)          \
+  X(DeviceCreateComputePipelineAsync)     \
   X(DeviceCreateBindGroup)                \
   X(DeviceCreateCommandEncoder)           \
   X(DeviceCreateQuerySet)                 \
@@ -100,6 +101,8 @@ struct Api {
   std::string_view implementation() const;
   WgslDialect dialect() const { return is_wgpu_native() ? WgslDialect::Naga : WgslDialect::Tint; }
   WaitStyle wait_style() const;
+  // wgpu-native exports wgpuDeviceCreateComputePipelineAsync but aborts when it is called.
+  bool compiles_side_by_side() const { return is_dawn(); }
   WGPUCallbackMode callback_mode() const;
   std::span<const WGPUErrorFilter> error_filters() const;  // to push around fallible calls
 };

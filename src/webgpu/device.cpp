@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "base/checked.h"
-#include "kernels/kernel_source.h"
 
 namespace etwebgpu {
 
@@ -221,7 +221,6 @@ void Device::fill_capabilities(const WGPULimits& limits,
 
 Device::~Device() {
   pipelines_.clear();
-  layouts_.clear();
   queue_ = {};
   if (device_) api().DeviceRelease(device_);
 }
@@ -331,71 +330,21 @@ void Device::free_buffer(WGPUBuffer buffer, std::uint64_t bytes) {
   allocated_ -= bytes;
 }
 
-Result<WGPUBindGroupLayout> Device::bind_group_layout(const Signature& signature) {
-  if (const auto known = layouts_.find(signature); known != layouts_.end())
-    return known->second.group.get();
-  std::vector<WGPUBindGroupLayoutEntry> entries;
-  for (std::size_t i = 0; i < signature.size(); ++i) {
-    WGPUBindGroupLayoutEntry entry = WGPU_BIND_GROUP_LAYOUT_ENTRY_INIT;
-    entry.binding = static_cast<std::uint32_t>(i);
-    entry.visibility = WGPUShaderStage_Compute;
-    entry.buffer.type = signature[i] == 'u'   ? WGPUBufferBindingType_Uniform
-                        : signature[i] == 'r' ? WGPUBufferBindingType_ReadOnlyStorage
-                                              : WGPUBufferBindingType_Storage;
-    entries.push_back(entry);
-  }
-  WGPUBindGroupLayoutDescriptor group = WGPU_BIND_GROUP_LAYOUT_DESCRIPTOR_INIT;
-  group.entryCount = entries.size();
-  group.entries = entries.data();
-  Layout layout;
-  TRY(checked(cat("bind group layout '", signature, "'"), [&] {
-    layout.group = {api(), api().DeviceCreateBindGroupLayout(device_, &group)};
-    const WGPUBindGroupLayout groups[] = {layout.group.get()};
-    WGPUPipelineLayoutDescriptor pipeline = WGPU_PIPELINE_LAYOUT_DESCRIPTOR_INIT;
-    pipeline.bindGroupLayoutCount = 1;
-    pipeline.bindGroupLayouts = groups;
-    layout.pipeline = {api(), api().DeviceCreatePipelineLayout(device_, &pipeline)};
-  }));
-  return layouts_.emplace(signature, std::move(layout)).first->second.group.get();
-}
-
 Result<const Pipeline*> Device::pipeline(const KernelVariant& variant, const Signature& signature) {
-  const std::string label = to_string(variant);
   const auto held = lock();
-  if (const auto known = pipelines_.find(cat(label, '\n', signature)); known != pipelines_.end())
-    return known->second.get();
-  TRY_ASSIGN(const std::string wgsl, kernel_source(variant, capabilities_.dialect));
-  return pipeline(label, wgsl, signature);
+  return pipelines_.get(variant, signature);
 }
 
 Result<const Pipeline*> Device::pipeline(std::string_view label, std::string_view wgsl,
                                          const Signature& signature) {
   const auto held = lock();
-  std::unique_ptr<Pipeline>& known = pipelines_[cat(label, '\n', signature)];
-  if (known) return known.get();
-  TRY_ASSIGN(const WGPUBindGroupLayout group, bind_group_layout(signature));
-  auto made = std::make_unique<Pipeline>();
-  made->layout = group;
-  made->label = label;
+  return pipelines_.get(label, wgsl, signature);
+}
 
-  WGPUShaderSourceWGSL source = WGPU_SHADER_SOURCE_WGSL_INIT;
-  source.code = string_view(wgsl);
-  WGPUShaderModuleDescriptor module = WGPU_SHADER_MODULE_DESCRIPTOR_INIT;
-  module.nextInChain = &source.chain;
-  module.label = string_view(label);
-  ShaderHandle shader;
-  TRY(checked(cat("kernel ", label),
-              [&] { shader = {api(), api().DeviceCreateShaderModule(device_, &module)}; }));
-  WGPUComputePipelineDescriptor descriptor = WGPU_COMPUTE_PIPELINE_DESCRIPTOR_INIT;
-  descriptor.label = string_view(label);
-  descriptor.layout = layouts_.at(signature).pipeline.get();
-  descriptor.compute.module = shader.get();
-  descriptor.compute.entryPoint = string_view("main");
-  TRY(checked(cat("pipeline of kernel ", label), [&] {
-    made->pipeline = {api(), api().DeviceCreateComputePipeline(device_, &descriptor)};
-  }));
-  known = std::move(made);
-  return known.get();
+Result<void> Device::compile(std::span<const PipelineRequest> requests) {
+  const auto held = lock();
+  TRY(status());
+  return pipelines_.compile(requests);
 }
 
 Result<void> Device::map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes) {

@@ -9,12 +9,12 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "base/capabilities.h"
 #include "base/result.h"
 #include "ops/kernel_call.h"
 #include "webgpu/api.h"
+#include "webgpu/pipelines.h"
 #include "webgpu/provider.h"
 
 namespace etwebgpu {
@@ -50,16 +50,6 @@ class Buffer {
   std::uint64_t bytes_ = 0;
 };
 
-// What a pipeline's bindings are, one character each: 'r' read-only storage, 'w' storage, 'u'
-// uniform.
-using Signature = std::string;
-
-struct Pipeline {
-  ComputePipelineHandle pipeline;
-  WGPUBindGroupLayout layout = nullptr;  // owned by the device
-  std::string label;                     // to_string of the kernel variant
-};
-
 class Device : public std::enable_shared_from_this<Device> {
  public:
   // The device of the chosen adapter: a living one if there is, else a new one.
@@ -91,6 +81,8 @@ class Device : public std::enable_shared_from_this<Device> {
   // The same from WGSL text; `label` and `signature` are its identity.
   Result<const Pipeline*> pipeline(std::string_view label, std::string_view wgsl,
                                    const Signature& signature);
+  // Compiles many at once, so that pipeline() only looks them up.
+  Result<void> compile(std::span<const PipelineRequest> requests);
 
   // Runs `work` inside validation, out-of-memory and internal error scopes; `what` begins the
   // error.
@@ -114,7 +106,6 @@ class Device : public std::enable_shared_from_this<Device> {
   static Result<std::shared_ptr<Device>> create(const SelectedAdapter& selected);
   Result<void> open();
   void fill_capabilities(const WGPULimits& limits, std::span<const WGPUFeatureName> features);
-  Result<WGPUBindGroupLayout> bind_group_layout(const Signature& signature);
   Result<void> pop_scope(std::string_view what);
   bool wait_for(WGPUFuture future, const std::atomic<bool>& done);
   void free_buffer(WGPUBuffer buffer, std::uint64_t bytes);
@@ -128,13 +119,7 @@ class Device : public std::enable_shared_from_this<Device> {
   Capabilities capabilities_;
   double timestamp_period_ = 1.0;
   std::atomic<std::uint64_t> allocated_ = 0;
-
-  struct Layout {
-    BindGroupLayoutHandle group;
-    PipelineLayoutHandle pipeline;
-  };
-  std::unordered_map<Signature, Layout> layouts_;
-  std::unordered_map<std::string, std::unique_ptr<Pipeline>> pipelines_;  // by label and signature
+  PipelineCache pipelines_{*this};
 };
 
 }  // namespace etwebgpu

@@ -82,7 +82,7 @@ Result<void> register_provider_library(std::string_view name, std::string_view p
 struct AdapterChoice {
   std::string provider;  // a registered name or a library's path; empty = all registered, in order
   std::string adapter;   // an index, "discrete" | "integrated" | "software", or part of a name;
-                        // empty = the best class there is
+                         // empty = the best class there is
 };
 
 struct SelectedAdapter {

@@ -29,9 +29,13 @@ Result<std::shared_ptr<Replay>> Replay::create(std::shared_ptr<Device> device, c
                                                std::span<const KernelVariant> kernels) {
   const auto held = device->lock();
   std::shared_ptr<Replay> replay(new Replay(device, plan));
-  for (const PlannedDispatch& dispatch : plan.dispatches) {
+  std::vector<PipelineRequest> requests;
+  for (const PlannedDispatch& dispatch : plan.dispatches)
+    requests.push_back({&kernels[dispatch.kernel], signature_of(plan, dispatch)});
+  TRY(device->compile(requests));
+  for (const PipelineRequest& request : requests) {
     TRY_ASSIGN(replay->pipelines_.emplace_back(),
-               device->pipeline(kernels[dispatch.kernel], signature_of(plan, dispatch)));
+               device->pipeline(*request.kernel, request.signature));
   }
   TRY(replay->upload_uniforms());
   return replay;
