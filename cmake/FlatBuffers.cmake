@@ -1,5 +1,5 @@
 # Readers of the delegate graph and of .pte programs, generated from the schemas in the executorch wheel.
-include(cmake/Python.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/Python.cmake)
 find_path(FLATBUFFERS_INCLUDE_DIR flatbuffers/flatbuffers.h REQUIRED)
 # Generated code compiles with the headers of the same version only, and the executorch wheel puts a flatc
 # of its own on the path: take the one that fits the headers.
