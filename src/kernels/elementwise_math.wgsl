@@ -1,10 +1,24 @@
 // Functions that WGSL lacks or computes too loosely (its sin and cos promise 11 bits). LIB names the
 // one that is needed.
-#if LIB == nan
 fn is_nan(x: f32) -> bool {
   return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
+#if LIB == exponential
+// Not every device's exp passes NaN on, nor its log2 knows zero and below.
+fn exact_exp(x: f32) -> f32 {
+  return select(exp(x), x, is_nan(x));
+}
+
+fn exact_log10(x: f32) -> f32 {
+  if (x > 0.0) {
+    return log2(x) * 0.30103;
+  }
+  return select(-1.0 / abs(x), sqrt(x), x != 0.0);
+}
+#endif
+
+#if LIB == minmax
 fn nan_min(a: f32, b: f32) -> f32 {
   return select(min(a, b), a + b, is_nan(a) || is_nan(b));
 }
@@ -15,8 +29,10 @@ fn nan_max(a: f32, b: f32) -> f32 {
 #endif
 
 #if LIB == trigonometry
-// x mod pi/2 in three parts of pi/2, the first two short enough to be exact; then the polynomials are
-// least-squares fits at Chebyshev nodes, in x^2, over [-pi/4, pi/4].
+// x mod pi/2 in three parts of pi/2, the first two short enough to be exact up to kFar; then the
+// polynomials are least-squares fits at Chebyshev nodes, in x^2, over [-pi/4, pi/4].
+const kFar = 1e5;
+
 struct Reduced {
   value: f32,
   quadrant: i32,
@@ -46,11 +62,17 @@ fn turn(r: f32, quadrant: i32) -> f32 {
 }
 
 fn exact_sin(x: f32) -> f32 {
+  if (abs(x) > kFar) {
+    return sin(x);
+  }
   let r = reduce(x);
   return turn(r.value, r.quadrant);
 }
 
 fn exact_cos(x: f32) -> f32 {
+  if (abs(x) > kFar) {
+    return cos(x);
+  }
   let r = reduce(x);
   return turn(r.value, r.quadrant + 1);
 }
@@ -60,7 +82,7 @@ fn exact_cos(x: f32) -> f32 {
 // Never exponentiates a positive number, so nothing overflows.
 fn sigmoid(x: f32) -> f32 {
   let e = exp(-abs(x));
-  return select(1.0, e, x < 0.0) / (1.0 + e);
+  return select(select(1.0, e, x < 0.0) / (1.0 + e), x, is_nan(x));
 }
 #endif
 
@@ -132,6 +154,9 @@ fn float_power(base: f32, exponent: f32) -> f32 {
   if (exponent == trunc(exponent) && abs(exponent) <= 64.0) {
     return whole_power(base, exponent);
   }
+  if (base == 0.0) {
+    return select(0.0, 1.0 / abs(base), exponent < 0.0);
+  }
   if (base < 0.0) {
     let odd = fract(abs(exponent) * 0.5) != 0.0;
     let magnitude = pow(-base, exponent);
@@ -154,8 +179,10 @@ fn trunc_divide(a: f32, b: f32) -> f32 {
   return trunc(refined(a, b));
 }
 
+// A negative quotient too small for f32 is still below zero.
 fn floor_divide(a: f32, b: f32) -> f32 {
-  return floor(refined(a, b));
+  let quotient = floor(refined(a, b));
+  return select(quotient, -1.0, quotient == 0.0 && a != 0.0 && (a < 0.0) != (b < 0.0));
 }
 
 fn floor_divide_int(a: i32, b: i32) -> i32 {

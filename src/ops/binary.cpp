@@ -24,6 +24,7 @@ struct Binary {
   std::string_view int_library = {};
 };
 
+// Not equal is written so that it holds for NaN.
 constexpr Binary kBinary[] = {
     {"aten.add.Tensor", Domain::Output, "a + b", "a + b"},
     {"aten.bitwise_and.Tensor", Domain::Output, "", "a & b"},
@@ -43,11 +44,11 @@ constexpr Binary kBinary[] = {
      "i32(bool(a) || bool(b))"},
     {"aten.lt.Scalar", Domain::Operands, "i32(a < b)", "i32(a < b)"},
     {"aten.lt.Tensor", Domain::Operands, "i32(a < b)", "i32(a < b)"},
-    {"aten.maximum.default", Domain::Output, "nan_max(a, b)", "max(a, b)", "nan"},
-    {"aten.minimum.default", Domain::Output, "nan_min(a, b)", "min(a, b)", "nan"},
+    {"aten.maximum.default", Domain::Output, "nan_max(a, b)", "max(a, b)", "minmax"},
+    {"aten.minimum.default", Domain::Output, "nan_min(a, b)", "min(a, b)", "minmax"},
     {"aten.mul.Tensor", Domain::Output, "a * b", "a * b"},
-    {"aten.ne.Scalar", Domain::Operands, "i32(a != b)", "i32(a != b)"},
-    {"aten.ne.Tensor", Domain::Operands, "i32(a != b)", "i32(a != b)"},
+    {"aten.ne.Scalar", Domain::Operands, "i32(!(a == b))", "i32(a != b)"},
+    {"aten.ne.Tensor", Domain::Operands, "i32(!(a == b))", "i32(a != b)"},
     {"aten.pow.Tensor_Scalar", Domain::Output, "float_power(a, b)", "integer_power(a, b)", "power",
      "power"},
     {"aten.pow.Tensor_Tensor", Domain::Output, "float_power(a, b)", "integer_power(a, b)", "power",

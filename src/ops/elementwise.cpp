@@ -194,12 +194,12 @@ Loops copy_loops(const Dims& sizes, std::span<const std::int64_t> strides) {
   return loops;
 }
 
-void emit_copy(LowerContext& c, ValueId source, std::int64_t base, const Loops& loops,
+void emit_copy(LowerContext& c, BufferRef source, std::int64_t base, const Loops& loops,
                BufferRef out, const LiveBase& live_base) {
   const Operand from{.kind = Operand::Kind::Tensor,
                      .element = Element::U32,
                      .as = Element::U32,
-                     .buffer = c.value_of(source),
+                     .buffer = source,
                      .base = base};
   const Elementwise copy{
       .expression = "a", .out = Element::U32, .x_type = Element::U32, .live_base = live_base};

@@ -75,8 +75,8 @@ void emit_broadcast(LowerContext& c, const Elementwise& what, std::span<const Op
 // Loops of a copy that reads a source with these strides for each output dimension.
 Loops copy_loops(const Dims& sizes, std::span<const std::int64_t> strides);
 
-// Moves elements of tensor `source` from `base` on to `out`, converting nothing.
-void emit_copy(LowerContext& c, ValueId source, std::int64_t base, const Loops& loops,
+// Moves elements of `source` from `base` on to `out`, converting nothing.
+void emit_copy(LowerContext& c, BufferRef source, std::int64_t base, const Loops& loops,
                BufferRef out, const LiveBase& live_base = {});
 
 // Same elements in the same order, converted where the GPU element types differ.

@@ -188,7 +188,7 @@ std::vector<Row> rows_to_join(const LowerContext& c, std::size_t dim) {
 }
 
 void emit_cat(LowerContext& c, std::span<const Row> rows, std::int64_t out_row,
-              std::int64_t out_start, std::int64_t unit) {
+              std::int64_t out_start, std::int64_t unit, BufferRef out) {
   const std::uint32_t wg = c.workgroup_size(kWorkgroup);
   KernelCall& call = c.emit("cat");
   call.define("WG", wg).define("N", rows.size()).define("T", unit == 4 ? "vec4<u32>" : "u32");
@@ -199,7 +199,7 @@ void emit_cat(LowerContext& c, std::span<const Row> rows, std::int64_t out_row,
     call.read(c.value_of(rows[k].input));
     ends[k] = row += rows[k].length / unit;
   }
-  call.write(c.output());
+  call.write(out);
   const std::int64_t count = c.sizes_of(c.output_id()).numel() / out_row * row;
   call.params(count, row, out_row / unit, out_start / unit);
   for (std::int64_t end : ends) call.params(end);
@@ -214,12 +214,18 @@ Result<void> lower_cat(LowerContext& c) {
   const bool vectors = std::ranges::all_of(rows, [](const Row& r) { return r.length % 4 == 0; });
   const std::size_t most =
       std::min<std::size_t>(7, std::max(c.capabilities().max_storage_buffers, 2u) - 1);
+  // Several dispatches into a buffer that is also read (a mutated one): all reads come first.
+  const auto is_overwritten = [&](const Row& r) { return c.shares_memory(r.input, c.output_id()); };
+  const bool detour = rows.size() > most && std::ranges::any_of(rows, is_overwritten);
+  const BufferRef target =
+      detour ? c.scratch(4 * static_cast<std::uint64_t>(out.numel())) : c.output();
   std::int64_t start = 0;
   for (std::size_t k = 0; k < rows.size(); k += most) {
     const auto part = std::span(rows).subspan(k, std::min(most, rows.size() - k));
-    emit_cat(c, part, out_row, start, vectors ? 4 : 1);
+    emit_cat(c, part, out_row, start, vectors ? 4 : 1, target);
     for (const Row& row : part) start += row.length;
   }
+  if (detour) emit_copy(c, target, 0, {{out.numel(), {1, 0, 0}}}, c.output());
   return {};
 }
 

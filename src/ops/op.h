@@ -39,6 +39,7 @@ enum class CacheType : std::uint8_t { F32, F16 };
 
 struct ModelOptions {
   CacheType kv_cache = CacheType::F32;
+  bool fuse = true;  // false runs the graph call by call, for comparison
 };
 
 class CallContext {
@@ -169,6 +170,13 @@ class LowerContext : public CallContext {
   }
   // A buffer that lives during this call only.
   BufferRef scratch(std::uint64_t bytes);
+
+  // True if both values live in one buffer: a call that writes one while it still reads the other must
+  // go through scratch.
+  bool shares_memory(ValueId a, ValueId b) const {
+    const auto& storage = services_.storage;
+    return storage[static_cast<std::size_t>(a)] == storage[static_cast<std::size_t>(b)];
+  }
 
   // True if the argument is (a view of) a constant nobody writes.
   bool is_constant(std::size_t arg) const { return constant_of(id(arg)) >= 0; }

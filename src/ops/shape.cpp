@@ -144,7 +144,7 @@ Result<void> lower_permute(LowerContext& c) {
   for (std::size_t d = 0; d < c.sizes(0).rank(); ++d) {
     loops.push_back({c.sizes(0)[order[d]], {strides[order[d]], 0, 0}});
   }
-  emit_copy(c, c.id(0), 0, loops, c.output());
+  emit_copy(c, c.value(0), 0, loops, c.output());
   return {};
 }
 
@@ -190,9 +190,9 @@ Result<void> lower_slice(LowerContext& c) {
   strides[d] *= std::min(step, std::max<std::int64_t>(extent, 1));
   const Loops loops = copy_loops(out, {strides.begin(), strides.end()});
   if (c.is_symint(2)) {
-    emit_copy(c, c.id(0), 0, loops, c.output(), {c.id(2), extent, stride});
+    emit_copy(c, c.value(0), 0, loops, c.output(), {c.id(2), extent, stride});
   } else {
-    emit_copy(c, c.id(0), clamped_index(c.integer_or(2, 0), extent) * stride, loops, c.output());
+    emit_copy(c, c.value(0), clamped_index(c.integer_or(2, 0), extent) * stride, loops, c.output());
   }
   return {};
 }
@@ -222,9 +222,9 @@ Result<void> lower_select(LowerContext& c) {
     if (d != at) loops.push_back({in[d], {strides[d], 0, 0}});
   }
   if (c.is_symint(2)) {
-    emit_copy(c, c.id(0), 0, loops, c.output(), {c.id(2), in[at], strides[at]});
+    emit_copy(c, c.value(0), 0, loops, c.output(), {c.id(2), in[at], strides[at]});
   } else {
-    emit_copy(c, c.id(0), clamped_index(c.integer(2), in[at]) * strides[at], loops, c.output());
+    emit_copy(c, c.value(0), clamped_index(c.integer(2), in[at]) * strides[at], loops, c.output());
   }
   return {};
 }
@@ -262,7 +262,7 @@ Result<void> lower_split(LowerContext& c) {
   std::int64_t start = 0;
   for (ValueId output : c.value_list(c.output_arg())) {
     const Dims& out = c.sizes_of(output);
-    emit_copy(c, c.id(0), start * strides[d], copy_loops(out, {strides.begin(), strides.end()}),
+    emit_copy(c, c.value(0), start * strides[d], copy_loops(out, {strides.begin(), strides.end()}),
               c.value_of(output));
     start += out[d];
   }
@@ -327,7 +327,7 @@ Result<void> lower_repeat(LowerContext& c) {
     loops.push_back({out[d] / from});
     if (d >= lead) loops.push_back({from, {strides[d - lead], 0, 0}});
   }
-  emit_copy(c, c.id(0), 0, loops, c.output());
+  emit_copy(c, c.value(0), 0, loops, c.output());
   return {};
 }
 
@@ -352,7 +352,7 @@ Result<void> lower_flip(LowerContext& c) {
     base += (in[d] - 1) * strides[d];
     loops[d].strides[0] = -strides[d];
   }
-  emit_copy(c, c.id(0), base, loops, c.output());
+  emit_copy(c, c.value(0), base, loops, c.output());
   return {};
 }
 
@@ -378,7 +378,7 @@ Result<void> lower_unfold(LowerContext& c) {
   Dims strides = contiguous_strides(c.sizes(0));
   strides.push_back(strides[d]);
   if (out[d] > 1) strides[d] *= c.bake(c.id(3));
-  emit_copy(c, c.id(0), 0, copy_loops(out, {strides.begin(), strides.end()}), c.output());
+  emit_copy(c, c.value(0), 0, copy_loops(out, {strides.begin(), strides.end()}), c.output());
   return {};
 }
 
@@ -405,7 +405,7 @@ Result<void> lower_pixel_shuffle(LowerContext& c) {
                     {r, {r * h * w, 0, 0}},
                     {w, {1, 0, 0}},
                     {r, {h * w, 0, 0}}};
-  emit_copy(c, c.id(0), 0, loops, c.output());
+  emit_copy(c, c.value(0), 0, loops, c.output());
   return {};
 }
 

@@ -1,0 +1,110 @@
+#include <gtest/gtest.h>
+
+#include "one_call.h"
+
+namespace etwebgpu::testing {
+namespace {
+
+// full([op(x, y)], 1): the scalar shows as a size. Inputs x and y are SymInts.
+std::unique_ptr<Model> size_of(std::string name) {
+  Graph graph;
+  const ValueId x = graph.add(SymInt{}), y = graph.add(SymInt{}), result = graph.add(SymInt{});
+  const ValueId sizes = graph.add(ValueList{{result}}), one = graph.add(std::int64_t{1});
+  const ValueId out = graph.add(TensorInfo{.bound = {1000}});
+  graph.inputs = {x, y};
+  graph.outputs = {out};
+  graph.calls.push_back({.name = std::move(name), .args = {x, y, result}});
+  graph.calls.push_back({.name = "aten.full.default", .args = {sizes, one, out}});
+  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
+  EXPECT_TRUE(model) << model.error().message;
+  return model ? *std::move(model) : nullptr;
+}
+
+Result<std::int64_t> evaluate(Model& model, std::int64_t x, std::int64_t y) {
+  const HostInput inputs[] = {host_scalar(x), host_scalar(y)};
+  TRY_ASSIGN(const Plan* plan, model.prepare(inputs));
+  return plan->outputs[0].sizes[0];
+}
+
+TEST(SymInt, ComputesLikePython) {
+  struct Case {
+    const char* name;
+    std::int64_t x, y, expected;
+  };
+  const Case cases[] = {{"add", 3, 4, 7},      {"sub", 9, 4, 5},        {"mul", 6, 7, 42},
+                        {"floordiv", 7, 2, 3}, {"floordiv", -7, -2, 3}, {"mod", 7, 3, 1},
+                        {"mod", -7, 3, 2},     {"eq", 2, 2, 1},         {"ne", 2, 2, 0},
+                        {"lt", 1, 2, 1},       {"le", 3, 2, 0},         {"gt", 3, 2, 1},
+                        {"ge", 2, 2, 1}};
+  for (const Case& c : cases) {
+    const auto model = size_of(c.name);
+    ASSERT_NE(model, nullptr);
+    EXPECT_EQ(evaluate(*model, c.x, c.y).value_or(-1), c.expected) << c.name;
+  }
+}
+
+TEST(SymInt, DivisionByZeroIsAnErrorOnlyAtRunTime) {
+  for (const char* name : {"floordiv", "mod"}) {
+    const auto model = size_of(name);
+    ASSERT_NE(model, nullptr);
+    const auto value = evaluate(*model, 5, 0);
+    ASSERT_FALSE(value);
+    EXPECT_NE(value.error().message.find("5"), std::string::npos);
+    EXPECT_TRUE(evaluate(*model, 5, 2));
+  }
+}
+
+TEST(SymInt, OverflowIsAnError) {
+  const auto model = size_of("mul");
+  ASSERT_NE(model, nullptr);
+  EXPECT_FALSE(evaluate(*model, std::int64_t{1} << 40, std::int64_t{1} << 40));
+  EXPECT_EQ(evaluate(*model, 3, 3).value_or(-1), 9);
+}
+
+// A scalar read from element `index` of an int32 input [1, 4].
+TEST(SymInt, IsReadFromAnInputOnTheHost) {
+  Graph graph;
+  const ValueId table = graph.add(TensorInfo{.dtype = DType::Int32, .bound = {1, 4}});
+  const ValueId dim = graph.add(std::int64_t{1}), index = graph.add(std::int64_t{-1});
+  const ValueId result = graph.add(SymInt{}), sizes = graph.add(ValueList{{result}});
+  const ValueId out = graph.add(TensorInfo{.bound = {100}});
+  graph.inputs = {table};
+  graph.outputs = {out};
+  graph.calls.push_back(
+      {.name = "et_vk.select_as_symint.default", .args = {table, dim, index, result}});
+  graph.calls.push_back({.name = "aten.full.default", .args = {sizes, dim, out}});
+  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_TRUE((*model)->wants_host_data(0));
+  const std::int32_t elements[] = {5, 6, 7, 8};
+  const HostInput full[] = {host_input({1, 4}, 0, elements)};
+  auto plan = (*model)->prepare(full);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ((*plan)->outputs[0].sizes[0], 8);
+  const HostInput shorter[] = {host_input({1, 2}, 0, std::span(elements).first(2))};
+  plan = (*model)->prepare(shorter);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ((*plan)->outputs[0].sizes[0], 6);
+}
+
+TEST(SymInt, ProgramsChecksHold) {
+  Graph graph;
+  const ValueId x = graph.add(SymInt{}), least = graph.add(std::int64_t{2});
+  const ValueId most = graph.add(std::int64_t{7}), sizes = graph.add(ValueList{{x}});
+  const ValueId out = graph.add(TensorInfo{.bound = {100}});
+  graph.inputs = {x};
+  graph.outputs = {out};
+  graph.calls.push_back({.name = "sym_constrain_range_for_size.default", .args = {x, least, most}});
+  graph.calls.push_back({.name = "_assert_scalar.default", .args = {x}});
+  graph.calls.push_back({.name = "aten.full.default", .args = {sizes, least, out}});
+  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
+  ASSERT_TRUE(model) << model.error().message;
+  const HostInput inside[] = {host_scalar(7)}, outside[] = {host_scalar(8)};
+  EXPECT_TRUE((*model)->prepare(inside));
+  const auto failed = (*model)->prepare(outside);
+  ASSERT_FALSE(failed);
+  EXPECT_NE(failed.error().message.find("the scalar 8 is outside [2, 7]"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace etwebgpu::testing
