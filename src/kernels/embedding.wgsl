@@ -32,7 +32,7 @@ fn element(row: u32, k: u32) -> f32 {
   return unpack2x16float(word)[k % 2u];
 #endif
 #if TABLE == q4
-  return f32(i32(word >> (k % 8u * 4u) & 15u) - 8);
+  return f32(i32((word >> (k % 8u * 4u)) & 15u) - 8);
 #endif
 }
 
