@@ -1,4 +1,4 @@
-"""Delegate blobs run through the library's C interface (include/etwebgpu/c_api.h), without ExecuTorch.
+"""Delegate blobs run through the library's C interface (include/etwebgpu/c_api.h) alone.
 
 Provider and adapter come from the environment (ETWEBGPU_PROVIDER, ETWEBGPU_ADAPTER,
 VK_ICD_FILENAMES), so one set of tests serves every software adapter and every GPU.
