@@ -151,7 +151,7 @@ fn whole_power(base: f32, exponent: f32) -> f32 {
 
 // Negative bases need whole exponents; WGSL's pow knows none.
 fn float_power(base: f32, exponent: f32) -> f32 {
-  if (exponent == trunc(exponent) && abs(exponent) <= 64.0) {
+  if (exponent == trunc(exponent) && abs(exponent) <= 256.0) {
     return whole_power(base, exponent);
   }
   if (base == 0.0) {
@@ -169,20 +169,32 @@ fn float_power(base: f32, exponent: f32) -> f32 {
 
 #if LIB == division
 // One Newton step makes the quotient exact where an inexact division would miss a whole number.
-fn refined(a: f32, b: f32) -> f32 {
+fn trunc_divide(a: f32, b: f32) -> f32 {
   let quotient = a / b;
   let better = quotient + fma(-quotient, b, a) / b;
-  return select(quotient, better, abs(quotient) < 16777216.0 && b != 0.0 && abs(b) < 1e38);
+  return trunc(select(quotient, better, abs(quotient) < 16777216.0 && b != 0.0 && abs(b) < 1e38));
 }
 
-fn trunc_divide(a: f32, b: f32) -> f32 {
-  return trunc(refined(a, b));
+// a - whole * b without rounding, for whole numbers below 2^23: factors of 12 bits have exact products.
+fn exact_remainder(a: f32, b: f32, whole: f32) -> f32 {
+  let whole_high = trunc(whole / 4096.0) * 4096.0;
+  let whole_low = whole - whole_high;
+  let b_high = bitcast<f32>(bitcast<u32>(b) & 0xfffff000u);
+  let b_low = b - b_high;
+  return a - whole_high * b_high - whole_high * b_low - whole_low * b_high - whole_low * b_low;
 }
 
-// A negative quotient too small for f32 is still below zero.
+// The floor of the exact quotient, as PyTorch has it: 0.5 // 0.1 is 4 in f32.
 fn floor_divide(a: f32, b: f32) -> f32 {
-  let quotient = floor(refined(a, b));
-  return select(quotient, -1.0, quotient == 0.0 && a != 0.0 && (a < 0.0) != (b < 0.0));
+  let whole = round(a / b);
+  if (b == 0.0 || !(abs(whole) < 8388608.0)) {
+    return floor(a / b);
+  }
+  var rest = a;
+  if (whole != 0.0) {
+    rest = exact_remainder(a, b, whole);
+  }
+  return whole - select(0.0, 1.0, rest != 0.0 && (rest < 0.0) != (b < 0.0));
 }
 
 fn floor_divide_int(a: i32, b: i32) -> i32 {
