@@ -1,12 +1,13 @@
-// Fuses what surrounds 4-bit linear layers into them, so that a decoder layer is a handful of dispatches:
+// Fuses what surrounds 4-bit linear layers into them, so that a decoder layer is a handful of
+// dispatches:
 //
 //   gate, up, silu and mul     y = silu(x Wg) * (x Wu)           one gated linear
 //   a residual sum             y = x W + r                       an epilogue
 //   siblings on one input      q, k, v = x Wq, x Wk, x Wv        stacked weights, one output each
 //   an rms norm before         y = rms_norm(x) W                 a prologue
 //
-// Each rewrite makes or changes a "fused.linear_q4gsw" call (ops/quantized_linear.cpp) in place of the last
-// call it covers; what nothing reads any more is left to remove_dead_calls.
+// Each rewrite makes or changes a "fused.linear_q4gsw" call (ops/quantized_linear.cpp) in place of
+// the last call it covers; what nothing reads any more is left to remove_dead_calls.
 #include <algorithm>
 #include <optional>
 
@@ -39,8 +40,8 @@ class LinearFusion {
  private:
   using Rewrite = bool (LinearFusion::*)(const GraphIndex&, std::int32_t);
 
-  // Offers every call to a rewrite. The graph is indexed again after each round in which some applied, so a
-  // rewrite sees calls as they were when its round began.
+  // Offers every call to a rewrite. The graph is indexed again after each round in which some
+  // applied, so a rewrite sees calls as they were when its round began.
   void each_call(Rewrite rewrite) {
     const GraphIndex index(graph_);
     const auto count = static_cast<std::int32_t>(graph_.calls.size());
@@ -57,7 +58,8 @@ class LinearFusion {
 
   // Sizes agree as recorded, so a fused epilogue reads element by element.
   bool same_sizes(ValueId a, ValueId b) const {
-    return graph_.tensor(a) && graph_.tensor(b) && graph_.tensor(a)->bound == graph_.tensor(b)->bound;
+    return graph_.tensor(a) && graph_.tensor(b) &&
+           graph_.tensor(a)->bound == graph_.tensor(b)->bound;
   }
   // A fused call gives its output the leading sizes of x: the two must have them in common.
   bool follows_input(const Call& linear, ValueId out) const {
@@ -97,17 +99,21 @@ class LinearFusion {
     return out;
   }
 
-  // mul(silu(gate), up), where silu is one call or x * sigmoid(x), and gate and up share their input.
+  // mul(silu(gate), up), where silu is one call or x * sigmoid(x), and gate and up share their
+  // input.
   bool fuse_gate(const GraphIndex& index, std::int32_t c) {
     const Call& product = index.call(c);
     if (product.name != "aten.mul.Tensor" || product.args.size() != 3) return false;
-    for (const auto& [activated, other] :
-         {std::pair(product.args[0], product.args[1]), std::pair(product.args[1], product.args[0])}) {
+    for (const auto& [activated, other] : {std::pair(product.args[0], product.args[1]),
+                                           std::pair(product.args[1], product.args[0])}) {
       const std::optional<ValueId> gate_value = silu_input(index, activated);
       if (!gate_value) continue;
       const std::int32_t gate = index.computed_by(*gate_value, kLinear);
       const std::int32_t up = index.computed_by(other, kLinear);
       if (!is_linear(index, gate) || !is_linear(index, up) || gate == up) continue;
+      if (graph_.is_none(index.call(gate).args[kBias]) !=
+          graph_.is_none(index.call(up).args[kBias]))
+        continue;
       if (!share_input(index, gate, up)) continue;
       if (!same_weight_shape(index, gate, up) || !same_sizes(product.args[2], other)) continue;
       if (!follows_input(index.call(gate), product.args[2])) continue;
@@ -124,7 +130,8 @@ class LinearFusion {
     const std::int32_t product = index.computed_by(v, "aten.mul.Tensor");
     if (product == kNoCall) return std::nullopt;
     const Call& mul = index.call(product);
-    for (const auto& [x, gate] : {std::pair(mul.args[0], mul.args[1]), std::pair(mul.args[1], mul.args[0])}) {
+    for (const auto& [x, gate] :
+         {std::pair(mul.args[0], mul.args[1]), std::pair(mul.args[1], mul.args[0])}) {
       const std::int32_t sigmoid = index.computed_by(gate, "aten.sigmoid.default");
       if (sigmoid == kNoCall) continue;
       if (index.behind_views(index.call(sigmoid).args[0]) == index.behind_views(x)) return x;
@@ -132,7 +139,8 @@ class LinearFusion {
     return std::nullopt;
   }
 
-  // Everything computed from a linear's output ends in call `last`, and nothing on the way is an output.
+  // Everything computed from a linear's output ends in call `last`, and nothing on the way is an
+  // output.
   bool consumed_by(const GraphIndex& index, std::int32_t linear, std::int32_t last) const {
     return flows_into(index, index.call(linear).args[kOut], last, 0);
   }
@@ -140,7 +148,8 @@ class LinearFusion {
     constexpr int kDeepest = 8;
     if (depth > kDeepest || index.is_output(v)) return false;
     return std::ranges::all_of(index.users(v), [&](std::int32_t user) {
-      return user == last || (user < last && flows_into(index, index.call(user).args.back(), last, depth + 1));
+      return user == last ||
+             (user < last && flows_into(index, index.call(user).args.back(), last, depth + 1));
     });
   }
 
@@ -168,7 +177,8 @@ class LinearFusion {
     for (const auto& [residual, product] :
          {std::pair(sum.args[0], sum.args[1]), std::pair(sum.args[1], sum.args[0])}) {
       const std::int32_t linear = index.computed_by(product, kLinear);
-      if (!is_linear(index, linear) || !index.only_read_by(index.call(linear).args[kOut], c)) continue;
+      if (!is_linear(index, linear) || !index.only_read_by(index.call(linear).args[kOut], c))
+        continue;
       if (!same_sizes(residual, sum.args[3]) || !same_sizes(product, sum.args[3])) continue;
       if (index.computed_by(residual, kLinear) == linear) continue;
       if (!follows_input(index.call(linear), sum.args[3])) continue;
@@ -181,14 +191,16 @@ class LinearFusion {
     return false;
   }
 
-  // Up to three plain linear calls on one input become one with as many outputs, in place of the first:
-  // their other arguments are constants.
+  // Up to three plain linear calls on one input become one with as many outputs, in place of the
+  // first: their other arguments are constants.
   bool stack_siblings(const GraphIndex& index, std::int32_t c) {
     if (!is_linear(index, c) || call(c).name != kLinear) return false;
     std::vector<std::int32_t> siblings = {c};
     for (std::int32_t user : index.users(index.call(c).args[kX])) {
       if (user <= c || siblings.size() == kMostParts || call(user).name != kLinear) continue;
-      if (share_input(index, c, user)) siblings.push_back(user);
+      const bool same_bias =
+          graph_.is_none(index.call(c).args[kBias]) == graph_.is_none(index.call(user).args[kBias]);
+      if (same_bias && share_input(index, c, user)) siblings.push_back(user);
     }
     if (siblings.size() < 2) return false;
     std::vector<ValueId> outs;

@@ -21,6 +21,9 @@ Aliasing find_aliases(const Graph& graph);
 // (Op::half_args): KV caches, under CacheType::F16.
 std::vector<std::uint8_t> find_half_states(const Graph& graph, const Aliasing& aliasing);
 
+// Fuses 4-bit linear layers with what surrounds them: see fuse_linear.cpp.
+void fuse_linear(Graph& graph);
+
 // Removes calls that neither reach an output nor write a constant.
 void remove_dead_calls(Graph& graph);
 

@@ -18,9 +18,10 @@ std::size_t index(ValueId v) { return static_cast<std::size_t>(v); }
 Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& capabilities,
                                              const ModelOptions& options) {
   std::unique_ptr<Model> model(new Model(std::move(graph), capabilities, options));
-  TRY(model->resolve_operators());  // also refuses what only passes may make
+  TRY(model->resolve_operators());
   TRY(model->check_definitions());
   remove_dead_calls(model->graph_);
+  if (options.fuse) fuse_linear(model->graph_);
   TRY(model->resolve_operators());
   model->aliasing_ = find_aliases(model->graph_);
   TRY(model->make_tables());
