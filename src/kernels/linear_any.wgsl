@@ -19,7 +19,7 @@ fn element(base: u32, k: u32) -> F4 {
   return F4(bitcast<vec4<i32>>(words << U4(24u - k % 4u * 8u)) >> U4(24u));
 #endif
 #if WEIGHT == q4
-  return F4(vec4<i32>(words >> U4(k % 8u * 4u) & U4(15u)) - vec4<i32>(8));
+  return F4(vec4<i32>((words >> U4(k % 8u * 4u)) & U4(15u)) - vec4<i32>(8));
 #endif
 }
 

@@ -37,6 +37,36 @@ void emit_matmul(LowerContext& c, const Matmul& p) {
   k.groups(p.batch * row_blocks * column_blocks);
 }
 
+// A bias that broadcasts to [rows, n].
+Result<void> check_bias(const Dims& bias, std::int64_t rows, std::int64_t n) {
+  const std::int64_t extents[] = {n, rows};
+  bool fits = bias.rank() <= 2;
+  for (std::size_t i = 0; fits && i < bias.rank(); ++i) {
+    const std::int64_t extent = bias[bias.rank() - 1 - i];
+    fits = extent == 1 || extent == extents[i];
+  }
+  CHECK_OR_FAIL(fits, ErrorKind::InvalidProgram, "bias of sizes ", to_string(bias),
+                " does not broadcast to ", to_string(Dims{rows, n}));
+  return {};
+}
+
+void add_bias(Matmul& p, BufferRef buffer, const Dims& bias) {
+  const std::size_t rank = bias.rank();
+  p.bias = buffer;
+  p.bias_column = rank >= 1 && bias[rank - 1] != 1 ? 1 : 0;
+  p.bias_row = rank == 2 && bias[0] != 1 ? bias[1] : 0;
+}
+
+// True if the packed kernels take the weight: known at load, and of some depth.
+bool is_packable(const LowerContext& c, std::size_t weight) {
+  return c.is_constant(weight) && c.bound(weight).numel() > 0;
+}
+
+// True if the packed kernels take the bias: one element per column, known at load.
+bool is_constant_row(const LowerContext& c, std::size_t bias, std::int64_t n) {
+  return c.is_constant(bias) && c.bound(bias).rank() == 1 && c.bound(bias)[0] == n;
+}
+
 // Linear layer over a constant weight: [N, K], or [K, N] if transposed.
 Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, bool transposed,
                             std::optional<std::size_t> bias) {
@@ -56,25 +86,22 @@ Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, 
   return lower_linear(c, linear);
 }
 
-// --- aten.linear(x [.., K], weight [N, K], bias [N] or None) -> out [.., N] ---
+// --- aten.linear(x [.., K], weight [N, K], bias or None) -> out [.., N] ---
+// The exporter also makes it of addmm(bias, x, y.t()), so a bias may be anything that broadcasts.
 
 Result<void> infer_linear(InferContext& c) {
   const Dims &x = c.sizes(0), &weight = c.sizes(1);
-  CHECK_OR_FAIL(x.rank() >= 1 && weight.rank() == 2 && weight[1] == x.back() && x.back() >= 1,
+  CHECK_OR_FAIL(x.rank() >= 1 && weight.rank() == 2 && weight[1] == x.back(),
                 ErrorKind::InvalidProgram, "x of sizes ", to_string(x), " and weight of sizes ",
                 to_string(weight), " do not fit");
-  if (!c.is_none(2)) {
-    CHECK_OR_FAIL(c.sizes(2).numel() == weight[0] && c.sizes(2).rank() == 1,
-                  ErrorKind::InvalidProgram, "bias of sizes ", to_string(c.sizes(2)),
-                  " does not fit ", weight[0], " output features");
-  }
+  if (!c.is_none(2)) TRY(check_bias(c.sizes(2), linear_rows(x), weight[0]));
   TRY_ASSIGN(const Dims out, linear_sizes(x, c.bound(c.output_arg()).rank(), weight[0]));
   return c.set_output(out);
 }
 
 Result<void> lower_linear_op(LowerContext& c) {
   const bool bias = !c.is_none(2);
-  if (c.is_constant(1) && (!bias || c.is_constant(2))) {
+  if (is_packable(c, 1) && (!bias || is_constant_row(c, 2, c.sizes(1)[0]))) {
     return lower_constant(c, 0, 1, false, bias ? std::optional<std::size_t>(2) : std::nullopt);
   }
   Matmul p{.x = c.value(0), .y = c.value(1), .out = c.output()};
@@ -82,8 +109,7 @@ Result<void> lower_linear_op(LowerContext& c) {
   p.k = c.sizes(0).back();
   p.n = c.sizes(1)[0];
   p.y_transposed = true;
-  if (bias) p.bias = c.value(2);
-  p.bias_column = 1;
+  if (bias) add_bias(p, c.value(2), c.sizes(2));
   emit_matmul(c, p);
   return {};
 }
@@ -92,7 +118,7 @@ Result<void> lower_linear_op(LowerContext& c) {
 
 Result<void> check_product(const Dims& x, const Dims& y, std::size_t rank) {
   CHECK_OR_FAIL(x.rank() == rank && y.rank() == rank && x[rank - 1] == y[rank - 2] &&
-                    x[rank - 1] >= 1 && (rank == 2 || x[0] == y[0]),
+                    (rank == 2 || x[0] == y[0]),
                 ErrorKind::InvalidProgram, "matrices of sizes ", to_string(x), " and ",
                 to_string(y), " cannot be multiplied");
   return {};
@@ -104,7 +130,7 @@ Result<void> infer_mm(InferContext& c) {
 }
 
 Result<void> lower_mm(LowerContext& c) {
-  if (c.is_constant(1)) return lower_constant(c, 0, 1, true, std::nullopt);
+  if (is_packable(c, 1)) return lower_constant(c, 0, 1, true, std::nullopt);
   const Dims &x = c.sizes(0), &y = c.sizes(1);
   emit_matmul(
       c, {.x = c.value(0), .y = c.value(1), .out = c.output(), .m = x[0], .k = x[1], .n = y[1]});
@@ -132,34 +158,23 @@ Result<void> lower_bmm(LowerContext& c) {
 // --- aten.addmm(bias, x [M, K], y [K, N], beta, alpha): beta * bias + alpha * x @ y ---
 
 Result<void> infer_addmm(InferContext& c) {
-  const Dims &bias = c.sizes(0), &x = c.sizes(1), &y = c.sizes(2);
+  const Dims &x = c.sizes(1), &y = c.sizes(2);
   TRY(check_product(x, y, 2));
-  const Dims out{x[0], y[1]};
-  bool fits = bias.rank() <= 2;
-  for (std::size_t i = 0; fits && i < bias.rank(); ++i) {
-    const std::int64_t extent = bias[bias.rank() - 1 - i];
-    fits = extent == 1 || extent == out[1 - i];
-  }
-  CHECK_OR_FAIL(fits, ErrorKind::InvalidProgram, "bias of sizes ", to_string(bias),
-                " does not broadcast to ", to_string(out));
-  return c.set_output(out);
+  TRY(check_bias(c.sizes(0), x[0], y[1]));
+  return c.set_output({x[0], y[1]});
 }
 
 Result<void> lower_addmm(LowerContext& c) {
-  const Dims &bias = c.sizes(0), &x = c.sizes(1), &y = c.sizes(2);
-  const double beta = c.number_or(3, 1.0), alpha = c.number_or(4, 1.0);
-  const bool row = bias.rank() >= 1 && bias.numel() == y[1] && bias.back() == y[1];
-  if (c.is_constant(2) && c.is_constant(0) && row && bias.rank() == 1 && beta == 1.0 &&
-      alpha == 1.0) {
+  const Dims &x = c.sizes(1), &y = c.sizes(2);
+  const double beta = c.number(3), alpha = c.number(4);
+  if (is_packable(c, 2) && is_constant_row(c, 0, y[1]) && beta == 1.0 && alpha == 1.0) {
     return lower_constant(c, 1, 2, true, 0);
   }
   Matmul p{.x = c.value(1), .y = c.value(2), .out = c.output(), .m = x[0], .k = x[1], .n = y[1]};
   p.alpha = alpha;
   p.beta = beta;
-  if (beta != 0.0) p.bias = c.value(0);  // as in PyTorch, beta = 0 ignores what the bias holds
-  const std::size_t rank = bias.rank();
-  p.bias_column = rank >= 1 && bias[rank - 1] != 1 ? 1 : 0;
-  p.bias_row = rank == 2 && bias[0] != 1 ? bias[1] : 0;
+  // As in PyTorch, beta = 0 ignores what the bias holds.
+  if (beta != 0.0) add_bias(p, c.value(0), c.sizes(0));
   emit_matmul(c, p);
   return {};
 }
