@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_export_smollm2 as exports
 from executorch_webgpu import cli, render
 from executorch_webgpu.cli import app
 from rich.console import Console
 from typer.testing import CliRunner
 
 runner = CliRunner()
-tiny_recipe, tiny = exports.tiny_recipe, exports.tiny  # fixtures
 
 
 @pytest.fixture

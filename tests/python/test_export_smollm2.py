@@ -20,32 +20,6 @@ from hypothesis import strategies as st
 TOLERANCE = 2e-3
 
 
-# Exports are kept in the cache folder: made once per machine and state of the exporting code.
-
-
-@pytest.fixture(scope="session")
-def smollm2() -> Path:
-    """SmolLM2 as `executorch-webgpu chat` exports it."""
-    path = cached_smollm2()
-    if not path.is_file():
-        export(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def tiny_recipe() -> Recipe:
-    return Recipe(context=256, layers=2)
-
-
-@pytest.fixture(scope="session")
-def tiny(tiny_recipe: Recipe) -> Path:
-    """Two layers of SmolLM2 with a short context."""
-    path = cached_smollm2().parent / "tiny" / "tiny.pte"
-    if not path.is_file():
-        export(path, tiny_recipe)
-    return path
-
-
 def weighted_error(weight, quantized: QuantizedWeight, importance) -> float:
     return float(((weight - quantized.dequantize()).square() * importance).sum())
 
