@@ -87,6 +87,7 @@ class Decoder {
     for (std::size_t i = 0; i < count; ++i) {
       const vkgraph::VkBytes& bytes = *source_.constants()->Get(static_cast<std::uint32_t>(i));
       const std::string_view key = view(bytes.named_key());
+      CHECK_OR_FAIL(is_name(key), kInvalid, "constant ", i, ": the key ", quoted(key), kNameRule);
       CHECK_OR_FAIL(budget_.spend(key.size(), 1), kInvalid, "constant ", i,
                     ": keys repeat implausibly");
       Constant constant{std::string(key), bytes.offset(), bytes.length()};
@@ -239,10 +240,7 @@ class Decoder {
     const std::string_view name = view(source.name());
     const std::size_t count = size_of(source.args());
     CHECK_OR_FAIL(!name.empty(), kInvalid, "the operator has no name");
-    // Names go into messages, labels and traces: keep them short and printable.
-    CHECK_OR_FAIL(name.size() <= kMaxNameLength && std::ranges::all_of(name, is_printable),
-                  kInvalid, "operator name ", quoted(name), " is not printable ASCII of at most ",
-                  kMaxNameLength, " characters");
+    CHECK_OR_FAIL(is_name(name), kInvalid, "operator name ", quoted(name), kNameRule);
     CHECK_OR_FAIL(!name.starts_with("fused."), kInvalid, "operator name ", quoted(name),
                   " is reserved for this runtime's own passes");
     CHECK_OR_FAIL(count > 0, kInvalid, quoted(name), " has no arguments");
@@ -301,9 +299,12 @@ class Decoder {
   bool is_value(ValueId id) const {
     return id >= 0 && static_cast<std::size_t>(id) < graph_.values.size();
   }
-  static bool is_printable(char c) { return c >= 0x20 && c < 0x7f; }
-
-  static constexpr std::size_t kMaxNameLength = 128;
+  // Names and keys go into messages, labels and traces: short and printable.
+  static bool is_name(std::string_view text) {
+    return text.size() <= 128 &&
+           std::ranges::all_of(text, [](char c) { return c >= 0x20 && c < 0x7f; });
+  }
+  static constexpr std::string_view kNameRule = " is not printable ASCII of at most 128 characters";
 
   const vkgraph::VkGraph& source_;
   format::CopyBudget budget_;

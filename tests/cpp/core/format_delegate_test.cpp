@@ -205,6 +205,8 @@ const Broken kBroken[] = {
        b.graph.constants[0]->length = 20;
      },
      "value 4: tensor float32 [2, 3] needs 24 bytes, but constant 0 'wq' has 20"},
+    {"UnprintableKey", [](auto& b) { b.constant("w\x1bq", {2, 3}); },
+     "constant 0: the key 'w\\x1bq' is not printable"},
     {"ConstantNowhere",
      [](auto& b) {
        b.constant("wq", {2, 3});
