@@ -108,7 +108,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
   // Weighted values: lanes are the groups of the row, for each head, for KEYS interleaved sets of keys.
   let v_row = batch * params.v_batch + kv_head * params.v_head;
-  let set = lane / ${ITEMS}u;
+  let slot = lane / ${ITEMS}u;
 #if KEYS == 1
   for (var item = lane; item < ${ITEMS}u; item += ${WG}u) {
 #else
@@ -119,8 +119,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let i = item % ${DV4}u;
     var acc = vec4<f32>(0.0);
     var sum = 0.0;
-    if (set < ${KEYS}u) {
-      for (var key = set; key < ${T}u; key += ${KEYS4}u) {
+    if (slot < ${KEYS}u) {
+      for (var key = slot; key < ${T}u; key += ${KEYS4}u) {
 #repeat N 4
         let key${N} = key + ${N}u * ${KEYS}u;
         let v${N} = load_v(v_row + min(begin + key${N}, last_key) * params.v_row, i);
@@ -138,7 +138,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     lane_acc[lane] = acc;
     lane_sum[lane] = sum;
     workgroupBarrier();
-    if (set != 0u) {
+    if (slot != 0u) {
       return;
     }
     for (var n = 1u; n < ${KEYS}u; n++) {

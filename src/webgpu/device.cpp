@@ -1,11 +1,13 @@
 #include "webgpu/device.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "base/checked.h"
+#include "webgpu/kernel_choice.h"
 
 namespace etwebgpu {
 
@@ -217,6 +219,7 @@ void Device::fill_capabilities(const WGPULimits& limits,
   c.f16 = has(WGPUFeatureName_ShaderF16);
   c.subgroup_matrix = has(kSubgroupMatrix) && adapter_.f16_matrices;
   c.timestamps = has(WGPUFeatureName_TimestampQuery);
+  if (const char* wanted = std::getenv("ETWEBGPU_KERNELS")) c = choose_kernels_as(c, wanted);
 }
 
 Device::~Device() {
