@@ -50,6 +50,15 @@ class Sum(nn.Module):
         return self.total * 2
 
 
+class Broken(nn.Module):
+    """Two delegates around an operator of the host, and one output twice."""
+
+    def forward(self, x):
+        y = torch.sigmoid(x * 2)
+        z = torch.cumsum(y, 0) * 3 + y
+        return z, z
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("programs")
@@ -145,6 +154,38 @@ def test_mutable_buffer_keeps_its_state(summing):
 def test_mutable_buffer_without_the_option_is_explained(folder):
     saved = save(folder, "sum_unaliased", Sum(), (torch.ones(4, 8),))
     assert "alias_buffer_mutations" in failing(stock_forward(saved), torch.ones(4, 8))
+
+
+def test_delegates_around_host_operators(folder):
+    saved = save(folder, "broken", Broken(), (torch.ones(5, 3),), partly=True)
+    (method,) = executorch_webgpu.inspect(saved.pte)["methods"]
+    assert len(method["delegates"]) == 2
+    assert method["kernel_calls"] >= 1
+    x = torch.randn(5, 3)
+    for out in stock_forward(saved)(x):
+        torch.testing.assert_close(out, Broken()(x)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_cache(tiny):
+    def cache_bytes() -> int:
+        (method,) = executorch_webgpu.inspect(tiny)["methods"]
+        return method["delegates"][0]["memory"]["state_bytes"]
+
+    def logits() -> list[torch.Tensor]:
+        model = executorch_webgpu.load(tiny)
+        inputs = ((torch.arange(1, 10)[None], 0), (torch.tensor([[7]]), 9), (torch.ones(1, 3), 10))
+        return [model.forward(t.long(), torch.tensor([p]))[0] for t, p in inputs]
+
+    full, full_bytes = logits(), cache_bytes()
+    executorch_webgpu.options(kv_cache_dtype="f16")
+    try:
+        half, half_bytes = logits(), cache_bytes()
+    finally:
+        executorch_webgpu.native.library().set_option("kv_cache_dtype", "")
+    assert half_bytes * 2 == full_bytes
+    for a, b in zip(half, full, strict=True):
+        assert not torch.equal(a, b)
+        torch.testing.assert_close(a, b, rtol=0, atol=0.05)
 
 
 def test_sequence_above_the_bound(mlp):
