@@ -18,6 +18,8 @@ struct Params {
   mask_batch: u32, mask_head: u32, mask_row: u32, mask_column: u32,
   units: u32,        // batch * kv_heads * chunks
   splits: u32,       // capacity of the partial results, per head and query
+  d4: u32,           // D4 and DV4 again, as bounds of loops that no compiler should unroll
+  dv4: u32,
   scale: f32,
   no_keys: f32,      // NaN: the result for a query that sees no key
 }

@@ -29,11 +29,10 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
 #else
 @group(0) @binding(${Q_AT}) var<storage, read> q: array<f32>;
 fn load_q(base: u32, i: u32) -> vec4<f32> {
-  var r = vec4<f32>(q[base + 4u * i], 0.0, 0.0, 0.0);
-  if (4u * i + 1u < ${D}u) { r.y = q[base + 4u * i + 1u]; }
-  if (4u * i + 2u < ${D}u) { r.z = q[base + 4u * i + 2u]; }
-  if (4u * i + 3u < ${D}u) { r.w = q[base + 4u * i + 3u]; }
-  return r;
+  let at = base + 4u * i;
+  let last = base + ${D}u - 1u;
+  let r = vec4<f32>(q[at], q[min(at + 1u, last)], q[min(at + 2u, last)], q[min(at + 3u, last)]);
+  return select(vec4<f32>(0.0), r, vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${D}u));
 }
 #if HALF
 // Rows are even, so a pair is wholly inside or outside of its row.
@@ -53,18 +52,16 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
 @group(0) @binding(${K_AT}) var<storage, read> k: array<f32>;
 @group(0) @binding(${V_AT}) var<storage, read> v: array<f32>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
-  var r = vec4<f32>(k[base + 4u * i], 0.0, 0.0, 0.0);
-  if (4u * i + 1u < ${D}u) { r.y = k[base + 4u * i + 1u]; }
-  if (4u * i + 2u < ${D}u) { r.z = k[base + 4u * i + 2u]; }
-  if (4u * i + 3u < ${D}u) { r.w = k[base + 4u * i + 3u]; }
-  return r;
+  let at = base + 4u * i;
+  let last = base + ${D}u - 1u;
+  let r = vec4<f32>(k[at], k[min(at + 1u, last)], k[min(at + 2u, last)], k[min(at + 3u, last)]);
+  return select(vec4<f32>(0.0), r, vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${D}u));
 }
 fn load_v(base: u32, i: u32) -> vec4<f32> {
-  var r = vec4<f32>(v[base + 4u * i], 0.0, 0.0, 0.0);
-  if (4u * i + 1u < ${DV}u) { r.y = v[base + 4u * i + 1u]; }
-  if (4u * i + 2u < ${DV}u) { r.z = v[base + 4u * i + 2u]; }
-  if (4u * i + 3u < ${DV}u) { r.w = v[base + 4u * i + 3u]; }
-  return r;
+  let at = base + 4u * i;
+  let last = base + ${DV}u - 1u;
+  let r = vec4<f32>(v[at], v[min(at + 1u, last)], v[min(at + 2u, last)], v[min(at + 3u, last)]);
+  return select(vec4<f32>(0.0), r, vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${DV}u));
 }
 #endif
 #endif

@@ -1,10 +1,12 @@
 // Attention without barriers: one invocation keeps GC query heads of one kv head and one query, and walks
 // the keys in blocks of T with a running maximum and sum (online softmax: Milakov & Gimelshein 2018; Dao
-// et al. 2022). Right for software adapters, where a workgroup's lanes are one SIMD register.
+// et al. 2022). Right for software adapters, where a workgroup's lanes are one SIMD register; their
+// compilers take seconds for long unrolled bodies, so only 4 keys, or 4 groups of a value, are unrolled.
 //   SPLIT 0: lanes are neighbouring queries, which read the same keys; the result goes to out.
 //   SPLIT 1: an invocation has one block of T keys and lanes are neighbouring blocks; partial results
 //            (maximum, sum, unnormalized output) go to attention_merge.
-// Parameters: those of attention_common, WG, T, GC, CHUNKS (chunks of GC heads per kv head), SPLIT.
+// Parameters: those of attention_common, WG, T (a multiple of 4), GC, CHUNKS (chunks of GC heads per kv
+// head), SPLIT, GC_T, GC_DV4 (products), VU (groups of a value taken at once: min(4, DV4)).
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #if SPLIT
@@ -44,105 +46,123 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let q${G} = batch * params.q_batch + head${G} * params.q_head + s * params.q_row;
   var top${G} = LOWEST;
   var sum${G} = 0.0;
+#if SPLIT
+  let part${G} = ((batch * params.kv_heads * params.group + head${G}) * params.queries + s) * params.splits +
+                 begin / ${T}u;
+#endif
 #endrepeat
+  var weights: array<f32, ${GC_T}>;  // [key][head]: scores, then exp(score - maximum)
 #if SPLIT
   {
 #else
   var acc: array<vec4<f32>, ${GC_DV4}>;
   for (var begin = 0u; begin < limit; begin += ${T}u) {
 #endif
-    // Scores of the block.
-#repeat B T
-    let key${B} = min(begin + ${B}u, max(limit, 1u) - 1u);
-    let kr${B} = k_base + key${B} * params.k_row;
-#repeat G GC
-    var p${B}_${G} = 0.0;
-#endrepeat
-#endrepeat
-    for (var i = 0u; i < ${D4}u; i++) {
-#repeat G GC
-      let qv${G} = load_q(q${G}, i);
-#endrepeat
-#repeat B T
-      let kv${B} = load_k(kr${B}, i);
-#repeat G GC
-      p${B}_${G} += dot(qv${G}, kv${B});
-#endrepeat
-#endrepeat
-    }
-    // Their maximum, then their weights in place.
+    // At least one key, which then counts for nothing: a split may lie wholly past this query's limit.
+    let count = clamp(limit, begin + 1u, begin + ${T}u) - begin;
 #repeat G GC
     var next${G} = top${G};
-#repeat B T
-    p${B}_${G} *= params.scale;
-#if MASK
-    p${B}_${G} += load_mask(batch, head${G}, s, key${B});
-#endif
-    if (begin + ${B}u < limit) {
-      next${G} = max(next${G}, p${B}_${G});
-    }
 #endrepeat
+    for (var b = 0u; b < count; b += 4u) {
+#repeat K 4
+      let key${K} = begin + min(b + ${K}u, count - 1u);
+      let row${K} = k_base + key${K} * params.k_row;
+#repeat G GC
+      var dot${K}_${G} = 0.0;
+#endrepeat
+#endrepeat
+      for (var i = 0u; i < params.d4; i++) {
+#repeat G GC
+        let query${G} = load_q(q${G}, i);
+#endrepeat
+#repeat K 4
+        let k${K} = load_k(row${K}, i);
+#repeat G GC
+        dot${K}_${G} += dot(query${G}, k${K});
+#endrepeat
+#endrepeat
+      }
+#repeat K 4
+#repeat G GC
+#if MASK
+      dot${K}_${G} = dot${K}_${G} * params.scale + load_mask(batch, head${G}, s, key${K});
+#else
+      dot${K}_${G} *= params.scale;
+#endif
+      if (key${K} < limit) {
+        next${G} = max(next${G}, dot${K}_${G});
+      }
+      weights[(b + ${K}u) * ${GC}u + ${G}u] = dot${K}_${G};
+#endrepeat
+#endrepeat
+    }
+#repeat G GC
     let fade${G} = exp(top${G} - next${G});
     top${G} = next${G};
     sum${G} *= fade${G};
-#repeat B T
+#endrepeat
+    for (var b = 0u; b < count; b++) {
+#repeat G GC
+      {
+        let score = weights[b * ${GC}u + ${G}u];
 #if MASK
-    p${B}_${G} = select(0.0, exp(p${B}_${G} - next${G}), begin + ${B}u < limit && p${B}_${G} >= LOWEST);
+        let weight = select(0.0, exp(score - next${G}), begin + b < limit && score >= LOWEST);
 #else
-    p${B}_${G} = select(0.0, exp(p${B}_${G} - next${G}), begin + ${B}u < limit);
+        let weight = select(0.0, exp(score - next${G}), begin + b < limit);
 #endif
-    sum${G} += p${B}_${G};
-#endrepeat
-#endrepeat
-#repeat B T
-    let vr${B} = v_base + key${B} * params.v_row;
-#endrepeat
-#if SPLIT
-#repeat G GC
-    let part${G} = ((batch * params.kv_heads * params.group + head${G}) * params.queries + s) * params.splits +
-                   begin / ${T}u;
-#endrepeat
-#endif
-    for (var i = 0u; i < ${DV4}u; i++) {
-#repeat G GC
-#if SPLIT
-      var o${G} = vec4<f32>(0.0);
-#else
-      var o${G} = acc[${G}u * ${DV4}u + i] * fade${G};
-#endif
-#endrepeat
-#repeat B T
-      let vv${B} = load_v(vr${B}, i);
-#repeat G GC
-      o${G} += p${B}_${G} * vv${B};
-#endrepeat
-#endrepeat
-#repeat G GC
-#if SPLIT
-      if (first + ${G}u < params.group) {
-        partials[part${G} * ${DV4}u + i] = o${G};
+        weights[b * ${GC}u + ${G}u] = weight;
+        sum${G} += weight;
       }
-#else
-      acc[${G}u * ${DV4}u + i] = o${G};
-#endif
 #endrepeat
     }
-#if SPLIT
+    for (var i = 0u; i < params.dv4; i += ${VU}u) {
+#repeat J VU
+      let i${J} = min(i + ${J}u, ${DV4}u - 1u);
 #repeat G GC
-    if (first + ${G}u < params.group) {
-      stats[part${G}] = vec2<f32>(top${G}, sum${G});
-    }
-#endrepeat
+#if SPLIT
+      var o${J}_${G} = vec4<f32>(0.0);
+#else
+      var o${J}_${G} = acc[${G}u * ${DV4}u + i${J}] * fade${G};
 #endif
+#endrepeat
+#endrepeat
+      for (var b = 0u; b < count; b++) {
+        let row = v_base + (begin + b) * params.v_row;
+#repeat G GC
+        let weight${G} = weights[b * ${GC}u + ${G}u];
+#endrepeat
+#repeat J VU
+        let v${J} = load_v(row, i${J});
+#repeat G GC
+        o${J}_${G} += weight${G} * v${J};
+#endrepeat
+#endrepeat
+      }
+#repeat J VU
+      if (i + ${J}u < ${DV4}u) {
+#repeat G GC
+#if SPLIT
+        if (first + ${G}u < params.group) {
+          partials[part${G} * ${DV4}u + i${J}] = o${J}_${G};
+        }
+#else
+        acc[${G}u * ${DV4}u + i${J}] = o${J}_${G};
+#endif
+#endrepeat
+      }
+#endrepeat
+    }
   }
-#if SPLIT == 0
 #repeat G GC
   if (first + ${G}u < params.group) {
+#if SPLIT
+    stats[part${G}] = vec2<f32>(top${G}, sum${G});
+#else
     let row = batch * params.out_batch + head${G} * params.out_head + s * params.out_row;
-    for (var i = 0u; i < ${DV4}u; i++) {
+    for (var i = 0u; i < params.dv4; i++) {
       store_out(row, i, normalized(acc[${G}u * ${DV4}u + i], sum${G}));
     }
+#endif
   }
 #endrepeat
-#endif
 }

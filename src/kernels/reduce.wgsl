@@ -1,6 +1,7 @@
 // Reductions over any set of dimensions. Dimensions are merged into at most 4 kept and 4 reduced ones; an
 // output's elements are x[f(output index) + g(i)] for i < n, in row-major order of the reduced ones.
-// NaN wins in maximum and minimum, as in PyTorch.
+// NaN wins in maximum and minimum, as in PyTorch; a test for it reads !(v == v), because Naga makes != an
+// ordered comparison, which is false for NaN.
 // Parameters: WG; COOPERATE (1: one workgroup per output, 0: one invocation per output); T (f32 or i32);
 // OP: sum, max, min, argmax or argmin; ARG (1 for the last two); FLAT (1: one reduced dimension).
 struct Params {
@@ -38,11 +39,11 @@ struct Best { value: ${T}, index: u32 }
 // True if b should replace a.
 fn better(a: Best, b: Best) -> bool {
 #if OP == argmax
-  let wins = b.value > a.value || (b.value != b.value && a.value == a.value);
+  let wins = b.value > a.value || (!(b.value == b.value) && a.value == a.value);
 #else
-  let wins = b.value < a.value || (b.value != b.value && a.value == a.value);
+  let wins = b.value < a.value || (!(b.value == b.value) && a.value == a.value);
 #endif
-  let ties = b.value == a.value || (b.value != b.value && a.value != a.value);
+  let ties = b.value == a.value || (!(b.value == b.value) && !(a.value == a.value));
   return wins || (ties && b.index < a.index);
 }
 #endif
@@ -52,10 +53,10 @@ fn join(a: Best, b: Best) -> Best {
   return Best(a.value + b.value, 0u);
 #endif
 #if OP == max
-  return Best(select(a.value, b.value, b.value > a.value || b.value != b.value), 0u);
+  return Best(select(a.value, b.value, b.value > a.value || !(b.value == b.value)), 0u);
 #endif
 #if OP == min
-  return Best(select(a.value, b.value, b.value < a.value || b.value != b.value), 0u);
+  return Best(select(a.value, b.value, b.value < a.value || !(b.value == b.value)), 0u);
 #endif
 #if ARG
   if (better(a, b)) {

@@ -70,8 +70,8 @@ class AttentionCall {
     for (const AttentionTensor* t : {&a_.q, &a_.k, &a_.v, &a_.out}) {
       call_.params(t->strides.batch, t->strides.head, t->strides.row);
     }
-    call_.params(m.batch, m.head, m.row, m.column, units, splits, a_.scale,
-                 std::numeric_limits<float>::quiet_NaN());
+    call_.params(m.batch, m.head, m.row, m.column, units, splits, vectors(a_.head_dim),
+                 vectors(a_.value_dim), a_.scale, std::numeric_limits<float>::quiet_NaN());
     if (uses_position()) {
       call_.define("POSITION_AT", call_.buffers.size() + 1);
       call_.scalar(a_.position);
@@ -128,18 +128,28 @@ void emit_merge(LowerContext& c, const Attention& a, const Partials& partials,
   call.groups(lanes == 1 ? div_up(rows * items, wg) : rows);
 }
 
+constexpr std::int64_t kRowKeys = 32;  // keys per block of attention_rows
+
+void define_rows(AttentionCall& rows, const Attention& a, const Chunks& chunks, bool split) {
+  const std::int64_t dv4 = vectors(a.value_dim);
+  rows.define("T", kRowKeys).define("SPLIT", split ? 1 : 0);
+  rows.define("GC", chunks.size).define("CHUNKS", chunks.count);
+  rows.define("GC_T", chunks.size * kRowKeys).define("GC_DV4", chunks.size * dv4);
+  rows.define("VU", std::min<std::int64_t>(split ? 4 : 2, dv4));
+}
+
 // Software: one invocation per split.
 void emit_split_rows(LowerContext& c, const Attention& a) {
-  constexpr std::int64_t kKeys = 16, kLanes = 8;
+  constexpr std::int64_t kLanes = 8;
   const Chunks chunks(a.group, 4);
-  const Partials partials = make_partials(c, a, kKeys);
+  const Partials partials = make_partials(c, a, kRowKeys);
   AttentionCall rows(c, a, "attention_rows");
-  rows.define("WG", kLanes).define("T", kKeys).define("SPLIT", 1);
-  rows.define("GC", chunks.size).define("CHUNKS", chunks.count);
+  rows.define("WG", kLanes);
+  define_rows(rows, a, chunks, true);
   rows.read_inputs().write("PARTIAL_AT", partials.outputs).write("STATS_AT", partials.stats);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
-  set_split_grid(a, rows.finish(units, partials.splits), units * a.queries, kKeys * kLanes);
-  emit_merge(c, a, partials, kKeys);
+  set_split_grid(a, rows.finish(units, partials.splits), units * a.queries, kRowKeys * kLanes);
+  emit_merge(c, a, partials, kRowKeys);
 }
 
 // GPU: one workgroup per split.
@@ -173,9 +183,8 @@ void emit_rows(LowerContext& c, const Attention& a) {
       c.workgroup_size(c.capabilities().adapter_class == AdapterClass::Software ? 8 : 32);
   const Chunks chunks(a.group, 4);
   AttentionCall rows(c, a, "attention_rows");
-  rows.define("WG", lanes).define("T", 16).define("SPLIT", 0);
-  rows.define("GC", chunks.size).define("CHUNKS", chunks.count);
-  rows.define("GC_DV4", chunks.size * vectors(a.value_dim));
+  rows.define("WG", lanes);
+  define_rows(rows, a, chunks, false);
   rows.read_inputs().write("OUT_AT", a.out.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
   rows.finish(units, 1).groups(units * div_up(a.queries, lanes));
