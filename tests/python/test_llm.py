@@ -137,9 +137,9 @@ def test_the_end_of_the_context(model: Model, reference: Llama, text: list[int])
     """One token past the cache is refused, and the conversation before it goes on."""
     session = Session(model)
     token = session.feed(text[:5])
-    with pytest.raises(ModelError, match=str(reference.context)):
+    with pytest.raises(ModelError):
         model.run(torch.tensor([[token]]), torch.tensor([reference.context]))
-    with pytest.raises(ModelError, match=str(reference.context)):
+    with pytest.raises(ModelError):
         model.run(torch.tensor([text[:20]]), torch.tensor([reference.context - 10]))
     session.decode(token, 2)
     session.check(reference)

@@ -336,8 +336,8 @@ CASES: dict[str, Case] = {
     ),
     "rotary": Case(
         [
-            lambda q, k, c, s: RotaryEmbeddingPattern()(q, k, c, s)[0],
-            lambda q, k, c, s: torch.ops.et_vk.apply_rotary_emb(q, k, c, s)[1],
+            lambda *x: torch.cat([t.flatten(2) for t in RotaryEmbeddingPattern()(*x)], -1),
+            lambda *x: torch.cat([t.flatten(2) for t in torch.ops.et_vk.apply_rotary_emb(*x)], -1),
         ],
         [Arg((1, 3, 4, 8)), Arg((1, 3, 2, 8)), Arg((3, 4)), Arg((3, 4))],
         {"et_vk.apply_rotary_emb.default"},
