@@ -105,6 +105,11 @@ def test_provider_by_path_in_the_environment(run, program):
     assert done.stdout == "[2, 3] 2 3 5 2 3 5\n", done.stderr
 
 
+def test_provider_beside_the_package_is_found(run, program):
+    done = execute(run, str(program), ETWEBGPU_PROVIDER="wgpu-native")
+    assert done.stdout == "[2, 3] 2 3 5 2 3 5\n", done.stderr
+
+
 def test_missing_provider_is_one_clear_sentence(run, program):
     done = execute(run, str(program), ETWEBGPU_PROVIDER="/nowhere/libwebgpu.so")
     assert done.returncode == 1
