@@ -318,13 +318,12 @@ Result<void> infer_repeat(InferContext& c) {
 Result<void> lower_repeat(LowerContext& c) {
   const Dims& in = c.sizes(0);
   const Dims& out = c.sizes_of(c.output_id());
-  if (out.numel() == 0) return {};
   const Dims strides = contiguous_strides(in);
   const std::size_t lead = out.rank() - in.rank();
   Loops loops;
   for (std::size_t d = 0; d < out.rank(); ++d) {
     const std::int64_t from = d < lead ? 1 : in[d - lead];
-    loops.push_back({out[d] / from});
+    loops.push_back({from == 0 ? 0 : out[d] / from});
     if (d >= lead) loops.push_back({from, {strides[d - lead], 0, 0}});
   }
   emit_copy(c, c.value(0), 0, loops, c.output());

@@ -14,6 +14,7 @@ bool same_words(const TensorInfo& a, const TensorInfo& b) {
 // Index of the last call that writes into each value in place, or -1.
 std::vector<std::int32_t> last_writes(const Graph& graph) {
   std::vector<std::int32_t> last(graph.values.size(), -1);
+  const std::vector<std::uint8_t> overwrites = find_overwrites(graph);
   for (std::size_t c = 0; c < graph.calls.size(); ++c) {
     const Call& call = graph.calls[c];
     const Op* op = find_op(call.name);
@@ -24,14 +25,30 @@ std::vector<std::int32_t> last_writes(const Graph& graph) {
     for (std::size_t i = 0; i < call.args.size() && i < 32; ++i) {
       if (op->mutated_args >> i & 1) mark(call.args[i]);
     }
-    // A mutated buffer is serialized as a call whose output is the buffer itself.
-    const TensorInfo* out = call.args.empty() ? nullptr : graph.tensor(call.args.back());
-    if (out && out->constant >= 0) mark(call.args.back());
+    if (overwrites[c]) mark(call.args.back());
   }
   return last;
 }
 
 }  // namespace
+
+std::vector<std::uint8_t> find_overwrites(const Graph& graph) {
+  std::vector<std::uint8_t> exists(graph.values.size(), 0);
+  for (std::size_t v = 0; v < exists.size(); ++v) {
+    const TensorInfo* info = graph.tensor(static_cast<ValueId>(v));
+    exists[v] = info && info->constant >= 0;
+  }
+  for (ValueId v : graph.inputs) exists[static_cast<std::size_t>(v)] = 1;
+  std::vector<std::uint8_t> out(graph.calls.size(), 0);
+  for (std::size_t c = 0; c < graph.calls.size(); ++c) {
+    if (graph.calls[c].args.empty()) continue;
+    const ValueId result = graph.calls[c].args.back();
+    if (!graph.tensor(result)) continue;
+    out[c] = exists[static_cast<std::size_t>(result)];
+    exists[static_cast<std::size_t>(result)] = 1;
+  }
+  return out;
+}
 
 Aliasing find_aliases(const Graph& graph) {
   Aliasing out;

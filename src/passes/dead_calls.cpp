@@ -12,16 +12,12 @@ class Liveness {
     for (ValueId v : graph.outputs) need(v);
   }
 
-  bool keeps(const Call& call) const {
+  bool keeps(const Call& call, bool overwrites) const {
     const Op* op = find_op(call.name);
-    if (!op || op->mutated_args != 0 || call.args.empty()) return true;
+    if (!op || op->mutated_args != 0 || overwrites || call.args.empty()) return true;
     // A signature without outputs is there for its check alone (_assert_scalar).
     if (op->signature.ends_with('>')) return true;
-    const ValueId out = call.args.back();
-    const TensorInfo* info = graph_.tensor(out);
-    if (info && info->constant >= 0) return true;
-    if (outputs_of(*op) > 1) return true;
-    return is_needed(out);
+    return outputs_of(*op) > 1 || is_needed(call.args.back());
   }
 
   void need_inputs(const Call& call) {
@@ -29,8 +25,9 @@ class Liveness {
   }
 
  private:
-  static std::size_t outputs_of(const Op& op) {
-    return op.signature.size() - op.signature.find('>') - 1;
+  static std::ptrdiff_t outputs_of(const Op& op) {
+    const auto outputs = op.signature.substr(op.signature.find('>') + 1);
+    return std::ranges::count_if(outputs, [](char c) { return c != ' ' && c != '?'; });
   }
   void need(ValueId v) {
     needed_[static_cast<std::size_t>(v)] = 1;
@@ -52,11 +49,13 @@ class Liveness {
 
 void remove_dead_calls(Graph& graph) {
   Liveness liveness(graph);
+  const std::vector<std::uint8_t> overwrites = find_overwrites(graph);
   std::vector<Call> kept;
-  for (auto call = graph.calls.rbegin(); call != graph.calls.rend(); ++call) {
-    if (!liveness.keeps(*call)) continue;
-    liveness.need_inputs(*call);
-    kept.push_back(std::move(*call));
+  for (std::size_t c = graph.calls.size(); c-- > 0;) {
+    Call& call = graph.calls[c];
+    if (!liveness.keeps(call, overwrites[c])) continue;
+    liveness.need_inputs(call);
+    kept.push_back(std::move(call));
   }
   std::ranges::reverse(kept);
   graph.calls = std::move(kept);

@@ -10,6 +10,11 @@
 
 namespace etwebgpu {
 
+// By call: 1 if its output existed before it: a constant, an input, or the output of an earlier
+// call. So mutated buffers are serialized: as calls whose output is the buffer (or its prepacked
+// form) itself.
+std::vector<std::uint8_t> find_overwrites(const Graph& graph);
+
 // Who writes what, and which values share memory.
 struct Aliasing {
   std::vector<ValueId> storage;  // by ValueId: the value whose memory it shares; itself if its own

@@ -153,7 +153,6 @@ class Planner {
       if (std::ranges::find(tables_.baked, v) == tables_.baked.end()) tables_.baked.push_back(v);
     }
     for (KernelCall& kernel : context.take_calls()) {
-      if (kernel.grid.x == 0 || kernel.grid.y == 0 || kernel.grid.z == 0) continue;
       TRY(place_kernel(std::move(kernel), static_cast<std::uint32_t>(c), scratch));
     }
     return {};
@@ -168,6 +167,8 @@ class Planner {
       TRY_ASSIGN(PlannedBinding at, place_binding(b, scratch));
       placed.bindings.push_back(at);
     }
+    // A call without work is dropped only here: its constants may be needed at other live sizes.
+    if (kernel.grid.x == 0 || kernel.grid.y == 0 || kernel.grid.z == 0) return {};
     placed.call = std::move(kernel);
     TRY(separate_reads_from_writes(placed));
     return {};
