@@ -91,6 +91,7 @@ std::uint16_t float_to_half(float value) {
 
 Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
                       std::span<std::uint32_t> words) {
+  if (words.empty()) return {};  // memcpy wants pointers even for nothing
   switch (host) {
     case DType::Float32:
     case DType::Int32:
@@ -119,6 +120,7 @@ Result<void> to_words(std::string_view what, DType host, std::span<const std::by
 }
 
 void from_words(std::span<const std::uint32_t> words, DType host, std::span<std::byte> data) {
+  if (words.empty()) return;
   switch (host) {
     case DType::Float32:
     case DType::Int32:

@@ -227,7 +227,7 @@ TEST(Device, TimesDispatches) {
     EXPECT_EQ(refused.error().kind, ErrorKind::NotSupported);
     return;
   }
-  constexpr std::uint32_t kWords = 1 << 16;
+  constexpr std::uint32_t kWords = 1 << 12;
   const Plan plan = move_plan(kWords, 2100);  // more than one query set
   ModelMemory memory(device, 0);
   ASSERT_OK(memory.fit_slots(plan.slots));
