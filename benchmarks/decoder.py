@@ -4,8 +4,8 @@
     python benchmarks/decoder.py model.pte --skeleton m.zip     # keep its graph, drop its weights
     python benchmarks/decoder.py m.zip --profile                # run the graph with made-up weights
 
-A skeleton is the delegate's graph and the sizes of its constants: a few KB that travel to any machine.
-Speed does not depend on the weights' values. Provider and adapter come from the environment
+A skeleton is the delegate's graph and the sizes of its constants: a few KB that travel to any
+machine. Speed does not depend on the weights' values. Provider and adapter come from the environment
 (ETWEBGPU_PROVIDER, ETWEBGPU_ADAPTER).
 """
 

@@ -61,6 +61,12 @@ class LinearFusion {
     return graph_.tensor(a) && graph_.tensor(b) &&
            graph_.tensor(a)->bound == graph_.tensor(b)->bound;
   }
+  // Rewrites move a linear call down the graph. Over an activation that changes nothing; a buffer
+  // that calls write in place may have other contents there.
+  bool may_move(const GraphIndex& index, std::int32_t linear) const {
+    const TensorInfo* x = graph_.tensor(index.behind_views(index.call(linear).args[kX]));
+    return x && x->constant < 0;
+  }
   // A fused call gives its output the leading sizes of x: the two must have them in common.
   bool follows_input(const Call& linear, ValueId out) const {
     const Dims &x = graph_.tensor(linear.args[kX])->bound, &y = graph_.tensor(out)->bound;
@@ -114,7 +120,7 @@ class LinearFusion {
       if (graph_.is_none(index.call(gate).args[kBias]) !=
           graph_.is_none(index.call(up).args[kBias]))
         continue;
-      if (!share_input(index, gate, up)) continue;
+      if (!share_input(index, gate, up) || !may_move(index, gate)) continue;
       if (!same_weight_shape(index, gate, up) || !same_sizes(product.args[2], other)) continue;
       if (!follows_input(index.call(gate), product.args[2])) continue;
       if (!consumed_by(index, gate, c) || !consumed_by(index, up, c)) continue;
@@ -180,7 +186,7 @@ class LinearFusion {
       if (!is_linear(index, linear) || !index.only_read_by(index.call(linear).args[kOut], c))
         continue;
       if (!same_sizes(residual, sum.args[3]) || !same_sizes(product, sum.args[3])) continue;
-      if (index.computed_by(residual, kLinear) == linear) continue;
+      if (index.computed_by(residual, kLinear) == linear || !may_move(index, linear)) continue;
       if (!follows_input(index.call(linear), sum.args[3])) continue;
       const std::int32_t one[] = {linear};
       Call out = fused(index, one, false, {sum.args[3]});
