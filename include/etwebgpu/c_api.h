@@ -33,8 +33,7 @@ ETWG_EXPORT int etwg_register_provider_library(const char* name, const char* pat
  */
 ETWG_EXPORT int etwg_set_option(const char* key, const char* value);
 
-/* The sentence of this thread's latest failure; "" after etwg_clear_error() and before any failure.
- */
+/* The sentence of this thread's latest failure; "" after etwg_clear_error(), or without one. */
 ETWG_EXPORT const char* etwg_last_error(void);
 ETWG_EXPORT void etwg_clear_error(void);
 
@@ -50,8 +49,7 @@ ETWG_EXPORT const char* etwg_devices_json(void);
 ETWG_EXPORT const char* etwg_inspect_json(const char* pte_path, const char* ptd_path,
                                           const char* options_json);
 
-/* --- A delegate without ExecuTorch
- * ------------------------------------------------------------------ */
+/* --- A delegate without ExecuTorch --- */
 
 typedef struct etwg_model etwg_model;
 
