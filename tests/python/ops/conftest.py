@@ -1,8 +1,12 @@
-"""What the operator tests cost in the library, at the end of a run."""
+"""Operator tests run validated, and say at the end what they cost in the library."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+# Error scopes around every submit: what the GPU refuses is an error of the call that did it.
+os.environ.setdefault("ETWEBGPU_VALIDATE", "1")
 
 from support import capi
 
