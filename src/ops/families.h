@@ -18,6 +18,7 @@ namespace etwebgpu {
   X(norm_ops)               \
   X(quantized_linear_ops)   \
   X(reduce_ops)             \
+  X(resample_ops)           \
   X(rotary_ops)             \
   X(shape_ops)              \
   X(softmax_ops)            \
