@@ -28,7 +28,45 @@ FOLDED = {
 }
 
 # Known to the partitioner and not to this runtime, by family.
-MISSING: dict[str, set[str]] = {}
+MISSING: dict[str, set[str]] = {
+    "images": {
+        "aten.avg_pool2d.default",
+        "aten.convolution.default",
+        "aten.max_pool2d.default",
+        "aten.max_pool2d_with_indices.default",
+        "et_vk.conv_with_clamp.default",
+    },
+    "training": {
+        "et_vk.adamw_step.default",
+        "et_vk.fused_ce.default",
+        "et_vk.linear_dW.default",
+        "et_vk.linear_q4gsw_backward.default",
+        "et_vk.q4gsw_requant.default",
+    },
+    "8-bit activations": {
+        "et_vk.q8ta_add.default",
+        "et_vk.q8ta_conv2d.default",
+        "et_vk.q8ta_conv2d_dw.default",
+        "et_vk.q8ta_conv2d_pw.default",
+        "et_vk.q8ta_conv2d_transposed.default",
+        "et_vk.q8ta_linear.default",
+        "et_vk.q8ta_linear_gemv.default",
+        "et_vk.q8ta_pixel_shuffle.default",
+        "et_vk.q8ta_relu.default",
+    },
+    "quantization": {
+        *(
+            f"quantized_decomposed.{direction}_per_{what}"
+            for direction in ("quantize", "dequantize")
+            for what in ("channel.default", "tensor.default", "tensor.tensor", "token.default")
+        ),
+        "quantized_decomposed.choose_qparams.tensor",
+        "quantized_decomposed.choose_qparams_per_token_asymmetric.default",
+        "torchao.choose_qparams_affine.default",
+        "torchao.dequantize_affine.default",
+        "torchao.quantize_affine.default",
+    },
+}
 
 
 def serialized_name(key: Any) -> str:
