@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_map>
 
 #include "base/checked.h"
 #include "base/quote.h"
@@ -100,6 +101,14 @@ class Decoder {
                       " bytes does not fit into the constant section of ", constant_bytes_,
                       " bytes");
       }
+      // Tensors with the same bytes refer to one constant: a tied embedding is packed once.
+      const auto index = static_cast<std::int32_t>(i);
+      const auto alike = by_key_.try_emplace(constant.key, index).first->second;
+      const bool same =
+          !constant.key.empty() &&
+          (alike == index ||
+           graph_.constants[static_cast<std::size_t>(alike)].length == constant.length);
+      first_alike_.push_back(same ? alike : index);
       graph_.constants.push_back(std::move(constant));
     }
     return {};
@@ -173,7 +182,10 @@ class Decoder {
     TRY_ASSIGN(tensor.bound, decode_dims(source.dims()));
     tensor.mem_object = std::max(source.mem_obj_id(), -1);
     tensor.constant = std::max(source.constant_id(), -1);
-    if (tensor.constant >= 0) TRY(check_constant(tensor));
+    if (tensor.constant >= 0) {
+      TRY(check_constant(tensor));
+      tensor.constant = first_alike_[static_cast<std::size_t>(tensor.constant)];
+    }
     return Value(std::move(tensor));
   }
 
@@ -309,6 +321,8 @@ class Decoder {
   const vkgraph::VkGraph& source_;
   format::CopyBudget budget_;
   std::uint64_t constant_bytes_;
+  std::unordered_map<std::string, std::int32_t> by_key_;  // the first constant with the key
+  std::vector<std::int32_t> first_alike_;                 // by constant
   Graph graph_;
 };
 
