@@ -163,11 +163,14 @@ class LinearFusion {
     const Call &x = index.call(a), &y = index.call(b);
     return index.behind_views(x.args[kX]) == index.behind_views(y.args[kX]) &&
            graph_.tensor(x.args[kX])->bound == graph_.tensor(y.args[kX])->bound &&
-           group_of(x) == group_of(y);
+           group_of(x) == group_of(y) && group_of(x) > 0;
   }
-  std::int64_t group_of(const Call& linear) const {
-    const auto* group = std::get_if<std::int64_t>(&graph_.value(linear.args[kGroup]));
-    return group ? *group : -1;
+  // -1 unless it is a fixed integer, which may arrive as a whole Double.
+  double group_of(const Call& linear) const {
+    const Value& group = graph_.value(linear.args[kGroup]);
+    if (const auto* i = std::get_if<std::int64_t>(&group)) return static_cast<double>(*i);
+    const auto* d = std::get_if<double>(&group);
+    return d ? *d : -1;
   }
   bool same_weight_shape(const GraphIndex& index, std::int32_t a, std::int32_t b) const {
     return graph_.tensor(index.call(a).args[kWeight])->bound ==
