@@ -20,6 +20,7 @@ struct Params {
   splits: u32,       // capacity of the partial results, per head and query
   d4: u32,           // D4 and DV4 again, as bounds of loops that no compiler should unroll
   dv4: u32,
+  table_row: u32,    // first row of the rotary tables (attention_rope)
   scale: f32,
   no_keys: f32,      // NaN: the result for a query that sees no key
 }

@@ -1,12 +1,12 @@
 // Attention of few queries over a long context on a GPU (flash decoding: Dao et al. 2023): one workgroup
 // per (unit, query, split of T keys), where a unit is GC query heads of one kv head; keys and values are
-// read once for all of them. Partial results go to attention_merge.
+// read once for all of them. Partial results go to attention_merge. With FRESH (one query per batch, its key
+// the last), the kernel also rotates q and k and writes the new rows of k and v.
 // Parameters: those of attention_common, WG, T, GC, CHUNKS as in attention_rows, PARTS (WG / T lanes per
 // key), KEYS (key groups of the value pass: max(1, WG / (GC * DV4))), ITEMS (GC * DV4).
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 @group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
-@group(0) @binding(${STATS_AT}) var<storage, read_write> stats: array<vec2<f32>>;
 
 var<workgroup> queries: array<vec4<f32>, ${GC_D4}>;
 var<workgroup> dots: array<f32, ${GC_WG}>;      // [head][key][part]
@@ -14,6 +14,52 @@ var<workgroup> weights: array<f32, ${GC_T}>;    // [head][key]
 var<workgroup> folds: array<f32, ${GC_16}>;     // [head][16]
 var<workgroup> lane_acc: array<vec4<f32>, ${WG}>;
 var<workgroup> lane_sum: array<f32, ${WG}>;
+
+#if FRESH
+fn rotated_group(base: u32, e: u32) -> vec4<f32> {
+  let angles = table_row(0u);
+  let r = vec4<f32>(rotated_q(base, e, angles), rotated_q(base, e + 1u, angles), rotated_q(base, e + 2u, angles),
+                    rotated_q(base, e + 3u, angles));
+  return select(vec4<f32>(0.0), r, vec4<u32>(e, e + 1u, e + 2u, e + 3u) < vec4<u32>(${D}u));
+}
+
+fn rotated_k_group(base: u32, e: u32) -> vec4<f32> {
+  let angles = table_row(0u);
+  return vec4<f32>(rotated_k(base, e, angles), rotated_k(base, e + 1u, angles), rotated_k(base, e + 2u, angles),
+                   rotated_k(base, e + 3u, angles));
+}
+
+// Writes a head's row of k_new (rotated) and v_new, which start at `source`, to the caches from element
+// `start` on, in the caches' own units.
+fn write_fresh(lane: u32, source: u32, start: u32) {
+#if VEC
+  for (var e = 4u * lane; e < ${D}u; e += 4u * ${WG}u) {
+    let kg = rotated_k_group(source, e);
+    let vg = vec4<f32>(v_new[source + e], v_new[source + e + 1u], v_new[source + e + 2u], v_new[source + e + 3u]);
+#if HALF
+    k[(start + e) / 4u] = vec2<u32>(pack2x16float(kg.xy), pack2x16float(kg.zw));
+    v[(start + e) / 4u] = vec2<u32>(pack2x16float(vg.xy), pack2x16float(vg.zw));
+#else
+    k[(start + e) / 4u] = kg;
+    v[(start + e) / 4u] = vg;
+#endif
+  }
+#else
+  let angles = table_row(0u);
+#if HALF
+  for (var e = 2u * lane; e < ${D}u; e += 2u * ${WG}u) {
+    k[(start + e) / 2u] = pack2x16float(vec2<f32>(rotated_k(source, e, angles), rotated_k(source, e + 1u, angles)));
+    v[(start + e) / 2u] = pack2x16float(vec2<f32>(v_new[source + e], v_new[source + e + 1u]));
+  }
+#else
+  for (var e = lane; e < ${D}u; e += ${WG}u) {
+    k[start + e] = rotated_k(source, e, angles);
+    v[start + e] = v_new[source + e];
+  }
+#endif
+#endif
+}
+#endif
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -29,9 +75,22 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 
   for (var n = lane; n < ${GC_D4}u; n += ${WG}u) {
     let head = first_head + min(first + n / ${D4}u, params.group - 1u);
-    queries[n] = load_q(batch * params.q_batch + head * params.q_head + s * params.q_row, n % ${D4}u) *
-                 params.scale;
+    let row = batch * params.q_batch + head * params.q_head + s * params.q_row;
+#if FRESH
+    queries[n] = rotated_group(row, (n % ${D4}u) * 4u) * params.scale;
+#else
+    queries[n] = load_q(row, n % ${D4}u) * params.scale;
+#endif
   }
+#if FRESH
+  // The split that holds the new position writes its row first, then reads it with the others.
+  let fresh = key_count() - 1u;
+  if (begin <= fresh && fresh < begin + ${T}u) {
+    write_fresh(lane, (batch * params.kv_heads + kv_head) * ${D}u,
+                batch * params.k_batch + kv_head * params.k_head + fresh * params.k_row);
+  }
+  storageBarrier();
+#endif
   workgroupBarrier();
 
   // Dot products: PARTS neighbouring lanes share a key, so they read neighbouring groups of its row.
@@ -148,14 +207,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #endif
     if (first + g < params.group) {
       let head = batch * params.kv_heads * params.group + first_head + first + g;
-      let at = (head * params.queries + s) * params.splits + wid.y;
-      partials[at * ${DV4}u + i] = acc;
+      let at = ((head * params.queries + s) * params.splits + wid.y) * (${DV4}u + 1u);
+      partials[at + i] = acc;
       if (i == 0u) {
         var top = LOWEST;
         for (var j = 0u; j < 16u; j++) {
           top = max(top, folds[g * 16u + j]);
         }
-        stats[at] = vec2<f32>(top, sum);
+        partials[at + ${DV4}u] = vec4<f32>(top, sum, 0.0, 0.0);
       }
     }
   }

@@ -1,13 +1,29 @@
 // Groups of 4 elements of a row; `base` is the row's first element, i the group. Elements past the row
-// read as 0.
+// read as 0. With FRESH, q is read through attention_rope instead, and k and v get new rows.
+// Parameters: FRESH, KV_ACCESS (read, or read_write with FRESH).
+#if FRESH
+#include "attention_rope.wgsl"
+#else
 #if VEC
 @group(0) @binding(${Q_AT}) var<storage, read> q: array<vec4<f32>>;
 fn load_q(base: u32, i: u32) -> vec4<f32> {
   return q[base / 4u + i];
 }
+#else
+@group(0) @binding(${Q_AT}) var<storage, read> q: array<f32>;
+fn load_q(base: u32, i: u32) -> vec4<f32> {
+  let at = base + 4u * i;
+  let last = base + ${D}u - 1u;
+  let r = vec4<f32>(q[at], q[min(at + 1u, last)], q[min(at + 2u, last)], q[min(at + 3u, last)]);
+  return select(vec4<f32>(0.0), r, vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${D}u));
+}
+#endif
+#endif
+
+#if VEC
 #if HALF
-@group(0) @binding(${K_AT}) var<storage, read> k: array<vec2<u32>>;
-@group(0) @binding(${V_AT}) var<storage, read> v: array<vec2<u32>>;
+@group(0) @binding(${K_AT}) var<storage, ${KV_ACCESS}> k: array<vec2<u32>>;
+@group(0) @binding(${V_AT}) var<storage, ${KV_ACCESS}> v: array<vec2<u32>>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
   let w = k[base / 4u + i];
   return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));
@@ -17,8 +33,8 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
   return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));
 }
 #else
-@group(0) @binding(${K_AT}) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(${V_AT}) var<storage, read> v: array<vec4<f32>>;
+@group(0) @binding(${K_AT}) var<storage, ${KV_ACCESS}> k: array<vec4<f32>>;
+@group(0) @binding(${V_AT}) var<storage, ${KV_ACCESS}> v: array<vec4<f32>>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
   return k[base / 4u + i];
 }
@@ -27,17 +43,10 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
 }
 #endif
 #else
-@group(0) @binding(${Q_AT}) var<storage, read> q: array<f32>;
-fn load_q(base: u32, i: u32) -> vec4<f32> {
-  let at = base + 4u * i;
-  let last = base + ${D}u - 1u;
-  let r = vec4<f32>(q[at], q[min(at + 1u, last)], q[min(at + 2u, last)], q[min(at + 3u, last)]);
-  return select(vec4<f32>(0.0), r, vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${D}u));
-}
 #if HALF
 // Rows are even, so a pair is wholly inside or outside of its row.
-@group(0) @binding(${K_AT}) var<storage, read> k: array<u32>;
-@group(0) @binding(${V_AT}) var<storage, read> v: array<u32>;
+@group(0) @binding(${K_AT}) var<storage, ${KV_ACCESS}> k: array<u32>;
+@group(0) @binding(${V_AT}) var<storage, ${KV_ACCESS}> v: array<u32>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
   var r = vec4<f32>(unpack2x16float(k[base / 2u + 2u * i]), 0.0, 0.0);
   if (4u * i + 2u < ${D}u) { r = vec4<f32>(r.xy, unpack2x16float(k[base / 2u + 2u * i + 1u])); }
@@ -49,8 +58,8 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
   return r;
 }
 #else
-@group(0) @binding(${K_AT}) var<storage, read> k: array<f32>;
-@group(0) @binding(${V_AT}) var<storage, read> v: array<f32>;
+@group(0) @binding(${K_AT}) var<storage, ${KV_ACCESS}> k: array<f32>;
+@group(0) @binding(${V_AT}) var<storage, ${KV_ACCESS}> v: array<f32>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
   let at = base + 4u * i;
   let last = base + ${D}u - 1u;

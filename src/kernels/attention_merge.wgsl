@@ -1,12 +1,11 @@
 // Joins the partial results of one query head and query over the splits of its keys (flash decoding: Dao
-// et al. 2023): each has a maximum, a sum of exp(score - maximum) and an output to the same scale.
+// et al. 2023). Each is an output of DV4 groups, then (maximum, sum of exp(score - maximum), 0, 0) to that scale.
 // A workgroup has LANES * DV4 invocations for one row: lane l takes the splits l, l + LANES, ..., then lane
 // 0 joins the lanes. With LANES 1 there is no barrier, and a workgroup of WG covers several rows' groups.
 // Parameters: those of attention_common, WG, T (keys per split), LANES.
 #include "attention_common.wgsl"
 #include "attention_store.wgsl"
 @group(0) @binding(${PARTIAL_AT}) var<storage, read> partials: array<vec4<f32>>;
-@group(0) @binding(${STATS_AT}) var<storage, read> stats: array<vec2<f32>>;
 #if LANES != 1
 var<workgroup> lane_acc: array<vec4<f32>, ${WG}>;
 var<workgroup> lane_stats: array<vec2<f32>, ${WG}>;
@@ -36,11 +35,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var sum = 0.0;
   var acc = vec4<f32>(0.0);
   for (var n = lane; n < count; n += ${LANES}u) {
-    let st = stats[first + n];
+    let part = (first + n) * (${DV4}u + 1u);
+    let st = partials[part + ${DV4}u].xy;
     let next = max(top, st.x);
     let fade = exp(top - next);
     let weight = exp(st.x - next);
-    acc = acc * fade + partials[(first + n) * ${DV4}u + i] * weight;
+    acc = acc * fade + partials[part + i] * weight;
     sum = sum * fade + st.y * weight;
     top = next;
   }

@@ -4,14 +4,13 @@
 // compilers take seconds for long unrolled bodies, so only 4 keys, or 4 groups of a value, are unrolled.
 //   SPLIT 0: lanes are neighbouring queries, which read the same keys; the result goes to out.
 //   SPLIT 1: an invocation has one block of T keys and lanes are neighbouring blocks; partial results
-//            (maximum, sum, unnormalized output) go to attention_merge.
+//            go to attention_merge.
 // Parameters: those of attention_common, WG, T (a multiple of 4), GC, CHUNKS (chunks of GC heads per kv
 // head), SPLIT, GC_T, GC_DV4 (products), VU (groups of a value taken at once: min(4, DV4)).
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #if SPLIT
 @group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
-@group(0) @binding(${STATS_AT}) var<storage, read_write> stats: array<vec2<f32>>;
 #else
 #include "attention_store.wgsl"
 #endif
@@ -47,8 +46,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var top${G} = LOWEST;
   var sum${G} = 0.0;
 #if SPLIT
-  let part${G} = ((batch * params.kv_heads * params.group + head${G}) * params.queries + s) * params.splits +
-                 begin / ${T}u;
+  let part${G} = (((batch * params.kv_heads * params.group + head${G}) * params.queries + s) * params.splits +
+                  begin / ${T}u) * (${DV4}u + 1u);
 #endif
 #endrepeat
   var weights: array<f32, ${GC_T}>;  // [key][head]: scores, then exp(score - maximum)
@@ -143,7 +142,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #repeat G GC
 #if SPLIT
         if (first + ${G}u < params.group) {
-          partials[part${G} * ${DV4}u + i${J}] = o${J}_${G};
+          partials[part${G} + i${J}] = o${J}_${G};
         }
 #else
         acc[${G}u * ${DV4}u + i${J}] = o${J}_${G};
@@ -156,7 +155,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #repeat G GC
   if (first + ${G}u < params.group) {
 #if SPLIT
-    stats[part${G}] = vec2<f32>(top${G}, sum${G});
+    partials[part${G} + ${DV4}u] = vec4<f32>(top${G}, sum${G}, 0.0, 0.0);
 #else
     let row = batch * params.out_batch + head${G} * params.out_head + s * params.out_row;
     for (var i = 0u; i < params.dv4; i++) {

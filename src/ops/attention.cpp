@@ -8,6 +8,12 @@
 //   update_cache.default(value [B,S,H,D], cache [B,C,H,D] (written), start_pos) -> a placeholder
 //   et_vk.sdpa.default(q [..,S,D], k [..,K,D], v [..,K,Dv], mask?, scale?) -> [..,S,Dv]
 //
+//   fused.rope_sdpa(q, k, v, k_cache, v_cache, start_pos, mask?, causal, scale?, cos, sin, first
+//   row,
+//                   halves) -> as sdpa_with_kv_cache of q and k after a rotary embedding: of pairs
+//                   (2i, 2i+1) by cos and sin [S, D/2], or with `halves` of pairs (i, i + R/2) by
+//                   cos and sin [rows, R] from the first row on. Made by passes/fuse_attention.cpp.
+//
 // Without a mask the keys are the cache's first start_pos + S positions; with one, all C of them,
 // and the mask ([S, C], or broadcasting to [B, Hq, S, C]) is added to the scores. Query heads share
 // kv heads in groups of Hq / Hk. The default scale is 1 / sqrt(D). A query that sees no key gives
@@ -161,6 +167,46 @@ Result<void> lower_custom_sdpa(LowerContext& c) {
   return emit_attention(c, cached_attention(c, kCustomArguments));
 }
 
+// --- With the rotary embedding before it ---
+
+constexpr CacheArguments kRopeArguments{0, 3, 4, 5, 6, 7, 8};
+enum { kRopeCos = 9, kRopeSin = 10, kRopeRow = 11, kRopeHalves = 12 };
+
+Result<void> infer_rope_sdpa(InferContext& c) {
+  const Dims &q = c.sizes(0), &cos = c.sizes(kRopeCos);
+  TRY(check_cache(c.sizes(1), c.sizes(3), "k"));
+  TRY(check_cache(c.sizes(2), c.sizes(4), "v"));
+  CHECK_OR_FAIL(q.rank() == 4 && q[1] == c.sizes(1)[1] && c.sizes(1) == c.sizes(2),
+                ErrorKind::InvalidProgram, "q ", to_string(q), ", k ", to_string(c.sizes(1)),
+                " and v ", to_string(c.sizes(2)), " do not fit together");
+  const std::int64_t rotated = cos.empty() ? 0 : cos.back() * (c.boolean(kRopeHalves) ? 1 : 2);
+  CHECK_OR_FAIL(cos.rank() == 2 && cos == c.sizes(kRopeSin) && rotated % 2 == 0 && rotated <= q[3],
+                ErrorKind::InvalidProgram, "cos ", to_string(cos), " and sin ",
+                to_string(c.sizes(kRopeSin)), " do not fit q ", to_string(q));
+  const std::int64_t first = c.integer(kRopeRow);
+  CHECK_OR_FAIL(c.at_load() || (first >= 0 && first + q[1] <= cos[0]), ErrorKind::InvalidArgument,
+                "position ", first, " + ", q[1], " tokens pass the rotary table's ", cos[0],
+                " rows");
+  return infer_cached(c, kRopeArguments);
+}
+
+Result<void> lower_rope_sdpa(LowerContext& c) {
+  FreshRows fresh;
+  fresh.k = c.value(1);
+  fresh.v = c.value(2);
+  fresh.cos = c.value(kRopeCos);
+  fresh.sin = c.value(kRopeSin);
+  fresh.halves = c.boolean(kRopeHalves);
+  fresh.table_pitch = c.sizes(kRopeCos)[1];
+  fresh.rotated = fresh.table_pitch * (fresh.halves ? 1 : 2);
+  if (c.is_symint(kRopeRow)) {
+    fresh.live_row = c.id(kRopeRow);
+  } else {
+    fresh.table_row = c.integer(kRopeRow);
+  }
+  return emit_fresh_attention(c, cached_attention(c, kRopeArguments), fresh);
+}
+
 // --- Cache writes ---
 
 Result<void> infer_update_cache(InferContext& c) {
@@ -257,6 +303,13 @@ constexpr Op kOps[] = {
      .lower = lower_update_cache,
      .mutated_args = args({1}),
      .half_args = args({1})},
+    {.name = "fused.rope_sdpa",
+     .signature = "ttttti t?if?tti i>t",
+     .infer = infer_rope_sdpa,
+     .lower = lower_rope_sdpa,
+     .mutated_args = args({3, 4}),
+     .internal = true,
+     .half_args = args({3, 4})},
     {.name = "et_vk.sdpa.default",
      .signature = "tttt?f?>t",
      .infer = infer_plain,

@@ -25,6 +25,17 @@ struct AttentionMask {
   std::int64_t batch = 0, head = 0, row = 0, column = 0;
 };
 
+// New rows that come with the queries: q and k are rotated (Su et al. 2021), k and v go into the
+// caches.
+struct FreshRows {
+  BufferRef k, v, cos, sin;      // k, v [batch, queries, kv_heads, head_dim]
+  bool halves = false;           // pairs (i, i + rotated / 2) instead of (2i, 2i + 1)
+  std::int64_t rotated = 0;      // leading elements of a head; the rest passes through
+  std::int64_t table_pitch = 0;  // elements in a row of cos and sin
+  std::int64_t table_row = 0;    // of the first query, without the live one
+  ValueId live_row = kNoValue;
+};
+
 // softmax(q k^T * scale + mask) v for batch * kv_heads * group query heads.
 struct Attention {
   std::int64_t batch = 1, queries = 0, kv_heads = 1, group = 1;
@@ -40,6 +51,9 @@ struct Attention {
   AttentionTensor q, k, v, out;
   AttentionMask mask;
 };
+
+// The same over a cache whose last positions are the queries' own, not yet rotated or written.
+Result<void> emit_fresh_attention(LowerContext& c, Attention attention, const FreshRows& fresh);
 
 // Emits the kernels for the problem: split along the keys where there are few queries, else row by
 // row or in tiles, by the adapter's class.

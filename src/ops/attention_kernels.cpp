@@ -30,6 +30,12 @@ bool is_vectorizable(const Attention& a) {
          aligned(a.v) && aligned(a.out);
 }
 
+// Parameters of attention_rope.wgsl.
+void define_rope(KernelCall& call, const FreshRows& fresh) {
+  call.define("HALVES", fresh.halves ? 1 : 0).define("ROTATED", fresh.rotated);
+  call.define("PITCH_COS", fresh.table_pitch).define("ROW", fresh.live_row != kNoValue ? 1 : 0);
+}
+
 // Builds one kernel call: bindings in the order they are added, each with its parameter NAME_AT.
 class AttentionCall {
  public:
@@ -58,11 +64,20 @@ class AttentionCall {
     return *this;
   }
   AttentionCall& read_inputs() {
+    define("FRESH", 0).define("KV_ACCESS", "read");
     read("Q_AT", a_.q.buffer).read("K_AT", a_.k.buffer).read("V_AT", a_.v.buffer);
     if (a_.mask.buffer.index >= 0) read("MASK_AT", a_.mask.buffer);
     return *this;
   }
-  // Binds the params and the position: the last step before the grid.
+  AttentionCall& write_fresh(const FreshRows& fresh) {
+    fresh_ = &fresh;
+    define("FRESH", 1).define("KV_ACCESS", "read_write");
+    define_rope(call_, fresh);
+    read("Q_AT", a_.q.buffer).read("KN_AT", fresh.k).read("VN_AT", fresh.v);
+    read("COS_AT", fresh.cos).read("SIN_AT", fresh.sin);
+    return write("K_AT", a_.k.buffer).write("V_AT", a_.v.buffer);
+  }
+  // Binds the params and the live scalars: the last step before the grid.
   KernelCall& finish(std::int64_t units, std::int64_t splits) {
     call_.define("PARAMS_AT", call_.buffers.size());
     const AttentionMask& m = a_.mask;
@@ -71,10 +86,15 @@ class AttentionCall {
       call_.params(t->strides.batch, t->strides.head, t->strides.row);
     }
     call_.params(m.batch, m.head, m.row, m.column, units, splits, vectors(a_.head_dim),
-                 vectors(a_.value_dim), a_.scale, std::numeric_limits<float>::quiet_NaN());
+                 vectors(a_.value_dim), fresh_ ? fresh_->table_row : 0, a_.scale,
+                 std::numeric_limits<float>::quiet_NaN());
     if (uses_position()) {
       call_.define("POSITION_AT", call_.buffers.size() + 1);
       call_.scalar(a_.position);
+    }
+    if (fresh_ && fresh_->live_row != kNoValue) {
+      call_.define("ROW_AT", call_.buffers.size() + 1 + call_.scalars.size());
+      call_.scalar(fresh_->live_row);
     }
     return call_;
   }
@@ -86,12 +106,13 @@ class AttentionCall {
 
   const Attention& a_;
   KernelCall& call_;
+  const FreshRows* fresh_ = nullptr;
 };
 
 // --- Split along the keys ---
 
 struct Partials {
-  BufferRef outputs, stats;
+  BufferRef buffer;
   std::int64_t splits;  // capacity
 };
 
@@ -99,8 +120,7 @@ Partials make_partials(LowerContext& c, const Attention& a, std::int64_t keys_pe
   Partials out;
   out.splits = std::max<std::int64_t>(1, div_up(a.most_keys, keys_per_split));
   const std::int64_t rows = a.batch * a.kv_heads * a.group * a.queries * out.splits;
-  out.outputs = c.scratch(static_cast<std::uint64_t>(rows * vectors(a.value_dim)) * 16);
-  out.stats = c.scratch(static_cast<std::uint64_t>(rows) * 8);
+  out.buffer = c.scratch(static_cast<std::uint64_t>(rows * (vectors(a.value_dim) + 1)) * 16);
   return out;
 }
 
@@ -123,7 +143,7 @@ void emit_merge(LowerContext& c, const Attention& a, const Partials& partials,
   AttentionCall merge(c, a, "attention_merge");
   merge.define("WG", wg).define("LANES", lanes).define("T", keys_per_split);
   merge.write("OUT_AT", a.out.buffer);
-  merge.read("PARTIAL_AT", partials.outputs).read("STATS_AT", partials.stats);
+  merge.read("PARTIAL_AT", partials.buffer);
   KernelCall& call = merge.finish(a.batch * a.kv_heads, partials.splits);
   call.groups(lanes == 1 ? div_up(rows * items, wg) : rows);
 }
@@ -146,14 +166,14 @@ void emit_split_rows(LowerContext& c, const Attention& a) {
   AttentionCall rows(c, a, "attention_rows");
   rows.define("WG", kLanes);
   define_rows(rows, a, chunks, true);
-  rows.read_inputs().write("PARTIAL_AT", partials.outputs).write("STATS_AT", partials.stats);
+  rows.read_inputs().write("PARTIAL_AT", partials.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
   set_split_grid(a, rows.finish(units, partials.splits), units * a.queries, kRowKeys * kLanes);
   emit_merge(c, a, partials, kRowKeys);
 }
 
 // GPU: one workgroup per split.
-void emit_decode(LowerContext& c, const Attention& a) {
+void emit_decode(LowerContext& c, const Attention& a, const FreshRows* fresh = nullptr) {
   constexpr std::int64_t kKeys = 64;
   const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
   const std::int64_t wg = c.workgroup_size(256), parts = wg / kKeys;
@@ -170,7 +190,8 @@ void emit_decode(LowerContext& c, const Attention& a) {
   decode.define("ITEMS", items).define("KEYS", sets).define("KEYS4", 4 * sets);
   decode.define("GC_D4", gc * d4).define("GC_WG", gc * wg);
   decode.define("GC_T", gc * kKeys).define("GC_16", gc * 16);
-  decode.read_inputs().write("PARTIAL_AT", partials.outputs).write("STATS_AT", partials.stats);
+  fresh ? decode.write_fresh(*fresh) : decode.read_inputs();
+  decode.write("PARTIAL_AT", partials.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
   set_split_grid(a, decode.finish(units, partials.splits), units * a.queries, kKeys);
   emit_merge(c, a, partials, kKeys);
@@ -237,23 +258,70 @@ void emit_tiles(LowerContext& c, const Attention& a, const TileShape& shape) {
   tiles.finish(units, 1).groups(units * div_up(a.queries * a.group, shape.rows()));
 }
 
+// Rotates q into a scratch buffer, which takes q's place, and writes the new rows of k and v.
+void emit_rotary_fresh(LowerContext& c, Attention& a, const FreshRows& fresh) {
+  const std::int64_t heads = a.kv_heads * a.group, tokens = a.batch * a.queries;
+  const std::int64_t d2 = div_up<std::int64_t>(a.head_dim, 2);
+  const BufferRef rotated = c.scratch(static_cast<std::uint64_t>(tokens * heads * a.head_dim) * 4);
+  const std::uint32_t wg = c.workgroup_size(64);
+  KernelCall& call = c.emit("rotary_fresh");
+  call.define("WG", wg).define("D", a.head_dim).define("D2", d2).define("HALF", a.half ? 1 : 0);
+  call.define("POSITION", a.position != kNoValue ? 1 : 0);
+  define_rope(call, fresh);
+  call.define("Q_AT", 0)
+      .define("KN_AT", 1)
+      .define("VN_AT", 2)
+      .define("COS_AT", 3)
+      .define("SIN_AT", 4);
+  call.read(a.q.buffer).read(fresh.k).read(fresh.v).read(fresh.cos).read(fresh.sin);
+  call.write(rotated).write(a.k.buffer).write(a.v.buffer);
+  call.params(heads, a.kv_heads, a.queries, tokens, a.most_keys, a.offset, fresh.table_row);
+  if (a.position != kNoValue) call.scalar(a.position);
+  if (fresh.live_row != kNoValue) {
+    call.define("ROW_AT", 9 + call.scalars.size());
+    call.scalar(fresh.live_row);
+  }
+  const std::int64_t items = tokens * (heads + 2 * a.kv_heads) * d2;
+  call.groups(div_up<std::int64_t>(items, wg));
+  a.q.buffer = rotated;
+}
+
+bool is_split(const Attention& a) {
+  constexpr std::int64_t kMostGroups = 65535;
+  return a.queries <= kMostSplitQueries &&
+         a.batch * a.kv_heads * a.group * a.queries <= kMostGroups &&
+         a.most_keys <= 16 * kMostGroups && a.head_dim <= 256 && a.value_dim <= 256;
+}
+
+bool is_empty(const Attention& a) {
+  return a.batch * a.kv_heads * a.group * a.queries * a.value_dim == 0;
+}
+
 }  // namespace
 
 Result<void> emit_attention(LowerContext& c, const Attention& a) {
-  if (a.batch * a.kv_heads * a.group * a.queries * a.value_dim == 0) return {};
+  if (is_empty(a)) return {};
   CHECK_OR_FAIL(a.head_dim > 0, ErrorKind::InvalidProgram, "attention over heads of 0 elements");
   const bool software = c.capabilities().adapter_class == AdapterClass::Software;
-  constexpr std::int64_t kMostGroups = 65535;
-  const bool few = a.queries <= kMostSplitQueries &&
-                   a.batch * a.kv_heads * a.group * a.queries <= kMostGroups &&
-                   a.most_keys <= 16 * kMostGroups && a.head_dim <= 256 && a.value_dim <= 256;
-  if (few) {
+  if (is_split(a)) {
     software ? emit_split_rows(c, a) : emit_decode(c, a);
     return {};
   }
   const TileShape* tile = software ? nullptr : choose_tile(c, a);
   tile ? emit_tiles(c, a, *tile) : emit_rows(c, a);
   return {};
+}
+
+Result<void> emit_fresh_attention(LowerContext& c, Attention a, const FreshRows& fresh) {
+  if (is_empty(a)) return {};
+  const bool software = c.capabilities().adapter_class == AdapterClass::Software;
+  const bool masked = a.mask.buffer.index >= 0;
+  if (!software && a.queries == 1 && is_split(a) && !masked) {
+    emit_decode(c, a, &fresh);
+    return {};
+  }
+  emit_rotary_fresh(c, a, fresh);
+  return emit_attention(c, a);
 }
 
 void emit_cache_update(LowerContext& c, std::span<const std::pair<std::size_t, std::size_t>> writes,

@@ -29,6 +29,9 @@ std::vector<std::uint8_t> find_half_states(const Graph& graph, const Aliasing& a
 // Fuses 4-bit linear layers with what surrounds them: see fuse_linear.cpp.
 void fuse_linear(Graph& graph);
 
+// Fuses rotary embeddings into the attention over a cache behind them: see fuse_attention.cpp.
+void fuse_attention(Graph& graph);
+
 // Removes calls that neither reach an output nor write a constant.
 void remove_dead_calls(Graph& graph);
 

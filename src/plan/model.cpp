@@ -21,7 +21,10 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   TRY(model->resolve_operators());
   TRY(model->check_definitions());
   remove_dead_calls(model->graph_);
-  if (options.fuse) fuse_linear(model->graph_);
+  if (options.fuse) {
+    fuse_linear(model->graph_);
+    fuse_attention(model->graph_);
+  }
   TRY(model->resolve_operators());
   model->aliasing_ = find_aliases(model->graph_);
   TRY(model->make_tables());

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from typing import Any
 
+import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk.*
 import pytest
 import torch
+from executorch_webgpu.native import library
 from support.capi import Model, ModelError
-from support.cases import SUMS, check_outputs, generator_for, rng_for, seeds
+from support.cases import SUMS, Tolerance, check_outputs, generator_for, rng_for, seeds
 from support.delegate import GraphBuilder, Value
 
 F32 = torch.float32
@@ -307,3 +310,99 @@ def test_fully_masked_rows(queries: int, lowest: float) -> None:
         got = model.run(*inputs, mask)
     scores = inputs[0] @ inputs[1].transpose(-2, -1) / math.sqrt(8) + mask
     check_outputs(got, [scores.softmax(-1) @ inputs[2]], SUMS)
+
+
+# --- With a rotary embedding before it ---
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """halves None: pairs (2i, 2i + 1); else pairs of halves of the first `halves` elements."""
+
+    halves: int | None = None
+
+    def model(self, shape: Shape) -> Model:
+        """Inputs: position, q, k, v, cos, sin."""
+        g = GraphBuilder()
+        position = _position(g)
+        q, k, v = (g.input(F32, s(shape.tokens)) for s in (shape.q, shape.kv, shape.kv))
+        cos, sin = (g.input(F32, self.table(shape, shape.tokens)) for _ in range(2))
+        caches = [g.constant(torch.zeros(shape.kv(shape.capacity))) for _ in range(2)]
+        out = [(F32, shape.q(shape.tokens)), (F32, shape.kv(shape.tokens))]
+        if self.halves is None:
+            q, k = g.call("et_vk.apply_rotary_emb.default", q, k, cos, sin, out=out)
+        else:
+            q, k = g.call("et_vk.apply_rotary_emb_hf.default", q, k, cos, sin, position, out=out)
+        args = (q, k, v, *caches, position, 1, None, 0.0, True, None)
+        g.output(g.call("sdpa_with_kv_cache.default", *args, out=(F32, shape.q(shape.tokens))))
+        return g.load()
+
+    def table(self, shape: Shape, tokens: int) -> tuple[int, int]:
+        if self.halves is None:
+            return (tokens, shape.head_dim // 2)
+        return (shape.capacity, self.halves)
+
+    def __call__(self, q: Any, k: Any, cos: Any, sin: Any, position: int) -> Any:
+        if self.halves is None:
+            return torch.ops.et_vk.apply_rotary_emb(q, k, cos, sin)
+        return torch.ops.et_vk.apply_rotary_emb_hf(q, k, cos, sin, position)
+
+
+def _check_rotary_steps(
+    rotary: Rotary, shape: Shape, steps: list[tuple[int, int]], tolerance: Tolerance, half: bool
+) -> None:
+    generator = generator_for("rotary", str(shape))
+    reference = Reference(shape)
+    with rotary.model(shape) as model:
+        for position, tokens in steps:
+            q = _random(generator, shape.q(tokens))
+            k, v = (_random(generator, shape.kv(tokens)) for _ in range(2))
+            cos, sin = (_random(generator, rotary.table(shape, tokens)) for _ in range(2))
+            (got,) = model.run(torch.tensor([position]), q, k, v, cos, sin)
+            q, k = rotary(q, k, cos, sin, position)
+            if half:
+                k, v = k.half().float(), v.half().float()
+            reference.write(k, v, position)
+            expected = reference.attend(q, position, causal=True)
+            check_outputs([got], [expected], tolerance, f"{shape}, {tokens} tokens at {position}")
+            kernels = [d["kernel"].split("[")[0] for d in model.profile()["dispatches"]]
+            assert "rotary" not in kernels and "cache_update" not in kernels, kernels
+            assert len(kernels) <= 3, kernels
+
+
+@pytest.mark.parametrize("cache", ["f32", "f16"])
+@pytest.mark.parametrize("seed", seeds(20))
+def test_rotary_then_attention(cache: str, seed: int) -> None:
+    rng = rng_for("rotary attention", seed)
+    heads, kv_heads = HEADS[seed % len(HEADS)]
+    head_dim = rng.choice((8, 40, 64, 30, 128, 6))
+    rotary = Rotary(rng.choice((None, head_dim, max(2, head_dim // 4 * 2))))
+    tokens = rng.choice((1, 3, 17))
+    shape = Shape(heads, kv_heads, head_dim, rng.choice((40, 130)), tokens, rng.choice((1, 1, 2)))
+    steps = [*random_steps(rng, shape, 3), (rng.randint(0, shape.capacity - 1), 1), (0, 1)]
+    library().set_option("kv_cache_dtype", cache)
+    try:
+        _check_rotary_steps(rotary, shape, steps, SUMS, half=cache == "f16")
+    finally:
+        library().set_option("kv_cache_dtype", "")
+
+
+def test_rotary_outputs_read_elsewhere_stay() -> None:
+    """An embedding whose k also goes out is not fused away."""
+    shape = Shape(4, 2, 8, 24, 5)
+    g = GraphBuilder()
+    q, k, v = (g.input(F32, s(5)) for s in (shape.q, shape.kv, shape.kv))
+    cos, sin = (g.input(F32, (5, 4)) for _ in range(2))
+    caches = [g.constant(torch.zeros(shape.kv(24))) for _ in range(2)]
+    out = [(F32, shape.q(5)), (F32, shape.kv(5))]
+    rq, rk = g.call("et_vk.apply_rotary_emb.default", q, k, cos, sin, out=out)
+    args = (rq, rk, v, *caches, 3, 1, None, 0.0, True, None)
+    g.output(g.call("sdpa_with_kv_cache.default", *args, out=(F32, shape.q(5))), rk)
+    generator = generator_for("stay")
+    inputs = [_random(generator, s) for s in (shape.q(5), shape.kv(5), shape.kv(5), (5, 4), (5, 4))]
+    with g.load() as model:
+        got = model.run(*inputs)
+    eq, ek = torch.ops.et_vk.apply_rotary_emb(inputs[0], inputs[1], *inputs[3:])
+    reference = Reference(shape)
+    reference.write(ek, inputs[2], 3)
+    check_outputs(got, [reference.attend(eq, 3, causal=True), ek], SUMS)

@@ -1,0 +1,81 @@
+// What precedes attention over a cache, in one dispatch: rotates q, and writes rotated k and plain v into
+// the caches at a position. One invocation per two neighbouring elements of a head; heads are numbered
+// (batch, position, head), q's first, then k's, then v's.
+// Parameters: WG, D, D2 (ceil(D / 2)), HALF (1: the caches hold two halves per word), POSITION (1: the cache
+// row is live), and those of attention_rope.
+struct Params {
+  q_heads: u32,     // per position
+  kv_heads: u32,
+  positions: u32,
+  tokens: u32,      // batch * positions
+  capacity: u32,    // positions of a cache
+  first_row: u32,   // of the new rows in the cache, without the live position
+  table_row: u32,
+}
+@group(0) @binding(5) var<storage, read_write> q_out: array<f32>;
+#if HALF
+@group(0) @binding(6) var<storage, read_write> k: array<u32>;
+@group(0) @binding(7) var<storage, read_write> v: array<u32>;
+#else
+@group(0) @binding(6) var<storage, read_write> k: array<f32>;
+@group(0) @binding(7) var<storage, read_write> v: array<f32>;
+#endif
+@group(0) @binding(8) var<uniform> params: Params;
+#if POSITION
+@group(0) @binding(9) var<uniform> position: vec4<i32>;
+#endif
+#include "attention_rope.wgsl"
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let index = (wid.y * groups.x + wid.x) * ${WG}u + lane;
+  var head = index / ${D2}u;
+  let e = (index % ${D2}u) * 2u;
+  let q_total = params.tokens * params.q_heads;
+  let kv_total = params.tokens * params.kv_heads;
+  if (head < q_total) {
+    let base = head * ${D}u;
+    let angles = table_row((head / params.q_heads) % params.positions);
+    q_out[base + e] = rotated_q(base, e, angles);
+    if (e + 1u < ${D}u) {
+      q_out[base + e + 1u] = rotated_q(base, e + 1u, angles);
+    }
+    return;
+  }
+  head -= q_total;
+  if (head >= 2u * kv_total) {
+    return;
+  }
+  let is_v = head >= kv_total;
+  head = select(head, head - kv_total, is_v);
+  let base = head * ${D}u;
+  let token = head / params.kv_heads;
+  let s = token % params.positions;
+  var row = params.first_row + s;
+#if POSITION
+  row += u32(position.x);
+#endif
+  let at = (((token / params.positions) * params.capacity + row) * params.kv_heads + head % params.kv_heads) * ${D}u + e;
+  let next = min(e + 1u, ${D}u - 1u);
+  if (is_v) {
+#if HALF
+    v[at / 2u] = pack2x16float(vec2<f32>(v_new[base + e], v_new[base + next]));
+#else
+    v[at] = v_new[base + e];
+    if (e + 1u < ${D}u) {
+      v[at + 1u] = v_new[base + next];
+    }
+#endif
+  } else {
+    let angles = table_row(s);
+#if HALF
+    k[at / 2u] = pack2x16float(vec2<f32>(rotated_k(base, e, angles), rotated_k(base, next, angles)));
+#else
+    k[at] = rotated_k(base, e, angles);
+    if (e + 1u < ${D}u) {
+      k[at + 1u] = rotated_k(base, next, angles);
+    }
+#endif
+  }
+}
