@@ -16,9 +16,6 @@ std::string_view wgsl(Element element) {
   return names[static_cast<std::size_t>(element)];
 }
 
-// How the kernel reads one operand.
-enum class Access4 : std::uint8_t { Word, Vector };
-
 bool multiple_of_4(std::int64_t n) { return n % 4 == 0; }
 
 // True if operand k can be read four elements at a time along the innermost loop, or is constant

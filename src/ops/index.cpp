@@ -168,6 +168,8 @@ Result<void> infer_cat(InferContext& c) {
     out[dim] += sizes[dim];
   }
   if (first) out = Dims::filled(bound.rank(), 0);
+  // Parts of unknown length stand at their bounds: x[:n] and x[n:] are then longer than x.
+  if (c.at_load() && !first) out[dim] = std::min(out[dim], bound[dim]);
   return c.set_output(out);
 }
 
@@ -211,6 +213,7 @@ Result<void> lower_cat(LowerContext& c) {
   TRY_ASSIGN(const std::size_t dim, c.dim(1, out.rank()));
   const std::vector<Row> rows = rows_to_join(c, dim);
   const std::int64_t out_row = out.product(dim, out.rank());
+  if (out_row == 0) return {};
   const bool vectors = std::ranges::all_of(rows, [](const Row& r) { return r.length % 4 == 0; });
   const std::size_t most =
       std::min<std::size_t>(7, std::max(c.capabilities().max_storage_buffers, 2u) - 1);

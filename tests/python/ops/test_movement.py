@@ -530,6 +530,22 @@ def test_unfold_copy(seed: int) -> None:
     )
 
 
+def test_cat_of_two_parts_that_share_a_length() -> None:
+    """x[pos:] and x[:pos]: each alone may be as long as x."""
+    g = GraphBuilder()
+    x = g.input(F32, (9, 4))
+    pos = g.input(I64, (1,))
+    at = g.symint("et_vk.select_as_symint.default", pos, 0, 0)
+    end = g.call("aten.slice_copy.Tensor", x, 0, at, None, 1, out=(F32, (9, 4)))
+    start = g.call("aten.slice_copy.Tensor", x, 0, None, at, 1, out=(F32, (9, 4)))
+    g.output(g.call("aten.cat.default", [end, start], 0, out=(F32, (9, 4))))
+    with g.load() as model:
+        for rows, position in ((9, 0), (9, 4), (9, 9), (5, 2), (1, 0), (9, 1)):
+            value = torch.randn(rows, 4, generator=generator_for(rows, position))
+            got = model.run(value, torch.tensor([position]))
+            check_outputs(got, [value.roll(-position, 0)], EXACT, f"{rows} rows from {position}")
+
+
 # --- Filling ------------------------------------------------------------------------------------
 
 NONE4 = (None, None, None, False)
