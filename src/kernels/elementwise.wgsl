@@ -6,8 +6,9 @@
 // Parameters: WG; LANES (elements an invocation writes, 1 or 4); SPLITS (loops - 1); LOOPS; EXPR in
 // a, b, c, x, y and i (the element's index); LIB (functions of elementwise_math.wgsl that EXPR
 // calls); OUT, OUT_AT (element type, binding); PARAMS_AT; X (type of x and y); for each operand K:
-// K, K_TYPE (as stored), K_AS (as computed with), K_AT (binding); LIVE_AT where operand a's base
-// follows a SymInt.
+// K (its kind), K_AS (scalar type that EXPR sees), K_VALUE (that of LANES elements), K_AT (binding of a
+// tensor or a uniform), K_STORED (a tensor's array type); LIVE_AT where operand a's base follows a
+// SymInt.
 struct Params {
   count: u32,  // invocations
   x: u32,
@@ -39,6 +40,9 @@ struct Params {
 #endif
 #if B == live
 @group(0) @binding(${B_AT}) var<uniform> b_live: vec4<i32>;
+#endif
+#if C == live
+@group(0) @binding(${C_AT}) var<uniform> c_live: vec4<i32>;
 #endif
 #if LIVE_AT
 @group(0) @binding(${LIVE_AT}) var<uniform> live_start: vec4<i32>;
@@ -116,6 +120,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #endif
 #if C == literal
   let c = ${C_VALUE}(bitcast<${C_AS}>(params.literals.z));
+#endif
+#if C == live
+  let c = ${C_VALUE}(${C_AS}(c_live.x));
 #endif
 #if C == word
   let c = ${C_VALUE}(${C_AS}(c_data[at.z]));

@@ -24,12 +24,15 @@ from support.cases import (
     Shape,
     Tolerance,
     check_op,
+    check_outputs,
+    generator_for,
     live_shapes,
     random_shape,
     rng_for,
     seeds,
     subset,
 )
+from support.delegate import GraphBuilder
 
 # WGSL bounds the error of sin and cos by 2^-11 within one period.
 TRIGONOMETRIC = Tolerance(0.0, 6e-4)
@@ -372,6 +375,39 @@ def test_where_with_infinite_scalar() -> None:
         live=[[(7, 9)], [(1, 9)], [(3, 9)]],
         tolerance=EXACT,
     )
+
+
+def test_numbers_may_be_live() -> None:
+    """A SymInt as an operand is bound, not compiled in: the plan serves every value."""
+    g = GraphBuilder()
+    x = g.input(F32, (6, 4))
+    k = g.input(I32, (6, 4))
+    n = g.symint_input()
+    positive = g.call("aten.gt.Scalar", x, 0, out=(BOOL, (6, 4)))
+    g.output(
+        g.call("aten.mul.Tensor", x, n, out=(F32, (6, 4))),
+        g.call("aten.sub.Tensor", n, x, 1, out=(F32, (6, 4))),
+        g.call("aten.add.Tensor", x, x, n, out=(F32, (6, 4))),
+        g.call("aten.where.self", positive, x, n, out=(F32, (6, 4))),
+        g.call("aten.where.self", positive, n, x, out=(F32, (6, 4))),
+        g.call("aten.lt.Scalar", k, n, out=(BOOL, (6, 4))),
+        g.call("aten.full_like.default", k, n, None, None, None, False, None, out=(I32, (6, 4))),
+    )
+    with g.load() as model:
+        for rows, value in ((6, 2), (6, -3), (1, 5), (6, 2), (4, 0)):
+            a = torch.randn(rows, 4, generator=generator_for(rows, value))
+            b = torch.randint(-4, 4, (rows, 4), generator=generator_for(rows)).to(I32)
+            number = torch.tensor(float(value))
+            expected = [
+                a * value,
+                value - a,
+                a + value * a,
+                torch.where(a > 0, a, number),
+                torch.where(a > 0, number, a),
+                b < value,
+                torch.full_like(b, value),
+            ]
+            check_outputs(model.run(a, b, value), expected, TIGHT, f"{rows} rows, {value}")
 
 
 # --- Conversion ---------------------------------------------------------------------------------
