@@ -18,5 +18,5 @@ mkdir -p build/fuzz/corpus
 cd build/fuzz
 # A small file may need little memory and time only.
 tests/fuzz/fuzz_format -seed=1 -max_total_time="$seconds" -max_len=65536 -timeout=5 -rss_limit_mb=1024 \
-  -malloc_limit_mb=64 -print_final_stats=1 -verbosity=0 -dict=../../tests/fuzz/format.dict corpus seeds 2>&1 |
+  -malloc_limit_mb=64 -print_final_stats=1 -print_funcs=0 -verbosity=0 -dict=../../tests/fuzz/format.dict corpus seeds 2>&1 |
   sed '/# Recommended dictionary/,/# End of recommended dictionary/d'

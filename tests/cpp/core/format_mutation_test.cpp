@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -84,6 +86,7 @@ class Random {
 class FormatMutation : public ::testing::Test {
  protected:
   static constexpr std::size_t kDecodeFactor = 64;     // of the file's size
+  static constexpr std::uint64_t kWildCalls = 100;     // per operator
   static constexpr std::size_t kModelLimit = 8 << 20;  // for graphs of a few dozen calls
 
   void TearDown() override {
@@ -530,6 +533,107 @@ TEST_F(FormatMutation, WrongGraphs) {
   }
   EXPECT_GT(tally_["decoder refused"], 1000u);
   EXPECT_GT(tally_["planner refused"], 1000u);
+}
+
+// --- Every operator, with arguments of the right kinds and wild values ---
+
+class WildCall {
+ public:
+  explicit WildCall(std::uint64_t seed) : random_(seed) {}
+
+  VkGraphT graph(const Op& op) {
+    std::vector<std::int32_t> args;
+    bool optional = false, output = false;
+    std::string_view text = op.signature;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const char kind = text[i];
+      if (kind == '[') optional = random_.below(2) == 0;
+      if (kind == ']') optional = false;
+      if (kind == '>') output = true;
+      if (!std::isalpha(kind) && kind != '_') continue;
+      if (optional) continue;
+      const bool nullable = i + 1 < text.size() && text[i + 1] == '?';
+      args.push_back(nullable && random_.below(3) == 0 ? builder_.none() : value(kind, output));
+    }
+    const int out = builder_.call(std::string(op.name), args);
+    if (builder_.graph.values[static_cast<std::size_t>(out)]->value.type == GraphTypes::VkTensor) {
+      builder_.output(out);
+    }
+    return std::move(builder_.graph);
+  }
+
+ private:
+  int value(char kind, bool output) {
+    switch (kind) {
+      case 't':
+        return tensor(output);
+      case 'i':
+        return random_.below(8) == 0 ? builder_.input(builder_.symint()) : integer();
+      case 'f':
+        return random_.below(2) == 0 ? integer() : builder_.number(0.5);
+      case 'n':
+        return random_.below(2) == 0 ? tensor(output) : integer();
+      case 'l':
+        return list([this] { return integer(); });
+      case 'v':
+      case 'o':
+        return list([this, output] { return tensor(output); });
+      case 's':
+        return builder_.text(random_.below(2) == 0 ? "none" : "tanh");
+      case 'y':
+        return builder_.symint();
+      default:
+        return builder_.none();
+    }
+  }
+
+  int integer() {
+    static const std::vector<std::int64_t> kSmall{0, 1, -1, 2, 3, 4, 8, 32};
+    return builder_.integer(random_.below(4) == 0 ? random_.pick(kIntegers) : random_.pick(kSmall));
+  }
+
+  template <typename Item>
+  int list(Item item) {
+    std::vector<std::int32_t> items;
+    for (std::size_t i = random_.below(5); i > 0; --i) items.push_back(item());
+    return builder_.list(items);
+  }
+
+  // Mostly small and alike, so that some calls fit together; outputs have room.
+  int tensor(bool output) {
+    static const std::vector<std::uint32_t> kSmall{1, 2, 4, 4, 4, 8, 32}, kRoomy{4, 8, 64, 1024};
+    static const std::vector<std::size_t> kRanks{0, 1, 2, 2, 3, 4, 4, 5, 8};
+    std::vector<std::uint32_t> dims(random_.pick(kRanks));
+    for (std::uint32_t& extent : dims) {
+      extent =
+          random_.below(12) == 0 ? random_.pick(kExtents) : random_.pick(output ? kRoomy : kSmall);
+    }
+    const auto dtype =
+        static_cast<vkgraph::VkDataType>(random_.below(3) == 0 ? random_.below(8) : 5);
+    if (output) return builder_.tensor(dims, dtype);
+    if (random_.below(2) == 0) return builder_.input(builder_.tensor(dims, dtype));
+    const int id = builder_.constant(cat("key", builder_.graph.values.size()), dims, dtype);
+    builder_.graph.constants.back()->length *= 8;  // enough for any dtype
+    return id;
+  }
+
+  testing::GraphBuilder builder_;
+  Random random_;
+};
+
+TEST_F(FormatMutation, EveryOperatorWithWildArguments) {
+  for (const Op* op : all_ops()) {
+    for (std::uint64_t seed = 0; seed < kWildCalls && !HasFailure(); ++seed) {
+      const auto start = std::chrono::steady_clock::now();
+      check_blob(testing::delegate_blob(WildCall(seed).graph(*op)));
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+      EXPECT_LT(took.count(), 5.0);
+      if (HasFailure())
+        std::printf("first failure: %s, seed %zu\n", op->name.data(),
+                    static_cast<std::size_t>(seed));
+    }
+  }
+  EXPECT_GT(tally_["accepted"], 100u);
 }
 
 TEST_F(FormatMutation, DamagedPrograms) {
