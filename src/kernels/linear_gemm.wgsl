@@ -1,19 +1,23 @@
 // Linear layer for many rows on a GPU. A workgroup computes TILE rows x one panel (64 columns; if GATED 32
 // columns of each matrix): 32 elements of K at a time, x and the converted weights are staged in workgroup
-// memory with K outermost, and each invocation sums 4 * VECTORS rows x 8 columns in registers.
-// Parameters: those of linear_params, TILE (16, 32, 64 or 128), VECTORS (1 or 2), WG (2 * TILE / VECTORS),
-// WORDS (per output row in 32 elements).
+// memory with K outermost, and each invocation sums 4 * VECTORS rows x 8 columns in registers. The next
+// elements are fetched into registers before the sums, which hide their latency. Where workgroups are few,
+// KSPLIT groups of invocations share a tile, each summing its part of every 32 elements.
+// Parameters: those of linear_params, TILE (16, 32, 64 or 128), VECTORS (1 or 2), KSPLIT (1, 2 or 4; above 1
+// only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 * TILE / WG, rounded up), WORDS (per
+// output row in 32 elements), W_TASKS (16 * WORDS / WG, rounded up).
 #include "linear_params.wgsl"
 #if WEIGHT == f16
 #include "linear_half.wgsl"
 #endif
 
-const QUADS = ${TILE}u / 4u;       // rows by four
+const QUADS = ${TILE}u / 4u;         // rows by four
 const STRIDE = QUADS / ${VECTORS}u;  // between an invocation's row quads
+const LANES = STRIDE * 8u;           // invocations per tile and split
 var<workgroup> tile_x: array<F4, 32u * QUADS>;
 var<workgroup> tile_w: array<F4, 32u * 16u>;
 
-// Words of four of the block's columns; x: the offset of their panel in panels, y: the column quad in it.
+// Words of four of the block's columns; x: their panel, y: the column quad in it.
 fn place(block: u32, quad: u32) -> vec2<u32> {
 #if GATED
   return vec2<u32>(block / 2u + quad / 8u * params.pair_panels, block % 2u * 8u + quad % 8u);
@@ -22,42 +26,61 @@ fn place(block: u32, quad: u32) -> vec2<u32> {
 #endif
 }
 
-fn stage_weights(block: u32, first: u32, index: u32) {
-  for (var i = index; i < ${WORDS}u * 16u; i += ${WG}u) {
-    let at = place(block, i % 16u);
-    let word = first * ${WORDS}u + i / 16u;
-    let inside = word < params.words;
-    let safe = min(word, params.words - 1u);
-    let q = weights[(at.x * params.words + safe) * 16u + at.y];
+// Weight task i of a chunk covers column quad i % 16 and word i / 16. Words past the end are clamped, and
+// multiplied by zero.
+fn fetch_words(block: u32, chunk: u32, task: u32) -> U4 {
+  let at = place(block, task % 16u);
+  let word = min(chunk * ${WORDS}u + task / 16u, params.words - 1u);
+  return weights[(at.x * params.words + word) * 16u + at.y];
+}
+
+fn fetch_scale(block: u32, chunk: u32, task: u32) -> F4 {
+  let word = chunk * ${WORDS}u + task / 16u;
 #if SCALES
-    let scale = select(F4(0.0), scales[(at.x * params.groups + safe / params.group_steps) * 16u + at.y],
-                       inside);
+  let at = place(block, task % 16u);
+  let group = min(word, params.words - 1u) / params.group_steps;
+  let scale = scales[(at.x * params.groups + group) * 16u + at.y];
+#else
+  let scale = F4(1.0);
 #endif
-    // i % 16 is the quad, i / 16 the word: its elements are rows of the tile.
-    let to = i / 16u * (32u / ${WORDS}u) * 16u + i % 16u;
+  return select(F4(0.0), scale, word < params.words);
+}
+
+fn stage_words(task: u32, q: U4, scale: F4) {
+  let to = task / 16u * (32u / ${WORDS}u) * 16u + task % 16u;
 #if WEIGHT == q4
 #repeat H 2
-    let n${H} = q >> U4(16u * ${H}u);
+  let n${H} = q >> U4(16u * ${H}u);
 #repeat J 4
-    tile_w[to + (${H}u * 4u + ${J}u) * 16u] =
-        (bitcast<F4>((n${H} & U4(15u << (4u * ${J}u))) | U4(0x4b000000u)) -
-         F4(8388608.0 + f32(8u << (4u * ${J}u)))) * (scale * (1.0 / f32(1u << (4u * ${J}u))));
+  // A nibble as mantissa bits of 2^23, without shifting it down: the scale makes up for its place.
+  tile_w[to + (${H}u * 4u + ${J}u) * 16u] =
+      (bitcast<F4>((n${H} & U4(15u << (4u * ${J}u))) | U4(0x4b000000u)) -
+       F4(8388608.0 + f32(8u << (4u * ${J}u)))) * (scale * (1.0 / f32(1u << (4u * ${J}u))));
 #endrepeat
 #endrepeat
 #endif
 #if WEIGHT == q8
 #repeat J 4
-    tile_w[to + ${J}u * 16u] = F4(bitcast<vec4<i32>>(q << U4(24u - 8u * ${J}u)) >> U4(24u)) * scale;
+  tile_w[to + ${J}u * 16u] = F4(bitcast<vec4<i32>>(q << U4(24u - 8u * ${J}u)) >> U4(24u)) * scale;
 #endrepeat
 #endif
+  // Not a product: what lies past the end may be no number.
 #if WEIGHT == f16
-    tile_w[to] = select(F4(0.0), half(q, 0u), inside);
-    tile_w[to + 16u] = select(F4(0.0), half(q, 1u), inside);
+  tile_w[to] = select(F4(0.0), half(q, 0u), scale > F4(0.0));
+  tile_w[to + 16u] = select(F4(0.0), half(q, 1u), scale > F4(0.0));
 #endif
 #if WEIGHT == f32
-    tile_w[to] = select(F4(0.0), bitcast<F4>(q), inside);
+  tile_w[to] = select(F4(0.0), bitcast<F4>(q), scale > F4(0.0));
 #endif
-  }
+}
+
+// Task of x: four rows x four elements. Pairs of tasks read whole 32-byte sectors, and neighbouring pairs
+// store to neighbouring banks.
+fn task_quad(task: u32) -> u32 {
+  return task / 2u % QUADS;
+}
+fn task_depth(task: u32) -> u32 {
+  return task / (2u * QUADS) * 2u + task % 2u;
 }
 
 // Four elements of x, zero past its end.
@@ -65,6 +88,13 @@ fn load_x(row: u32, quad: u32) -> F4 {
   let per_row = params.k / 4u;
   let value = x[min(row, params.rows - 1u) * per_row + min(quad, per_row - 1u)];
   return select(F4(0.0), value, quad < per_row);
+}
+
+fn fetch_x(first_row: u32, chunk: u32, task: u32) -> mat4x4<f32> {
+  let row = first_row + task_quad(task) * 4u;
+  let depth = chunk * 8u + task_depth(task);
+  return mat4x4<f32>(load_x(row, depth), load_x(row + 1u, depth), load_x(row + 2u, depth),
+                     load_x(row + 3u, depth));
 }
 
 @compute @workgroup_size(${WG})
@@ -76,41 +106,67 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   }
   let block = group / params.row_blocks;
   let first_row = (group - block * params.row_blocks) * ${TILE}u;
+  let split = index / LANES;
   let tx = index % 8u;
-  let ty = index / 8u;
+  let ty = index % LANES / 8u;
 #repeat V VECTORS
-#if NORM
-  var squares${V} = F4(0.0);
-#endif
 #repeat I 4
   var sum${V}_${I}_0 = F4(0.0);
   var sum${V}_${I}_1 = F4(0.0);
 #endrepeat
 #endrepeat
+#repeat T X_TASKS
+  let x_task${T} = index + ${T}u * ${WG}u;
+  var x${T} = fetch_x(first_row, 0u, x_task${T});
+#if NORM
+  let per_row${T} = params.k / 4u - 1u;
+  var gain${T} = norm_weight[min(task_depth(x_task${T}), per_row${T})];
+  var squares${T} = F4(0.0);
+#endif
+#endrepeat
+#repeat T W_TASKS
+  let w_task${T} = index + ${T}u * ${WG}u;
+  var words${T} = fetch_words(block, 0u, w_task${T});
+  var scale${T} = fetch_scale(block, 0u, w_task${T});
+#endrepeat
   let chunks = (params.k + 31u) / 32u;
   for (var chunk = 0u; chunk < chunks; chunk++) {
-    // Four rows x four elements at a time, transposed in registers.
-#repeat V VECTORS
-    {
-      let quad = ty + ${V}u * STRIDE;
-      let row = first_row + quad * 4u;
-      let depth = chunk * 8u + tx;
-      var m = mat4x4<f32>(load_x(row, depth), load_x(row + 1u, depth), load_x(row + 2u, depth),
-                          load_x(row + 3u, depth));
+#repeat T X_TASKS
+    if (x_task${T} < 8u * QUADS) {
 #if NORM
-      squares${V} += F4(dot(m[0], m[0]), dot(m[1], m[1]), dot(m[2], m[2]), dot(m[3], m[3]));
-      let gain = norm_weight[min(depth, params.k / 4u - 1u)];
-      m = mat4x4<f32>(m[0] * gain, m[1] * gain, m[2] * gain, m[3] * gain);
+      squares${T} += F4(dot(x${T}[0], x${T}[0]), dot(x${T}[1], x${T}[1]), dot(x${T}[2], x${T}[2]),
+                        dot(x${T}[3], x${T}[3]));
+      let m = transpose(mat4x4<f32>(x${T}[0] * gain${T}, x${T}[1] * gain${T}, x${T}[2] * gain${T},
+                                    x${T}[3] * gain${T}));
+#else
+      let m = transpose(x${T});
 #endif
-      m = transpose(m);
+      let to = task_depth(x_task${T}) * 4u * QUADS + task_quad(x_task${T});
 #repeat J 4
-      tile_x[(tx * 4u + ${J}u) * QUADS + quad] = m[${J}];
+      tile_x[to + ${J}u * QUADS] = m[${J}];
 #endrepeat
     }
 #endrepeat
-    stage_weights(block, chunk, index);
+#repeat T W_TASKS
+    if (w_task${T} < 16u * ${WORDS}u) {
+      stage_words(w_task${T}, words${T}, scale${T});
+    }
+#endrepeat
     workgroupBarrier();
-    for (var k = 0u; k < 32u; k++) {
+    if (chunk + 1u < chunks) {
+#repeat T X_TASKS
+      x${T} = fetch_x(first_row, chunk + 1u, x_task${T});
+#if NORM
+      gain${T} = norm_weight[min((chunk + 1u) * 8u + task_depth(x_task${T}), per_row${T})];
+#endif
+#endrepeat
+#repeat T W_TASKS
+      words${T} = fetch_words(block, chunk + 1u, w_task${T});
+      scale${T} = fetch_scale(block, chunk + 1u, w_task${T});
+#endrepeat
+    }
+    for (var i = 0u; i < 32u / ${KSPLIT}u; i++) {
+      let k = split * (32u / ${KSPLIT}u) + i;
       let b0 = tile_w[k * 16u + tx];
       let b1 = tile_w[k * 16u + 8u + tx];
 #repeat V VECTORS
@@ -124,10 +180,35 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     workgroupBarrier();
   }
 #if NORM
-#repeat V VECTORS
-  tile_x[(ty + ${V}u * STRIDE) * 8u + tx] = squares${V};
+#repeat T X_TASKS
+  if (x_task${T} < 8u * QUADS) {
+    tile_x[task_quad(x_task${T}) * 8u + task_depth(x_task${T})] = squares${T};
+  }
 #endrepeat
   workgroupBarrier();
+#endif
+#if KSPLIT != 1
+  // The other splits' sums come one split at a time through the weights' memory.
+  let slot = index % LANES * 8u;
+  for (var s = 1u; s < ${KSPLIT}u; s++) {
+    if (split == s) {
+#repeat I 4
+      tile_w[slot + ${I}u] = sum0_${I}_0;
+      tile_w[slot + 4u + ${I}u] = sum0_${I}_1;
+#endrepeat
+    }
+    workgroupBarrier();
+    if (split == 0u) {
+#repeat I 4
+      sum0_${I}_0 += tile_w[slot + ${I}u];
+      sum0_${I}_1 += tile_w[slot + 4u + ${I}u];
+#endrepeat
+    }
+    workgroupBarrier();
+  }
+  if (split != 0u) {
+    return;
+  }
 #endif
   let at0 = place(block, tx);
   let quad0 = (params.first_panel + at0.x) * 16u + at0.y;

@@ -1,9 +1,11 @@
 // Linear layer for one row on a GPU. A workgroup owns LANES x 4 neighbouring output columns and splits K
 // into SLICES interleaved slices, so that neighbouring lanes read neighbouring 16-byte vectors of a panel;
-// the slices are then summed, first within subgroups if SUBGROUPS.
+// the slices are then summed, first within subgroups if SUBGROUPS. With one row everything is latency: all
+// loads of UNROLL steps are made at once (without branches: steps past the end are clamped and count
+// nothing), and the residual is fetched before the sums.
 // Parameters: those of linear_params and linear_step (ROWS = 1, XLANES = 0), LANES (4, 8 or 16), SLICES,
-// WG (LANES * SLICES), UNROLL (steps between scales: a divisor of the steps, and of a group's),
-// SUBGROUPS (their linear order of invocations is relied on).
+// WG (LANES * SLICES), UNROLL (steps at once), LOOP (0: SLICES * UNROLL steps are all), SUBGROUPS (their
+// linear order of invocations is relied on).
 #if SUBGROUPS
 #requires subgroups
 #endif
@@ -39,27 +41,51 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   var total${M} = F4(0.0);
 #endrepeat
 #if NORM
-  var square0 = 0.0;
+  var total_square = 0.0;
 #endif
-  for (var first = slice * ${UNROLL}u; first < params.steps; first += ${SLICES}u * ${UNROLL}u) {
+#if RESIDUAL
+  var residual4 = F4(0.0);
+  if (index < ${LANES}u) {
+    residual4 = fetch_residual(0u, params.first_panel * 16u + local_quad);
+  }
+#endif
+#if LOOP
+  for (var first = slice; first < params.steps; first += ${SLICES}u * ${UNROLL}u) {
+#else
+  {
+    let first = slice;
+#endif
+#repeat U UNROLL
+    let wanted${U} = first + ${U}u * ${SLICES}u;
+    let counts${U} = wanted${U} < params.steps;
+    let step${U} = min(wanted${U}, params.steps - 1u);
 #repeat M MATS
 #if SCALES
-    let scale${M} = scales[(panel${M} * params.groups + first / params.group_steps) * 16u + column];
+    let scale${M}_${U} = select(
+        F4(0.0), scales[(panel${M} * params.groups + step${U} / params.group_steps) * 16u + column],
+        counts${U});
+#else
+    let scale${M}_${U} = F4(select(0.0, 1.0, counts${U}));
 #endif
-    var sum${M}_0 = F4(0.0);
+#endrepeat
 #endrepeat
 #repeat U UNROLL
     {
-      let step = first + ${U}u;
-#include "linear_step.wgsl"
-    }
-#endrepeat
+      let step = step${U};
 #repeat M MATS
-#if SCALES
-    total${M} += sum${M}_0 * scale${M};
-#else
-    total${M} += sum${M}_0;
+      var sum${M}_0 = F4(0.0);
+#endrepeat
+#if NORM
+      var square0 = 0.0;
 #endif
+#include "linear_step.wgsl"
+#repeat M MATS
+      total${M} += sum${M}_0 * scale${M}_${U};
+#endrepeat
+#if NORM
+      total_square += select(0.0, square0, counts${U});
+#endif
+    }
 #endrepeat
   }
 
@@ -70,7 +96,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     total${M} += subgroupShuffleXor(total${M}, stride);
 #endrepeat
 #if NORM
-    square0 += subgroupShuffleXor(square0, stride);
+    total_square += subgroupShuffleXor(total_square, stride);
 #endif
   }
   // Each run of `stride` invocations now holds one sum per column, in all its slices.
@@ -80,7 +106,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     partial${M}[at] = total${M};
 #endrepeat
 #if NORM
-    partial_square[at] = square0;
+    partial_square[at] = total_square;
 #endif
   }
   workgroupBarrier();
@@ -99,7 +125,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   partial${M}[index] = total${M};
 #endrepeat
 #if NORM
-  partial_square[index] = square0;
+  partial_square[index] = total_square;
 #endif
   workgroupBarrier();
   for (var half = ${WG}u / 2u; half >= ${LANES}u; half /= 2u) {
@@ -122,9 +148,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #else
   let norm = 1.0;
 #endif
+  let quad = params.first_panel * 16u + local_quad;
 #if GATED
-  finish(0u, params.first_panel * 16u + local_quad, partial0[index] * norm, partial1[index] * norm);
+  finish(0u, quad, partial0[index] * norm, partial1[index] * norm);
 #else
-  finish(0u, params.first_panel * 16u + local_quad, partial0[index] * norm, F4(0.0));
+#if RESIDUAL
+  finish_with(0u, quad, partial0[index] * norm, F4(0.0), residual4);
+#else
+  finish(0u, quad, partial0[index] * norm, F4(0.0));
+#endif
 #endif
 }

@@ -52,12 +52,7 @@ struct Params {
 #endif
 @group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
 
-fn put(part: u32, at: u32, sum: f32) {
-#if RESIDUAL
-  let value = sum + residual[at];
-#else
-  let value = sum;
-#endif
+fn put(part: u32, at: u32, value: f32) {
 #if OUTPUTS == 1
   out0[at] = value;
 #else
@@ -76,10 +71,33 @@ fn put(part: u32, at: u32, sum: f32) {
 #endif
 }
 
-// Four neighbouring sums of a row. `quad` counts columns by four through all panels; sums1 are those of
-// the second matrix if GATED.
-fn finish(row: u32, quad: u32, sums0: F4, sums1: F4) {
-  let panel = quad / 16u;
+// The stacked matrix that a panel belongs to.
+fn part_of(panel: u32) -> u32 {
+#if PARTS == 1
+  return 0u;
+#else
+#if PARTS == 2
+  return u32(panel >= params.part_start.y);
+#else
+  return u32(panel >= params.part_start.y) + u32(panel >= params.part_start.z);
+#endif
+#endif
+}
+
+#if RESIDUAL
+// The residual of four neighbouring columns of a row.
+fn fetch_residual(row: u32, quad: u32) -> F4 {
+  let column = quad * 4u;
+  let last = params.part_columns.x - 1u;
+  let at = row * params.part_stride.x;
+  return F4(residual[at + min(column, last)], residual[at + min(column + 1u, last)],
+            residual[at + min(column + 2u, last)], residual[at + min(column + 3u, last)]);
+}
+#endif
+
+// Four neighbouring sums of a row, with what they are to be added to. `quad` counts columns by four through
+// all panels; sums1 are those of the second matrix if GATED.
+fn finish_with(row: u32, quad: u32, sums0: F4, sums1: F4, added: F4) {
   var value = sums0;
 #if BIAS
   value += bias[quad];
@@ -92,15 +110,8 @@ fn finish(row: u32, quad: u32, sums0: F4, sums1: F4) {
 #endif
   value = value / (F4(1.0) + exp(-value)) * up;
 #endif
-#if PARTS == 1
-  let part = 0u;
-#else
-#if PARTS == 2
-  let part = u32(panel >= params.part_start.y);
-#else
-  let part = u32(panel >= params.part_start.y) + u32(panel >= params.part_start.z);
-#endif
-#endif
+  value += added;
+  let part = part_of(quad / 16u);
   let column = (quad - params.part_start[part] * 16u) * 4u;
   let count = params.part_columns[part];
   let at = row * params.part_stride[part] + params.part_offset[part] + column;
@@ -109,4 +120,12 @@ fn finish(row: u32, quad: u32, sums0: F4, sums1: F4) {
     put(part, at + ${J}u, value[${J}]);
   }
 #endrepeat
+}
+
+fn finish(row: u32, quad: u32, sums0: F4, sums1: F4) {
+#if RESIDUAL
+  finish_with(row, quad, sums0, sums1, fetch_residual(row, quad));
+#else
+  finish_with(row, quad, sums0, sums1, F4(0.0));
+#endif
 }

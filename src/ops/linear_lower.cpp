@@ -128,18 +128,17 @@ class Lowering {
         "linear_columns", kQuadsPerPanel, rows, {{"ROWS", rows}, {"XLANES", lanes}}, lanes != 0};
   }
 
-  // A workgroup per 4 to 64 columns; fewer columns where that keeps more of a GPU busy.
+  // A workgroup per 4 to 64 columns; fewer columns where that keeps more of a GPU busy. All loads
+  // of up to four steps are in flight together.
   Route gemv() const {
-    constexpr std::int64_t kManyBlocks = 192;
+    constexpr std::int64_t kManyBlocks = 192, kMostUnrolled = 4;
     const std::int64_t quads = panels_ * kQuadsPerPanel, steps = l_.depth / type_.step;
     std::int64_t lanes = 16;
     while (lanes > 4 && quads / lanes < kManyBlocks) lanes /= 2;
     std::int64_t wg = c_.workgroup_size(256);
-    while (wg > 64 && 2 * wg / lanes > steps) wg /= 2;
+    while (wg > 64 && wg / lanes > steps) wg /= 2;
     const std::int64_t slices = wg / lanes;
-    const std::int64_t group_steps = steps / groups_;
-    std::int64_t unroll = steps >= 8 * slices ? 4 : steps >= 4 * slices ? 2 : 1;
-    while (group_steps % unroll != 0) unroll /= 2;
+    const std::int64_t unroll = std::min(kMostUnrolled, div_up(steps, slices));
     return {"linear_gemv",
             lanes,
             1,
@@ -149,31 +148,46 @@ class Lowering {
              {"SLICES", slices},
              {"WG", wg},
              {"UNROLL", unroll},
+             {"LOOP", steps > slices * unroll ? 1 : 0},
              {"SUBGROUPS", c_.capabilities().subgroups ? 1 : 0}}};
   }
 
-  // A workgroup per tile; smaller tiles where that keeps more of a GPU busy.
+  // A workgroup per tile; smaller tiles, and several groups of invocations for each, where that
+  // keeps more of a GPU busy.
   Route gemm() const {
-    constexpr std::int64_t kManyBlocks = 256, kTileBytes = 32 * 4;  // staged per row or column
+    constexpr std::int64_t kDepth = 32, kBytesPerRow = 4 * kDepth;  // staged at a time
+    constexpr std::int64_t kManyBlocks = 256;
     const Capabilities& caps = c_.capabilities();
     const std::int64_t columns = panels_ * (l_.gated ? 2 : 1);
-    std::int64_t tile = 128;
-    auto fits = [&] {
-      const std::int64_t wg = 2 * tile / vectors(tile);
-      return (tile + kPanel) * kTileBytes <= caps.max_workgroup_storage &&
-             wg <= c_.workgroup_size(static_cast<std::uint32_t>(wg)) &&
-             columns * div_up(l_.rows, tile) >= kManyBlocks;
+    auto blocks = [&](std::int64_t tile) { return columns * div_up(l_.rows, tile); };
+    auto fits = [&](std::int64_t tile) {
+      return (tile + kPanel) * kBytesPerRow <= caps.max_workgroup_storage &&
+             is_size(tile_lanes(tile)) && blocks(tile) * 64 >= tile * kManyBlocks;
     };
-    while (tile > 16 && !fits()) tile /= 2;
+    std::int64_t tile = 128;
+    while (tile > 16 && !fits(tile)) tile /= 2;
+    std::int64_t split = tile <= 32 ? 4 : 1;
+    while (split > 1 && (!is_size(tile_lanes(tile) * split) ||
+                         blocks(tile) * tile_lanes(tile) * split > 256 * kManyBlocks)) {
+      split /= 2;
+    }
+    const std::int64_t wg = tile_lanes(tile) * split, words = kDepth / panel_elements(l_.packing);
     return {"linear_gemm",
             l_.gated ? kQuadsPerPanel / 2 : kQuadsPerPanel,
             tile,
             {{"TILE", tile},
-             {"VECTORS", vectors(tile)},
-             {"WG", 2 * tile / vectors(tile)},
-             {"WORDS", 32 / panel_elements(l_.packing)}}};
+             {"VECTORS", tile_vectors(tile)},
+             {"KSPLIT", split},
+             {"WG", wg},
+             {"X_TASKS", div_up(2 * tile, wg)},
+             {"WORDS", words},
+             {"W_TASKS", div_up(kQuadsPerPanel * words, wg)}}};
   }
-  static std::int64_t vectors(std::int64_t tile) { return tile >= 64 ? 2 : 1; }
+  static std::int64_t tile_vectors(std::int64_t tile) { return tile >= 64 ? 2 : 1; }
+  static std::int64_t tile_lanes(std::int64_t tile) { return 2 * tile / tile_vectors(tile); }
+  bool is_size(std::int64_t wg) const {
+    return wg <= c_.workgroup_size(static_cast<std::uint32_t>(wg));
+  }
 
   // --- Sections ---
 
