@@ -2,7 +2,7 @@
 // et al. 2023). Each is an output of DV4 groups, then (maximum, sum of exp(score - maximum), 0, 0) to that scale.
 // A workgroup has LANES * DV4 invocations for one row: lane l takes the splits l, l + LANES, ..., then lane
 // 0 joins the lanes. With LANES 1 there is no barrier, and a workgroup of WG covers several rows' groups.
-// Parameters: those of attention_common, WG, T (keys per split), LANES.
+// Parameters: those of attention_common, WG, T (keys of a workgroup before), PARTS (its partial results), LANES.
 #include "attention_common.wgsl"
 #include "attention_store.wgsl"
 @group(0) @binding(${PARTIAL_AT}) var<storage, read> partials: array<vec4<f32>>;
@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let lane = index / ${DV4}u;
   let i = index % ${DV4}u;
 #endif
-  let count = (key_count() + ${T}u - 1u) / ${T}u;
+  let count = (key_count() + ${T}u - 1u) / ${T}u * ${PARTS}u;
   let first = min(row, rows - 1u) * params.splits;
   var top = LOWEST;
   var sum = 0.0;

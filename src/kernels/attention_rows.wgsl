@@ -1,12 +1,12 @@
 // Attention without barriers: one invocation keeps GC query heads of one kv head and one query, and walks
 // the keys in blocks of T with a running maximum and sum (online softmax: Milakov & Gimelshein 2018; Dao
 // et al. 2022). Right for software adapters, where a workgroup's lanes are one SIMD register; their
-// compilers take seconds for long unrolled bodies, so only 4 keys, or 4 groups of a value, are unrolled.
+// compilers take seconds for long unrolled bodies, so only KU keys, or VU groups of a value, are unrolled.
 //   SPLIT 0: lanes are neighbouring queries, which read the same keys; the result goes to out.
-//   SPLIT 1: an invocation has one block of T keys and lanes are neighbouring blocks; partial results
-//            go to attention_merge.
-// Parameters: those of attention_common, WG, T (a multiple of 4), GC, CHUNKS (chunks of GC heads per kv
-// head), SPLIT, GC_T, GC_DV4 (products), VU (groups of a value taken at once: min(4, DV4)).
+//   SPLIT 1: a workgroup has WG * T keys of one query and each lane every WG-th of them, so that lanes
+//            read neighbouring keys; partial results go to attention_merge.
+// Parameters: those of attention_common, WG, T (a multiple of KU), GC, CHUNKS (chunks of GC heads per kv
+// head), SPLIT, WG_T, GC_T, GC_DV4 (products), STRIDE (between a lane's keys: WG if SPLIT, else 1), KU, VU (at most DV4).
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #if SPLIT
@@ -21,8 +21,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #if SPLIT
   let unit = wid.x / params.queries;
   let s = wid.x % params.queries;
-  let begin = (wid.y * ${WG}u + lane) * ${T}u;
-  if (unit >= params.units || begin >= key_count()) {
+  let begin = wid.y * ${WG_T}u + lane;
+  if (unit >= params.units) {
     return;
   }
 #else
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var sum${G} = 0.0;
 #if SPLIT
   let part${G} = (((batch * params.kv_heads * params.group + head${G}) * params.queries + s) * params.splits +
-                  begin / ${T}u) * (${DV4}u + 1u);
+                  wid.y * ${WG}u + lane) * (${DV4}u + 1u);
 #endif
 #endrepeat
   var weights: array<f32, ${GC_T}>;  // [key][head]: scores, then exp(score - maximum)
@@ -57,14 +57,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var acc: array<vec4<f32>, ${GC_DV4}>;
   for (var begin = 0u; begin < limit; begin += ${T}u) {
 #endif
-    // At least one key, which then counts for nothing: a split may lie wholly past this query's limit.
-    let count = clamp(limit, begin + 1u, begin + ${T}u) - begin;
+#if SPLIT
+    let count = min((max(limit, begin) - begin + ${WG}u - 1u) / ${WG}u, ${T}u);
+#else
+    let count = min(limit - begin, ${T}u);
+#endif
 #repeat G GC
     var next${G} = top${G};
 #endrepeat
-    for (var b = 0u; b < count; b += 4u) {
-#repeat K 4
-      let key${K} = begin + min(b + ${K}u, count - 1u);
+    for (var b = 0u; b < count; b += ${KU}u) {
+#repeat K KU
+      let key${K} = begin + min(b + ${K}u, count - 1u) * ${STRIDE}u;
       let row${K} = k_base + key${K} * params.k_row;
 #repeat G GC
       var dot${K}_${G} = 0.0;
@@ -74,23 +77,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #repeat G GC
         let query${G} = load_q(q${G}, i);
 #endrepeat
-#repeat K 4
+#repeat K KU
         let k${K} = load_k(row${K}, i);
 #repeat G GC
         dot${K}_${G} += dot(query${G}, k${K});
 #endrepeat
 #endrepeat
       }
-#repeat K 4
+#repeat K KU
 #repeat G GC
 #if MASK
       dot${K}_${G} = dot${K}_${G} * params.scale + load_mask(batch, head${G}, s, key${K});
 #else
       dot${K}_${G} *= params.scale;
 #endif
-      if (key${K} < limit) {
-        next${G} = max(next${G}, dot${K}_${G});
-      }
+      next${G} = max(next${G}, dot${K}_${G});
       weights[(b + ${K}u) * ${GC}u + ${G}u] = dot${K}_${G};
 #endrepeat
 #endrepeat
@@ -105,9 +106,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       {
         let score = weights[b * ${GC}u + ${G}u];
 #if MASK
-        let weight = select(0.0, exp(score - next${G}), begin + b < limit && score >= LOWEST);
+        let weight = select(0.0, exp(score - next${G}), score >= LOWEST);
 #else
-        let weight = select(0.0, exp(score - next${G}), begin + b < limit);
+        let weight = exp(score - next${G});
 #endif
         weights[b * ${GC}u + ${G}u] = weight;
         sum${G} += weight;
@@ -126,7 +127,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #endrepeat
 #endrepeat
       for (var b = 0u; b < count; b++) {
-        let row = v_base + (begin + b) * params.v_row;
+        let row = v_base + (begin + b * ${STRIDE}u) * params.v_row;
 #repeat G GC
         let weight${G} = weights[b * ${GC}u + ${G}u];
 #endrepeat

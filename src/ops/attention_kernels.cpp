@@ -113,12 +113,16 @@ class AttentionCall {
 
 struct Partials {
   BufferRef buffer;
+  std::int64_t keys;    // of a workgroup
+  std::int64_t parts;   // results of a workgroup
   std::int64_t splits;  // capacity
 };
 
-Partials make_partials(LowerContext& c, const Attention& a, std::int64_t keys_per_split) {
+Partials make_partials(LowerContext& c, const Attention& a, std::int64_t keys, std::int64_t parts) {
   Partials out;
-  out.splits = std::max<std::int64_t>(1, div_up(a.most_keys, keys_per_split));
+  out.keys = keys;
+  out.parts = parts;
+  out.splits = std::max<std::int64_t>(1, div_up(a.most_keys, keys)) * parts;
   const std::int64_t rows = a.batch * a.kv_heads * a.group * a.queries * out.splits;
   out.buffer = c.scratch(static_cast<std::uint64_t>(rows * (vectors(a.value_dim) + 1)) * 16);
   return out;
@@ -130,8 +134,7 @@ void set_split_grid(const Attention& a, KernelCall& call, std::int64_t x, std::i
   if (a.position != kNoValue && a.keys_follow_position) call.live_rows(a.position, a.keys, keys);
 }
 
-void emit_merge(LowerContext& c, const Attention& a, const Partials& partials,
-                std::int64_t keys_per_split) {
+void emit_merge(LowerContext& c, const Attention& a, const Partials& partials) {
   const std::int64_t rows = a.batch * a.kv_heads * a.group * a.queries;
   const std::int64_t items = vectors(a.value_dim);
   const bool software = c.capabilities().adapter_class == AdapterClass::Software;
@@ -141,7 +144,10 @@ void emit_merge(LowerContext& c, const Attention& a, const Partials& partials,
       software ? 1 : std::clamp<std::int64_t>(std::min(most, partials.splits), 1, 16);
   const std::int64_t wg = lanes == 1 ? c.workgroup_size(software ? 8 : 64) : lanes * items;
   AttentionCall merge(c, a, "attention_merge");
-  merge.define("WG", wg).define("LANES", lanes).define("T", keys_per_split);
+  merge.define("WG", wg)
+      .define("LANES", lanes)
+      .define("T", partials.keys)
+      .define("PARTS", partials.parts);
   merge.write("OUT_AT", a.out.buffer);
   merge.read("PARTIAL_AT", partials.buffer);
   KernelCall& call = merge.finish(a.batch * a.kv_heads, partials.splits);
@@ -149,27 +155,29 @@ void emit_merge(LowerContext& c, const Attention& a, const Partials& partials,
 }
 
 constexpr std::int64_t kRowKeys = 32;  // keys per block of attention_rows
+constexpr std::int64_t kRowLanes = 8;  // of a workgroup, where it splits the keys
 
 void define_rows(AttentionCall& rows, const Attention& a, const Chunks& chunks, bool split) {
   const std::int64_t dv4 = vectors(a.value_dim);
   rows.define("T", kRowKeys).define("SPLIT", split ? 1 : 0);
   rows.define("GC", chunks.size).define("CHUNKS", chunks.count);
   rows.define("GC_T", chunks.size * kRowKeys).define("GC_DV4", chunks.size * dv4);
-  rows.define("VU", std::min<std::int64_t>(split ? 4 : 2, dv4));
+  rows.define("STRIDE", split ? kRowLanes : 1)
+      .define("KU", 4)
+      .define("VU", std::min<std::int64_t>(split ? 4 : 2, dv4));
 }
 
 // Software: one invocation per split.
 void emit_split_rows(LowerContext& c, const Attention& a) {
-  constexpr std::int64_t kLanes = 8;
   const Chunks chunks(a.group, 4);
-  const Partials partials = make_partials(c, a, kRowKeys);
+  const Partials partials = make_partials(c, a, kRowKeys * kRowLanes, kRowLanes);
   AttentionCall rows(c, a, "attention_rows");
-  rows.define("WG", kLanes);
+  rows.define("WG", kRowLanes).define("WG_T", partials.keys);
   define_rows(rows, a, chunks, true);
   rows.read_inputs().write("PARTIAL_AT", partials.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
-  set_split_grid(a, rows.finish(units, partials.splits), units * a.queries, kRowKeys * kLanes);
-  emit_merge(c, a, partials, kRowKeys);
+  set_split_grid(a, rows.finish(units, partials.splits), units * a.queries, partials.keys);
+  emit_merge(c, a, partials);
 }
 
 // GPU: one workgroup per split.
@@ -182,7 +190,7 @@ void emit_decode(LowerContext& c, const Attention& a, const FreshRows* fresh = n
   const Chunks chunks(a.group, std::clamp<std::int64_t>(room / per_head, 1, 8));
   const std::int64_t gc = chunks.size, items = gc * dv4;
   const std::int64_t sets = std::max<std::int64_t>(1, wg / items);
-  const Partials partials = make_partials(c, a, kKeys);
+  const Partials partials = make_partials(c, a, kKeys, 1);
   AttentionCall decode(c, a, "attention_decode");
   decode.define("WG", wg).define("T", kKeys).define("GC", gc).define("CHUNKS", chunks.count);
   decode.define("PARTS", parts).define("PARTS4", 4 * parts);
@@ -193,8 +201,8 @@ void emit_decode(LowerContext& c, const Attention& a, const FreshRows* fresh = n
   fresh ? decode.write_fresh(*fresh) : decode.read_inputs();
   decode.write("PARTIAL_AT", partials.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
-  set_split_grid(a, decode.finish(units, partials.splits), units * a.queries, kKeys);
-  emit_merge(c, a, partials, kKeys);
+  set_split_grid(a, decode.finish(units, partials.splits), units * a.queries, partials.keys);
+  emit_merge(c, a, partials);
 }
 
 // --- Every query walks its keys ---
