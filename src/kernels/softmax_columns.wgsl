@@ -29,11 +29,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     top = next;
   }
 #if LOG
-  let shift = top + log(sum);
+  let log_sum = log(sum);
 #endif
   for (var i = first; i < end; i += params.inner) {
 #if LOG
-    out[i] = select(params.no_maximum, x[i] - shift, seen);
+    out[i] = select(params.no_maximum, x[i] - top - log_sum, seen);
 #else
     out[i] = select(params.no_maximum, exp(x[i] - top) / sum, seen);
 #endif

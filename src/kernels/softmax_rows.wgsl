@@ -32,11 +32,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     return;
   }
 #if LOG
-  let shift = top + log(sum);
+  let log_sum = log(sum);
 #endif
   for (var i = lane; i < params.n; i += ${WG}u) {
 #if LOG
-    out[base + i] = select(params.no_maximum, x[base + i] - shift, any_seen > 0.0);
+    out[base + i] = select(params.no_maximum, x[base + i] - top - log_sum, any_seen > 0.0);
 #else
     out[base + i] = select(params.no_maximum, exp(x[base + i] - top) / sum, any_seen > 0.0);
 #endif
