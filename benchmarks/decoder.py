@@ -5,8 +5,8 @@
     python benchmarks/decoder.py m.zip --profile                # run the graph with made-up weights
 
 A skeleton is the delegate's graph and the sizes of its constants: a few KB that travel to any
-machine. Speed does not depend on the weights' values. Provider and adapter come from the environment
-(ETWEBGPU_PROVIDER, ETWEBGPU_ADAPTER).
+machine. Speed does not depend on the weights' values. Provider and adapter come from the
+environment (ETWEBGPU_PROVIDER, ETWEBGPU_ADAPTER).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import executorch_webgpu
 
 
 def prefix_path() -> str:
-    """Where CMake finds the packages `executorch` and `executorch_webgpu`: folders joined by ";"."""
+    """Where CMake finds `executorch` and `executorch_webgpu`: folders joined by ";"."""
     spec = importlib.util.find_spec("executorch")
     folders = list(spec.submodule_search_locations or []) if spec else []
     # Both folders of an editable installation: the built files are not beside the sources.

@@ -1,6 +1,6 @@
 """Runs the C++ WebGPU tests on Dawn: run_on_dawn.py <test module> [GoogleTest arguments].
 
-Dawn comes as the cffi module `wgpudawn`; every function of its C API has an address that C can call.
+Dawn comes as the cffi module `wgpudawn`; each function of its C API has an address for C.
 """
 
 import ctypes

@@ -82,8 +82,7 @@ def random_heads(rng: random.Random, seed: int) -> Heads:
 
 
 def start_of(g: GraphBuilder) -> Value:
-    value = g.symint("et_vk.select_as_symint.default", g.input(I64, (1,)), 0, 0)
-    return value
+    return g.symint("et_vk.select_as_symint.default", g.input(I64, (1,)), 0, 0)
 
 
 def conversation(rng: random.Random, heads: Heads, turns: int) -> list[tuple[int, int]]:
