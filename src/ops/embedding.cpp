@@ -44,9 +44,9 @@ Result<void> emit_lookup(LowerContext& c, const Lookup& l) {
   // Pieces are whole panels (64 rows), whose bytes suit every alignment, in a plain matrix too.
   const std::int64_t panels =
       limit / std::max(static_cast<std::int64_t>(kPanelRowBytes) * words, scales);
-  CHECK_OR_FAIL(panels >= 1 && 4 * l.count * l.width <= limit, ErrorKind::NotSupported,
-                "an embedding of ", l.count, " rows of ", l.width,
-                " elements does not fit this device's storage binding of ", limit, " bytes");
+  CHECK_OR_FAIL(panels >= 1, ErrorKind::NotSupported, "an embedding of ", l.width,
+                " elements per row does not fit this device's storage binding of ", limit,
+                " bytes");
   const std::uint32_t wg = c.workgroup_size(64);
   for (std::int64_t first = 0; first < l.rows; first += panels * kPanel) {
     const std::int64_t rows = std::min(panels * kPanel, l.rows - first);

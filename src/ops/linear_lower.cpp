@@ -165,7 +165,7 @@ class Lowering {
              is_size(tile_lanes(tile)) && blocks(tile) * 64 >= tile * kManyBlocks;
     };
     std::int64_t tile = 128;
-    while (tile > 16 && !fits(tile)) tile /= 2;
+    while (tile > 16 && (tile >= 2 * l_.rows || !fits(tile))) tile /= 2;
     std::int64_t split = tile <= 32 ? 4 : 1;
     while (split > 1 && (!is_size(tile_lanes(tile) * split) ||
                          blocks(tile) * tile_lanes(tile) * split > 256 * kManyBlocks)) {

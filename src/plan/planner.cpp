@@ -78,9 +78,12 @@ class Planner {
     a.last = std::max(a.last, time);
   }
 
-  Result<void> check_binding(std::uint64_t bytes, std::string_view what, std::int64_t id) const {
-    CHECK_OR_FAIL(bytes <= in_.capabilities.max_storage_binding, ErrorKind::ResourceLimit, what,
-                  " ", id, " needs a binding of ", bytes, " bytes, but the adapter's limit is ",
+  // Of what a call binds: operators bind pieces of what is larger.
+  Result<void> check_binding(std::uint64_t bytes, const BufferRef& buffer) const {
+    constexpr std::string_view kinds[] = {"value", "packed constant", "scratch buffer"};
+    CHECK_OR_FAIL(bytes <= in_.capabilities.max_storage_binding, ErrorKind::ResourceLimit,
+                  kinds[static_cast<std::size_t>(buffer.kind)], " ", buffer.index,
+                  " needs a binding of ", bytes, " bytes, but the adapter's limit is ",
                   in_.capabilities.max_storage_binding);
     return {};
   }
@@ -103,9 +106,6 @@ class Planner {
       out.index = static_cast<std::uint32_t>(index);
     } else {
       out.index = activation(r);
-    }
-    if (out.space != Space::Slot || in_.check_activation_limits) {
-      TRY(check_binding(out.size, "value", value));
     }
     return out;
   }
@@ -194,7 +194,7 @@ class Planner {
     else
       at.size -= std::min(at.size - kMinBinding, b.offset);
     if (at.space != Space::Slot || in_.check_activation_limits) {
-      TRY(check_binding(at.size, "a buffer of value", b.buffer.index));
+      TRY(check_binding(at.size, b.buffer));
     }
     return at;
   }

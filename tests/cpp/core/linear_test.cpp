@@ -1,0 +1,175 @@
+// Which kernels linear layers and embeddings choose for which device and sizes, and how they split.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "plan/model.h"
+
+namespace etwebgpu {
+namespace {
+
+struct Layer {
+  std::int64_t rows = 128, depth = 576, columns = 576, group = 32;
+  Dims weight{576, 288}, scales{18, 576};
+};
+
+// et_vk.linear_q4gsw of an input [rows, depth]; rows may be fewer at run time.
+Graph q4_linear(const Layer& layer) {
+  Graph graph;
+  auto tensor = [&](DType dtype, Dims bound, int constant) {
+    return graph.add(
+        TensorInfo{.dtype = dtype, .host_dtype = dtype, .bound = bound, .constant = constant});
+  };
+  const ValueId x = tensor(DType::Float32, {layer.rows, layer.depth}, -1);
+  Call call;
+  call.name = "et_vk.linear_q4gsw.default";
+  call.args = {x,
+               tensor(DType::UInt8, layer.weight, 0),
+               tensor(DType::Float32, layer.scales, 1),
+               graph.add(layer.group),
+               graph.add(std::monostate{}),
+               tensor(DType::Float32, {layer.rows, layer.columns}, -1)};
+  graph.inputs = {x};
+  graph.outputs = {call.args.back()};
+  graph.constants = {{"weight", 0, 1u << 30}, {"scales", 0, 1u << 30}};
+  graph.calls.push_back(std::move(call));
+  return graph;
+}
+
+class Compiled {
+ public:
+  Compiled(const Layer& layer, const Capabilities& capabilities) : depth_(layer.depth) {
+    auto model = Model::create(q4_linear(layer), capabilities, ModelOptions{});
+    if (model) {
+      model_ = *std::move(model);
+    } else {
+      error = model.error().message;
+    }
+  }
+
+  const Plan& at(std::int64_t rows) {
+    HostInput input;
+    input.sizes = {rows, depth_};
+    auto plan = model_->prepare({&input, 1});
+    EXPECT_TRUE(plan.has_value()) << (plan ? "" : plan.error().message);
+    return **plan;
+  }
+  const KernelVariant& kernel(const Plan& plan, std::size_t dispatch = 0) const {
+    return model_->kernels()[plan.dispatches[dispatch].kernel];
+  }
+  std::string parameter(const Plan& plan, std::string_view name) const {
+    for (const auto& [key, value] : kernel(plan).parameters) {
+      if (key == name) return value;
+    }
+    return {};
+  }
+  std::size_t constants() const { return model_->constants().size(); }
+
+  std::string error;
+
+ private:
+  std::int64_t depth_;
+  std::unique_ptr<Model> model_;
+};
+
+Capabilities software(bool subgroups, std::uint32_t least = 4) {
+  Capabilities out;
+  out.adapter_class = AdapterClass::Software;
+  out.subgroups = subgroups;
+  out.min_subgroup_size = least;
+  return out;
+}
+
+TEST(Linear, RouteFollowsLiveRowsOverOneWeight) {
+  Compiled model({}, {});
+  ASSERT_EQ(model.error, "");
+  for (const std::int64_t rows : {128, 1, 5, 1, 17}) {
+    EXPECT_EQ(model.kernel(model.at(rows)).name, rows == 1 ? "linear_gemv" : "linear_gemm");
+  }
+  EXPECT_EQ(model.constants(), 2u);
+  EXPECT_TRUE(model.at(0).dispatches.empty());
+}
+
+TEST(Linear, SoftwareAdaptersTakeColumns) {
+  for (const auto& [caps, lanes, rows] :
+       {std::tuple{software(false), "0", "4"}, std::tuple{software(true), "4", "8"},
+        std::tuple{software(true, 8), "8", "8"}}) {
+    Compiled model({}, caps);
+    const Plan& many = model.at(128);
+    EXPECT_EQ(model.kernel(many).name, "linear_columns");
+    EXPECT_EQ(model.parameter(many, "XLANES"), lanes);
+    EXPECT_EQ(model.parameter(many, "ROWS"), rows);
+    EXPECT_EQ(model.parameter(model.at(1), "ROWS"), "1");
+    EXPECT_EQ(model.parameter(model.at(3), "ROWS"), "4");
+  }
+}
+
+TEST(Linear, TilesFitTheDevice) {
+  const Layer wide{.rows = 4096, .columns = 8192, .weight = {8192, 288}, .scales = {18, 8192}};
+  Compiled portable(wide, {});
+  EXPECT_EQ(portable.parameter(portable.at(4096), "TILE"), "64");  // 16 KiB of workgroup memory
+  Capabilities large;
+  large.max_workgroup_storage = 48 << 10;
+  Compiled model(wide, large);
+  EXPECT_EQ(model.parameter(model.at(4096), "TILE"), "128");
+  EXPECT_EQ(model.parameter(model.at(16), "TILE"), "16");
+  Capabilities small;
+  small.max_workgroup_invocations = 32;
+  Compiled narrow(wide, small);
+  EXPECT_EQ(narrow.parameter(narrow.at(4096), "WG"), "32");
+}
+
+TEST(Linear, OddGroupsTakeTheGeneralKernel) {
+  Compiled model({.depth = 36, .columns = 8, .group = 12, .weight = {8, 20}, .scales = {3, 8}}, {});
+  ASSERT_EQ(model.error, "");
+  EXPECT_EQ(model.kernel(model.at(1)).name, "linear_any");
+}
+
+TEST(Linear, SplitsWhatDoesNotFitABinding) {
+  Capabilities caps;
+  caps.max_storage_binding = 1 << 20;  // 1 MiB: 56 panels of 18 KiB, 455 rows of x
+  const Layer layer{.rows = 900, .columns = 4096, .weight = {4096, 288}, .scales = {18, 4096}};
+  Compiled model(layer, caps);
+  ASSERT_EQ(model.error, "");
+  const Plan& one = model.at(1);
+  ASSERT_EQ(one.dispatches.size(), 2u);
+  std::uint64_t weight_bytes = 0;
+  for (const PlannedDispatch& dispatch : one.dispatches) {
+    for (std::uint32_t b = 0; b < dispatch.binding_count; ++b) {
+      const PlannedBinding& binding = one.bindings[dispatch.first_binding + b];
+      if (binding.space == Space::Uniforms) continue;
+      EXPECT_LE(binding.size, caps.max_storage_binding);
+      EXPECT_EQ(binding.offset % caps.storage_alignment, 0u);
+      if (b == 1) weight_bytes += binding.size;
+    }
+  }
+  EXPECT_EQ(weight_bytes, 64u * 72 * kPanelRowBytes);
+  EXPECT_EQ(model.at(900).dispatches.size(), 2u * 15);  // 64 rows at a time: 16 KiB of output each
+}
+
+TEST(Linear, NamesWhatDoesNotFit) {
+  EXPECT_EQ(Compiled({.group = 33}, {}).error,
+            "call 0 et_vk.linear_q4gsw.default: the group size 33 does not divide the 576 elements "
+            "of x's "
+            "rows");
+  EXPECT_EQ(
+      Compiled({.group = 0}, {}).error,
+      "call 0 et_vk.linear_q4gsw.default: the group size 0 does not divide the 576 elements of x's "
+      "rows");
+  EXPECT_EQ(
+      Compiled({.weight = {576, 100}}, {}).error,
+      "call 0 et_vk.linear_q4gsw.default: weight of sizes [576, 100] does not hold 576 rows of 576 "
+      "nibbles");
+  EXPECT_EQ(
+      Compiled({.scales = {18, 100}}, {}).error,
+      "call 0 et_vk.linear_q4gsw.default: scales of sizes [18, 100] do not hold 18 groups of 576");
+  Capabilities tiny;
+  tiny.max_storage_binding = 4096;
+  EXPECT_NE(
+      Compiled({}, tiny).error.find("does not fit this device's storage binding of 4096 bytes"),
+      std::string::npos);
+}
+
+}  // namespace
+}  // namespace etwebgpu
