@@ -168,13 +168,6 @@ fn float_power(base: f32, exponent: f32) -> f32 {
 #endif
 
 #if LIB == division
-// One Newton step makes the quotient exact where an inexact division would miss a whole number.
-fn trunc_divide(a: f32, b: f32) -> f32 {
-  let quotient = a / b;
-  let better = quotient + fma(-quotient, b, a) / b;
-  return trunc(select(quotient, better, abs(quotient) < 16777216.0 && b != 0.0 && abs(b) < 1e38));
-}
-
 // a - whole * b without rounding, for whole numbers below 2^23: factors of 12 bits have exact products.
 fn exact_remainder(a: f32, b: f32, whole: f32) -> f32 {
   let whole_high = trunc(whole / 4096.0) * 4096.0;
@@ -195,6 +188,18 @@ fn floor_divide(a: f32, b: f32) -> f32 {
     rest = exact_remainder(a, b, whole);
   }
   return whole - select(0.0, 1.0, rest != 0.0 && (rest < 0.0) != (b < 0.0));
+}
+
+// The correctly rounded quotient, truncated: a GPU's own quotient may be one bit short of a whole number.
+fn trunc_divide(a: f32, b: f32) -> f32 {
+  let whole = round(a / b);
+  if (b == 0.0 || whole == 0.0 || !(abs(whole) < 8388608.0)) {
+    return trunc(a / b);
+  }
+  let rest = exact_remainder(a, b, whole);
+  let beyond = rest != 0.0 && ((rest < 0.0) != (b < 0.0)) == (whole > 0.0);
+  let spacing = abs(whole) - bitcast<f32>(bitcast<u32>(abs(whole)) - 1u);
+  return whole - select(0.0, sign(whole), beyond && abs(rest) > 0.5 * spacing * abs(b));
 }
 
 fn floor_divide_int(a: i32, b: i32) -> i32 {
