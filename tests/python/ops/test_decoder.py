@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -137,11 +139,11 @@ class DecoderGraph:
         return y
 
     def _residual(self, x: Value, y: Value, shape: tuple[int, ...]) -> Value:
-        return self.g.call("aten.add.Tensor", x, y, 1, out=(F32, shape))
+        return self._call("aten.add.Tensor", x, y, 1, out=(F32, shape))
 
     def _norm(self, name: str, x: Value, shape: tuple[int, ...]) -> Value:
         weight = self.g.constant(self.weights.vector(name, self.sizes.width))
-        return self.g.call("et_vk.rms_norm.default", x, weight, 1e-5, out=(F32, shape))
+        return self._call("et_vk.rms_norm.default", x, weight, 1e-5, out=(F32, shape))
 
     def _linear(self, name: str, x: Value, n: int, k: int) -> Value:
         g, z = self.g, self.sizes
@@ -157,7 +159,12 @@ class DecoderGraph:
         z = self.sizes
         sizes = [1, self.length, heads, z.head_dim]
         out = (F32, (1, z.most, heads, z.head_dim))
-        return self.g.call("aten.view_copy.default", x, sizes, out=out)
+        return self._call("aten.view_copy.default", x, sizes, out=out)
+
+    def _call(self, name: str, *args: Any, out: tuple[torch.dtype, Sequence[int]]) -> Value:
+        value = self.g.call(name, *args, out=out)
+        assert isinstance(value, Value)
+        return value
 
 
 def rotary_tables(z: Sizes) -> tuple[torch.Tensor, torch.Tensor]:

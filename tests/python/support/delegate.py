@@ -56,7 +56,7 @@ class _SymIntOut:
 
 SYMINT = _SymIntOut()
 
-Out = TensorSpec | _SymIntOut | Value | list[TensorSpec]
+Out = TensorSpec | _SymIntOut | Value | Sequence[TensorSpec]
 
 
 @dataclass
