@@ -21,15 +21,16 @@ set(schema_headers "")
 function(etwebgpu_schema name path)
   set(copy ${schema_dir}/${name}.fbs)
   set(header ${schema_dir}/${name}_generated.h)
-  get_filename_component(source_dir ${path} DIRECTORY)
+  # Copied while configuring: one schema includes another, and generation runs in parallel.
+  configure_file(${path} ${copy} COPYONLY)
   add_custom_command(
     OUTPUT ${header}
-    COMMAND ${CMAKE_COMMAND} -E copy ${path} ${copy}
-    COMMAND ${FLATC} --cpp --scoped-enums --gen-object-api -I ${source_dir} -o ${schema_dir} ${copy}
-    DEPENDS ${path})
+    COMMAND ${FLATC} --cpp --scoped-enums --gen-object-api -o ${schema_dir} ${copy}
+    DEPENDS ${copy} ${schema_dir}/scalar_type.fbs)
   set(schema_headers ${schema_headers} ${header} PARENT_SCOPE)
 endfunction()
 file(MAKE_DIRECTORY ${schema_dir})
+configure_file(${EXECUTORCH_PACKAGE_DIR}/schema/scalar_type.fbs ${schema_dir}/scalar_type.fbs COPYONLY)
 etwebgpu_schema(vk_graph ${EXECUTORCH_PACKAGE_DIR}/backends/vulkan/serialization/schema.fbs)
 etwebgpu_schema(scalar_type ${EXECUTORCH_PACKAGE_DIR}/schema/scalar_type.fbs)
 etwebgpu_schema(program ${EXECUTORCH_PACKAGE_DIR}/schema/program.fbs)
