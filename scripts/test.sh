@@ -37,17 +37,18 @@ step "The core for wasm32"
 scripts/build_wasm.sh
 
 # Both providers, two software adapters, and the kernels for GPUs beside those for software adapters: so each
-# kernel meets both WGSL front ends, and limits far below a GPU's.
+# kernel meets both WGSL front ends, and limits far below a GPU's. The scale is the share of random cases.
 step "Python, lavapipe through Dawn"
 VK_ICD_FILENAMES=$lavapipe "$python" -m pytest tests/python
 
 step "Operators, SwiftShader through wgpu-native"
-VK_ICD_FILENAMES=$swiftshader ETWEBGPU_PROVIDER=wgpu-native "$python" -m pytest tests/python/ops
+VK_ICD_FILENAMES=$swiftshader ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.5 \
+  "$python" -m pytest tests/python/ops
 
 step "Operators with the kernels for GPUs, SwiftShader"
 gpu_kernels=(tests/python/ops/test_{quantized,matmul,attention,rows,rotary,norms_and_reductions}.py)
 for provider in dawn wgpu-native; do
   VK_ICD_FILENAMES=$swiftshader ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete \
-    "$python" -m pytest "${gpu_kernels[@]}"
+    ETWEBGPU_TEST_SCALE=0.2 "$python" -m pytest "${gpu_kernels[@]}"
 done
 step "Done"

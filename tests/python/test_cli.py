@@ -216,7 +216,7 @@ def test_starting_a_chat_imports_no_export_machinery() -> None:
 import sys
 from executorch_webgpu import cli, chat, generate, tokenizer, runtime
 runtime._pybindings()
-heavy = ("torch._dynamo", "torch.export", "torchao", "executorch.exir", "gguf", "wgpu.classes")
+heavy = ("torch._dynamo", "torchao", "executorch.exir", "gguf", "wgpu.classes")
 print([name for name in heavy if name in sys.modules])
 """
     result = subprocess.run(

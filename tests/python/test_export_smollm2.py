@@ -12,10 +12,12 @@ from executorch_webgpu.errors import WebGPUError
 from executorch_webgpu.files import cached_smollm2, check_program, write_atomically
 from executorch_webgpu.generate import LanguageModel
 from executorch_webgpu.quantize import QuantizedWeight, quantize
-from executorch_webgpu.smollm2 import Recipe, export, reference_model
+from executorch_webgpu.smollm2 import Recipe, export
 from executorch_webgpu.tokenizer import ChatTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.export import read_delegate
+from support.llama import Llama
 
 TOLERANCE = 2e-3
 
@@ -138,24 +140,22 @@ def test_embedding_and_output_share_their_bytes(tiny: Path) -> None:
     assert tiny.stat().st_size < 28e6
 
 
-@torch.no_grad()
-def compare(model: LanguageModel, reference: torch.nn.Module, calls: list[list[int]]) -> None:
-    """Feed the same pieces one after the other to both."""
-    position = 0
+def compare(program: Path, calls: list[list[int]]) -> None:
+    """Feed pieces one after the other, beside plain torch over the program's own weights."""
+    model, reference = LanguageModel.load(program), Llama(read_delegate(program.read_bytes()))
+    fed: list[int] = []
     for tokens in calls:
-        logits = model(tokens, position)
-        expected = reference(
-            torch.tensor([tokens]), {"input_pos": torch.tensor([position])}
-        ).flatten()
+        logits = model(tokens, len(fed))
+        fed += tokens
+        expected = reference.logits(fed, slice(-1, None)).flatten()
         worst = np.abs(logits - expected.numpy()).max()
-        assert worst < TOLERANCE, f"{len(tokens)} tokens at {position}: off by {worst}"
-        position += len(tokens)
+        assert worst < TOLERANCE, f"{len(tokens)} tokens up to {len(fed)}: off by {worst}"
 
 
-def test_small_model_matches_the_reference(tiny: Path, tiny_recipe: Recipe) -> None:
+def test_small_model_matches_the_reference(tiny: Path) -> None:
     text = list(range(100, 300))
     pieces = [text[:128], text[128:168], [text[168]], text[169:200], [text[0]], [text[1]]]
-    compare(LanguageModel.load(tiny), reference_model(tiny_recipe), pieces)
+    compare(tiny, pieces)
 
 
 def test_smollm2_matches_the_reference_and_knows_paris(smollm2: Path) -> None:
@@ -163,7 +163,7 @@ def test_smollm2_matches_the_reference_and_knows_paris(smollm2: Path) -> None:
     tokenizer = ChatTokenizer.load(smollm2.parent)
     question = tokenizer.render([{"role": "user", "content": "What is the capital of France?"}])
     prompt = tokenizer.encode(question)
-    compare(model, reference_model(), [prompt, [504], [3575]])
+    compare(smollm2, [prompt, [504], [3575]])
 
     answer: list[int] = []
     logits, position = model(prompt, 0), len(prompt)
