@@ -4,7 +4,8 @@
 // where a live position adds to both keys and offset.
 // Parameters: D, DV (elements of a q/k row and of a v/out row), D4, DV4 (the same in groups of 4, rounded
 // up), VEC (1: D and DV are multiples of 4), HALF (1: k and v hold two halves per word), CAUSAL, POSITION
-// (1: live position bound), MASK (1: an additive mask is bound), and the bindings *_AT.
+// (1: live position bound), MASK (1: an additive mask is bound), and the bindings *_AT. FIXED (1: the
+// parameters below are not a uniform but part of the kernel, their words in PARAMS, floats in FLOATS).
 struct Params {
   queries: u32,
   kv_heads: u32,
@@ -24,7 +25,15 @@ struct Params {
   scale: f32,
   no_keys: f32,      // NaN: the result for a query that sees no key
 }
+#if FIXED
+const P = array<u32, 28>(${PARAMS});
+const F = array(${FLOATS});
+const params = Params(P[0], P[1], P[2], P[3], P[4], P[5], P[6], P[7], P[8], P[9], P[10], P[11], P[12], P[13],
+                      P[14], P[15], P[16], P[17], P[18], P[19], P[20], P[21], P[22], P[23], P[24], P[25],
+                      F[0], 0.0);
+#else
 @group(0) @binding(${PARAMS_AT}) var<uniform> params: Params;
+#endif
 #if POSITION
 @group(0) @binding(${POSITION_AT}) var<uniform> position: vec4<i32>;
 #endif

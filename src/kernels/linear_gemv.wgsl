@@ -1,31 +1,40 @@
 // Linear layer for one row on a GPU. A workgroup owns LANES x 4 neighbouring output columns and splits K
 // into SLICES interleaved slices, so that neighbouring lanes read neighbouring 16-byte vectors of a panel;
-// the slices are then summed, first within subgroups if SUBGROUPS. With one row everything is latency: all
-// loads of UNROLL steps are made at once (without branches: steps past the end are clamped and count
-// nothing), and the residual is fetched before the sums.
-// Parameters: those of linear_params and linear_step (ROWS = 1, XLANES = 0), LANES (4, 8 or 16), SLICES,
-// WG (LANES * SLICES), UNROLL (steps at once), LOOP (0: SLICES * UNROLL steps are all), SUBGROUPS (their
-// linear order of invocations is relied on).
-#if SUBGROUPS
+// the slices are then summed, first within subgroups. With one row everything is latency: the parameters are
+// part of the kernel (FIXED), all loads of UNROLL steps are made at once (without branches: steps past the
+// end are clamped and count nothing), and the residual is fetched before the sums.
+// With MERGE, x is not there yet: a split attention left partial results (attention_merge.wgsl), which every
+// workgroup joins for itself while its weights are on their way.
+// Parameters: those of linear_params and linear_step (ROWS = 1, XLANES = 0, X_STAGED = MERGE), LANES (1 to
+// 16), SLICES, WG (LANES * SLICES), UNROLL (steps at once), LOOP (0: SLICES * UNROLL steps are all), RUN
+// (invocations that are surely in one subgroup, in linear order; 0: no subgroups, and WG is a power of two),
+// RUNS (WG / RUN). For MERGE: AT_PARTIALS is x's binding, AT_POSITION, KEYS (key count without the live
+// position), SPLIT (keys of a split), SPLITS (capacity), DV4 (groups of 4 in a head), QUADS (K / 4).
+#if RUN != 0
 #requires subgroups
 #endif
 #include "linear_params.wgsl"
 #if WEIGHT == f16
 #include "linear_half.wgsl"
 #endif
+#if MERGE
+#include "linear_merge.wgsl"
+#endif
 
+#if RUN != 0
+const PARTIALS = ${RUNS}u * ${LANES}u;
+#else
+const PARTIALS = ${WG}u;
+#endif
 #repeat M MATS
-var<workgroup> partial${M}: array<F4, ${WG}>;
+var<workgroup> partial${M}: array<F4, PARTIALS>;
 #endrepeat
 #if NORM
-var<workgroup> partial_square: array<f32, ${WG}>;
+var<workgroup> partial_square: array<f32, PARTIALS>;
 #endif
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
-#if SUBGROUPS
-        @builtin(subgroup_size) subgroup_size: u32,
-#endif
         @builtin(local_invocation_index) index: u32) {
   let block = wid.y * grid.x + wid.x;
   if (block >= params.blocks) {
@@ -50,6 +59,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   }
 #endif
 #if LOOP
+#if MERGE
+  merge_partials(index);
+  workgroupBarrier();
+#endif
   for (var first = slice; first < params.steps; first += ${SLICES}u * ${UNROLL}u) {
 #else
   {
@@ -60,6 +73,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     let counts${U} = wanted${U} < params.steps;
     let step${U} = min(wanted${U}, params.steps - 1u);
 #repeat M MATS
+#repeat L LOADS
+    let q${M}_${L}_${U} = weights[base${M} + (step${U} * ${LOADS}u + ${L}u) * 16u];
+#endrepeat
 #if SCALES
     let scale${M}_${U} = select(
         F4(0.0), scales[(panel${M} * params.groups + step${U} / params.group_steps) * 16u + column],
@@ -69,6 +85,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
 #endrepeat
 #endrepeat
+#if MERGE
+#if LOOP == 0
+    merge_partials(index);
+    workgroupBarrier();
+#endif
+#endif
 #repeat U UNROLL
     {
       let step = step${U};
@@ -89,9 +111,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
   }
 
-#if SUBGROUPS
-  var stride = ${LANES}u;
-  for (; stride < subgroup_size; stride *= 2u) {
+#if RUN != 0
+  for (var stride = ${LANES}u; stride < ${RUN}u; stride *= 2u) {
 #repeat M MATS
     total${M} += subgroupShuffleXor(total${M}, stride);
 #endrepeat
@@ -99,9 +120,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     total_square += subgroupShuffleXor(total_square, stride);
 #endif
   }
-  // Each run of `stride` invocations now holds one sum per column, in all its slices.
-  if (index % stride < ${LANES}u) {
-    let at = index / stride * ${LANES}u + index % ${LANES}u;
+  // The first LANES of each run hold one sum per column, of all the run's slices.
+  if (index % ${RUN}u < ${LANES}u) {
+    let at = index / ${RUN}u * ${LANES}u + index % ${RUN}u;
 #repeat M MATS
     partial${M}[at] = total${M};
 #endrepeat
@@ -110,15 +131,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
   }
   workgroupBarrier();
-  if (index < ${LANES}u) {
-    for (var at = ${LANES}u + index; at < ${WG}u * ${LANES}u / stride; at += ${LANES}u) {
+  if (index >= ${LANES}u) {
+    return;
+  }
+  for (var run = 1u; run < ${RUNS}u; run++) {
 #repeat M MATS
-      partial${M}[index] += partial${M}[at];
+    total${M} += partial${M}[run * ${LANES}u + index];
 #endrepeat
 #if NORM
-      partial_square[index] += partial_square[at];
+    total_square += partial_square[run * ${LANES}u + index];
 #endif
-    }
   }
 #else
 #repeat M MATS
@@ -139,23 +161,29 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     }
     workgroupBarrier();
   }
-#endif
   if (index >= ${LANES}u) {
     return;
   }
+#repeat M MATS
+  total${M} = partial${M}[index];
+#endrepeat
 #if NORM
-  let norm = inverseSqrt(partial_square[index] / f32(params.k) + params.eps);
+  total_square = partial_square[index];
+#endif
+#endif
+#if NORM
+  let norm = inverseSqrt(total_square / f32(params.k) + params.eps);
 #else
   let norm = 1.0;
 #endif
   let quad = params.first_panel * 16u + local_quad;
 #if GATED
-  finish(0u, quad, partial0[index] * norm, partial1[index] * norm);
+  finish(0u, quad, total0 * norm, total1 * norm);
 #else
 #if RESIDUAL
-  finish_with(0u, quad, partial0[index] * norm, F4(0.0), residual4);
+  finish_with(0u, quad, total0 * norm, F4(0.0), residual4);
 #else
-  finish(0u, quad, partial0[index] * norm, F4(0.0));
+  finish(0u, quad, total0 * norm, F4(0.0));
 #endif
 #endif
 }

@@ -6,7 +6,8 @@
 //
 // Parameters: WEIGHT (q4 | q8 | f16 | f32), XTYPE (element type of x), SCALES, BIAS, NORM, RESIDUAL,
 // GATED (0 | 1), PARTS (stacked matrices, 1 to 3; 1 if GATED), OUTPUTS (buffers: 1, or PARTS), AT_*
-// (binding numbers), MATS (2 if GATED, else 1), WTYPE (u32 or U4).
+// (binding numbers), MATS (2 if GATED, else 1), WTYPE (u32 or U4). FIXED (1: the parameters below are not a
+// uniform but part of the kernel, their words in PARAMS and floats in FLOATS: one load less before the others).
 alias F4 = vec4<f32>;
 alias U4 = vec4<u32>;
 
@@ -50,7 +51,15 @@ struct Params {
 @group(0) @binding(${AT_OUT2}) var<storage, read_write> out2: array<f32>;
 #endif
 #endif
+#if FIXED
+const P = array<u32, 28>(${PARAMS});
+const F = array(${FLOATS});
+const params = Params(P[0], P[1], P[2], P[3], P[4], P[5], P[6], P[7], P[8], P[9], P[10], F[0],
+                      U4(P[12], P[13], P[14], P[15]), U4(P[16], P[17], P[18], P[19]),
+                      U4(P[20], P[21], P[22], P[23]), U4(P[24], P[25], P[26], P[27]));
+#else
 @group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
+#endif
 
 fn put(part: u32, at: u32, value: f32) {
 #if OUTPUTS == 1

@@ -5,9 +5,15 @@
 // elements and broadcast them; software adapters load one lane at a time, so this is 4 or 8 times cheaper.
 // FAST_NIBBLES: nibbles become floats as mantissa bits of 2^23, with x scaled to match: no conversion, and
 // no shift for each, which GPUs do at a fraction of their rate.
+// FETCHED: the words are in qM_L_U already, with U a counter of the caller's.
+// X_STAGED: x is read from `merged`, in workgroup memory.
 #repeat L LOADS
 #repeat M MATS
+#if FETCHED
+  let q${M}_${L} = q${M}_${L}_${U};
+#else
   let q${M}_${L} = weights[base${M} + (step * ${LOADS}u + ${L}u) * 16u];
+#endif
 #endrepeat
 #endrepeat
 #if WEIGHT == q4
@@ -51,7 +57,11 @@
     square${R} += dot(raw${R}, raw${R});
     let x${R} = raw${R} * gain;
 #else
+#if X_STAGED
+    let x${R} = merged[row${R} + quad];
+#else
     let x${R} = x[row${R} + quad];
+#endif
 #endif
 #endif
 #endrepeat

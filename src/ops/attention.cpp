@@ -13,6 +13,8 @@
 //                   halves) -> as sdpa_with_kv_cache of q and k after a rotary embedding: of pairs
 //                   (2i, 2i+1) by cos and sin [S, D/2], or with `halves` of pairs (i, i + R/2) by
 //                   cos and sin [rows, R] from the first row on. Made by passes/fuse_attention.cpp.
+//   fused.rope_sdpa_q4gsw(.. as fused.rope_sdpa, weight, scales, G, bias?, residual? [B,S,N])
+//                   -> [B,S,N]: et_vk.linear_q4gsw of the attention's [B,S,Hq*D], plus the residual
 //
 // Without a mask the keys are the cache's first start_pos + S positions; with one, all C of them,
 // and the mask ([S, C], or broadcasting to [B, Hq, S, C]) is added to the scores. Query heads share
@@ -137,12 +139,16 @@ Attention cached_attention(const LowerContext& c, const CacheArguments& a) {
 constexpr CacheArguments kSdpaArguments{0, 3, 4, 5, 7, 9, 10};
 constexpr CacheArguments kCustomArguments{0, 1, 2, 3, 4, 6, 7};
 
-Result<void> infer_cached(InferContext& c, const CacheArguments& a) {
+Result<void> check_cached(const InferContext& c, const CacheArguments& a) {
   const Dims &q = c.sizes(a.q), &cache = c.sizes(a.k_cache);
   TRY(check_query(q, cache, c.sizes(a.v_cache)));
   TRY(check_position(c, a.start, q[1], cache[1]));
-  TRY(check_mask(c, a.mask, {q[0], q[2], q[1], cache[1]}));
-  return c.set_output(q);
+  return check_mask(c, a.mask, {q[0], q[2], q[1], cache[1]});
+}
+
+Result<void> infer_cached(InferContext& c, const CacheArguments& a) {
+  TRY(check_cached(c, a));
+  return c.set_output(c.sizes(a.q));
 }
 
 Result<void> infer_sdpa(InferContext& c) {
@@ -172,7 +178,7 @@ Result<void> lower_custom_sdpa(LowerContext& c) {
 constexpr CacheArguments kRopeArguments{0, 3, 4, 5, 6, 7, 8};
 enum { kRopeCos = 9, kRopeSin = 10, kRopeRow = 11, kRopeHalves = 12 };
 
-Result<void> infer_rope_sdpa(InferContext& c) {
+Result<void> check_rope_sdpa(const InferContext& c) {
   const Dims &q = c.sizes(0), &cos = c.sizes(kRopeCos);
   TRY(check_cache(c.sizes(1), c.sizes(3), "k"));
   TRY(check_cache(c.sizes(2), c.sizes(4), "v"));
@@ -187,10 +193,15 @@ Result<void> infer_rope_sdpa(InferContext& c) {
   CHECK_OR_FAIL(c.at_load() || (first >= 0 && first + q[1] <= cos[0]), ErrorKind::InvalidArgument,
                 "position ", first, " + ", q[1], " tokens pass the rotary table's ", cos[0],
                 " rows");
-  return infer_cached(c, kRopeArguments);
+  return check_cached(c, kRopeArguments);
 }
 
-Result<void> lower_rope_sdpa(LowerContext& c) {
+Result<void> infer_rope_sdpa(InferContext& c) {
+  TRY(check_rope_sdpa(c));
+  return c.set_output(c.sizes(0));
+}
+
+FreshRows fresh_rows(const LowerContext& c) {
   FreshRows fresh;
   fresh.k = c.value(1);
   fresh.v = c.value(2);
@@ -204,7 +215,54 @@ Result<void> lower_rope_sdpa(LowerContext& c) {
   } else {
     fresh.table_row = c.integer(kRopeRow);
   }
-  return emit_fresh_attention(c, cached_attention(c, kRopeArguments), fresh);
+  return fresh;
+}
+
+Result<void> lower_rope_sdpa(LowerContext& c) {
+  TRY(emit_fresh_attention(c, cached_attention(c, kRopeArguments), fresh_rows(c), false));
+  return {};
+}
+
+// --- And with the projection behind it ---
+
+enum { kProjection = 13, kProjectionScales, kProjectionGroup, kProjectionBias, kResidual };
+
+ValueId projection_bias(const CallContext& c) {
+  return c.is_none(kProjectionBias) ? kNoValue : c.id(kProjectionBias);
+}
+
+Result<void> infer_rope_sdpa_q4gsw(InferContext& c) {
+  TRY(check_rope_sdpa(c));
+  const Dims& q = c.sizes(0);
+  TRY(infer_group_part(c, {q[0], q[1], q[2] * q[3]}, c.integer(kProjectionGroup), c.id(kProjection),
+                       c.id(kProjectionScales), projection_bias(c), c.output_id()));
+  CHECK_OR_FAIL(
+      c.is_none(kResidual) || c.sizes(kResidual).numel() == c.sizes_of(c.output_id()).numel(),
+      ErrorKind::InvalidProgram, "a residual of sizes ", to_string(c.sizes(kResidual)),
+      " is added to ", to_string(c.sizes_of(c.output_id())));
+  return {};
+}
+
+Result<void> lower_rope_sdpa_q4gsw(LowerContext& c) {
+  const Dims& q = c.sizes(0);
+  Linear linear;
+  linear.rows = q[0] * q[1];
+  linear.depth = q[2] * q[3];
+  linear.packing = Packing::Q4Panels;
+  linear.group_size = c.integer(kProjectionGroup);
+  TRY_ASSIGN(linear.parts.emplace_back(),
+             group_part(c, c.id(kProjection), c.id(kProjectionScales), projection_bias(c),
+                        output_width(c, c.output_id())));
+  linear.outs = {c.output()};
+  if (!c.is_none(kResidual)) linear.residual = c.value(kResidual);
+
+  Attention attention = cached_attention(c, kRopeArguments);
+  linear.x = attention.out.buffer =
+      c.scratch(4 * static_cast<std::uint64_t>(linear.rows * linear.depth));
+  TRY_ASSIGN(linear.attention,
+             emit_fresh_attention(c, attention, fresh_rows(c),
+                                  takes_split_attention(c, linear.depth, linear.group_size)));
+  return lower_linear(c, linear);
 }
 
 // --- Cache writes ---
@@ -307,6 +365,13 @@ constexpr Op kOps[] = {
      .signature = "ttttti t?if?tti i>t",
      .infer = infer_rope_sdpa,
      .lower = lower_rope_sdpa,
+     .mutated_args = args({3, 4}),
+     .internal = true,
+     .half_args = args({3, 4})},
+    {.name = "fused.rope_sdpa_q4gsw",
+     .signature = "ttttti t?if?tti i tti t?t?>t",
+     .infer = infer_rope_sdpa_q4gsw,
+     .lower = lower_rope_sdpa_q4gsw,
      .mutated_args = args({3, 4}),
      .internal = true,
      .half_args = args({3, 4})},

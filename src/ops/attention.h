@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 
+#include "ops/linear.h"
 #include "ops/op.h"
 
 namespace etwebgpu {
@@ -52,8 +54,12 @@ struct Attention {
   AttentionMask mask;
 };
 
-// The same over a cache whose last positions are the queries' own, not yet rotated or written.
-Result<void> emit_fresh_attention(LowerContext& c, Attention attention, const FreshRows& fresh);
+// The same over a cache whose last positions are the queries' own, not yet rotated or written. With
+// `may_stay_split` the result of one query may be left in parts, which are then returned, and
+// attention.out is not written.
+Result<std::optional<SplitAttention>> emit_fresh_attention(LowerContext& c, Attention attention,
+                                                           const FreshRows& fresh,
+                                                           bool may_stay_split);
 
 // Emits the kernels for the problem: split along the keys where there are few queries, else row by
 // row or in tiles, by the adapter's class.

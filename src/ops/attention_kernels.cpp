@@ -77,8 +77,14 @@ class AttentionCall {
     read("COS_AT", fresh.cos).read("SIN_AT", fresh.sin);
     return write("K_AT", a_.k.buffer).write("V_AT", a_.v.buffer);
   }
+  // Makes the params part of the kernel (KernelCall::fix_params).
+  AttentionCall& fix() {
+    fixed_ = true;
+    return *this;
+  }
   // Binds the params and the live scalars: the last step before the grid.
   KernelCall& finish(std::int64_t units, std::int64_t splits) {
+    const std::size_t params = fixed_ ? 0 : 1;
     call_.define("PARAMS_AT", call_.buffers.size());
     const AttentionMask& m = a_.mask;
     call_.params(a_.queries, a_.kv_heads, a_.group, a_.keys, a_.offset);
@@ -88,12 +94,13 @@ class AttentionCall {
     call_.params(m.batch, m.head, m.row, m.column, units, splits, vectors(a_.head_dim),
                  vectors(a_.value_dim), fresh_ ? fresh_->table_row : 0, a_.scale,
                  std::numeric_limits<float>::quiet_NaN());
+    if (fixed_) call_.fix_params();
     if (uses_position()) {
-      call_.define("POSITION_AT", call_.buffers.size() + 1);
+      call_.define("POSITION_AT", call_.buffers.size() + params);
       call_.scalar(a_.position);
     }
     if (fresh_ && fresh_->live_row != kNoValue) {
-      call_.define("ROW_AT", call_.buffers.size() + 1 + call_.scalars.size());
+      call_.define("ROW_AT", call_.buffers.size() + params + call_.scalars.size());
       call_.scalar(fresh_->live_row);
     }
     return call_;
@@ -107,6 +114,7 @@ class AttentionCall {
   const Attention& a_;
   KernelCall& call_;
   const FreshRows* fresh_ = nullptr;
+  bool fixed_ = false;
 };
 
 // --- Split along the keys ---
@@ -181,7 +189,7 @@ void emit_split_rows(LowerContext& c, const Attention& a) {
 }
 
 // GPU: one workgroup per split.
-void emit_decode(LowerContext& c, const Attention& a, const FreshRows* fresh = nullptr) {
+Partials emit_decode(LowerContext& c, const Attention& a, const FreshRows* fresh = nullptr) {
   constexpr std::int64_t kKeys = 64;
   const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
   const std::int64_t wg = c.workgroup_size(256), parts = wg / kKeys;
@@ -202,7 +210,63 @@ void emit_decode(LowerContext& c, const Attention& a, const FreshRows* fresh = n
   decode.write("PARTIAL_AT", partials.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
   set_split_grid(a, decode.finish(units, partials.splits), units * a.queries, partials.keys);
-  emit_merge(c, a, partials);
+  return partials;
+}
+
+// How attention_subgroups divides its work.
+struct RunShape {
+  std::int64_t run = 0, runs = 0;       // invocations of a run, and runs of a workgroup
+  std::int64_t parts = 0, keys = 0;     // lanes that share a key, and keys of a run
+  std::int64_t slots = 1, v_items = 1;  // sets of keys, and groups of a value's row per lane
+};
+
+// Null where the device or the problem does not suit the kernel.
+std::optional<RunShape> run_shape(const LowerContext& c, const Attention& a, std::int64_t chunk) {
+  const Capabilities& caps = c.capabilities();
+  if (!caps.subgroups || !is_vectorizable(a)) return std::nullopt;
+  constexpr std::int64_t kGroupsPerLane = 8;  // of a key's row, in registers
+  const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
+  RunShape s;
+  s.run = static_cast<std::int64_t>(std::bit_floor(caps.min_subgroup_size));
+  s.parts = static_cast<std::int64_t>(
+      std::bit_ceil(static_cast<std::uint64_t>(div_up(d4, kGroupsPerLane))));
+  if (s.parts > s.run || d4 % s.parts != 0) return std::nullopt;
+  s.keys = s.run / s.parts;
+  const bool whole_slots = std::has_single_bit(static_cast<std::uint64_t>(dv4)) && dv4 <= s.run;
+  s.slots = whole_slots ? std::min(s.run / dv4, s.keys) : 1;
+  if (s.slots * dv4 != s.run) s.slots = 1;
+  s.v_items = div_up(dv4, s.run);
+  std::int64_t wg = c.workgroup_size(256);
+  const auto bytes = [&] { return 16 * ((chunk + 1) * d4 + wg / s.run * chunk * (dv4 + 1)); };
+  while (wg > s.run && bytes() > caps.max_workgroup_storage) wg /= 2;
+  if (bytes() > caps.max_workgroup_storage) return std::nullopt;
+  s.runs = wg / s.run;
+  return s;
+}
+
+Partials emit_runs(LowerContext& c, const Attention& a, const FreshRows& fresh,
+                   const Chunks& chunks, const RunShape& s) {
+  const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim), gc = chunks.size;
+  const Partials partials = make_partials(c, a, s.runs * s.keys, 1);
+  AttentionCall runs(c, a, "attention_subgroups");
+  runs.define("WG", s.runs * s.run).define("T", partials.keys);
+  runs.define("GC", gc).define("CHUNKS", chunks.count);
+  runs.define("RUN", s.run).define("RUNS", s.runs).define("PARTS", s.parts);
+  runs.define("K_GROUPS", d4 / s.parts).define("KEYS", s.keys).define("V_ITEMS", s.v_items);
+  runs.define("SLOTS", s.slots).define("V_KEYS", s.keys / s.slots);
+  runs.define("GC_D4", gc * d4).define("GC_RUNS", gc * s.runs).define("ITEMS", gc * dv4);
+  runs.define("RUNS_ITEMS", s.runs * gc * dv4);
+  runs.write_fresh(fresh).write("PARTIAL_AT", partials.buffer).fix();
+  const std::int64_t units = a.batch * a.kv_heads * chunks.count;
+  set_split_grid(a, runs.finish(units, partials.splits), units, partials.keys);
+  return partials;
+}
+
+// One query whose own key and value are fresh.
+Partials emit_fresh_decode(LowerContext& c, const Attention& a, const FreshRows& fresh) {
+  const Chunks chunks(a.group, 4);
+  const std::optional<RunShape> shape = run_shape(c, a, chunks.size);
+  return shape ? emit_runs(c, a, fresh, chunks, *shape) : emit_decode(c, a, &fresh);
 }
 
 // --- Every query walks its keys ---
@@ -312,7 +376,7 @@ Result<void> emit_attention(LowerContext& c, const Attention& a) {
   CHECK_OR_FAIL(a.head_dim > 0, ErrorKind::InvalidProgram, "attention over heads of 0 elements");
   const bool software = c.capabilities().adapter_class == AdapterClass::Software;
   if (is_split(a)) {
-    software ? emit_split_rows(c, a) : emit_decode(c, a);
+    software ? emit_split_rows(c, a) : emit_merge(c, a, emit_decode(c, a));
     return {};
   }
   const TileShape* tile = software ? nullptr : choose_tile(c, a);
@@ -320,16 +384,25 @@ Result<void> emit_attention(LowerContext& c, const Attention& a) {
   return {};
 }
 
-Result<void> emit_fresh_attention(LowerContext& c, Attention a, const FreshRows& fresh) {
-  if (is_empty(a)) return {};
+Result<std::optional<SplitAttention>> emit_fresh_attention(LowerContext& c, Attention a,
+                                                           const FreshRows& fresh,
+                                                           bool may_stay_split) {
+  if (is_empty(a)) return std::nullopt;
   const bool software = c.capabilities().adapter_class == AdapterClass::Software;
   const bool masked = a.mask.buffer.index >= 0;
-  if (!software && a.queries == 1 && is_split(a) && !masked) {
-    emit_decode(c, a, &fresh);
-    return {};
+  if (software || a.queries != 1 || !is_split(a) || masked) {
+    emit_rotary_fresh(c, a, fresh);
+    TRY(emit_attention(c, a));
+    return std::nullopt;
   }
-  emit_rotary_fresh(c, a, fresh);
-  return emit_attention(c, a);
+  const Partials partials = emit_fresh_decode(c, a, fresh);
+  const bool live = a.position != kNoValue && a.keys_follow_position;
+  if (may_stay_split && a.batch == 1 && live && a.value_dim % 4 == 0) {
+    return SplitAttention{partials.buffer, a.position,      a.keys,
+                          partials.keys,   partials.splits, a.value_dim};
+  }
+  emit_merge(c, a, partials);
+  return std::nullopt;
 }
 
 void emit_cache_update(LowerContext& c, std::span<const std::pair<std::size_t, std::size_t>> writes,

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <concepts>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -58,7 +60,8 @@ struct Grid {
 struct KernelCall {
   KernelVariant kernel;
   std::vector<StorageBinding> buffers;
-  std::vector<std::uint32_t> words;  // the Params struct, 32-bit members only
+  std::vector<std::uint32_t> words;      // the Params struct, 32-bit members only
+  std::vector<std::size_t> float_words;  // positions in it
   std::vector<ValueId> scalars;
   Grid grid;
 
@@ -78,7 +81,7 @@ struct KernelCall {
   }
   template <typename... Ts>
   KernelCall& params(const Ts&... members) {
-    (words.push_back(to_word(members)), ...);
+    (add_param(members), ...);
     return *this;
   }
   // Appends 8 extents as two vec4<u32>; unused leading dimensions are `fill`. Call it where the
@@ -87,6 +90,17 @@ struct KernelCall {
     for (std::size_t i = dims.rank(); i < kMaxRank; ++i) words.push_back(fill);
     for (std::int64_t extent : dims) words.push_back(static_cast<std::uint32_t>(extent));
     return *this;
+  }
+  // Makes the params part of the kernel instead of a uniform, as the lists PARAMS of their words
+  // and FLOATS of those that are floats: for kernels that are over before a uniform has come. Each
+  // set of values is a variant to compile.
+  KernelCall& fix_params() {
+    std::string list, floats;
+    for (std::uint32_t word : words) list += cat(list.empty() ? "" : ", ", word);
+    for (std::size_t at : float_words)
+      floats += cat(floats.empty() ? "" : ", ", literal(std::bit_cast<float>(words[at])));
+    words.clear();
+    return define("FIXED", 1).define("PARAMS", list).define("FLOATS", floats);
   }
   KernelCall& scalar(ValueId symint) {
     scalars.push_back(symint);
@@ -115,6 +129,18 @@ struct KernelCall {
   }
 
  private:
+  template <typename T>
+  void add_param(const T& value) {
+    if constexpr (std::floating_point<T>) float_words.push_back(words.size());
+    words.push_back(to_word(value));
+  }
+  // In WGSL, which has no literal for what is not finite.
+  static std::string literal(float value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.9gf",
+                  static_cast<double>(std::isfinite(value) ? value : 0));
+    return text;
+  }
   template <typename T>
   static std::uint32_t to_word(const T& value) {
     if constexpr (std::floating_point<T>) {

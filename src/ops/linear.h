@@ -19,6 +19,17 @@ struct LinearPart {
   std::int64_t columns = 0;        // N
 };
 
+// Where x is an attention over splits of its keys whose partial results are not joined yet
+// (attention_merge.wgsl has their layout).
+struct SplitAttention {
+  BufferRef partials;
+  ValueId position = kNoValue;  // live, added to keys
+  std::int64_t keys = 0;        // without the live position
+  std::int64_t split = 0;       // keys of a split
+  std::int64_t splits = 0;      // capacity
+  std::int64_t head_dim = 0;    // a multiple of 4
+};
+
 //   out[r, n] = norm(x[r]) * sum_k x[r, k] * norm_weight[k] * scale[n, k / group] * W[n, k]
 //               + bias[n] + residual[r, n]
 // with norm(x[r]) = 1 / sqrt(mean(x[r]^2) + eps), or with `gated` and two parts of equal N
@@ -34,7 +45,11 @@ struct Linear {
   std::optional<BufferRef> residual;     // with one output
   std::optional<BufferRef> norm_weight;  // [depth]
   double norm_eps = 0;
+  std::optional<SplitAttention> attention;  // takes the place of x, for one row
 };
+
+// True if the kernel for one row can take a SplitAttention as its x, of `depth` elements.
+bool takes_split_attention(const LowerContext& c, std::int64_t depth, std::int64_t group_size);
 
 // Registers the weights and emits the kernel calls.
 Result<void> lower_linear(LowerContext& c, const Linear& linear);
@@ -43,6 +58,20 @@ Result<void> lower_linear(LowerContext& c, const Linear& linear);
 // exporter recorded the output flattened. Fails if x has no last dimension or the output neither
 // rank.
 Result<Dims> linear_sizes(const Dims& x, std::size_t out_rank, std::int64_t n);
+
+// N of a linear layer with this output.
+inline std::int64_t output_width(const CallContext& c, ValueId out) {
+  const Dims& bound = c.graph().tensor(out)->bound;
+  return bound.empty() ? 1 : bound.back();
+}
+
+// A weight u8 [N, K/2] of 4-bit elements in groups along K, with scales [K/group, N] and a bias [N]
+// or kNoValue, as in et_vk.linear_q4gsw: checks them against x and sets the output's sizes.
+Result<void> infer_group_part(InferContext& c, const Dims& x, std::int64_t group, ValueId weight,
+                              ValueId scales, ValueId bias, ValueId out);
+// The same as a part of a linear layer with n columns.
+Result<LinearPart> group_part(LowerContext& c, ValueId weight, ValueId scales, ValueId bias,
+                              std::int64_t n);
 
 // Rows of a linear layer's input [.., K]; 0 if K is 0.
 inline std::int64_t linear_rows(const Dims& x) { return x.product(0, x.rank() - 1); }

@@ -128,17 +128,26 @@ class Lowering {
         "linear_columns", kQuadsPerPanel, rows, {{"ROWS", rows}, {"XLANES", lanes}}, lanes != 0};
   }
 
-  // A workgroup per 4 to 64 columns; fewer columns where that keeps more of a GPU busy. All loads
-  // of up to four steps are in flight together.
+  // A workgroup per 8 to 64 columns; fewer columns where that keeps more of a GPU busy. All loads
+  // of up to four steps are in flight together, of one where the invocations suffice.
   Route gemv() const {
-    constexpr std::int64_t kManyBlocks = 192, kMostUnrolled = 4;
+    constexpr std::int64_t kManyBlocks = 96, kMostUnrolled = 4;
     const std::int64_t quads = panels_ * kQuadsPerPanel, steps = l_.depth / type_.step;
+    const std::int64_t run = subgroup_run();
     std::int64_t lanes = 16;
-    while (lanes > 4 && quads / lanes < kManyBlocks) lanes /= 2;
-    std::int64_t wg = c_.workgroup_size(256);
-    while (wg > 64 && wg / lanes > steps) wg /= 2;
+    while (lanes > 2 && quads / lanes < kManyBlocks) lanes /= 2;
+    lanes = run > 0 ? std::min(lanes, run) : lanes;
+    const std::int64_t most = c_.workgroup_size(run > 0 ? 512 : 256);
+    auto invocations = [&](std::int64_t unroll) {
+      const auto wanted = static_cast<std::uint64_t>(lanes * div_up(steps, unroll));
+      return run > 0 ? round_up(wanted, static_cast<std::uint64_t>(run))
+                     : std::max<std::uint64_t>(64, std::bit_ceil(wanted));
+    };
+    std::int64_t unroll = 1;
+    while (unroll < kMostUnrolled && invocations(unroll) > static_cast<std::uint64_t>(most))
+      ++unroll;
+    const std::int64_t wg = std::min(most, static_cast<std::int64_t>(invocations(unroll)));
     const std::int64_t slices = wg / lanes;
-    const std::int64_t unroll = std::min(kMostUnrolled, div_up(steps, slices));
     return {"linear_gemv",
             lanes,
             1,
@@ -149,7 +158,14 @@ class Lowering {
              {"WG", wg},
              {"UNROLL", unroll},
              {"LOOP", steps > slices * unroll ? 1 : 0},
-             {"SUBGROUPS", c_.capabilities().subgroups ? 1 : 0}}};
+             {"FETCHED", 1},
+             {"RUN", run},
+             {"RUNS", run > 0 ? wg / run : 0}}};
+  }
+  // Neighbouring invocations that are surely in one subgroup.
+  std::int64_t subgroup_run() const {
+    const Capabilities& caps = c_.capabilities();
+    return caps.subgroups ? static_cast<std::int64_t>(std::bit_floor(caps.min_subgroup_size)) : 0;
   }
 
   // A workgroup per tile; smaller tiles, and several groups of invocations for each, where that
@@ -226,7 +242,17 @@ class Lowering {
              words_, blocks, row_blocks, section.first_panel, l_.gated ? starts_[1] : 0,
              l_.group_size > 0 ? l_.group_size : l_.depth, l_.norm_eps);
     for (const auto& member : part_params()) k.params(member[0], member[1], member[2], member[3]);
+    if (route.kernel == "linear_gemv") fix(k);
     k.groups(blocks * row_blocks);
+  }
+
+  void fix(KernelCall& k) const {
+    k.fix_params().define("MERGE", l_.attention ? 1 : 0).define("X_STAGED", l_.attention ? 1 : 0);
+    if (!l_.attention) return;
+    const SplitAttention& a = *l_.attention;
+    k.define("AT_POSITION", k.buffers.size()).scalar(a.position);
+    k.define("KEYS", a.keys).define("SPLIT", a.split).define("SPLITS", a.splits);
+    k.define("DV4", a.head_dim / 4).define("QUADS", l_.depth / 4);
   }
 
   void define_type(KernelCall& k, const Route& route) {
@@ -258,7 +284,11 @@ class Lowering {
       if (!name.empty()) k.define(cat("AT_", name), k.buffers.size()).define(name, 1);
       k.read(buffer, at.first, at.second);
     };
-    read("", l_.x, range(l_.depth));
+    if (l_.attention) {
+      read("", l_.attention->partials, {0, 0});
+    } else {
+      read("", l_.x, range(l_.depth));
+    }
     read("", packed.weights, panels(words_));
     if (packed.scales) read("SCALES", *packed.scales, panels(groups_));
     if (packed.bias) read("BIAS", *packed.bias, {0, 0});
@@ -294,6 +324,14 @@ class Lowering {
 
 Result<void> lower_linear(LowerContext& c, const Linear& linear) {
   return Lowering(c, linear).run();
+}
+
+bool takes_split_attention(const LowerContext& c, std::int64_t depth, std::int64_t group_size) {
+  const Capabilities& caps = c.capabilities();
+  // Beside x, workgroup memory holds a sum per invocation.
+  const std::int64_t bytes = 4 * depth + 16 * std::int64_t{c.workgroup_size(512)};
+  return caps.adapter_class != AdapterClass::Software && group_size % 8 == 0 &&
+         bytes <= caps.max_workgroup_storage;
 }
 
 Result<Dims> linear_sizes(const Dims& x, std::size_t out_rank, std::int64_t n) {

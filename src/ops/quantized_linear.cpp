@@ -43,18 +43,18 @@ Result<std::int64_t> depth_of(const Dims& x) {
   return x.back();
 }
 
-std::int64_t width(const CallContext& c, ValueId out) {
-  const Dims& bound = c.graph().tensor(out)->bound;
-  return bound.empty() ? 1 : bound.back();
-}
-
 // --- Groups of 4-bit elements: et_vk.linear_q4gsw and what is stacked from it ---
 
-Result<void> infer_group_part(InferContext& c, std::int64_t group, ValueId weight, ValueId scales,
-                              ValueId bias, ValueId out) {
-  const Dims& x = c.sizes(0);
+ValueId optional_value(const CallContext& c, std::size_t arg) {
+  return c.is_none(arg) ? kNoValue : c.id(arg);
+}
+
+}  // namespace
+
+Result<void> infer_group_part(InferContext& c, const Dims& x, std::int64_t group, ValueId weight,
+                              ValueId scales, ValueId bias, ValueId out) {
   TRY_ASSIGN(const std::int64_t depth, depth_of(x));
-  const std::int64_t n = width(c, out);
+  const std::int64_t n = output_width(c, out);
   TRY(check_group(depth, group));
   TRY(check_nibbles(c.sizes_of(weight), n, depth));
   TRY(check_scales(c.sizes_of(scales), n, depth / group));
@@ -76,6 +76,8 @@ Result<LinearPart> group_part(LowerContext& c, ValueId weight, ValueId scales, V
   return part;
 }
 
+namespace {
+
 Linear group_linear(LowerContext& c, std::int64_t group) {
   Linear linear;
   linear.x = c.value(0);
@@ -89,18 +91,15 @@ Linear group_linear(LowerContext& c, std::int64_t group) {
 // et_vk.linear_q4gsw(x [.., K], weight u8 [N, K/2], scales [K/G, N], G, bias [N] or None) -> out
 // [.., N] value = nibble - 8, the low nibble first. The exporter pads K to 8, and N of scales and
 // bias to 4.
-ValueId optional_value(const CallContext& c, std::size_t arg) {
-  return c.is_none(arg) ? kNoValue : c.id(arg);
-}
-
 Result<void> infer_q4gsw(InferContext& c) {
-  return infer_group_part(c, c.integer(3), c.id(1), c.id(2), optional_value(c, 4), c.output_id());
+  return infer_group_part(c, c.sizes(0), c.integer(3), c.id(1), c.id(2), optional_value(c, 4),
+                          c.output_id());
 }
 
 Result<void> lower_q4gsw(LowerContext& c) {
   Linear linear = group_linear(c, c.integer(3));
   TRY_ASSIGN(linear.parts.emplace_back(),
-             group_part(c, c.id(1), c.id(2), optional_value(c, 4), width(c, c.output_id())));
+             group_part(c, c.id(1), c.id(2), optional_value(c, 4), output_width(c, c.output_id())));
   linear.outs = {c.output()};
   return lower_linear(c, linear);
 }
@@ -108,13 +107,14 @@ Result<void> lower_q4gsw(LowerContext& c) {
 // et_vk.linear_dq8ca_q4gsw(x, x scales, x zero points, weight, weight sums, scales [K/G, N], G,
 // bias or None)
 Result<void> infer_dq8ca_q4gsw(InferContext& c) {
-  return infer_group_part(c, c.integer(6), c.id(3), c.id(5), optional_value(c, 7), c.output_id());
+  return infer_group_part(c, c.sizes(0), c.integer(6), c.id(3), c.id(5), optional_value(c, 7),
+                          c.output_id());
 }
 
 Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
   Linear linear = group_linear(c, c.integer(6));
   TRY_ASSIGN(linear.parts.emplace_back(),
-             group_part(c, c.id(3), c.id(5), optional_value(c, 7), width(c, c.output_id())));
+             group_part(c, c.id(3), c.id(5), optional_value(c, 7), output_width(c, c.output_id())));
   linear.outs = {c.output()};
   return lower_linear(c, linear);
 }
@@ -143,7 +143,7 @@ Result<void> infer_fused(InferContext& c) {
                 ErrorKind::Internal, "a fused linear layer has inconsistent lists");
   if (!c.is_none(kNorm)) TRY(check_vector("norm weight", c.sizes(kNorm), c.sizes(kX).back()));
   for (std::size_t i = 0; i < linears; ++i) {
-    TRY(infer_group_part(c, c.integer(kGroup), weights[i], scales[i], bias_of(c, i),
+    TRY(infer_group_part(c, c.sizes(0), c.integer(kGroup), weights[i], scales[i], bias_of(c, i),
                          outs[gated ? 0 : i]));
   }
   CHECK_OR_FAIL(c.is_none(kResidual) || c.sizes(kResidual).numel() == c.sizes_of(outs[0]).numel(),
@@ -158,7 +158,7 @@ Result<void> lower_fused(LowerContext& c) {
   Linear linear = group_linear(c, c.integer(kGroup));
   linear.gated = c.boolean(kGated);
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    const std::int64_t n = width(c, outs[linear.gated ? 0 : i]);
+    const std::int64_t n = output_width(c, outs[linear.gated ? 0 : i]);
     TRY_ASSIGN(linear.parts.emplace_back(), group_part(c, weights[i], scales[i], bias_of(c, i), n));
   }
   for (ValueId out : outs) linear.outs.push_back(c.value_of(out));
@@ -182,7 +182,7 @@ struct ChannelArgs {
 Result<void> infer_channels(InferContext& c, const ChannelArgs& args) {
   const Dims &x = c.sizes(0), &weight = c.sizes(args.weight);
   TRY_ASSIGN(const std::int64_t depth, depth_of(x));
-  const std::int64_t n = width(c, c.output_id());
+  const std::int64_t n = output_width(c, c.output_id());
   if (args.packing == Packing::Q4Panels) {
     TRY(check_nibbles(weight, n, depth));
   } else {
@@ -210,7 +210,7 @@ Result<void> lower_channels(LowerContext& c, const ChannelArgs& args, BufferRef 
   if (args.bias && !c.is_none(*args.bias)) {
     TRY_ASSIGN(part.bias, c.part(*args.bias));
   }
-  part.columns = width(c, c.output_id());
+  part.columns = output_width(c, c.output_id());
   linear.outs = {c.output()};
   return lower_linear(c, linear);
 }

@@ -1,7 +1,10 @@
 // Fuses a rotary embedding into the attention over a cache that reads its outputs: one
 // "fused.rope_sdpa" (ops/attention.cpp) in place of the attention; the embedding is left without
-// readers.
+// readers. Then, where a 4-bit linear layer right behind is all that reads it, the two into one
+// "fused.rope_sdpa_q4gsw" in place of the linear layer.
+#include <algorithm>
 #include <array>
+#include <optional>
 
 #include "passes/graph_index.h"
 #include "passes/passes.h"
@@ -16,6 +19,8 @@ constexpr std::string_view kHalves = "et_vk.apply_rotary_emb_hf.default";
 enum { kQ, kK, kV, kKCache, kVCache, kStart, kLength, kMask, kDropout, kCausal, kScale, kOut };
 // Arguments of the rotary embeddings; kHalves has a first row before its outputs.
 enum { kRopeQ, kRopeK, kRopeCos, kRopeSin, kRopeRow };
+// Arguments of fused.linear_q4gsw.
+enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kOuts };
 
 class AttentionFusion {
  public:
@@ -89,8 +94,78 @@ class AttentionFusion {
   const GraphIndex index_;
 };
 
+class ProjectionFusion {
+ public:
+  explicit ProjectionFusion(Graph& graph) : graph_(graph), index_(graph) {}
+
+  void run() {
+    const auto count = static_cast<std::int32_t>(graph_.calls.size());
+    for (std::int32_t c = 0; c < count; ++c) fuse(c);
+    std::erase_if(graph_.calls, [](const Call& covered) { return covered.name.empty(); });
+    remove_dead_calls(graph_);
+  }
+
+ private:
+  void fuse(std::int32_t c) {
+    Call& linear = graph_.calls[static_cast<std::size_t>(c)];
+    const std::optional<std::array<ValueId, 6>> projection = projection_of(linear);
+    if (!projection) return;
+    const ValueId x = linear.args[kX];
+    const std::int32_t source = index_.computed_by(x, "fused.rope_sdpa");
+    if (source == kNoCall || !index_.only_read_by(index_.call(source).args.back(), c)) return;
+    if (!is_next(source, c) || !flattens_heads(index_.call(source), x)) return;
+    Call& attention = graph_.calls[static_cast<std::size_t>(source)];
+    std::vector<ValueId> args = std::move(attention.args);
+    args.pop_back();
+    args.insert(args.end(), projection->begin(), projection->end());
+    linear.name = "fused.rope_sdpa_q4gsw";
+    linear.args = std::move(args);
+    attention = Call{};
+  }
+
+  // Weight, scales, group, bias, residual and output of a linear layer with one output and no norm.
+  std::optional<std::array<ValueId, 6>> projection_of(const Call& call) {
+    if (call.name == "et_vk.linear_q4gsw.default") {
+      const ValueId none = graph_.add(std::monostate{});
+      return std::array{call.args[1], call.args[2], call.args[3], call.args[4], none, call.args[5]};
+    }
+    if (call.name != "fused.linear_q4gsw") return std::nullopt;
+    const auto items = [&](std::size_t arg) -> std::span<const ValueId> {
+      const auto* list = std::get_if<ValueList>(&graph_.value(call.args[arg]));
+      return list ? list->items : std::span<const ValueId>();
+    };
+    const auto* gated = std::get_if<bool>(&graph_.value(call.args[kGated]));
+    if (items(kOuts).size() != 1 || !gated || *gated || !graph_.is_none(call.args[kNorm]))
+      return std::nullopt;
+    const ValueId bias = items(kBiases).empty() ? call.args[kBiases] : items(kBiases)[0];
+    return std::array{items(kWeights)[0],   items(kScales)[0], call.args[kGroup], bias,
+                      call.args[kResidual], items(kOuts)[0]};
+  }
+
+  // Only views lie between the two calls: the caches and the residual are the same for both.
+  bool is_next(std::int32_t first, std::int32_t second) const {
+    for (std::int32_t c = first + 1; c < second; ++c) {
+      const Op* op = find_op(index_.call(c).name);
+      if (!op || !op->is_view) return false;
+    }
+    return first < second;
+  }
+
+  // x [B, S, heads * head dim] of the attention's [B, S, heads, head dim], as recorded.
+  bool flattens_heads(const Call& attention, ValueId x) const {
+    const Dims &q = graph_.tensor(attention.args[0])->bound, &flat = graph_.tensor(x)->bound;
+    return q.rank() == 4 && flat == Dims{q[0], q[1], q[2] * q[3]};
+  }
+
+  Graph& graph_;
+  const GraphIndex index_;
+};
+
 }  // namespace
 
-void fuse_attention(Graph& graph) { AttentionFusion(graph).run(); }
+void fuse_attention(Graph& graph) {
+  AttentionFusion(graph).run();
+  ProjectionFusion(graph).run();
+}
 
 }  // namespace etwebgpu

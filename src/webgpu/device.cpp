@@ -16,6 +16,7 @@ namespace {
 constexpr auto kSubgroupMatrix = static_cast<WGPUFeatureName>(0x00050034);   // Dawn
 constexpr auto kNativeSubgroups = static_cast<WGPUFeatureName>(0x00030021);  // wgpu-native
 constexpr auto kNativeSubgroupBarrier = static_cast<WGPUFeatureName>(0x00030023);
+constexpr std::uint32_t kNvidia = 0x10DE;
 constexpr WGPUFeatureName kOptionalFeatures[] = {
     WGPUFeatureName_TimestampQuery,
     WGPUFeatureName_ShaderF16,
@@ -215,6 +216,8 @@ void Device::fill_capabilities(const WGPULimits& limits,
   if (c.subgroups && adapter_.min_subgroup_size > 0) {
     c.min_subgroup_size = adapter_.min_subgroup_size;
     c.max_subgroup_size = adapter_.max_subgroup_size;
+  } else if (adapter_.vendor_id == kNvidia) {
+    c.min_subgroup_size = c.max_subgroup_size = 32;  // wgpu-native does not say
   }
   c.f16 = has(WGPUFeatureName_ShaderF16);
   c.subgroup_matrix = has(kSubgroupMatrix) && adapter_.f16_matrices;

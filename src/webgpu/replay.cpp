@@ -110,8 +110,8 @@ Grid Replay::live_grid(const Grid& grid, std::span<const std::int32_t> scalars) 
   return out;
 }
 
-void Replay::encode(WGPUCommandEncoder encoder, std::span<const std::int32_t> scalars,
-                    Profiler* profiler) const {
+void Replay::encode(WGPUCommandEncoder encoder, std::size_t first, std::size_t last,
+                    std::span<const std::int32_t> scalars, Profiler* profiler) const {
   const Api& api = device_->api();
   PassHandle pass;
   WGPUComputePipeline current = nullptr;
@@ -125,8 +125,8 @@ void Replay::encode(WGPUCommandEncoder encoder, std::span<const std::int32_t> sc
     pass = {api, api.CommandEncoderBeginComputePass(encoder, &descriptor)};
     current = nullptr;
   };
-  if (!profiler) begin_pass(0);
-  for (std::size_t i = 0; i < steps_.size(); ++i) {
+  if (!profiler) begin_pass(first);
+  for (std::size_t i = first; i < last; ++i) {
     const Step& step = steps_[i];
     const Grid grid = live_grid(step.grid, scalars);
     const bool empty = !step.group || grid.x == 0 || grid.y == 0 || grid.z == 0;

@@ -28,10 +28,12 @@ class Replay {
   // first.
   Result<void> bind(ModelMemory& memory);
 
-  // Encodes every dispatch: in one compute pass, or with a profiler in one pass each. `scalars` are
-  // the model's live scalars, for grids that follow one.
-  void encode(WGPUCommandEncoder encoder, std::span<const std::int32_t> scalars,
-              Profiler* profiler) const;
+  std::size_t size() const { return steps_.size(); }
+
+  // Encodes the dispatches [first, last): in one compute pass, or with a profiler in one pass each.
+  // `scalars` are the model's live scalars, for grids that follow one.
+  void encode(WGPUCommandEncoder encoder, std::size_t first, std::size_t last,
+              std::span<const std::int32_t> scalars, Profiler* profiler) const;
 
  private:
   struct Step {

@@ -92,9 +92,7 @@ Result<void> Runner::execute(std::span<const HostTensor> inputs, OutputSink& out
   TRY(place_outputs(outputs));
   write_scalars();
   TRY(write_inputs(inputs));
-  TRY(device_->submit(
-      "execute", [this, replay](WGPUCommandEncoder encoder) { encode(encoder, *replay); },
-      options_.validate));
+  TRY(submit(*replay));
   TRY(read_outputs());
   if (profiler_) TRY(read_times());
   return device_->status();
@@ -236,14 +234,29 @@ Result<void> Runner::write_inputs(std::span<const HostTensor> inputs) {
   return {};
 }
 
-void Runner::encode(WGPUCommandEncoder encoder, const Replay& replay) {
-  const Api& api = device_->api();
-  replay.encode(encoder, model_->scalar_values(), profiler_ ? &*profiler_ : nullptr);
+// One submit, or several, so that a GPU works on the first dispatches while the next are encoded.
+Result<void> Runner::submit(const Replay& replay) {
+  constexpr std::size_t kDispatchesPerSubmit = 24;
+  const bool software = device_->capabilities().adapter_class == AdapterClass::Software;
+  const std::size_t stride = software || profiler_ ? replay.size() : kDispatchesPerSubmit;
+  for (std::size_t first = 0;; first += stride) {
+    const std::size_t last = std::min(replay.size(), first + stride);
+    const auto record = [&](WGPUCommandEncoder encoder) {
+      replay.encode(encoder, first, last, model_->scalar_values(),
+                    profiler_ ? &*profiler_ : nullptr);
+      if (last == replay.size()) encode_readbacks(encoder);
+    };
+    TRY(device_->submit("execute", record, options_.validate));
+    if (last == replay.size()) return {};
+  }
+}
+
+void Runner::encode_readbacks(WGPUCommandEncoder encoder) {
   for (const Readback& readback : readbacks_) {
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
-    api.CommandEncoderCopyBufferToBuffer(encoder, memory_.at(output.space, output.index).get(), 0,
-                                         staging_.get(), readback.offset,
-                                         words_of(output.sizes) * kWord);
+    device_->api().CommandEncoderCopyBufferToBuffer(
+        encoder, memory_.at(output.space, output.index).get(), 0, staging_.get(), readback.offset,
+        words_of(output.sizes) * kWord);
   }
   if (profiler_) profiler_->resolve(encoder, plan_->dispatches.size());
 }

@@ -1,4 +1,4 @@
-// A model on a device: weights uploaded once, then one submit per execute.
+// A model on a device: weights uploaded once, then a few submits and one wait per execute.
 //
 //   TRY_ASSIGN(auto device, Device::acquire(choice));
 //   TRY_ASSIGN(auto model, Model::create(std::move(graph), device->capabilities(), options));
@@ -89,7 +89,8 @@ class Runner {
   Result<void> reserve_staging(std::uint64_t bytes);
   void write_scalars();
   Result<void> write_inputs(std::span<const HostTensor> inputs);
-  void encode(WGPUCommandEncoder encoder, const Replay& replay);
+  Result<void> submit(const Replay& replay);
+  void encode_readbacks(WGPUCommandEncoder encoder);
   Result<void> read_outputs();
   Result<void> read_times();
 

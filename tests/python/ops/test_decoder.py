@@ -215,7 +215,7 @@ def random_sizes(rng: random.Random, seed: int) -> Sizes:
         ((2, 1, 16), (4, 2, 8), (1, 1, 32), (3, 1, 32), (8, 8, 4), (6, 3, 64), (4, 1, 24))
     )
     group = rng.choice((8, 16, 32))
-    context = rng.choice((20, 40, 70))
+    context = rng.choice((20, 40, 70, 300))
     return Sizes(
         layers=rng.choice((1, 2, 3)),
         heads=heads,

@@ -1,0 +1,33 @@
+// The prologue of linear_gemv that joins the partial results of a split attention into x, in workgroup
+// memory: as attention_merge.wgsl does, but for all heads, and four splits at a time.
+@group(0) @binding(${AT_POSITION}) var<uniform> position: vec4<i32>;
+var<workgroup> merged: array<F4, ${QUADS}>;
+
+fn merge_partials(index: u32) {
+  let count = (${KEYS}u + u32(position.x) + ${SPLIT}u - 1u) / ${SPLIT}u;
+  for (var quad = index; quad < ${QUADS}u; quad += ${WG}u) {
+    let first = quad / ${DV4}u * ${SPLITS}u;
+    let i = quad % ${DV4}u;
+    var top = -0x1.fffffep+127f;
+    var sum = 0.0;
+    var acc = F4(0.0);
+    for (var n = 0u; n < count; n += 4u) {
+#repeat J 4
+      let at${J} = (first + min(n + ${J}u, count - 1u)) * (${DV4}u + 1u);
+      let value${J} = x[at${J} + i];
+      let stats${J} = x[at${J} + ${DV4}u].xy;
+#endrepeat
+      let next = max(max(top, max(stats0.x, stats1.x)), max(stats2.x, stats3.x));
+      let fade = exp(top - next);
+      acc *= fade;
+      sum *= fade;
+#repeat J 4
+      let weight${J} = select(0.0, exp(stats${J}.x - next), n + ${J}u < count);
+      acc += value${J} * weight${J};
+      sum += stats${J}.y * weight${J};
+#endrepeat
+      top = next;
+    }
+    merged[quad] = acc / sum;
+  }
+}
