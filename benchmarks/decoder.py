@@ -11,87 +11,20 @@ environment (ETWEBGPU_PROVIDER, ETWEBGPU_ADAPTER).
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "python"))
+from skeleton import Skeleton
 from support.capi import Model
-
-DTYPES = {"UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32, "FLOAT16": np.float16}
-
-
-@dataclass
-class Skeleton:
-    """A delegate's blob, its constants' (dtype, sizes) by key, and the bytes of each output."""
-
-    blob: bytes
-    constants: dict[str, tuple[str, list[int]]]
-    output_bytes: list[int]
-
-    @classmethod
-    def of_program(cls, path: Path) -> Skeleton:
-        from executorch.backends.vulkan.serialization import vulkan_graph_schema as schema
-        from executorch.backends.vulkan.serialization.vulkan_graph_serialize import (
-            VulkanDelegateHeader,
-            flatbuffer_to_vk_graph,
-        )
-        from executorch.exir._serialize._program import deserialize_pte_binary
-
-        program = deserialize_pte_binary(path.read_bytes()).program
-        index = program.execution_plan[0].delegates[0].processed.index
-        blob = bytes(program.backend_delegate_data[index].data)
-        header = VulkanDelegateHeader.from_bytes(blob[: VulkanDelegateHeader.EXPECTED_LENGTH])
-        end = header.flatbuffer_offset + header.flatbuffer_size
-        graph = flatbuffer_to_vk_graph(blob[header.flatbuffer_offset : end])
-        tensors = [v.value for v in graph.values if isinstance(v.value, schema.VkTensor)]
-        constants = {
-            graph.constants[t.constant_id].named_key: (t.datatype.name, list(t.dims))
-            for t in tensors
-            if t.constant_id >= 0
-        }
-        outputs = [graph.values[i].value for i in graph.output_ids]
-        return cls(blob, constants, [4 * int(np.prod(o.dims)) for o in outputs])
-
-    @classmethod
-    def load(cls, path: Path) -> Skeleton:
-        with zipfile.ZipFile(path) as archive:
-            facts = json.loads(archive.read("facts.json"))
-            return cls(archive.read("blob"), facts["constants"], facts["output_bytes"])
-
-    def save(self, path: Path) -> None:
-        facts = {"constants": self.constants, "output_bytes": self.output_bytes}
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("blob", self.blob)
-            archive.writestr("facts.json", json.dumps(facts))
-
-    def made_up_weights(self) -> dict[str, bytes]:
-        """Random nibbles, small scales, norms of one and empty caches."""
-        rng = np.random.default_rng(0)
-        named = {}
-        for key, (dtype, sizes) in self.constants.items():
-            kind = DTYPES.get(dtype, np.float32)
-            if np.issubdtype(kind, np.integer):
-                data = rng.integers(0, 100, sizes).astype(kind)
-            elif len(sizes) == 1:
-                data = np.ones(sizes, kind)
-            elif len(sizes) == 4:
-                data = np.zeros(sizes, kind)
-            else:
-                data = (rng.standard_normal(sizes) * 0.01).astype(kind)
-            named[key] = data.tobytes()
-        return named
 
 
 def timed(work: Callable[[int], object], repetitions: int) -> list[float]:

@@ -1,0 +1,106 @@
+"""Skeletons of Llama-shaped decoders, exported by ExecuTorch's own partitioner without weights.
+
+    python benchmarks/shapes.py 1b --context 8192 1b.zip
+    python benchmarks/decoder.py 1b.zip
+
+The weights are one made-up row each, seen as every row of the matrix, so that a model of any size
+is exported in little memory. The graph is the one that real weights of these sizes would give.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from unittest.mock import patch
+
+import torch
+import typer
+from executorch.exir._serialize._named_data_store import NamedDataStore
+from executorch_webgpu.checkpoint import Shape
+from executorch_webgpu.lowering import lower, use_quantized_modules
+from executorch_webgpu.quantize import HIGHEST, LOWEST, QuantizedWeight
+from executorch_webgpu.transformer import empty_transformer
+from skeleton import Skeleton
+from torch import nn
+
+SHAPES = {
+    "135m": Shape(576, 30, 9, 3, 1536, 49152, 1e-5, 1e5),
+    "1b": Shape(2048, 16, 32, 8, 8192, 128256, 1e-5, 5e5),
+    "8b": Shape(4096, 32, 32, 8, 14336, 128256, 1e-5, 5e5),
+}
+GROUP_SIZE = 32
+
+# Most tokens of one call.
+LONGEST_INPUT = 2048
+
+
+def skeleton(shape: Shape, context: int) -> Skeleton:
+    """The delegate of a decoder with a cache of `context` tokens, exported as SmolLM2 is."""
+    model = empty_transformer(shape, context)
+    use_quantized_modules(model, _made_up_weights(model))
+    _make_norms_differ(model)
+    with _constants_forgotten(), tempfile.TemporaryDirectory() as folder:
+        program = lower(model, context, {}, _report, min(LONGEST_INPUT, context - 1))
+        path = Path(folder, "model.pte")
+        with path.open("wb") as file:
+            program.write_to_file(file)
+        return Skeleton.of_program(path)
+
+
+def _made_up_weights(model: nn.Module) -> dict[str, QuantizedWeight]:
+    """A weight for each linear layer: all different, for equal constants would be stored once."""
+    generator = torch.Generator().manual_seed(0)
+
+    def weight(rows: int, columns: int) -> QuantizedWeight:
+        values = torch.randint(LOWEST, HIGHEST + 1, (1, columns), generator=generator)
+        scales = torch.rand(1, columns // GROUP_SIZE, generator=generator) + 0.5
+        return QuantizedWeight(values.to(torch.int8).expand(rows, -1), scales.expand(rows, -1))
+
+    return {
+        name: weight(module.out_features, module.in_features)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+
+
+def _make_norms_differ(model: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim != 1:
+            raise ValueError(f"{name} is no norm: its weight was to be replaced")
+        parameter.data = torch.rand(parameter.shape, generator=generator)
+
+
+@contextmanager
+def _constants_forgotten() -> Iterator[None]:
+    """The bytes of constants are dropped as soon as they have their key."""
+    add = NamedDataStore.add_named_data
+
+    def add_nothing(
+        self: NamedDataStore, key: str, data: object, *args: Any, **kwargs: Any
+    ) -> None:
+        add(self, key, b"\0", *args, **kwargs)
+
+    with patch.object(NamedDataStore, "add_named_data", add_nothing):
+        yield
+
+
+def _report(stage: str, done: int, total: int) -> None:
+    print(f"{time.process_time():7.1f} s  {stage}", flush=True)
+
+
+def main(
+    shape: Annotated[Literal["135m", "1b", "8b"], typer.Argument(help="Size of the model.")],
+    output: Annotated[Path, typer.Argument(help="The .zip to write.")],
+    context: Annotated[int, typer.Option(min=2, help="Tokens the cache holds.")] = 4096,
+) -> None:
+    """Write the skeleton of a Llama-shaped decoder with 4-bit weights in groups of 32."""
+    skeleton(SHAPES[shape], context).save(output)
+
+
+if __name__ == "__main__":
+    typer.run(main)
