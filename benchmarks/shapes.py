@@ -14,24 +14,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from unittest.mock import patch
 
 import torch
 import typer
 from executorch.exir._serialize._named_data_store import NamedDataStore
-from executorch_webgpu.checkpoint import Shape
+from executorch.exir.passes import convert_constant_dim_order_pass as dim_order_pass
 from executorch_webgpu.lowering import lower, use_quantized_modules
 from executorch_webgpu.quantize import HIGHEST, LOWEST, QuantizedWeight
+from executorch_webgpu.shape import Shape
 from executorch_webgpu.transformer import empty_transformer
+from sizes import SHAPES, Size
 from skeleton import Skeleton
 from torch import nn
 
-SHAPES = {
-    "135m": Shape(576, 30, 9, 3, 1536, 49152, 1e-5, 1e5),
-    "1b": Shape(2048, 16, 32, 8, 8192, 128256, 1e-5, 5e5),
-    "8b": Shape(4096, 32, 32, 8, 14336, 128256, 1e-5, 5e5),
-}
 GROUP_SIZE = 32
 
 # Most tokens of one call.
@@ -43,7 +40,7 @@ def skeleton(shape: Shape, context: int) -> Skeleton:
     model = empty_transformer(shape, context)
     use_quantized_modules(model, _made_up_weights(model))
     _make_norms_differ(model)
-    with _constants_forgotten(), tempfile.TemporaryDirectory() as folder:
+    with _little_memory(), tempfile.TemporaryDirectory() as folder:
         program = lower(model, context, {}, _report, min(LONGEST_INPUT, context - 1))
         path = Path(folder, "model.pte")
         with path.open("wb") as file:
@@ -76,8 +73,11 @@ def _make_norms_differ(model: nn.Module) -> None:
 
 
 @contextmanager
-def _constants_forgotten() -> Iterator[None]:
-    """The bytes of constants are dropped as soon as they have their key."""
+def _little_memory() -> Iterator[None]:
+    """Rows seen many times stay one until they are packed; bytes that have their key are dropped.
+
+    The pass that is left out gives constants contiguous copies, which packing does anyway.
+    """
     add = NamedDataStore.add_named_data
 
     def add_nothing(
@@ -85,7 +85,10 @@ def _constants_forgotten() -> Iterator[None]:
     ) -> None:
         add(self, key, b"\0", *args, **kwargs)
 
-    with patch.object(NamedDataStore, "add_named_data", add_nothing):
+    with (
+        patch.object(NamedDataStore, "add_named_data", add_nothing),
+        patch.object(dim_order_pass, "convert_constant_dim_order_pass", lambda program: program),
+    ):
         yield
 
 
@@ -94,7 +97,7 @@ def _report(stage: str, done: int, total: int) -> None:
 
 
 def main(
-    shape: Annotated[Literal["135m", "1b", "8b"], typer.Argument(help="Size of the model.")],
+    shape: Annotated[Size, typer.Argument(help="Size of the model.")],
     output: Annotated[Path, typer.Argument(help="The .zip to write.")],
     context: Annotated[int, typer.Option(min=2, help="Tokens the cache holds.")] = 4096,
 ) -> None:

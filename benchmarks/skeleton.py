@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from executorch_webgpu.report import Work, work_of
 
 # Made-up constants repeat so many elements.
 _PATTERN = 4096
@@ -21,11 +22,18 @@ _DTYPES = {"UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32, "FLOAT16": np.
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A delegate's blob, its constants' (dtype, sizes) by key, and the bytes of each output."""
+    """A delegate without its weights.
+
+    Attributes:
+        constants: (dtype, sizes) of each by its key.
+        output_bytes: of each output, at its largest.
+        work: the least that a call has to do; None when a skeleton does not say.
+    """
 
     blob: bytes
     constants: dict[str, tuple[str, list[int]]]
     output_bytes: list[int]
+    work: Work | None = None
 
     @classmethod
     def of_program(cls, path: Path) -> Skeleton:
@@ -48,25 +56,37 @@ class Skeleton:
         header = VulkanDelegateHeader.from_bytes(blob[: VulkanDelegateHeader.EXPECTED_LENGTH])
         end = header.flatbuffer_offset + header.flatbuffer_size
         graph = flatbuffer_to_vk_graph(blob[header.flatbuffer_offset : end])
-        tensors = [v.value for v in graph.values if isinstance(v.value, schema.VkTensor)]
+        weights = {
+            i: (value.value.datatype.name, list(value.value.dims), value.value.constant_id)
+            for i, value in enumerate(graph.values)
+            if isinstance(value.value, schema.VkTensor) and value.value.constant_id >= 0
+        }
+        work = work_of(
+            [(call.name, call.args) for call in graph.chain],
+            {i: (dtype.lower(), sizes) for i, (dtype, sizes, _) in weights.items()},
+        )
         constants = {
-            graph.constants[t.constant_id].named_key: (t.datatype.name, list(t.dims))
-            for t in tensors
-            if t.constant_id >= 0
+            graph.constants[number].named_key: (dtype, sizes)
+            for dtype, sizes, number in weights.values()
         }
         outputs = [graph.values[i].value for i in graph.output_ids]
-        return cls(blob, constants, [4 * int(np.prod(o.dims)) for o in outputs])
+        return cls(blob, constants, [4 * int(np.prod(o.dims)) for o in outputs], work)
 
     @classmethod
     def load(cls, path: Path) -> Skeleton:
         """Read what `save` wrote."""
         with zipfile.ZipFile(path) as archive:
             facts = json.loads(archive.read("facts.json"))
-            return cls(archive.read("blob"), facts["constants"], facts["output_bytes"])
+            work = Work(**facts["work"]) if facts.get("work") else None
+            return cls(archive.read("blob"), facts["constants"], facts["output_bytes"], work)
 
     def save(self, path: Path) -> None:
         """Write a .zip."""
-        facts = {"constants": self.constants, "output_bytes": self.output_bytes}
+        facts = {
+            "constants": self.constants,
+            "output_bytes": self.output_bytes,
+            "work": asdict(self.work) if self.work else None,
+        }
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("blob", self.blob)
             archive.writestr("facts.json", json.dumps(facts))

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from .calibration import CONVERSATIONS
-from .checkpoint import Checkpoint, Shape
+from .checkpoint import Checkpoint
 from .errors import WebGPUError
 from .files import write_atomically
 from .quantize import QuantizedWeight, quantize
+from .shape import Shape
 from .tokenizer import ChatTokenizer
 from .transformer import empty_transformer
 from .workers import single_threaded_workers

@@ -9,7 +9,7 @@ from executorch.examples.models.llama.model_args import ModelArgs
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .checkpoint import Shape
+from .shape import Shape
 
 
 def empty_transformer(
