@@ -58,9 +58,8 @@ def read_llama_bench(
     device = first["gpu_info"] if first["gpu_info"] and first["n_gpu_layers"] else first["cpu_info"]
     model = Path(first["model_filename"]).name
     backend = first["backends"].lower() if first["n_gpu_layers"] else "cpu"
-    return Report(
-        model, device, None, None, None, timings, system, provider=backend, command=command
-    )
+    build = f"build {first['build_number']} ({first['build_commit']})"
+    return Report(model, device, None, None, None, timings, system, backend, build, command=command)
 
 
 def run_llama_bench(command: Words, gguf: Path, lengths: Lengths, options: Words) -> Report:

@@ -173,8 +173,13 @@ def _work(skeleton: Skeleton) -> Work | None:
 
 
 def _command() -> str:
+    """What was run, without where the results went."""
+    arguments = sys.argv[1:]
+    if "--json" in arguments:
+        at = arguments.index("--json")
+        del arguments[at : at + 2]
     settings = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k in _SETTINGS]
-    return shlex.join([*settings, "python", "benchmarks/decoder.py", *sys.argv[1:]])
+    return shlex.join([*settings, "python", "benchmarks/decoder.py", *arguments])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from unittest.mock import patch
 
 import torch
 import typer
+from executorch.backends.vulkan import utils
+from executorch.backends.vulkan.patterns import quantized_linear
 from executorch.exir._serialize._named_data_store import NamedDataStore
 from executorch.exir.passes import convert_constant_dim_order_pass as dim_order_pass
 from executorch_webgpu.lowering import lower, use_quantized_modules
@@ -27,7 +29,7 @@ from executorch_webgpu.shape import Shape
 from executorch_webgpu.transformer import empty_transformer
 from sizes import SHAPES, Size
 from skeleton import Skeleton
-from torch import nn
+from torch import Tensor, nn
 
 GROUP_SIZE = 32
 
@@ -74,19 +76,30 @@ def _make_norms_differ(model: nn.Module) -> None:
 
 @contextmanager
 def _little_memory() -> Iterator[None]:
-    """Rows seen many times stay one until they are packed; bytes that have their key are dropped.
+    """Rows seen many times stay one until they have their key; then their bytes are dropped.
 
-    The pass that is left out gives constants contiguous copies, which packing does anyway.
+    The pass that is left out gives constants contiguous copies, which serializing does anyway.
     """
     add = NamedDataStore.add_named_data
+    pack = quantized_linear.pack_4bit_weight_tensor
+    update = utils.align_width_and_update_state_dict
 
-    def add_nothing(
-        self: NamedDataStore, key: str, data: object, *args: Any, **kwargs: Any
-    ) -> None:
-        add(self, key, b"\0", *args, **kwargs)
+    def add_nothing(store: Any, key: str, data: object, *args: Any, **kwargs: Any) -> None:
+        add(store, key, b"\0", *args, **kwargs)
+
+    def pack_once(weight: Tensor) -> Tensor:
+        packed: Tensor = pack(weight[:1])
+        return packed.expand(len(weight), -1)
+
+    def update_looking_contiguous(program: Any, node: Any, *args: Any, **kwargs: Any) -> Tensor:
+        updated: Tensor = update(program, node, *args, **kwargs)
+        node.meta["val"] = node.meta["val"].contiguous()
+        return updated
 
     with (
         patch.object(NamedDataStore, "add_named_data", add_nothing),
+        patch.object(quantized_linear, "pack_4bit_weight_tensor", pack_once),
+        patch.object(utils, "align_width_and_update_state_dict", update_looking_contiguous),
         patch.object(dim_order_pass, "convert_constant_dim_order_pass", lambda program: program),
     ):
         yield

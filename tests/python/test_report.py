@@ -146,6 +146,8 @@ def llama_row(prompt: int, generated: int, depth: int, samples: list[int]) -> di
         "cpu_info": "a CPU",
         "backends": "Vulkan",
         "n_gpu_layers": 99,
+        "build_number": 7,
+        "build_commit": "Debian",
         "model_filename": "/x/1b.gguf",
     }
 
