@@ -3,115 +3,82 @@
     python benchmarks/decoder.py model.pte                      # a real export
     python benchmarks/decoder.py model.pte --skeleton m.zip     # keep its graph, drop its weights
     python benchmarks/decoder.py m.zip --profile                # run the graph with made-up weights
+    python benchmarks/decoder.py m.zip --peak-bandwidth 4800 --peak-tflops 67 --json result.json
 
-A skeleton is the delegate's graph and the sizes of its constants: a few KB that travel to any
-machine. Speed does not depend on the weights' values. Provider and adapter come from the
-environment (ETWEBGPU_PROVIDER, ETWEBGPU_ADAPTER).
+Speed does not depend on the weights' values. Provider and adapter come from the environment
+(ETWEBGPU_PROVIDER, ETWEBGPU_ADAPTER). benchmarks/shapes.py makes skeletons of larger models.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import statistics
 import sys
 import time
-import zipfile
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
+from executorch_webgpu.native import library
+from executorch_webgpu.report import Peaks, Report, Timings, Work
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "python"))
+from skeleton import Skeleton
 from support.capi import Model
 
-DTYPES = {"UINT8": np.uint8, "INT8": np.int8, "INT32": np.int32, "FLOAT16": np.float16}
+WARMUPS = 2
+
+# Calls after the timed ones whose time on the host is asked for, part by part.
+_EXAMINED = 5
+
+# A decode step is timed at so many positions, from the one that is reported on.
+_NEARBY = 32
+
+_FIRST_PROMPT = 128
+
+_SETTINGS = ("ETWEBGPU_PROVIDER", "ETWEBGPU_ADAPTER", "ETWEBGPU_KV_CACHE_DTYPE")
+
+Call = Callable[[int, int], object]
+
+# Name, length, and the (tokens, position) of each call.
+Task = tuple[str, int, list[tuple[int, int]]]
 
 
-@dataclass
-class Skeleton:
-    """A delegate's blob, its constants' (dtype, sizes) by key, and the bytes of each output."""
-
-    blob: bytes
-    constants: dict[str, tuple[str, list[int]]]
-    output_bytes: list[int]
-
-    @classmethod
-    def of_program(cls, path: Path) -> Skeleton:
-        from executorch.backends.vulkan.serialization import vulkan_graph_schema as schema
-        from executorch.backends.vulkan.serialization.vulkan_graph_serialize import (
-            VulkanDelegateHeader,
-            flatbuffer_to_vk_graph,
-        )
-        from executorch.exir._serialize._program import deserialize_pte_binary
-
-        program = deserialize_pte_binary(path.read_bytes()).program
-        index = program.execution_plan[0].delegates[0].processed.index
-        blob = bytes(program.backend_delegate_data[index].data)
-        header = VulkanDelegateHeader.from_bytes(blob[: VulkanDelegateHeader.EXPECTED_LENGTH])
-        end = header.flatbuffer_offset + header.flatbuffer_size
-        graph = flatbuffer_to_vk_graph(blob[header.flatbuffer_offset : end])
-        tensors = [v.value for v in graph.values if isinstance(v.value, schema.VkTensor)]
-        constants = {
-            graph.constants[t.constant_id].named_key: (t.datatype.name, list(t.dims))
-            for t in tensors
-            if t.constant_id >= 0
-        }
-        outputs = [graph.values[i].value for i in graph.output_ids]
-        return cls(blob, constants, [4 * int(np.prod(o.dims)) for o in outputs])
-
-    @classmethod
-    def load(cls, path: Path) -> Skeleton:
-        with zipfile.ZipFile(path) as archive:
-            facts = json.loads(archive.read("facts.json"))
-            return cls(archive.read("blob"), facts["constants"], facts["output_bytes"])
-
-    def save(self, path: Path) -> None:
-        facts = {"constants": self.constants, "output_bytes": self.output_bytes}
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("blob", self.blob)
-            archive.writestr("facts.json", json.dumps(facts))
-
-    def made_up_weights(self) -> dict[str, bytes]:
-        """Random nibbles, small scales, norms of one and empty caches."""
-        rng = np.random.default_rng(0)
-        named = {}
-        for key, (dtype, sizes) in self.constants.items():
-            kind = DTYPES.get(dtype, np.float32)
-            if np.issubdtype(kind, np.integer):
-                data = rng.integers(0, 100, sizes).astype(kind)
-            elif len(sizes) == 1:
-                data = np.ones(sizes, kind)
-            elif len(sizes) == 4:
-                data = np.zeros(sizes, kind)
-            else:
-                data = (rng.standard_normal(sizes) * 0.01).astype(kind)
-            named[key] = data.tobytes()
-        return named
-
-
-def timed(work: Callable[[int], object], repetitions: int) -> list[float]:
-    """Seconds of each repetition, after two that warm up; sorted."""
+def measure(
+    name: str, tokens: int, call: Call, arguments: Sequence[tuple[int, int]], model: Model
+) -> Timings:
+    """Time call(tokens, position) for each of `arguments`, after some that warm up."""
+    for argument in (*arguments[:1],) * WARMUPS:
+        call(*argument)
     seconds = []
-    for i in range(-2, repetitions):
+    processor = time.process_time()
+    for argument in arguments:
         start = time.perf_counter()
-        work(i)
-        if i >= 0:
-            seconds.append(time.perf_counter() - start)
-    return sorted(seconds)
+        call(*argument)
+        seconds.append(time.perf_counter() - start)
+    processor = (time.process_time() - processor) / len(arguments)
+    host, dispatches = _examine(call, arguments[:_EXAMINED], model)
+    return Timings(name, tokens, seconds, WARMUPS, processor, dispatches, host)
 
 
-def line(what: str, tokens: int, seconds: list[float]) -> None:
-    median = statistics.median(seconds)
-    print(
-        f"| {what} | {tokens / median:,.0f} | {median * 1e3:.3f} | {seconds[0] * 1e3:.3f} "
-        f"| {seconds[-1] * 1e3:.3f} |",
-        flush=True,
-    )
+def _examine(
+    call: Call, arguments: Sequence[tuple[int, int]], model: Model
+) -> tuple[dict[str, float] | None, int]:
+    """Median microseconds on the host by part, where the library tells; dispatches of a call."""
+    parts: dict[str, list[float]] = defaultdict(list)
+    for argument in arguments:
+        call(*argument)
+        profile = model.profile()
+        for part, microseconds in profile.get("host_microseconds", {}).items():
+            parts[part].append(microseconds)
+    host = {part: statistics.median(found) for part, found in parts.items()}
+    return host or None, profile["dispatch_count"]
 
 
 def print_profile(model: Model) -> None:
@@ -124,35 +91,95 @@ def print_profile(model: Model) -> None:
         print(f"    {sum(times):9.1f} us in {len(times):4} dispatches of {name}")
 
 
+def selected_adapter() -> dict[str, Any]:
+    """Name, driver and provider of the adapter in use."""
+    return library().devices().get("selected") or {}
+
+
+def lengths(text: str) -> list[int]:
+    """Numbers with commas between them."""
+    return [int(part) for part in text.split(",") if part]
+
+
 def main(
     model: Annotated[Path, typer.Argument(help="A .pte, or a skeleton made from one.")],
     skeleton: Annotated[Path | None, typer.Option(help="Write the skeleton here and stop.")] = None,
     prefill: Annotated[str, typer.Option(help="Prompt lengths.")] = "128,512,2047",
     contexts: Annotated[str, typer.Option(help="Positions to decode at.")] = "0,128,2000",
+    prefills: Annotated[int, typer.Option(min=1, help="Repetitions of each prompt.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="Decode steps at each position.")] = 100,
     profile: Annotated[bool, typer.Option(help="Print GPU time per kernel.")] = False,
+    peak_bandwidth: Annotated[float | None, typer.Option(help="The memory's GB/s.")] = None,
+    peak_tflops: Annotated[float | None, typer.Option(help="The adapter's TFLOP/s.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write results here.")] = None,
 ) -> None:
     """Time prefill and decode of a delegate (tokens [1, S], position [1]) -> logits."""
     found = Skeleton.load(model) if model.suffix == ".zip" else Skeleton.of_program(model)
     if skeleton:
         found.save(skeleton)
         return
+    tasks = [("prefill", count, [(count, 0)] * prefills) for count in lengths(prefill)]
+    # Positions differ as they do in use, but stay near the one that is reported.
+    tasks += [
+        ("decode", at, [(1, at + i % _NEARBY) for i in range(steps)]) for at in lengths(contexts)
+    ]
+    report = run(found, tasks, profile)
+    report = replace(report, model=model.name, peaks=Peaks(peak_bandwidth, peak_tflops))
+    print(report.to_markdown())
+    if json_file:
+        json_file.write_text(json.dumps(report.to_json(), indent=1))
+
+
+def run(skeleton: Skeleton, tasks: Sequence[Task], profile: bool) -> Report:
+    """Load a skeleton with made-up weights and measure each task, printing profiles if asked."""
+    adapter = selected_adapter()
+    weights = skeleton.made_up_weights()
     start = time.perf_counter()
-    loaded = Model(found.blob, found.made_up_weights(), found.output_bytes)
-    print(f"load with made-up weights: {time.perf_counter() - start:.2f} s\n")
+    model = Model(skeleton.blob, weights, skeleton.output_bytes)
+    load_seconds = time.perf_counter() - start
     tokens = torch.randint(0, 1000, (1, 8192))
 
-    def run(count: int, position: int) -> None:
-        loaded.run(tokens[:, :count].contiguous(), torch.tensor([position]))
+    def call(count: int, position: int) -> None:
+        model.run(tokens[:, :count].contiguous(), torch.tensor([position]))
 
-    print("| what | tok/s | median ms | best | worst |\n| --- | --- | --- | --- | --- |")
-    for count in map(int, prefill.split(",")):
-        line(f"prefill {count}", count, timed(lambda _, n=count: run(n, 0), 10))
-    if profile:
-        print_profile(loaded)
-    for at in map(int, contexts.split(",")):
-        line(f"decode at {at}", 1, timed(lambda i, p=at: run(1, p + i % 32 + 2), 100))
-    if profile:
-        print_profile(loaded)
+    first_prompt = min([_FIRST_PROMPT, *(length for name, length, _ in tasks if name == "prefill")])
+    start = time.perf_counter()
+    call(first_prompt, 0)
+    first_token_seconds = time.perf_counter() - start
+    timings = []
+    for name, length, arguments in tasks:
+        timings.append(measure(name, length, call, arguments, model))
+        if profile:
+            print_profile(model)
+    return Report(
+        "",
+        adapter.get("name", "no adapter"),
+        load_seconds,
+        first_prompt,
+        first_token_seconds,
+        timings,
+        provider=adapter.get("provider"),
+        driver=adapter.get("driver"),
+        command=_command(),
+        gpu_bytes=model.profile()["gpu_bytes"],
+        work=_work(skeleton),
+    )
+
+
+def _work(skeleton: Skeleton) -> Work | None:
+    half = os.environ.get("ETWEBGPU_KV_CACHE_DTYPE") == "f16"
+    work = skeleton.work
+    return replace(work, cache_bytes=work.cache_bytes // 2) if work and half else work
+
+
+def _command() -> str:
+    """What was run, without where the results went."""
+    arguments = sys.argv[1:]
+    if "--json" in arguments:
+        at = arguments.index("--json")
+        del arguments[at : at + 2]
+    settings = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k in _SETTINGS]
+    return shlex.join([*settings, "python", "benchmarks/decoder.py", *arguments])
 
 
 if __name__ == "__main__":

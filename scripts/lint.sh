@@ -14,5 +14,5 @@ fi
 clang-format --dry-run --Werror "${cpp[@]}"
 ruff format --check python tests benchmarks
 ruff check python tests benchmarks
-mypy python/executorch_webgpu
+mypy python/executorch_webgpu benchmarks/*.py
 echo "lint: clean"

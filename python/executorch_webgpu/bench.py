@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .generate import LanguageModel
+from .report import Peaks, Report, Timings, Work, work_of_inspected
+from .runtime import inspect
 
 PREFILL_LENGTHS = (128, 512, 2048)
 DECODE_CONTEXTS = (128, 2048)
@@ -17,87 +17,12 @@ DECODE_CONTEXTS = (128, 2048)
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Timings:
-    """Repetitions of one measurement.
-
-    Attributes:
-        name: "prefill" or "decode".
-        tokens: prompt length, or the number of tokens attended to at the end of decoding.
-        seconds: of one call, once for each repetition.
-    """
-
-    name: str
-    tokens: int
-    seconds: Sequence[float]
-
-    @property
-    def tokens_per_call(self) -> int:
-        return self.tokens if self.name == "prefill" else 1
-
-    @property
-    def rate(self) -> float:
-        """Median tokens per second."""
-        return self.tokens_per_call / statistics.median(self.seconds)
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """Tokens per second of the slowest and the fastest repetition."""
-        return (
-            self.tokens_per_call / max(self.seconds),
-            self.tokens_per_call / min(self.seconds),
-        )
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything measured about one model.
-
-    Attributes:
-        load_seconds: reading the program, compiling shaders and uploading weights.
-        first_token_seconds: the first call after that, with a prompt of `first_prompt_tokens`.
-    """
-
-    model: Path
-    adapter: str
-    load_seconds: float
-    first_prompt_tokens: int
-    first_token_seconds: float
-    timings: Sequence[Timings]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data: seconds, tokens and tokens per second."""
-        rows = [
-            asdict(t) | {"tokens_per_second": t.rate, "spread": list(t.spread)}
-            for t in self.timings
-        ]
-        return asdict(self) | {"model": str(self.model), "timings": rows}
-
-    def to_markdown(self) -> str:
-        """A table for people."""
-        lines = [
-            f"`{self.model.name}` on {self.adapter}: loaded in {self.load_seconds:.2f} s, "
-            f"first token {self.first_token_seconds * 1000:.0f} ms after a prompt of "
-            f"{self.first_prompt_tokens} tokens.",
-            "",
-            "| | tokens | tok/s (median) | slowest – fastest | ms per call | runs |",
-            "|---|---:|---:|---:|---:|---:|",
-        ]
-        for t in self.timings:
-            slowest, fastest = t.spread
-            milliseconds = statistics.median(t.seconds) * 1000
-            lines.append(
-                f"| {t.name} | {t.tokens} | {t.rate:,.1f} | {slowest:,.1f} – {fastest:,.1f} "
-                f"| {milliseconds:,.2f} | {len(t.seconds)} |"
-            )
-        return "\n".join(lines)
-
-
 def bench(
     path: Path,
     repetitions: int = 5,
     adapter: str = "the default adapter",
     report: Progress = lambda what: None,
+    peaks: Peaks | None = None,
 ) -> Report:
     """Measure a model. Lengths beyond what it takes are measured at its limit.
 
@@ -106,6 +31,7 @@ def bench(
             each is made first and not counted.
         adapter: what to call the adapter in the report.
         report: called with what is measured next.
+        peaks: of the machine, to report shares of them.
     """
     report("load")
     started = time.perf_counter()
@@ -119,17 +45,72 @@ def bench(
     timings: list[Timings] = []
     for tokens in _within(PREFILL_LENGTHS, model.longest_input):
         report(f"prefill {tokens}")
-        _timed(model, tokens, 0)
-        seconds = [_timed(model, tokens, 0) for _ in range(repetitions)]
-        timings.append(Timings("prefill", tokens, seconds))
+        calls = [(tokens, 0)] * repetitions
+        timings.append(_measure("prefill", tokens, model, calls, _dispatches(path, tokens)))
     for context in _within(DECODE_CONTEXTS, model.context):
         report(f"decode at {context}")
         # What the cache holds does not matter for speed: no need to fill it first.
-        start = max(0, context - 8 * repetitions)
-        _timed(model, 1, start)
-        seconds = [_timed(model, 1, position) for position in range(start, context)]
-        timings.append(Timings("decode", context, seconds))
-    return Report(path, adapter, load_seconds, first, first_token_seconds, timings)
+        positions = range(max(0, context - 8 * repetitions), context)
+        calls = [(1, position) for position in positions]
+        timings.append(_measure("decode", context, model, calls, _dispatches(path, 1)))
+    gpu_bytes, work = _planned(path)
+    return Report(
+        str(path),
+        adapter,
+        load_seconds,
+        first,
+        first_token_seconds,
+        timings,
+        gpu_bytes=gpu_bytes,
+        work=work,
+        peaks=peaks or Peaks(),
+    )
+
+
+def _measure(
+    name: str,
+    tokens: int,
+    model: LanguageModel,
+    calls: Sequence[tuple[int, int]],
+    dispatches: int | None,
+) -> Timings:
+    """Time each call (tokens, position), after the first once more as a warm-up."""
+    _timed(model, *calls[0])
+    processor = time.process_time()
+    seconds = [_timed(model, *call) for call in calls]
+    processor = (time.process_time() - processor) / len(calls)
+    return Timings(name, tokens, seconds, 1, processor, dispatches)
+
+
+def _dispatches(path: Path, tokens: int) -> int | None:
+    """Dispatches of a call with `tokens` tokens; None when the graph is not one delegate's."""
+    for delegate in _delegates(path, {"sizes": [[1, tokens], [1]]}):
+        for plan in delegate.get("plans", []):
+            sizes = [value["sizes"] for value in plan.get("inputs", [])]
+            if [1, tokens] in sizes:
+                count: int = plan["dispatch_count"]
+                return count
+    return None
+
+
+def _planned(path: Path) -> tuple[int | None, Work | None]:
+    """GPU memory that the delegates are planned to take in bytes, and the work of a call."""
+    delegates = list(_delegates(path))
+    if any("memory" not in delegate for delegate in delegates):
+        return None, None
+    total = sum(
+        delegate["memory"]["constant_bytes"]
+        + delegate["memory"]["state_bytes"]
+        + max((plan.get("slot_bytes", 0) for plan in delegate["plans"]), default=0)
+        for delegate in delegates
+    )
+    return total, work_of_inspected(delegates[0]) if len(delegates) == 1 else None
+
+
+def _delegates(path: Path, settings: dict[str, Any] | None = None) -> Iterable[dict[str, Any]]:
+    for method in inspect(path, None, settings)["methods"]:
+        if method["name"] == "forward":
+            yield from method["delegates"]
 
 
 def _within(lengths: Sequence[int], limit: int) -> list[int]:

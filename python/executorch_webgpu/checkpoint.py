@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from gguf.quants import dequantize
 from torch import Tensor
 
 from .errors import WebGPUError
+from .shape import Shape
 from .tokenizer import Vocabulary
 
 _LAYER_NAMES = {
@@ -31,20 +31,6 @@ _TOP_NAMES = {
     "output_norm": "norm",
     "output": "output",
 }
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a Llama-shaped decoder."""
-
-    dim: int
-    layers: int
-    heads: int
-    kv_heads: int
-    hidden_dim: int
-    vocabulary: int
-    norm_eps: float
-    rope_theta: float
 
 
 class Checkpoint:

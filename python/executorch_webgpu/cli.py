@@ -78,6 +78,12 @@ DataFile = Annotated[
     Path | None, typer.Option("--data", metavar="FILE.ptd", help="Its weights, if outside of it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PeakBandwidth = Annotated[
+    float | None, typer.Option(help="The memory's GB/s, to report what share is used.")
+]
+PeakTflops = Annotated[
+    float | None, typer.Option(help="The adapter's TFLOP/s, to report what share is used.")
+]
 
 
 def main() -> None:
@@ -260,14 +266,21 @@ def devices(as_json: AsJson = False) -> None:
 def bench(
     model: ModelFile,
     repetitions: Annotated[int, typer.Option(min=1, help="Calls per measurement.")] = 5,
+    peak_bandwidth: PeakBandwidth = None,
+    peak_tflops: PeakTflops = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure prefill and decode speed of a language model, and how long it takes to start."""
     from .bench import bench as measure
+    from .report import Peaks
 
     with _notes.status("Starting") as status:
         report = measure(
-            model, repetitions, _adapter_name(), lambda what: status.update(f"Measuring: {what}")
+            model,
+            repetitions,
+            _adapter_name(),
+            lambda what: status.update(f"Measuring: {what}"),
+            Peaks(peak_bandwidth, peak_tflops),
         )
     if as_json:
         _print_json(report.to_json())

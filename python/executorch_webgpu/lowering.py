@@ -40,10 +40,8 @@ class _QuantizedMatrix(nn.Module):
     def __init__(self, weight: QuantizedWeight) -> None:
         super().__init__()
         self.block = (1, weight.group_size)
-        # Copies, for the partitioner packs each user's tensors in place: a weight used twice would
-        # be packed twice. Equal bytes are stored once in the program all the same.
-        self.register_buffer("values", weight.values.clone())
-        self.register_buffer("scales", weight.scales.clone())
+        self.register_buffer("values", weight.values)
+        self.register_buffer("scales", weight.scales)
         self.register_buffer("zeros", torch.zeros(weight.scales.shape, dtype=torch.int8))
 
     def dequantize(self) -> Tensor:
@@ -67,7 +65,11 @@ def use_quantized_modules(model: nn.Module, weights: Mapping[str, QuantizedWeigh
     """Replace the linear layers named in `weights` in place, and the embedding by "output"'s."""
     for name, weight in weights.items():
         model.set_submodule(name, _QuantizedLinear(weight))
-    model.set_submodule("tok_embeddings", _QuantizedEmbedding(weights["output"]))
+    # A copy, for the partitioner packs each user's tensors in place: a weight used twice would be
+    # packed twice. Equal bytes are stored once in the program all the same.
+    output = weights["output"]
+    copy = QuantizedWeight(output.values.clone(), output.scales.clone())
+    model.set_submodule("tok_embeddings", _QuantizedEmbedding(copy))
 
 
 def lower(
@@ -75,16 +77,18 @@ def lower(
     context: int,
     constants: Mapping[str, Any],
     report: Callable[[str, int, int], None],
+    longest_input: int | None = None,
 ) -> ExecutorchProgramManager:
     """The program of ``forward(tokens [1, S] int64, position [1] int64)``, S below `context`.
 
     Args:
         constants: values of the program's constant methods, by name.
         report: called with the stage's name, and what is done of how much.
+        longest_input: the largest S; one less than `context` when None.
     """
     with _quiet_upstream(), torch.no_grad():
         report("Capturing the graph", 0, 0)
-        graph = _capture(_with_upstream_operators(model), context)
+        graph = _capture(_with_upstream_operators(model), longest_input or context - 1)
         report("Lowering to the delegate", 0, 0)
         edge = to_edge_transform_and_lower(
             graph,
@@ -101,9 +105,9 @@ def lower(
         )
 
 
-def _capture(model: nn.Module, context: int) -> torch.export.ExportedProgram:
+def _capture(model: nn.Module, longest_input: int) -> torch.export.ExportedProgram:
     inputs = (torch.tensor([[2, 3, 4]]), {"input_pos": torch.tensor([0])})
-    length = torch.export.Dim("token_dim", max=context - 1)
+    length = torch.export.Dim("token_dim", max=longest_input)
     graph = torch.export.export(
         model, inputs, dynamic_shapes=({1: length}, {"input_pos": {0: 1}}), strict=False
     )

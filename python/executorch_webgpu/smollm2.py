@@ -14,17 +14,16 @@ from threading import Lock
 from typing import Any
 
 import torch
-from executorch.examples.models.llama.llama_transformer import construct_transformer
-from executorch.examples.models.llama.model_args import ModelArgs
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from .calibration import CONVERSATIONS
-from .checkpoint import Checkpoint, Shape
+from .checkpoint import Checkpoint
 from .errors import WebGPUError
 from .files import write_atomically
 from .quantize import QuantizedWeight, quantize
+from .shape import Shape
 from .tokenizer import ChatTokenizer
+from .transformer import empty_transformer
 from .workers import single_threaded_workers
 
 # Called with a stage's name, what is done of it and the whole of it (0: not known).
@@ -142,29 +141,11 @@ def _gguf_path() -> Path:
 
 def _float_model(source: _Source, recipe: Recipe, **changes: Any) -> nn.Module:
     """Upstream's transformer with the file's weights; `changes` go to its arguments."""
-    shape = source.shape
-    settings: dict[str, Any] = {
-        "dim": shape.dim,
-        "n_layers": shape.layers,
-        "n_heads": shape.heads,
-        "n_kv_heads": shape.kv_heads,
-        "head_dim": shape.dim // shape.heads,
-        "hidden_dim": shape.hidden_dim,
-        "vocab_size": shape.vocabulary,
-        "norm_eps": shape.norm_eps,
-        "rope_theta": shape.rope_theta,
-        "max_seq_len": recipe.context,
-        "max_context_len": recipe.context,
-        "use_kv_cache": True,
-        "enable_dynamic_shape": True,
-        "generate_full_logits": recipe.full_logits,
-    }
-    with _NoInitialization():
-        model: nn.Module = construct_transformer(ModelArgs(**(settings | changes)))
+    model = empty_transformer(source.shape, recipe.context, recipe.full_logits, **changes)
     missing, unknown = model.load_state_dict(source.weights, strict=False, assign=True)
     if unknown or any(name.endswith(".weight") for name in missing):
         raise WebGPUError(f"upstream's Llama definition has changed: {[*unknown, *missing][0]}")
-    return model.eval().requires_grad_(False)
+    return model.requires_grad_(False)
 
 
 def _quantized_weights(
@@ -224,17 +205,6 @@ def _second_moments(source: _Source, recipe: Recipe, report: Progress) -> dict[s
 def _conversation(tokenizer: ChatTokenizer, question: str, answer: str) -> list[int]:
     prompt = tokenizer.render([{"role": "user", "content": question}])
     return tokenizer.encode(f"{prompt}{answer}<|im_end|>\n")
-
-
-class _NoInitialization(TorchFunctionMode):
-    """Leaves new parameters as they are: filling them with random numbers takes seconds."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
 
 
 def _no_progress(stage: str, done: int, total: int) -> None:

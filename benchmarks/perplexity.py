@@ -1,0 +1,86 @@
+"""What storing the key-value cache in fewer bits costs: perplexity with each type of cache.
+
+    python benchmarks/perplexity.py smollm2.pte --tokens 4096
+
+Programs give the last token's logits only, so tokens are fed one by one, in windows that each start
+with an empty context. The text is Python's language reference as the standard library has it, or a
+file of yours.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Annotated, Literal, cast
+
+import executorch_webgpu
+import numpy as np
+import typer
+from executorch_webgpu.generate import LanguageModel
+from executorch_webgpu.tokenizer import ChatTokenizer
+from numpy.typing import NDArray
+
+CacheType = Literal["f32", "f16"]
+
+
+def losses(model: LanguageModel, tokens: Sequence[int], window: int) -> list[float]:
+    """Negative log-likelihood in nats of each token but the first of each window."""
+    found = []
+    for start in range(0, len(tokens), window):
+        piece = tokens[start : start + window]
+        for position, (token, following) in enumerate(pairwise(piece)):
+            found.append(negative_log_likelihood(model([token], position), following))
+    return found
+
+
+def negative_log_likelihood(logits: NDArray[np.float32], token: int) -> float:
+    """Of `token` after what gave `logits` [V], in nats."""
+    wide = logits.astype(np.float64)
+    largest = wide.max()
+    return float(largest + math.log(np.exp(wide - largest).sum()) - wide[token])
+
+
+def perplexity(found: Sequence[float]) -> float:
+    """Of tokens with these negative log-likelihoods."""
+    return math.exp(sum(found) / len(found))
+
+
+def report(model: Path, window: int, by_type: dict[str, list[float]]) -> dict[str, object]:
+    """Perplexity by type of cache, and how much each is above the first, as a share of 1."""
+    perplexities = {kind: perplexity(found) for kind, found in by_type.items()}
+    first = next(iter(perplexities.values()))
+    return {
+        "model": model.name,
+        "window": window,
+        "predicted_tokens": len(next(iter(by_type.values()))),
+        "perplexity": perplexities,
+        "relative_difference": {kind: p / first - 1 for kind, p in perplexities.items()},
+    }
+
+
+def main(
+    model: Annotated[Path, typer.Argument(help="A language model with its tokenizer beside it.")],
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens of the text to use.")] = 4096,
+    window: Annotated[int, typer.Option(min=2, help="Tokens of one context.")] = 1024,
+    caches: Annotated[str, typer.Option(help="Types of cache to compare.")] = "f32,f16",
+    text: Annotated[Path | None, typer.Option(help="A text file to use instead.")] = None,
+) -> None:
+    """Print the perplexity of a text with each type of key-value cache, as JSON."""
+    words = text.read_text() if text else "\n".join(topics[name] for name in sorted(topics))
+    ids = ChatTokenizer.load(model.parent).encode(words[: 20 * tokens])[:tokens]
+    by_type: dict[str, list[float]] = {}
+    for kind in caches.split(","):
+        executorch_webgpu.options(kv_cache_dtype=cast(CacheType, kind))
+        start = time.perf_counter()
+        by_type[kind] = losses(LanguageModel.load(model), ids, window)
+        typer.echo(f"{kind}: {time.perf_counter() - start:.0f} s", err=True)
+    print(json.dumps(report(model, window, by_type), indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
