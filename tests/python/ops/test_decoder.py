@@ -225,7 +225,7 @@ def random_sizes(rng: random.Random, seed: int) -> Sizes:
         group=group,
         vocabulary=rng.choice((7, 33, 100)),
         context=context,
-        most=rng.choice((5, context - 1)),
+        most=rng.choice((5, min(69, context - 1))),
         bias=seed % 3 == 1,
         half_split=seed % 4 == 1,
         ranks_kept=seed % 2 == 0,
