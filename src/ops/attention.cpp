@@ -179,6 +179,8 @@ Result<void> infer_rope_sdpa(InferContext& c) {
   CHECK_OR_FAIL(q.rank() == 4 && q[1] == c.sizes(1)[1] && c.sizes(1) == c.sizes(2),
                 ErrorKind::InvalidProgram, "q ", to_string(q), ", k ", to_string(c.sizes(1)),
                 " and v ", to_string(c.sizes(2)), " do not fit together");
+  // First: a table cut at a position past its end would be blamed for its sizes.
+  TRY(check_position(c, kRopeArguments.start, q[1], c.sizes(3)[1]));
   const std::int64_t rotated = cos.empty() ? 0 : cos.back() * (c.boolean(kRopeHalves) ? 1 : 2);
   CHECK_OR_FAIL(cos.rank() == 2 && cos == c.sizes(kRopeSin) && rotated % 2 == 0 && rotated <= q[3],
                 ErrorKind::InvalidProgram, "cos ", to_string(cos), " and sin ",

@@ -68,10 +68,15 @@ Result<void> infer_rotary(InferContext& c) {
   TRY(check_heads(c));
   const Dims &q = c.sizes(0), &cos = c.sizes(2);
   const bool by_head = cos.rank() == 3;
-  CHECK_OR_FAIL(q[3] % 2 == 0 && (cos.rank() == 2 || by_head) && (c.at_load() || cos[0] == q[1]) &&
-                    cos.back() * 2 == q[3],
+  CHECK_OR_FAIL(q[3] % 2 == 0 && (cos.rank() == 2 || by_head) && cos.back() * 2 == q[3],
                 ErrorKind::InvalidProgram, "cos has sizes ", to_string(cos),
                 ", which do not fit q ", to_string(q));
+  // The rows of a table from a position on: a slice ends with its source.
+  CHECK_OR_FAIL(c.at_load() || cos[0] >= q[1], ErrorKind::InvalidArgument,
+                "the rotary table has only ", cos[0], " rows left for ", q[1],
+                " tokens: position + tokens pass its end, the context length");
+  CHECK_OR_FAIL(c.at_load() || cos[0] == q[1], ErrorKind::InvalidArgument, "cos has sizes ",
+                to_string(cos), ", but q has ", q[1], " tokens");
   CHECK_OR_FAIL(!by_head || (cos[1] == q[2] && cos[1] == c.sizes(1)[2]), ErrorKind::InvalidProgram,
                 "cos has sizes ", to_string(cos), ", but there are ", q[2], " and ", c.sizes(1)[2],
                 " heads");

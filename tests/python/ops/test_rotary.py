@@ -7,6 +7,7 @@ import random
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::apply_rotary_emb*
 import pytest
 import torch
+from support.capi import ModelError
 from support.cases import (
     F16,
     F32,
@@ -60,6 +61,27 @@ def test_apply_rotary_emb_with_tables_by_head() -> None:
         torch.ops.et_vk.apply_rotary_emb,
         tolerance=TIGHT,
     )
+
+
+def test_tables_cut_at_the_context() -> None:
+    """Tables sliced at a live position: past their end the sentence is about the position."""
+    g = GraphBuilder()
+    q, k = g.input(F32, (1, 6, 2, 8)), g.input(F32, (1, 6, 1, 8))
+    pos = g.symint("et_vk.select_as_symint.default", g.input(I64, (1,)), 0, 0)
+    end = g.symint("add", pos, g.symint("sym_size.int", q, 1))
+    cut = [
+        g.call("aten.slice_copy.Tensor", g.prepack(table), 0, pos, end, 1, out=(F32, (6, 4)))
+        for table in (torch.ones(16, 4), torch.zeros(16, 4))
+    ]
+    out = [(F32, (1, 6, heads, 8)) for heads in (2, 1)]
+    g.output(*g.call("et_vk.apply_rotary_emb.default", q, k, *cut, out=out))
+    rows = torch.randn(1, 4, 2, 8), torch.randn(1, 4, 1, 8)
+    with g.load() as model:
+        for at, left in ((14, 2), (16, 0), (1000, 0)):
+            sentence = rf"only {left} rows left for 4 tokens: position \+ tokens pass .* context"
+            with pytest.raises(ModelError, match=sentence):
+                model.run(*rows, torch.tensor([at]))
+        check_outputs(model.run(*rows, torch.tensor([12])), rows, TIGHT)
 
 
 def half_split(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
