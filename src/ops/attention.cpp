@@ -16,13 +16,14 @@
 //
 // Without a mask the keys are the cache's first start_pos + S positions; with one, all C of them,
 // and the mask ([S, C], or broadcasting to [B, Hq, S, C]) is added to the scores. Query heads share
-// kv heads in groups of Hq / Hk. The default scale is 1 / sqrt(D). A query that sees no key gives
-// NaN, as softmax does.
+// kv heads in groups of Hq / Hk. The default scale is 1 / sqrt(D). A query whose mask
+// hides all keys gives NaN, as softmax does; where there are no keys it gives 0.
 #include "ops/attention.h"
 
 #include <cmath>
 #include <limits>
 
+#include "ops/elementwise.h"
 #include "ops/families.h"
 
 namespace etwebgpu {
@@ -275,6 +276,10 @@ Result<void> lower_plain(LowerContext& c) {
   a.v = {c.value(2), plain_layout(v)};
   a.out = {c.output(), plain_layout(y)};
   a.keys = a.most_keys = k[rank - 2];
+  if (a.keys == 0 && y.numel() > 0) {
+    emit_fill(c, 0);
+    return {};
+  }
   Dims scores = y;
   scores[rank - 1] = a.keys;
   a.mask = mask_of(c, 3, scores);
