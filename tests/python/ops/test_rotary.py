@@ -99,8 +99,8 @@ def test_apply_rotary_emb_hf(seed: int) -> None:
     rng = rng_for("rotary_hf", seed)
     batch, most, context = rng.choice((1, 1, 2)), rng.choice((1, 5, 30)), 64
     hq, hk = rng.choice(HEADS)
-    dim = rng.choice((4, 16, 64, 128))
-    rotary = dim if seed % 3 else dim // 2
+    rotary = rng.choice((2, 4, 16, 64, 66, 128))
+    dim = rotary + rng.choice((0, 0, 1, 8))
     dtype = F16 if seed % 5 == 4 else F32
     generator = generator_for("tables", seed)
     cos, sin = (torch.rand(context, rotary, generator=generator).to(dtype) for _ in range(2))
@@ -123,6 +123,8 @@ def test_apply_rotary_emb_hf(seed: int) -> None:
             expected = [half_split(q_live, *rows), half_split(k_live, *rows)]
             got = model.run(q_live, k_live, torch.tensor([at]))
             check_outputs(got, expected, NORMAL, f"{s} tokens at {at}")
+        with pytest.raises(ModelError, match="pass the rotary table's 64 rows"):
+            model.run(q_live, k_live, torch.tensor([context - s + 1]))
 
 
 def test_apply_rotary_emb_hf_at_a_fixed_position() -> None:
