@@ -18,6 +18,9 @@ fi
 step "Lint"
 scripts/lint.sh
 
+step "clang-tidy"
+scripts/tidy.sh
+
 step "C++ units"
 cmake -S . -B build/tests -G Ninja -DETWEBGPU_TESTS=ON -DETWEBGPU_ADAPTER=OFF \
   -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython_EXECUTABLE="$python" >/dev/null

@@ -145,7 +145,7 @@ class Backend final : public et::BackendInterface {
 
   // Fills each known key's value: a bool for "profiling", else a text.
   et::Error get_option(et::BackendOptionContext&, et::Span<et::BackendOption>& options) override {
-    const auto done = without_exceptions([&]() -> Result<void> {
+    const auto done = without_exceptions([&] -> Result<void> {
       for (et::BackendOption& option : options) TRY(fill(option));
       return {};
     });
