@@ -8,6 +8,7 @@
 //       both -> (xq_out, xk_out)
 //   et_vk.apply_rotary_emb_interleaved.default  (x [B,N,C], freqs: N*C elements) -> out
 //       pairs (2i, 2i+1), freqs holds (cos, sin) pairs
+#include "ops/arguments.h"
 #include "ops/families.h"
 #include "ops/op.h"
 
@@ -101,11 +102,7 @@ Result<void> infer_rotary_hf(InferContext& c) {
   const Dims &q = c.sizes(0), &cos = c.sizes(2);
   CHECK_OR_FAIL(cos.rank() == 2 && cos[1] % 2 == 0 && cos[1] <= q[3], ErrorKind::InvalidProgram,
                 "cos has sizes ", to_string(cos), ", which do not fit q ", to_string(q));
-  if (!c.at_load()) {
-    const std::int64_t start = c.integer(4);
-    CHECK_OR_FAIL(start >= 0 && start + q[1] <= cos[0], ErrorKind::InvalidArgument, "position ",
-                  start, " + ", q[1], " tokens pass the rotary table's ", cos[0], " rows");
-  }
+  if (!c.at_load()) TRY(check_position(c.integer(4), q[1], cos[0], "the rotary table's"));
   return set_q_and_k(c);
 }
 
