@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "ops/arguments.h"
+#include "ops/elementwise.h"
 #include "ops/families.h"
 #include "ops/rows.h"
 
@@ -57,13 +58,14 @@ Result<void> lower_choose_qparams(LowerContext& c) {
   if (x.numel() == 0) return {};
   TRY_ASSIGN(const std::size_t lead, row_dims(c));
   const std::int64_t rows = x.product(0, lead), n = x.product(lead, x.rank());
+  const double lowest = baked_number(c, kLowest), highest = baked_number(c, kHighest);
+  const double least_scale =
+      c.is_none(kEps) ? std::numeric_limits<float>::min() : baked_number(c, kEps);
   const auto outputs = c.value_list(c.output_arg());
   KernelCall& k = emit_rows(c, "choose_qparams", rows, n);
   k.define("SYMMETRIC", c.text(kMapping) == "SYMMETRIC" ? 1 : 0);
   k.read(c.value(kX)).write(c.value_of(outputs[0])).write(c.value_of(outputs[1]));
-  k.params(rows, n, static_cast<double>(c.integer(kLowest)),
-           static_cast<double>(c.integer(kHighest)),
-           c.number_or(kEps, static_cast<double>(std::numeric_limits<float>::min())));
+  k.params(rows, n, lowest, highest, least_scale);
   return {};
 }
 

@@ -1,5 +1,6 @@
 // Linear layers with quantized weights, computed as x times the dequantized weight in f32. Where x
 // is to be quantized too, it becomes what is left of it in 8 bits first (fake_quantize.wgsl).
+#include "ops/elementwise.h"
 #include "ops/families.h"
 #include "ops/linear.h"
 
@@ -260,8 +261,8 @@ constexpr ChannelArgs kQ8{Packing::Q8Panels, 3, 5, 6};
 Result<void> infer_q8ta_q8csw(InferContext& c) { return infer_channels(c, kQ8); }
 
 Result<void> lower_q8ta_q8csw(LowerContext& c) {
-  return lower_channels(c, kQ8,
-                        emit_fake_quantize(c, {.zero_point = c.integer(2), .scale = c.number(1)}));
+  return lower_channels(
+      c, kQ8, emit_fake_quantize(c, {.zero_point = c.bake(c.id(2)), .scale = baked_number(c, 1)}));
 }
 
 constexpr Op kOps[] = {
