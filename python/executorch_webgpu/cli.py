@@ -177,9 +177,10 @@ def chat(
 
     path = model or _cached_smollm2()
     check_program(path)
-    tokenizer = ChatTokenizer.load(path.parent)
+    # The program before its tokenizer: a truncated one should not be blamed on what lies beside it.
     with _notes.status(f"Loading {path.name}"):
         language_model = LanguageModel.load(path)
+    tokenizer = ChatTokenizer.load(path.parent)
     stop_tokens = language_model.eos | ({tokenizer.eos} if tokenizer.eos is not None else set())
     sampler = Sampler(temperature, top_k, seed)
     conversation = Conversation(language_model, tokenizer, sampler, stop_tokens, system)

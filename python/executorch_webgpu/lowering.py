@@ -18,6 +18,7 @@ import torchao.quantization.quant_primitives  # noqa: F401  registers torchao::d
 from executorch.backends.webgpu.partitioner import WebGPUPartitioner
 from executorch.exir import (
     EdgeCompileConfig,
+    EdgeProgramManager,
     ExecutorchBackendConfig,
     ExecutorchProgramManager,
     to_edge_transform_and_lower,
@@ -86,23 +87,45 @@ def lower(
         report: called with the stage's name, and what is done of how much.
         longest_input: the largest S; one less than `context` when None.
     """
-    with _quiet_upstream(), torch.no_grad():
+    with quiet_upstream(), torch.no_grad():
         report("Capturing the graph", 0, 0)
         graph = _capture(_with_upstream_operators(model), longest_input or context - 1)
         report("Lowering to the delegate", 0, 0)
-        edge = to_edge_transform_and_lower(
-            graph,
-            partitioner=[WebGPUPartitioner({"require_dynamic_shapes": True})],
-            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
-            constant_methods=dict(constants),
-        )
+        edge = partition(graph, {"require_dynamic_shapes": True}, constants)
         report("Planning memory", 0, 0)
-        return edge.to_executorch(
-            ExecutorchBackendConfig(
-                extract_delegate_segments=True,
-                sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
-            )
+        return plan_memory(edge)
+
+
+def partition(
+    graph: torch.export.ExportedProgram,
+    options: Mapping[str, Any] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    *,
+    dim_order: bool = False,
+) -> EdgeProgramManager:
+    """The program with delegates in place of what the WebGPU partitioner takes.
+
+    Args:
+        options: the partitioner's compile options.
+        constants: values of the program's constant methods, by name.
+        dim_order: keep executorch's dim_order operators for copies.
+    """
+    return to_edge_transform_and_lower(
+        graph,
+        partitioner=[WebGPUPartitioner(dict(options or {}))],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=not dim_order),
+        constant_methods=dict(constants or {}),
+    )
+
+
+def plan_memory(edge: EdgeProgramManager) -> ExecutorchProgramManager:
+    """The program as it is written; delegates and weights are segments of their own."""
+    return edge.to_executorch(
+        ExecutorchBackendConfig(
+            extract_delegate_segments=True,
+            sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
         )
+    )
 
 
 def _capture(model: nn.Module, longest_input: int) -> torch.export.ExportedProgram:
@@ -144,7 +167,7 @@ def _with_upstream_operators(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _quiet_upstream() -> Iterator[None]:
+def quiet_upstream() -> Iterator[None]:
     """Without the deprecation warnings and notices that no user of an export can act on."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -72,7 +72,7 @@ def load(path: StrPath, data_path: StrPath | None = None) -> Model:
     """
     program_path, data = _checked_paths(path, data_path)
     library()
-    with _explained(program_path):
+    with _explained(program_path, lambda: _unreadable(program_path)):
         program = _pybindings()._load_program(
             str(program_path), data_path=None if data is None else str(data)
         )
@@ -169,6 +169,15 @@ def _checked_paths(path: StrPath, data_path: StrPath | None) -> tuple[Path, Path
     if data is not None and not data.is_file():
         raise WebGPUError(f"no such file: {data}")
     return program, data
+
+
+def _unreadable(program: Path) -> str | None:
+    """What this package's own reader finds wrong with a program that ExecuTorch refuses."""
+    try:
+        library().inspect(program, None, None)
+    except WebGPUError as error:
+        return str(error).removeprefix(f"{program}: ")
+    return None
 
 
 @cache

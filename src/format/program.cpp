@@ -255,7 +255,7 @@ class Reader {
 }  // namespace
 
 Result<Program> Program::read(std::span<const std::byte> file) {
-  auto read = [&]() -> Result<Program> {
+  auto read = [&] -> Result<Program> {
     TRY_ASSIGN(const Header header, read_header(file));
     TRY_ASSIGN(const auto buffer, format::FlatBuffer<fb::Program>::open(
                                       file.first(static_cast<std::size_t>(header.program_size)),

@@ -1,17 +1,12 @@
 // out = (x - mean[c]) / sqrt(variance[c] + eps) * weight[c] + bias[c] for x [N, C, inner], one invocation
 // per element.
-// Parameters: WG, WEIGHT, BIAS (0 or 1: present) and their bindings.
+// Parameters: WG, PARAMS_BINDING, and those of affine.wgsl.
+#include "affine.wgsl"
 struct Params { count: u32, inner: u32, channels: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> mean: array<f32>;
 @group(0) @binding(2) var<storage, read> variance: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
-#if WEIGHT
-@group(0) @binding(${WEIGHT_BINDING}) var<storage, read> weight: array<f32>;
-#endif
-#if BIAS
-@group(0) @binding(${BIAS_BINDING}) var<storage, read> bias: array<f32>;
-#endif
 @group(0) @binding(${PARAMS_BINDING}) var<uniform> params: Params;
 
 @compute @workgroup_size(${WG})
@@ -22,12 +17,5 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     return;
   }
   let channel = (i / params.inner) % params.channels;
-  var v = (x[i] - mean[channel]) * inverseSqrt(variance[channel] + params.eps);
-#if WEIGHT
-  v *= weight[channel];
-#endif
-#if BIAS
-  v += bias[channel];
-#endif
-  out[i] = v;
+  out[i] = affine((x[i] - mean[channel]) * inverseSqrt(variance[channel] + params.eps), channel);
 }

@@ -3,19 +3,14 @@
 // row: the variance of centered values does not cancel.
 // A row belongs to group row % groups; element i of it has channel (row % groups) * channels + i / inner,
 // the index of its weight and bias. Layer norm: groups = 1, inner = 1.
-// Parameters: WG, FOLD, WEIGHT, BIAS (0 or 1: present).
+// Parameters: WG, FOLD, PARAMS_BINDING, and those of affine.wgsl.
+#include "affine.wgsl"
 #include "workgroup_reduce.wgsl"
 struct Params { rows: u32, n: u32, inner: u32, groups: u32, channels: u32, eps: f32, scale: f32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out_mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out_rstd: array<f32>;
-#if WEIGHT
-@group(0) @binding(${WEIGHT_BINDING}) var<storage, read> weight: array<f32>;
-#endif
-#if BIAS
-@group(0) @binding(${BIAS_BINDING}) var<storage, read> bias: array<f32>;
-#endif
 @group(0) @binding(${PARAMS_BINDING}) var<uniform> params: Params;
 
 @compute @workgroup_size(${WG})
@@ -43,14 +38,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   }
   let first_channel = (row % params.groups) * params.channels;
   for (var i = lane; i < params.n; i += ${WG}u) {
-    var v = (x[base + i] - mean) * rstd;
-    let channel = first_channel + i / params.inner;
-#if WEIGHT
-    v *= weight[channel];
-#endif
-#if BIAS
-    v += bias[channel];
-#endif
-    out[base + i] = v;
+    out[base + i] = affine((x[base + i] - mean) * rstd, first_channel + i / params.inner);
   }
 }

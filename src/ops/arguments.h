@@ -26,6 +26,15 @@ inline std::string list_text(std::span<const std::int64_t> list) {
   return out + "]";
 }
 
+// Rows from a live position on must lie within the `capacity` of `what` ("the cache's").
+inline Result<void> check_position(std::int64_t position, std::int64_t tokens,
+                                   std::int64_t capacity, std::string_view what) {
+  CHECK_OR_FAIL(position >= 0, ErrorKind::InvalidArgument, "position ", position, " is negative");
+  CHECK_OR_FAIL(position <= capacity - tokens, ErrorKind::InvalidArgument, "position ", position,
+                " + ", tokens, " tokens pass ", what, " ", capacity, " rows");
+  return {};
+}
+
 // Sizes from a file, before anything is multiplied with them: as many as the output has dimensions,
 // none negative (but -1 where that means "infer it") or past its bound.
 inline Result<void> check_sizes(const CallContext& c, std::span<const std::int64_t> sizes,

@@ -18,13 +18,15 @@
 //
 // Without a mask the keys are the cache's first start_pos + S positions; with one, all C of them,
 // and the mask ([S, C], or broadcasting to [B, Hq, S, C]) is added to the scores. Query heads share
-// kv heads in groups of Hq / Hk. The default scale is 1 / sqrt(D). A query that sees no key gives
-// NaN, as softmax does.
+// kv heads in groups of Hq / Hk. The default scale is 1 / sqrt(D). A query whose mask
+// hides all keys gives NaN, as softmax does; where there are no keys it gives 0.
 #include "ops/attention.h"
 
 #include <cmath>
 #include <limits>
 
+#include "ops/arguments.h"
+#include "ops/elementwise.h"
 #include "ops/families.h"
 
 namespace etwebgpu {
@@ -32,13 +34,10 @@ namespace {
 
 // --- Sizes ---
 
-Result<void> check_position(const InferContext& c, std::size_t arg, std::int64_t tokens,
-                            std::int64_t capacity) {
+Result<void> check_room(const InferContext& c, std::size_t position, std::int64_t tokens,
+                        std::int64_t capacity) {
   if (c.at_load()) return {};
-  const std::int64_t start = c.integer(arg);
-  CHECK_OR_FAIL(start >= 0 && start + tokens <= capacity, ErrorKind::InvalidArgument, "position ",
-                start, " + ", tokens, " tokens pass the cache's ", capacity);
-  return {};
+  return check_position(c.integer(position), tokens, capacity, "the cache's");
 }
 
 Result<void> check_cache(const Dims& value, const Dims& cache, std::string_view what) {
@@ -142,7 +141,7 @@ constexpr CacheArguments kCustomArguments{0, 1, 2, 3, 4, 6, 7};
 Result<void> check_cached(const InferContext& c, const CacheArguments& a) {
   const Dims &q = c.sizes(a.q), &cache = c.sizes(a.k_cache);
   TRY(check_query(q, cache, c.sizes(a.v_cache)));
-  TRY(check_position(c, a.start, q[1], cache[1]));
+  TRY(check_room(c, a.start, q[1], cache[1]));
   return check_mask(c, a.mask, {q[0], q[2], q[1], cache[1]});
 }
 
@@ -185,14 +184,13 @@ Result<void> check_rope_sdpa(const InferContext& c) {
   CHECK_OR_FAIL(q.rank() == 4 && q[1] == c.sizes(1)[1] && c.sizes(1) == c.sizes(2),
                 ErrorKind::InvalidProgram, "q ", to_string(q), ", k ", to_string(c.sizes(1)),
                 " and v ", to_string(c.sizes(2)), " do not fit together");
+  // First: a table cut at a position past its end would be blamed for its sizes.
+  TRY(check_room(c, kRopeArguments.start, q[1], c.sizes(3)[1]));
   const std::int64_t rotated = cos.empty() ? 0 : cos.back() * (c.boolean(kRopeHalves) ? 1 : 2);
   CHECK_OR_FAIL(cos.rank() == 2 && cos == c.sizes(kRopeSin) && rotated % 2 == 0 && rotated <= q[3],
                 ErrorKind::InvalidProgram, "cos ", to_string(cos), " and sin ",
                 to_string(c.sizes(kRopeSin)), " do not fit q ", to_string(q));
-  const std::int64_t first = c.integer(kRopeRow);
-  CHECK_OR_FAIL(c.at_load() || (first >= 0 && first + q[1] <= cos[0]), ErrorKind::InvalidArgument,
-                "position ", first, " + ", q[1], " tokens pass the rotary table's ", cos[0],
-                " rows");
+  if (!c.at_load()) TRY(check_position(c.integer(kRopeRow), q[1], cos[0], "the rotary table's"));
   return check_cached(c, kRopeArguments);
 }
 
@@ -269,7 +267,7 @@ Result<void> lower_rope_sdpa_q4gsw(LowerContext& c) {
 
 Result<void> infer_update_cache(InferContext& c) {
   TRY(check_cache(c.sizes(0), c.sizes(1), "value"));
-  TRY(check_position(c, 2, c.sizes(0)[1], c.sizes(1)[1]));
+  TRY(check_room(c, 2, c.sizes(0)[1], c.sizes(1)[1]));
   return c.set_output(c.bound(c.output_arg()));
 }
 
@@ -331,6 +329,10 @@ Result<void> lower_plain(LowerContext& c) {
   a.v = {c.value(2), plain_layout(v)};
   a.out = {c.output(), plain_layout(y)};
   a.keys = a.most_keys = k[rank - 2];
+  if (a.keys == 0 && y.numel() > 0) {
+    emit_fill(c, 0);
+    return {};
+  }
   Dims scores = y;
   scores[rank - 1] = a.keys;
   a.mask = mask_of(c, 3, scores);

@@ -185,6 +185,17 @@ void emit_broadcast(LowerContext& c, const Elementwise& what, std::span<const Op
   emit_elementwise(c, what, operands, loops, c.output());
 }
 
+void emit_fill(LowerContext& c, const Operand& number) {
+  const Element out = element_of(c.graph().tensor(c.output_id())->dtype);
+  const Loops loops{{c.sizes_of(c.output_id()).numel()}};
+  emit_elementwise(c, {.expression = "a", .out = out, .x_type = out}, {&number, 1}, loops,
+                   c.output());
+}
+
+void emit_fill(LowerContext& c, double number) {
+  emit_fill(c, literal_operand(number, element_of(c.graph().tensor(c.output_id())->dtype)));
+}
+
 Loops copy_loops(const Dims& sizes, std::span<const std::int64_t> strides) {
   Loops loops(sizes.rank());
   for (std::size_t d = 0; d < sizes.rank(); ++d) loops[d] = {sizes[d], {strides[d], 0, 0}};

@@ -72,6 +72,10 @@ void emit_elementwise(LowerContext& c, const Elementwise& what, std::span<const 
 void emit_broadcast(LowerContext& c, const Elementwise& what, std::span<const Operand> operands,
                     std::span<const Dims> sizes);
 
+// Every element of the call's output is the one number.
+void emit_fill(LowerContext& c, const Operand& number);
+void emit_fill(LowerContext& c, double number);
+
 // Loops of a copy that reads a source with these strides for each output dimension.
 Loops copy_loops(const Dims& sizes, std::span<const std::int64_t> strides);
 

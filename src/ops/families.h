@@ -16,6 +16,7 @@ namespace etwebgpu {
   X(index_ops)              \
   X(linear_ops)             \
   X(norm_ops)               \
+  X(quantize_ops)           \
   X(quantized_linear_ops)   \
   X(reduce_ops)             \
   X(resample_ops)           \

@@ -22,13 +22,6 @@ Result<void> infer_like(InferContext& c) { return c.set_output(c.sizes(0)); }
 
 Result<void> infer_scalar(InferContext& c) { return c.set_output(Dims()); }
 
-void emit_fill(LowerContext& c, const Operand& value) {
-  const Element out = element_of(output_dtype(c));
-  const Loops loops{{c.sizes_of(c.output_id()).numel()}};
-  emit_elementwise(c, {.expression = "a", .out = out, .x_type = out}, {&value, 1}, loops,
-                   c.output());
-}
-
 // The number that fills: a SymInt is bound live.
 Operand fill_operand(const LowerContext& c, std::size_t arg) {
   const DType dtype = output_dtype(c);
@@ -46,7 +39,7 @@ Result<void> lower_fill(LowerContext& c) {
 
 template <int value>
 Result<void> lower_constant(LowerContext& c) {
-  emit_fill(c, literal_operand(value, element_of(output_dtype(c))));
+  emit_fill(c, value);
   return {};
 }
 

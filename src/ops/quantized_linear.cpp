@@ -1,6 +1,6 @@
 // Linear layers with quantized weights, computed as x times the dequantized weight in f32. Where x
-// is quantized already (linear_q8ta_q8csw) it is dequantized first; where the exporter allows to
-// quantize it on the way (linear_dq8ca_q4gsw) it stays f32, which is more exact.
+// is to be quantized too, it becomes what is left of it in 8 bits first (fake_quantize.wgsl).
+#include "ops/elementwise.h"
 #include "ops/families.h"
 #include "ops/linear.h"
 
@@ -104,15 +104,45 @@ Result<void> lower_q4gsw(LowerContext& c) {
   return lower_linear(c, linear);
 }
 
+// How the first argument is quantized: by row, or with the one zero point and scale.
+struct FakeQuantize {
+  // Arguments: scales, zero points.
+  std::optional<std::pair<std::size_t, std::size_t>> by_row = std::nullopt;
+  std::int64_t zero_point = 0;
+  double scale = 1.0;
+};
+
+// The first argument as floats, after it was quantized to 8 bits and back.
+BufferRef emit_fake_quantize(LowerContext& c, const FakeQuantize& what) {
+  const Dims& x = c.sizes(0);
+  const BufferRef out = c.scratch(4 * static_cast<std::uint64_t>(x.numel()));
+  if (x.numel() == 0) return out;
+  const std::uint32_t wg = c.workgroup_size(64);
+  KernelCall& k = c.emit("fake_quantize");
+  k.define("WG", wg).define("T", is_floating(c.dtype(0)) ? "f32" : "i32");
+  k.define("BY_ROW", what.by_row ? 1 : 0).read(c.value(0));
+  if (what.by_row) k.read(c.value(what.by_row->first)).read(c.value(what.by_row->second));
+  k.define("OUT_AT", k.buffers.size()).define("PARAMS_AT", k.buffers.size() + 1).write(out);
+  k.params(x.numel(), x.back(), what.zero_point, what.scale);
+  k.groups(div_up<std::int64_t>(x.numel(), wg));
+  return out;
+}
+
 // et_vk.linear_dq8ca_q4gsw(x, x scales, x zero points, weight, weight sums, scales [K/G, N], G,
-// bias or None)
+// bias or None): x is quantized with a scale and a zero point for each row.
 Result<void> infer_dq8ca_q4gsw(InferContext& c) {
-  return infer_group_part(c, c.sizes(0), c.integer(6), c.id(3), c.id(5), optional_value(c, 7),
-                          c.output_id());
+  TRY(infer_group_part(c, c.sizes(0), c.integer(6), c.id(3), c.id(5), optional_value(c, 7),
+                       c.output_id()));
+  const std::int64_t rows = linear_rows(c.sizes(0));
+  CHECK_OR_FAIL(c.sizes(1).numel() == rows && c.sizes(2).numel() == rows, ErrorKind::InvalidProgram,
+                "scales ", to_string(c.sizes(1)), " and zero points ", to_string(c.sizes(2)),
+                " do not fit the ", rows, " rows of x ", to_string(c.sizes(0)));
+  return {};
 }
 
 Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
   Linear linear = group_linear(c, c.integer(6));
+  linear.x = emit_fake_quantize(c, {.by_row = std::pair{1, 2}});
   TRY_ASSIGN(linear.parts.emplace_back(),
              group_part(c, c.id(3), c.id(5), optional_value(c, 7), output_width(c, c.output_id())));
   linear.outs = {c.output()};
@@ -226,21 +256,13 @@ Result<void> infer_int8(InferContext& c) { return infer_channels(c, kInt8); }
 Result<void> lower_int8(LowerContext& c) { return lower_channels(c, kInt8, c.value(0)); }
 
 // et_vk.linear_q8ta_q8csw(x, x scale, x zero point, weight i8 [N, K], weight sums, scales [N], bias
-// or None) An integer x stands for (x - zero point) * scale.
+// or None): x is quantized with one scale and zero point, if it is not yet.
 constexpr ChannelArgs kQ8{Packing::Q8Panels, 3, 5, 6};
 Result<void> infer_q8ta_q8csw(InferContext& c) { return infer_channels(c, kQ8); }
 
 Result<void> lower_q8ta_q8csw(LowerContext& c) {
-  if (is_floating(c.dtype(0))) return lower_channels(c, kQ8, c.value(0));
-  const std::int64_t count = c.sizes(0).numel();
-  const BufferRef x = c.scratch(4 * static_cast<std::uint64_t>(count));
-  if (count > 0) {
-    const std::uint32_t wg = c.workgroup_size(64);
-    KernelCall& k = c.emit("linear_dequantize");
-    k.define("WG", wg).read(c.value(0)).write(x);
-    k.params(count, c.integer(2), c.number(1)).groups(div_up<std::int64_t>(count, wg));
-  }
-  return lower_channels(c, kQ8, x);
+  return lower_channels(
+      c, kQ8, emit_fake_quantize(c, {.zero_point = c.bake(c.id(2)), .scale = baked_number(c, 1)}));
 }
 
 constexpr Op kOps[] = {

@@ -5,11 +5,11 @@
 //   aten.argmax.default, aten.argmin.default(x, dim?, keepdim) -> indices
 //
 // No dims, or an empty list, mean all of them. The index of an extreme counts in row-major order;
-// the first one wins.
+// the first one wins. Of no elements the sum is 0 and the mean NaN; an extreme of none is an error.
 #include <limits>
 
+#include "ops/elementwise.h"
 #include "ops/families.h"
-#include "ops/op.h"
 #include "ops/rows.h"
 
 namespace etwebgpu {
@@ -107,8 +107,11 @@ Result<void> lower_reduce(LowerContext& c) {
   const std::int64_t outputs = c.sizes(c.output_arg()).numel();
   std::int64_t n = 1;
   for (std::size_t d = 0; d < x.rank(); ++d) n *= (mask >> d & 1) ? x[d] : 1;
-  CHECK_OR_FAIL(n > 0 || outputs == 0, ErrorKind::NotSupported, "a reduction of no elements");
   if (outputs == 0) return {};
+  if (n == 0) {  // infer has let only sums and means through
+    emit_fill(c, kOp == Reduction::Mean ? std::numeric_limits<double>::quiet_NaN() : 0.0);
+    return {};
+  }
   Axes kept, reduced;
   split_axes(x, mask, kept, reduced);
 

@@ -8,6 +8,7 @@
 //       both -> (xq_out, xk_out)
 //   et_vk.apply_rotary_emb_interleaved.default  (x [B,N,C], freqs: N*C elements) -> out
 //       pairs (2i, 2i+1), freqs holds (cos, sin) pairs
+#include "ops/arguments.h"
 #include "ops/families.h"
 #include "ops/op.h"
 
@@ -68,10 +69,15 @@ Result<void> infer_rotary(InferContext& c) {
   TRY(check_heads(c));
   const Dims &q = c.sizes(0), &cos = c.sizes(2);
   const bool by_head = cos.rank() == 3;
-  CHECK_OR_FAIL(q[3] % 2 == 0 && (cos.rank() == 2 || by_head) && (c.at_load() || cos[0] == q[1]) &&
-                    cos.back() * 2 == q[3],
+  CHECK_OR_FAIL(q[3] % 2 == 0 && (cos.rank() == 2 || by_head) && cos.back() * 2 == q[3],
                 ErrorKind::InvalidProgram, "cos has sizes ", to_string(cos),
                 ", which do not fit q ", to_string(q));
+  // The rows of a table from a position on: a slice ends with its source.
+  CHECK_OR_FAIL(c.at_load() || cos[0] >= q[1], ErrorKind::InvalidArgument,
+                "the rotary table has only ", cos[0], " rows left for ", q[1],
+                " tokens: position + tokens pass its end, the context length");
+  CHECK_OR_FAIL(c.at_load() || cos[0] == q[1], ErrorKind::InvalidArgument, "cos has sizes ",
+                to_string(cos), ", but q has ", q[1], " tokens");
   CHECK_OR_FAIL(!by_head || (cos[1] == q[2] && cos[1] == c.sizes(1)[2]), ErrorKind::InvalidProgram,
                 "cos has sizes ", to_string(cos), ", but there are ", q[2], " and ", c.sizes(1)[2],
                 " heads");
@@ -96,11 +102,7 @@ Result<void> infer_rotary_hf(InferContext& c) {
   const Dims &q = c.sizes(0), &cos = c.sizes(2);
   CHECK_OR_FAIL(cos.rank() == 2 && cos[1] % 2 == 0 && cos[1] <= q[3], ErrorKind::InvalidProgram,
                 "cos has sizes ", to_string(cos), ", which do not fit q ", to_string(q));
-  if (!c.at_load()) {
-    const std::int64_t start = c.integer(4);
-    CHECK_OR_FAIL(start >= 0 && start + q[1] <= cos[0], ErrorKind::InvalidArgument, "position ",
-                  start, " + ", q[1], " tokens pass the rotary table's ", cos[0], " rows");
-  }
+  if (!c.at_load()) TRY(check_position(c.integer(4), q[1], cos[0], "the rotary table's"));
   return set_q_and_k(c);
 }
 

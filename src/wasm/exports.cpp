@@ -279,7 +279,7 @@ EXPORT(etwg_program) bool etwg_program(const std::uint8_t* data, std::uint32_t s
 EXPORT(etwg_load)
 Model* etwg_load(const std::uint8_t* blob, std::uint32_t size, const double* device,
                  std::uint32_t device_count) {
-  const auto load = [&]() -> Result<std::unique_ptr<Model>> {
+  const auto load = [&] -> Result<std::unique_ptr<Model>> {
     CHECK_OR_FAIL(device_count == kDeviceNumbers, ErrorKind::InvalidArgument, "a device is ",
                   kDeviceNumbers, " numbers, but ", device_count, " were given");
     const Settings settings = settings_of(device);

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <limits>
 
+#include "base/half.h"
+
 namespace etwebgpu {
 
 namespace {
@@ -59,36 +61,6 @@ bool convertible(DType host, DType device) {
          (wide_integer(host) && wide_integer(device));
 }
 
-// IEEE 754 binary16: 1 sign, 5 exponent (bias 15), 10 mantissa bits.
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1Fu;
-  const std::uint32_t mantissa = half & 0x3FFu;
-  if (exponent == 0) {  // zero and subnormals: mantissa * 2^-24 is exact in f32
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-  }
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
-}
-
-std::uint16_t float_to_half(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
-  const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
-  if (magnitude > 0x7F800000u) return sign | 0x7E00u;   // NaN
-  if (magnitude >= 0x47800000u) return sign | 0x7C00u;  // 65,536 and above
-  if (magnitude < 0x38800000u) {                        // below 2^-14: subnormal half
-    // Adding 0.5 puts the half's last place at the f32's last place, so the FPU rounds to even.
-    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-    return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
-  }
-  const std::uint32_t odd = (magnitude >> 13) & 1u;
-  const std::uint32_t rounded =
-      magnitude + 0xFFFu + odd;  // may carry into the exponent, up to infinity
-  return static_cast<std::uint16_t>(sign | ((rounded - (112u << 23)) >> 13));
-}
-
 Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
                       std::span<std::uint32_t> words) {
   if (words.empty()) return {};  // memcpy wants pointers even for nothing
@@ -101,7 +73,7 @@ Result<void> to_words(std::string_view what, DType host, std::span<const std::by
       return narrow_int64(what, data, words);
     case DType::Float16:
       widen<std::uint16_t>(data, words,
-                           [](std::uint16_t v) { return float_word(half_to_float(v)); });
+                           [](std::uint16_t v) { return float_word(half_bits_to_float(v)); });
       return {};
     case DType::Float64:
       widen<double>(data, words, [](double v) { return float_word(static_cast<float>(v)); });
@@ -132,7 +104,7 @@ void from_words(std::span<const std::uint32_t> words, DType host, std::span<std:
       return narrow<double>(words, data, as_float);
     case DType::Float16:
       return narrow<std::uint16_t>(words, data,
-                                   [](std::uint32_t w) { return float_to_half(as_float(w)); });
+                                   [](std::uint32_t w) { return float_to_half_bits(as_float(w)); });
     case DType::Bool:
       return narrow<std::uint8_t>(words, data, [](std::uint32_t w) { return w != 0; });
     case DType::UInt8:

@@ -44,7 +44,4 @@ Result<void> to_words(std::string_view what, DType host, std::span<const std::by
 // Narrows words to the host's dtype: f32 to f16 rounds to nearest even, i32 to int64 widens.
 void from_words(std::span<const std::uint32_t> words, DType host, std::span<std::byte> data);
 
-float half_to_float(std::uint16_t half);
-std::uint16_t float_to_half(float value);
-
 }  // namespace etwebgpu

@@ -71,7 +71,7 @@ class QuietStderr {
 
  private:
   void pass_on() {
-    std::rewind(file_);
+    if (std::fseek(file_, 0, SEEK_SET) != 0) return;
     char line[1024];
     bool in_warning = false;
     while (std::fgets(line, sizeof line, file_)) {

@@ -106,6 +106,14 @@ def test_model_without_tokenizer(tiny: Path, tmp_path: Path) -> None:
     assert_one_sentence(runner.invoke(app, ["chat", str(alone)]), "tokenizer.json is missing")
 
 
+def test_truncated_model_without_tokenizer(tiny: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.pte"
+    cut.write_bytes(tiny.read_bytes()[:100_000])
+    result = runner.invoke(app, ["chat", str(cut)])
+    assert_one_sentence(result, "is it truncated?")
+    assert result.stderr.count(str(cut)) == 1
+
+
 def test_prompt_past_the_context(tiny: Path) -> None:
     result = runner.invoke(app, ["chat", str(tiny), "--prompt", "word " * 500])
     assert result.exit_code == 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from support.capi import Model
+from support.capi import Model, ModelError
 from support.cases import F32, I64, Tolerance, check_outputs, generator_for, rng_for, seeds
 from support.delegate import GraphBuilder, Value
 
@@ -262,3 +262,14 @@ def test_decoder(seed: int) -> None:
     graph = DecoderGraph(sizes)
     with graph.build().load() as model, torch.no_grad():
         converse(model, sizes, graph.weights.made, rng)
+
+
+@pytest.mark.parametrize("half_split", [False, True])
+def test_past_the_context(half_split: bool) -> None:
+    """The sentence is about the position and the cache, not about the tables cut there."""
+    sizes = replace(random_sizes(rng_for("past"), 0), half_split=half_split, context=20, most=5)
+    with DecoderGraph(sizes).build().load() as model:
+        for at, count in ((20, 1), (17, 4), (1000, 5)):
+            sentence = rf"position {at} \+ {count} tokens pass the cache's 20"
+            with pytest.raises(ModelError, match=sentence):
+                model.run(torch.zeros(1, count, dtype=torch.int64), torch.tensor([at]))

@@ -9,6 +9,7 @@ import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk:
 import pytest
 import torch
 import torch.nn.functional as F
+from support.capi import ModelError
 from support.cases import F32, SUMS, Arg, check_op, check_outputs
 from support.delegate import GraphBuilder
 
@@ -63,6 +64,76 @@ def test_no_rows(name: str) -> None:
         reference,
         args=args,
         live=[[(n, 4), *rest] for n in (0, 6, 0, 3, 0)],
+        tolerance=SUMS,
+    )
+
+
+REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "aten.sum.dim_IntList": torch.sum,
+    "aten.mean.dim": torch.mean,
+}
+
+
+@pytest.mark.parametrize("dims", [[0], [0, 1], []])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_reduction_of_nothing(name: str, dims: list[int]) -> None:
+    check_op(
+        name,
+        [X],
+        lambda x: REDUCTIONS[name](x, dims or None, keepdim=True),
+        args=lambda g, x: (x, dims, True, None),
+        live=[[(n, 4)] for n in (0, 6, 0, 3)],
+        tolerance=SUMS,
+    )
+
+
+def test_a_sum_of_no_integers() -> None:
+    check_op(
+        "aten.sum.dim_IntList",
+        [Arg((6, 4), torch.int32)],
+        lambda x: x.sum(0),
+        args=lambda g, x: (x, [0], False, None),
+        live=[[(n, 4)] for n in (0, 6, 0)],
+    )
+
+
+@pytest.mark.parametrize("name", ["amax", "amin", "argmax", "argmin"])
+def test_an_extreme_of_nothing(name: str) -> None:
+    """An error, as it is in torch; over the other dimension there are simply no outputs."""
+    g = GraphBuilder()
+    x = g.input(F32, (6, 4))
+    dtype = F32 if name.startswith("am") else torch.int32
+    for dim, size in ((0, 4), (1, 6)):
+        dims = [dim] if dtype is F32 else dim
+        g.output(g.call(f"aten.{name}.default", x, dims, False, out=(dtype, (size,))))
+    with g.load() as model:
+        with pytest.raises(ModelError, match=r"no extreme over dimension 0 of sizes \[0, 4\]"):
+            model.run(torch.zeros(0, 4))
+        live = torch.randn(3, 4)
+        expected = [getattr(live, name)(dim) for dim in (0, 1)]
+        check_outputs(model.run(live), expected, SUMS)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_over_no_keys(masked: bool) -> None:
+    """Zeros, as eager gives: a softmax of nothing weighs nothing."""
+    arguments = [Arg((2, 5, 8)), Arg((2, 6, 8)), Arg((2, 6, 3))] + [Arg((5, 6))] * masked
+    check_op(
+        "et_vk.sdpa.default",
+        arguments,
+        torch.ops.et_vk.sdpa,
+        args=lambda g, q, k, v, mask=None: (q, k, v, mask, None),
+        live=[[(2, 5, 8), (2, n, 8), (2, n, 3), *([(5, n)] * masked)] for n in (0, 6, 0, 1)],
+        tolerance=SUMS,
+    )
+
+
+def test_a_product_over_nothing() -> None:
+    check_op(
+        "aten.mm.default",
+        [Arg((5, 6)), Arg((6, 3))],
+        torch.mm,
+        live=[[(5, n), (n, 3)] for n in (0, 6, 0, 2)],
         tolerance=SUMS,
     )
 

@@ -550,6 +550,36 @@ def test_quantized_weights() -> None:
             check_outputs(loaded.run(tokens), [reference(tokens)], SUMS, f"{n} tokens")
 
 
+class DynamicallyQuantized(torch.nn.Module):
+    """A 4-bit linear over rows in 8 bits, as torchao spells dynamic quantization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quantized = Quantized()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        block, kind = [1] * (x.dim() - 1) + [x.shape[-1]], (torch.int8, -128, 127)
+        scale, zero = torch.ops.torchao.choose_qparams_affine(
+            x, "ASYMMETRIC", block, *kind, None, None, torch.int8
+        )
+        stored = torch.ops.torchao.quantize_affine(x, block, scale, zero, *kind)
+        taken = torch.ops.torchao.dequantize_affine(stored, block, scale, zero, *kind)
+        return F.linear(taken, self.quantized.weight("matrix"), self.quantized.bias)
+
+
+@pytest.mark.parametrize("outer", [(), (1,)])
+def test_quantized_activations(outer: tuple[int, ...]) -> None:
+    module = DynamicallyQuantized()
+    example = torch.randn(*outer, 3, 64)
+    delegate = export_delegate(module, (example,), ({len(outer): S},))
+    assert "et_vk.linear_dq8ca_q4gsw.default" in delegate.operators, delegate.describe()
+    reference = DynamicallyQuantized()
+    with delegate.load() as loaded, torch.no_grad():
+        for n in (9, 1, 4, 9):
+            x = torch.randn(*outer, n, 64, generator=generator_for(n))
+            check_outputs(loaded.run(x), [reference(x)], SUMS, f"{n} rows")
+
+
 def test_dim_order_copies() -> None:
     """What exports with dim order operators, executorch's default, are made of."""
     module = Group([lambda x: x.to(I32) + 1, lambda x: x.clone() * 2])

@@ -62,7 +62,6 @@ MISSING: dict[str, set[str]] = {
         ),
         "quantized_decomposed.choose_qparams.tensor",
         "quantized_decomposed.choose_qparams_per_token_asymmetric.default",
-        "torchao.choose_qparams_affine.default",
         "torchao.dequantize_affine.default",
         "torchao.quantize_affine.default",
     },

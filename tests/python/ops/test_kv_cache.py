@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from support.capi import Model
 from support.cases import (
     F16,
     F32,
@@ -98,6 +99,59 @@ def conversation(rng: random.Random, heads: Heads, turns: int) -> list[tuple[int
     return calls
 
 
+class Replay:
+    """Calls of one model, and what its caches hold by then."""
+
+    def __init__(self, heads: Heads, *key: object, dtype: torch.dtype = F32) -> None:
+        self.heads, self.dtype = heads, dtype
+        self.keys, self.values = (torch.zeros(heads.cache, dtype=dtype) for _ in range(2))
+        self.generator = generator_for(*key)
+
+    def random(self, shape: Shape) -> torch.Tensor:
+        return torch.randn(shape, generator=self.generator).to(self.dtype)
+
+    def step(
+        self,
+        model: Model,
+        at: int,
+        s: int,
+        *,
+        scale: float | None = None,
+        causal: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        """`s` rows at position `at`, q times `gain`."""
+        q = gain * self.random(self.heads.q(s))
+        k, v = (self.random(self.heads.kv(s)) for _ in range(2))
+        end = at + s
+        self.keys[:, at:end], self.values[:, at:end] = k, v
+        seen = self.keys[:, :end], self.values[:, :end]
+        expected = attention(q, *seen, scale, causal_from=at if causal else None)
+        got = model.run(q, k, v, torch.tensor([at]))
+        tolerance = HALF if self.dtype == F16 else SUMS
+        check_outputs(got, [expected], tolerance, f"{self.heads}, {s} rows at {at}")
+
+
+def cached_attention(
+    heads: Heads,
+    *,
+    causal: bool = True,
+    scale: float | None = None,
+    dtype: torch.dtype = F32,
+    prepacked: bool = False,
+) -> GraphBuilder:
+    """(q, k, v, position) -> sdpa_with_kv_cache over two caches of zeros."""
+    g = GraphBuilder()
+    q = g.input(dtype, heads.q(heads.most))
+    k, v = (g.input(dtype, heads.kv(heads.most)) for _ in range(2))
+    pos = start_of(g)
+    zeros = torch.zeros(heads.cache, dtype=dtype)
+    caches = [g.prepack(zeros) if prepacked else g.constant(zeros) for _ in range(2)]
+    args = (q, k, v, *caches, pos, heads.most, None, 0.0, causal, scale)
+    g.output(g.call("sdpa_with_kv_cache.default", *args, out=(dtype, heads.q(heads.most))))
+    return g
+
+
 # --- sdpa_with_kv_cache -------------------------------------------------------------------------
 
 
@@ -108,37 +162,14 @@ def test_sdpa_with_kv_cache(seed: int) -> None:
     heads = random_heads(rng, seed)
     causal = seed % 4 != 3
     scale = (None, None, 0.25)[seed % 3]
-    prepacked = seed % 2 == 0
     dtype = F16 if seed % 12 == 11 else F32
-
-    g = GraphBuilder()
-    q = g.input(dtype, heads.q(heads.most))
-    k, v = (g.input(dtype, heads.kv(heads.most)) for _ in range(2))
-    pos = start_of(g)
-    zeros = torch.zeros(heads.cache, dtype=dtype)
-    caches = [g.prepack(zeros) if prepacked else g.constant(zeros) for _ in range(2)]
-    args = (q, k, v, *caches, pos, heads.most, None, 0.0, causal, scale)
-    g.output(g.call("sdpa_with_kv_cache.default", *args, out=(dtype, heads.q(heads.most))))
-    keys, values = zeros.clone(), zeros.clone()
-    generator = generator_for("sdpa", seed)
-    with g.load() as model:
+    graph = cached_attention(
+        heads, causal=causal, scale=scale, dtype=dtype, prepacked=seed % 2 == 0
+    )
+    replay = Replay(heads, "sdpa", seed, dtype=dtype)
+    with graph.load() as model:
         for at, s in conversation(rng, heads, 10):
-            q_live = torch.randn(heads.q(s), generator=generator).to(dtype)
-            k_live, v_live = (
-                torch.randn(heads.kv(s), generator=generator).to(dtype) for _ in range(2)
-            )
-            end = at + s
-            keys[:, at:end], values[:, at:end] = k_live, v_live
-            expected = attention(
-                q_live,
-                keys[:, :end],
-                values[:, :end],
-                scale,
-                causal_from=at if causal else None,
-            )
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            where = f"{heads}, {s} rows at {at}"
-            check_outputs(got, [expected], HALF if dtype == F16 else SUMS, where)
+            replay.step(model, at, s, scale=scale, causal=causal)
 
 
 def test_sdpa_with_kv_cache_and_a_mask() -> None:
@@ -168,25 +199,11 @@ def test_sdpa_with_kv_cache_and_a_mask() -> None:
 def test_long_context() -> None:
     """More keys than any tile, one row and many, with large scores."""
     heads = Heads(3, 1, 64, 2048, 300)
-    g = GraphBuilder()
-    q = g.input(F32, heads.q(heads.most))
-    k, v = (g.input(F32, heads.kv(heads.most)) for _ in range(2))
-    pos = start_of(g)
-    caches = [g.constant(torch.zeros(heads.cache)) for _ in range(2)]
-    args = (q, k, v, *caches, pos, 1, None, 0.0, True, None)
-    g.output(g.call("sdpa_with_kv_cache.default", *args, out=(F32, heads.q(heads.most))))
-    keys, values = torch.zeros(heads.cache), torch.zeros(heads.cache)
-    generator = generator_for("long")
+    replay = Replay(heads, "long")
     calls = [(at, 300) for at in range(0, 1800, 300)] + [(1800, 248)]
-    with g.load() as model:
+    with cached_attention(heads).load() as model:
         for at, s in [*calls, (2047, 1), (1000, 1), (1023, 1), (1024, 1), (1500, 17)]:
-            q_live = 5 * torch.randn(heads.q(s), generator=generator)
-            k_live, v_live = (torch.randn(heads.kv(s), generator=generator) for _ in range(2))
-            end = at + s
-            keys[:, at:end], values[:, at:end] = k_live, v_live
-            expected = attention(q_live, keys[:, :end], values[:, :end], None, causal_from=at)
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            check_outputs(got, [expected], SUMS, f"{s} rows at {at}")
+            replay.step(model, at, s, gain=5)
 
 
 def test_caches_that_share_one_key_are_separate() -> None:
@@ -224,32 +241,14 @@ def test_caches_that_share_one_key_are_separate() -> None:
 def test_two_models_do_not_share_state() -> None:
     """The same program twice, interleaved, and a third loaded between the calls."""
     heads = Heads(2, 2, 8, 16, 5)
-
-    def build() -> GraphBuilder:
-        g = GraphBuilder()
-        q = g.input(F32, heads.q(5))
-        k, v = (g.input(F32, heads.kv(5)) for _ in range(2))
-        pos = start_of(g)
-        caches = [g.constant(torch.zeros(heads.cache)) for _ in range(2)]
-        args = (q, k, v, *caches, pos, 1, None, 0.0, True, None)
-        g.output(g.call("sdpa_with_kv_cache.default", *args, out=(F32, heads.q(5))))
-        return g
-
-    delegate = build().delegate()
+    delegate = cached_attention(heads).delegate()
     models = [delegate.load(), delegate.load()]
-    states = [[torch.zeros(heads.cache) for _ in range(2)] for _ in range(3)]
-    generator = generator_for("interleaved")
+    replays = [Replay(heads, "interleaved", i) for i in range(3)]
     for step, (at, s) in enumerate(((0, 3), (3, 1), (4, 5), (9, 1), (0, 1), (1, 2))):
         if step == 2:
             models.append(delegate.load())
-        for model, (keys, values) in zip(models, states, strict=False):
-            q_live = torch.randn(heads.q(s), generator=generator)
-            k_live, v_live = (torch.randn(heads.kv(s), generator=generator) for _ in range(2))
-            end = at + s
-            keys[:, at:end], values[:, at:end] = k_live, v_live
-            expected = attention(q_live, keys[:, :end], values[:, :end], None, causal_from=at)
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            check_outputs(got, [expected], SUMS, f"{s} rows at {at}")
+        for model, replay in zip(models, replays, strict=False):
+            replay.step(model, at, s)
     for model in models:
         model.close()
 
@@ -273,17 +272,10 @@ def test_update_cache_then_custom_sdpa(seed: int) -> None:
         g.call("update_cache.default", rows, cache, pos, out=(F32, (1,)))
     args = (q, *caches, pos, None, 0.0, True, scale)
     g.output(g.call("custom_sdpa.default", *args, out=(F32, heads.q(heads.most))))
-    keys, values = zeros.clone(), zeros.clone()
-    generator = generator_for("custom_sdpa", seed)
+    replay = Replay(heads, "custom_sdpa", seed)
     with g.load() as model:
         for at, s in conversation(rng, heads, 8):
-            q_live = torch.randn(heads.q(s), generator=generator)
-            k_live, v_live = (torch.randn(heads.kv(s), generator=generator) for _ in range(2))
-            end = at + s
-            keys[:, at:end], values[:, at:end] = k_live, v_live
-            expected = attention(q_live, keys[:, :end], values[:, :end], scale, causal_from=at)
-            got = model.run(q_live, k_live, v_live, torch.tensor([at]))
-            check_outputs(got, [expected], SUMS, f"{heads}, {s} rows at {at}")
+            replay.step(model, at, s, scale=scale)
 
 
 def test_custom_sdpa_at_a_fixed_position() -> None:

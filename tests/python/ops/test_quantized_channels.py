@@ -1,10 +1,24 @@
-"""Linear layers with one scale per output row, and those whose names say that x is quantized."""
+"""Linear layers with one scale per output row, and those that quantize x."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from support.cases import F32, SUMS, check_outputs, generator_for
+from support.capi import ModelError
+from support.cases import (
+    F32,
+    SUMS,
+    TIGHT,
+    Arg,
+    check_op,
+    check_outputs,
+    generator_for,
+    live_shapes,
+    random_shape,
+    rng_for,
+    seeds,
+    subset,
+)
 from support.delegate import GraphBuilder
 from torch.nn import functional as F
 
@@ -37,34 +51,46 @@ def test_four_and_eight_bits_per_channel(k: int, n: int, rows: int) -> None:
                 check_outputs(model.run(given), [expected], SUMS, f"{name} with {live} rows")
 
 
+def in_eight_bits(x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+    """What is left of x [rows, k], with scales and zero points [rows] or for all."""
+    scale, zero = (t.reshape(-1, 1) for t in (scale, zero.float()))
+    return (((x * (1.0 / scale)).round() + zero).clamp(-128, 127) - zero) * scale
+
+
 @pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.int8, F32])
 @pytest.mark.parametrize(("k", "n", "rows"), SHAPES)
-def test_quantized_activations(k: int, n: int, rows: int, bias: bool) -> None:
-    """linear_q8ta_q8csw dequantizes an integer x; linear_dq8ca_q4gsw keeps x as it is."""
-    generator = generator_for("activations", k, n, rows)
+def test_activations_with_one_scale(
+    k: int, n: int, rows: int, dtype: torch.dtype, bias: bool
+) -> None:
+    """linear_q8ta_q8csw takes x in 8 bits, or quantizes it."""
+    generator = generator_for("one scale", k, n, rows)
     added = torch.randn(n, generator=generator) if bias else None
     scales = torch.rand(n, generator=generator) * 0.2 - 0.1
     weight = torch.randint(-127, 128, (n, k), generator=generator).to(torch.int8)
+    scale, zero = torch.tensor(1 / 64), torch.tensor(-3)
     g = GraphBuilder()
-    x = g.input(torch.int8, (rows, k))
-    args = (0.05, 3, g.constant(weight), g.constant(weight.sum(1).to(torch.int32)))
-    constant_bias = None if added is None else g.constant(added)
-    g.output(
-        g.call(
-            "et_vk.linear_q8ta_q8csw.default",
-            x,
-            *args,
-            g.constant(scales),
-            constant_bias,
-            out=(F32, (rows, n)),
-        )
-    )
+    x = g.input(dtype, (rows, k))
+    parts = [g.constant(t) for t in (weight, weight.sum(1).to(torch.int32), scales)]
+    parts.append(None if added is None else g.constant(added))
+    args = (x, scale.item(), zero.item(), *parts)
+    g.output(g.call("et_vk.linear_q8ta_q8csw.default", *args, out=(F32, (rows, n))))
     with g.load() as model:
         for live in rows_at(rows):
             given = torch.randint(-128, 128, (live, k), generator=generator).to(torch.int8)
-            expected = F.linear((given.float() - 3) * 0.05, weight.float() * scales[:, None], added)
-            check_outputs(model.run(given), [expected], SUMS, f"q8ta with {live} rows")
+            taken = (given.float() - zero) * scale
+            if dtype == F32:
+                given = torch.randn(live, k, generator=generator)  # up to twice what fits
+                taken = in_eight_bits(given, scale, zero)
+            expected = F.linear(taken, weight.float() * scales[:, None], added)
+            check_outputs(model.run(given), [expected], SUMS, f"{live} rows")
 
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("k", "n", "rows"), SHAPES)
+def test_activations_with_a_scale_for_each_row(k: int, n: int, rows: int, bias: bool) -> None:
+    generator = generator_for("row scales", k, n, rows)
+    added = torch.randn(n, generator=generator) if bias else None
     group = 4
     packed = torch.randint(0, 256, (n, k // 2), generator=generator).to(torch.uint8)
     grouped = torch.rand(k // group, n, generator=generator) * 0.2 - 0.1
@@ -74,24 +100,48 @@ def test_quantized_activations(k: int, n: int, rows: int, bias: bool) -> None:
     x = g.input(F32, (rows, k))
     x_scale, x_zero = g.input(F32, (rows,)), g.input(torch.int8, (rows,))
     sums = g.constant(torch.zeros(k // group, n, dtype=torch.int32))
+    parts = (g.constant(packed), sums, g.constant(grouped), group)
     constant_bias = None if added is None else g.constant(added)
-    g.output(
-        g.call(
-            "et_vk.linear_dq8ca_q4gsw.default",
-            x,
-            x_scale,
-            x_zero,
-            g.constant(packed),
-            sums,
-            g.constant(grouped),
-            group,
-            constant_bias,
-            out=(F32, (rows, n)),
-        )
-    )
+    args = (x, x_scale, x_zero, *parts, constant_bias)
+    g.output(g.call("et_vk.linear_dq8ca_q4gsw.default", *args, out=(F32, (rows, n))))
     with g.load() as model:
         for live in rows_at(rows):
             given = torch.randn(live, k, generator=generator)
-            expected = F.linear(given, dequantized, added)
-            unused = (torch.ones(live), torch.zeros(live, dtype=torch.int8))
-            check_outputs(model.run(given, *unused), [expected], SUMS, f"dq8ca with {live} rows")
+            # Powers of two, so that every device rounds alike.
+            scale = 2.0 ** torch.randint(-7, -4, (live,), generator=generator)
+            zero = torch.randint(-128, 128, (live,), generator=generator).to(torch.int8)
+            expected = F.linear(in_eight_bits(given, scale, zero), dequantized, added)
+            check_outputs(model.run(given, scale, zero), [expected], SUMS, f"{live} rows")
+        if rows > 1:
+            with pytest.raises(ModelError, match=r"do not fit the \d+ rows"):
+                model.run(given, scale[:1], zero[:1])
+
+
+@pytest.mark.parametrize("seed", seeds(20))
+def test_scales_and_zero_points_of_rows(seed: int) -> None:
+    """torchao.choose_qparams_affine of rows over the last dimensions."""
+    import torchao.quantization.quant_primitives  # noqa: F401  registers it
+
+    rng = rng_for("choose_qparams", seed)
+    mapping, keepdim = ("ASYMMETRIC", "SYMMETRIC")[seed % 2], seed % 3 == 0
+    bound = (*random_shape(rng, rng.randint(0, 3), elements=200), rng.choice((2, 3, 64, 577)))
+    over = 2 if seed % 5 == 4 and len(bound) > 1 else 1
+    lead = len(bound) - over
+    block = [1] * lead + list(bound[lead:])
+    low, high = rng.choice(((-128, 127), (-8, 7)))
+    # All of one sign at times, or nothing but zeros: 0 is in the range, and no scale is 0.
+    first, last = rng.choice(((-2.0, 2.0), (1.0, 3.0), (-3.0, -1.0), (0.0, 0.0)))
+
+    def reference(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        args = (mapping, [1] * lead + [*x.shape[lead:]], torch.int8, low, high, None, None)
+        return torch.ops.torchao.choose_qparams_affine(x, *args, torch.int32, keepdim)
+
+    check_op(
+        "torchao.choose_qparams_affine.default",
+        [Arg(bound, low=first, high=last)],
+        reference,
+        args=lambda g, x: (x, mapping, block, None, low, high, None, None, None, keepdim),
+        live=[[s] for s in live_shapes(rng, bound, subset(rng, lead))],
+        tolerance=TIGHT,
+        key=seed,
+    )

@@ -7,6 +7,7 @@ import random
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::apply_rotary_emb*
 import pytest
 import torch
+from support.capi import ModelError
 from support.cases import (
     F16,
     F32,
@@ -62,6 +63,27 @@ def test_apply_rotary_emb_with_tables_by_head() -> None:
     )
 
 
+def test_tables_cut_at_the_context() -> None:
+    """Tables sliced at a live position: past their end the sentence is about the position."""
+    g = GraphBuilder()
+    q, k = g.input(F32, (1, 6, 2, 8)), g.input(F32, (1, 6, 1, 8))
+    pos = g.symint("et_vk.select_as_symint.default", g.input(I64, (1,)), 0, 0)
+    end = g.symint("add", pos, g.symint("sym_size.int", q, 1))
+    cut = [
+        g.call("aten.slice_copy.Tensor", g.prepack(table), 0, pos, end, 1, out=(F32, (6, 4)))
+        for table in (torch.ones(16, 4), torch.zeros(16, 4))
+    ]
+    out = [(F32, (1, 6, heads, 8)) for heads in (2, 1)]
+    g.output(*g.call("et_vk.apply_rotary_emb.default", q, k, *cut, out=out))
+    rows = torch.randn(1, 4, 2, 8), torch.randn(1, 4, 1, 8)
+    with g.load() as model:
+        for at, left in ((14, 2), (16, 0), (1000, 0)):
+            sentence = rf"only {left} rows left for 4 tokens: position \+ tokens pass .* context"
+            with pytest.raises(ModelError, match=sentence):
+                model.run(*rows, torch.tensor([at]))
+        check_outputs(model.run(*rows, torch.tensor([12])), rows, TIGHT)
+
+
 def half_split(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """x [B, S, H, D]; tables [S, R]; elements from R on pass through."""
     r = cos.shape[-1]
@@ -77,8 +99,8 @@ def test_apply_rotary_emb_hf(seed: int) -> None:
     rng = rng_for("rotary_hf", seed)
     batch, most, context = rng.choice((1, 1, 2)), rng.choice((1, 5, 30)), 64
     hq, hk = rng.choice(HEADS)
-    dim = rng.choice((4, 16, 64, 128))
-    rotary = dim if seed % 3 else dim // 2
+    rotary = rng.choice((2, 4, 16, 64, 66, 128))
+    dim = rotary + rng.choice((0, 0, 1, 8))
     dtype = F16 if seed % 5 == 4 else F32
     generator = generator_for("tables", seed)
     cos, sin = (torch.rand(context, rotary, generator=generator).to(dtype) for _ in range(2))
@@ -101,6 +123,8 @@ def test_apply_rotary_emb_hf(seed: int) -> None:
             expected = [half_split(q_live, *rows), half_split(k_live, *rows)]
             got = model.run(q_live, k_live, torch.tensor([at]))
             check_outputs(got, expected, NORMAL, f"{s} tokens at {at}")
+        with pytest.raises(ModelError, match="pass the rotary table's 64 rows"):
+            model.run(q_live, k_live, torch.tensor([context - s + 1]))
 
 
 def test_apply_rotary_emb_hf_at_a_fixed_position() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
+from typing import Any
 
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::rms_norm
 import pytest
@@ -16,6 +18,7 @@ from support.cases import (
     NORMAL,
     SUMS,
     Arg,
+    Shape,
     check_op,
     check_outputs,
     generator_for,
@@ -27,35 +30,81 @@ from support.cases import (
 )
 from support.delegate import GraphBuilder
 
+
+def _rows(rng: random.Random) -> Shape:
+    """Sizes whose last dimension may be long, odd or 1."""
+    lead = random_shape(rng, rng.randint(0, 3), most=6, elements=60)
+    return (*lead, rng.choice((1, 2, 3, 8, 17, 64, 100, 255, 256, 576, 1000)))
+
+
+# --- Reductions ----------------------------------------------------------------------------------
+
+
 REDUCTIONS: dict[str, Callable[..., torch.Tensor]] = {
-    "aten.mean.dim": torch.mean,
-    "aten.sum.dim_IntList": torch.sum,
-    "aten.amax.default": torch.amax,
-    "aten.amin.default": torch.amin,
+    "aten.mean.dim": lambda x, d, k: x.mean(d, keepdim=k),
+    "aten.sum.dim_IntList": lambda x, d, k: x.sum(d, keepdim=k),
+    "aten.amax.default": lambda x, d, k: x.amax(d or (), keepdim=k),
+    "aten.amin.default": lambda x, d, k: x.amin(d or (), keepdim=k),
 }
 
 
-@pytest.mark.parametrize("seed", seeds(16))
+@pytest.mark.parametrize("seed", seeds(40))
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_reduction(name: str, seed: int) -> None:
-    """Over one or more dimensions, live ones among them."""
     rng = rng_for(name, seed)
-    rank = rng.randint(1, 5)
-    bound = random_shape(rng, rank, elements=2048)
-    dims = rng.sample(range(rank), rng.randint(1, min(rank, 3)))
-    written = [d - rank if rng.random() < 0.5 else d for d in dims]
-    keepdim = rng.random() < 0.5
-    dtype = (F32, F32, F16)[seed % 3]
-    extra = [] if "am" in name else [None]
+    shape = _rows(rng) if seed % 2 else random_shape(rng, rng.randint(0, 5))
+    dims = [d - rng.choice((0, len(shape))) for d in range(len(shape)) if rng.random() < 0.5]
+    keep = rng.random() < 0.6
+    extra = () if "am" in name else (None,)
     check_op(
         name,
-        [Arg(bound, dtype)],
-        lambda x: REDUCTIONS[name](x, dim=dims, keepdim=keepdim),
-        args=lambda g, x: (x, written, keepdim, *extra),
-        live=[[s] for s in live_shapes(rng, bound, subset(rng, rank))],
-        tolerance=EXACT if "am" in name else NORMAL,
+        [Arg(shape, rng.choice((F32, F32, F16)))],
+        lambda x: REDUCTIONS[name](x, dims, keep),
+        args=lambda g, x: (x, dims, keep, *extra),
+        live=[[s] for s in live_shapes(rng, shape, subset(rng, len(shape)))],
+        tolerance=EXACT if "am" in name else SUMS,
         key=seed,
     )
+
+
+@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("largest", [True, False])
+def test_position_of_extreme(largest: bool, seed: int) -> None:
+    """Of few distinct values: the first of equals counts."""
+    rng = rng_for("argmax", largest, seed)
+    shape = _rows(rng) if seed % 2 else random_shape(rng, rng.randint(0, 4))
+    dim = rng.choice((None, rng.randint(-len(shape), len(shape) - 1))) if shape else None
+    keep = rng.random() < 0.5
+    function = torch.argmax if largest else torch.argmin
+    check_op(
+        "aten.argmax.default" if largest else "aten.argmin.default",
+        [Arg(shape)],
+        lambda x: function((3 * x).round(), dim, keepdim=keep),
+        args=lambda g, x: (
+            g.call(
+                "aten.round.default",
+                g.call("aten.mul.Tensor", x, 3.0, out=(F32, shape)),
+                out=(F32, shape),
+            ),
+            dim,
+            keep,
+        ),
+        live=[[s] for s in live_shapes(rng, shape, subset(rng, len(shape)))],
+        key=seed,
+    )
+
+
+@pytest.mark.parametrize("name", ["aten.amax.default", "aten.amin.default"])
+@pytest.mark.parametrize("shape", [(3, 100), (40, 5)])
+def test_nan_is_an_extreme(name: str, shape: tuple[int, int]) -> None:
+    x = torch.randn(shape)
+    x[1, 3] = math.nan
+    g = GraphBuilder()
+    v = g.input(F32, shape)
+    g.output(g.call(name, v, [-1], True, out=(F32, (shape[0], 1))))
+    with g.load() as model:
+        got = model.run(x)
+    check_outputs(got, [REDUCTIONS[name](x, [-1], True)], SUMS)
 
 
 @pytest.mark.parametrize("name", REDUCTIONS)
@@ -66,38 +115,11 @@ def test_reduction_of_long_rows_and_of_many(name: str, bound: tuple[int, int]) -
         check_op(
             name,
             [Arg(bound)],
-            lambda x, dim=dim: REDUCTIONS[name](x.double(), dim=[dim], keepdim=True).to(
-                torch.float32
-            ),
+            lambda x, dim=dim: REDUCTIONS[name](x.double(), [dim], True).float(),
             args=lambda g, x, dim=dim: (x, [dim], True, *extra),
             live=[[bound], [(1, 3)], [bound]],
             tolerance=EXACT if "am" in name else SUMS,
         )
-
-
-@pytest.mark.parametrize("seed", seeds(16))
-@pytest.mark.parametrize("name", ["argmax", "argmin"])
-def test_arg_reduction(name: str, seed: int) -> None:
-    """Few distinct values, so that ties are common: the first wins, as in torch on the CPU."""
-    rng = rng_for(name, seed)
-    rank = rng.randint(1, 5)
-    bound = random_shape(rng, rank, elements=2048)
-    dim = rng.randint(0, rank - 1)
-    keepdim = seed % 2 == 0
-    check_op(
-        f"aten.{name}.default",
-        [Arg(bound, torch.int32, -2, 2)] if seed % 3 else [Arg(bound)],
-        lambda x: getattr(torch, name)(x.float(), dim, keepdim),
-        args=lambda g, x: (
-            x
-            if seed % 3 == 0
-            else g.call("aten._to_copy.default", x, *[None] * 4, False, None, out=(F32, bound)),
-            dim - rank if seed % 4 == 1 else dim,
-            keepdim,
-        ),
-        live=[[s] for s in live_shapes(rng, bound, subset(rng, rank))],
-        key=seed,
-    )
 
 
 def test_arg_reduction_of_a_long_row() -> None:
@@ -111,27 +133,43 @@ def test_arg_reduction_of_a_long_row() -> None:
     )
 
 
+# --- Softmax -------------------------------------------------------------------------------------
+
+
 SOFTMAX = {"aten._softmax.default": torch.softmax, "aten._log_softmax.default": torch.log_softmax}
 
 
-@pytest.mark.parametrize("seed", seeds(20))
+@pytest.mark.parametrize("seed", seeds(60))
 @pytest.mark.parametrize("name", SOFTMAX)
 def test_softmax(name: str, seed: int) -> None:
     rng = rng_for(name, seed)
-    rank = rng.randint(1, 4)
-    bound = random_shape(rng, rank, most=33, elements=4096)
-    dim = rng.randint(-rank, rank - 1)
-    span = rng.choice((1.0, 30.0, 300.0))
-    dtype = (F32, F32, F16)[seed % 3]
+    shape = _rows(rng) if seed % 2 else random_shape(rng, rng.randint(0, 4))
+    dim = rng.randint(-len(shape), len(shape) - 1) if shape else 0
+    big = rng.choice((1.0, 30.0, 300.0))
     check_op(
         name,
-        [Arg(bound, dtype, -span, span)],
+        [Arg(shape, rng.choice((F32, F32, F16)), low=-big, high=big)],
         lambda x: SOFTMAX[name](x, dim),
         args=lambda g, x: (x, dim, False),
-        live=[[s] for s in live_shapes(rng, bound, subset(rng, rank))],
-        tolerance=NORMAL,
+        live=[[s] for s in live_shapes(rng, shape, subset(rng, len(shape)))],
+        tolerance=SUMS,
         key=seed,
     )
+
+
+@pytest.mark.parametrize("rows", [3, 40])
+@pytest.mark.parametrize("name", SOFTMAX)
+def test_softmax_of_minus_infinity(name: str, rows: int) -> None:
+    """Masked elements have no weight; a row of nothing else is NaN."""
+    x = torch.randn(rows, 70)
+    x[:, ::3] = -math.inf
+    x[1] = -math.inf
+    g = GraphBuilder()
+    v = g.input(F32, x.shape)
+    g.output(g.call(name, v, -1, False, out=(F32, x.shape)))
+    with g.load() as model:
+        got = model.run(x)
+    check_outputs(got, [SOFTMAX[name](x, -1)], SUMS)
 
 
 @pytest.mark.parametrize("name", SOFTMAX)
@@ -145,18 +183,6 @@ def test_softmax_of_long_rows_and_of_many(name: str) -> None:
                 args=lambda g, x, dim=dim: (x, dim, False),
                 tolerance=NORMAL,
             )
-
-
-def test_softmax_of_masked_scores() -> None:
-    """-inf in part of a row gives zeros there."""
-    g = GraphBuilder()
-    x, mask = g.input(F32, (5, 9)), g.input(F32, (5, 9))
-    masked = g.call("aten.add.Tensor", x, mask, 1, out=(F32, (5, 9)))
-    g.output(g.call("aten._softmax.default", masked, -1, False, out=(F32, (5, 9))))
-    with g.load() as model:
-        scores = torch.randn(5, 9, generator=generator_for(0))
-        hidden = torch.full((5, 9), -math.inf).triu(1)
-        check_outputs(model.run(scores, hidden), [torch.softmax(scores + hidden, -1)], NORMAL)
 
 
 # --- Normalization ------------------------------------------------------------------------------
@@ -221,6 +247,56 @@ def test_native_layer_norm(seed: int) -> None:
         args=lambda g, x, *rest: (x, list(inner), *parts(x, *rest), 1e-5),
         live=[[s, *[inner] * (weight + bias)] for s in live_shapes(rng, bound, subset(rng, outer))],
         tolerance=SUMS,
+        key=seed,
+    )
+
+
+@pytest.mark.parametrize("seed", seeds(16))
+def test_group_norm(seed: int) -> None:
+    rng = rng_for("group_norm", seed)
+    groups = rng.randint(1, 4)
+    channels = groups * rng.randint(1, 4)
+    shape = (rng.randint(1, 3), channels, *random_shape(rng, rng.randint(1, 2)))
+    inner = math.prod(shape[2:])
+    affine = rng.random() < 0.7
+
+    def reference(x: torch.Tensor, *wb: torch.Tensor) -> Any:
+        w, b = wb or (None, None)
+        return torch.native_group_norm(x, w, b, shape[0], channels, inner, groups, 1e-5)
+
+    def args(g: GraphBuilder, x: Any, *wb: Any) -> Any:
+        w, b = wb or (None, None)
+        return (x, w, b, shape[0], channels, inner, groups, 1e-5)
+
+    check_op(
+        "aten.native_group_norm.default",
+        [Arg(shape)] + [Arg((channels,), constant=True)] * (2 if affine else 0),
+        reference,
+        args=args,
+        tolerance=SUMS if inner * channels // groups > 2 else NORMAL,
+        key=seed,
+    )
+
+
+@pytest.mark.parametrize("seed", seeds(12))
+def test_batch_norm(seed: int) -> None:
+    rng = rng_for("batch_norm", seed)
+    shape = random_shape(rng, rng.randint(2, 4))
+    channel = Arg((shape[1],), constant=True)
+    affine = rng.random() < 0.7
+
+    def reference(x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, *wb: torch.Tensor) -> Any:
+        w, b = wb or (None, None)
+        out = F.batch_norm(x, mean, var, w, b, False, 0.1, 1e-5)
+        return out, torch.empty(0), torch.empty(0)
+
+    check_op(
+        "aten._native_batch_norm_legit_no_training.default",
+        [Arg(shape), channel, Arg((shape[1],), low=0.1, constant=True)]
+        + [channel] * (2 if affine else 0),
+        reference,
+        args=lambda g, x, m, v, *wb: (x, *(wb or (None, None)), m, v, 0.1, 1e-5),
+        tolerance=NORMAL,
         key=seed,
     )
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import re
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,17 +24,11 @@ from executorch.backends.vulkan.serialization.vulkan_graph_schema import (
 from executorch.backends.vulkan.serialization.vulkan_graph_serialize import (
     VulkanDelegateHeader,
 )
-from executorch.backends.webgpu.partitioner.partitioner import WebGPUPartitioner
-from executorch.exir import (
-    EdgeCompileConfig,
-    ExecutorchBackendConfig,
-    to_edge_transform_and_lower,
-)
 from executorch.exir._serialize._dataclass import _json_to_dataclass
 from executorch.exir._serialize._flatbuffer import _flatc_decompile
 from executorch.exir._serialize._program import deserialize_pte_binary
-from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 from executorch.exir.schema import DelegateCall, KernelCall
+from executorch_webgpu.lowering import partition, plan_memory, quiet_upstream
 
 from .capi import Model
 from .delegate import exported
@@ -123,24 +114,12 @@ def export_delegate(
         options: the partitioner's compile options.
         dim_order: keep executorch's dim_order operators for copies (its default).
     """
-    with _quiet(), torch.no_grad():
+    with quiet_upstream(), torch.no_grad():
         program = torch.export.export(
             module.eval(), tuple(inputs), dynamic_shapes=dynamic_shapes, strict=False
         )
-        edge = to_edge_transform_and_lower(
-            program,
-            partitioner=[WebGPUPartitioner(dict(options or {}))],
-            compile_config=EdgeCompileConfig(
-                _check_ir_validity=False, _skip_dim_order=not dim_order
-            ),
-        )
-        manager = edge.to_executorch(
-            ExecutorchBackendConfig(
-                extract_delegate_segments=True,
-                sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
-            )
-        )
-    return read_delegate(manager.buffer)
+        edge = partition(program, options, dim_order=dim_order)
+        return read_delegate(plan_memory(edge).buffer)
 
 
 def read_delegate(pte: bytes) -> ExportedDelegate:
@@ -185,15 +164,3 @@ def decode_graph(blob: bytes) -> VkGraph:
     text = re.sub(r"(?<=: )(-?)inf\b", r"\1Infinity", text)
     graph: VkGraph = _json_to_dataclass(json.loads(re.sub(r"(?<=: )-?nan\b", "NaN", text)), VkGraph)
     return graph
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from executorch.backends.webgpu.partitioner import WebGPUPartitioner
-from executorch.exir import (
-    EdgeCompileConfig,
-    ExecutorchBackendConfig,
-    to_edge_transform_and_lower,
-)
-from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+from executorch_webgpu.lowering import partition, plan_memory, quiet_upstream
 
 from . import export as _faster_lowering  # noqa: F401  caches the partitioner's pattern graphs
 
@@ -50,26 +42,16 @@ def save(
         partly: some operators may be left to ExecuTorch's own kernels.
     """
     resizable = {"require_dynamic_shapes": True} if dynamic_shapes is not None else {}
-    with _Quiet(), torch.no_grad():
+    with quiet_upstream(), torch.no_grad():
         graph = torch.export.export(
             module.eval(), tuple(inputs), dynamic_shapes=dynamic_shapes, strict=False
         )
-        edge = to_edge_transform_and_lower(
-            graph,
-            partitioner=[WebGPUPartitioner({**resizable, **(options or {})})],
-            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
-            constant_methods=dict(constants or {}),
-        )
+        edge = partition(graph, {**resizable, **(options or {})}, constants)
         nodes = edge.exported_program().graph.nodes
         left = [str(n.target) for n in nodes if n.op == "call_function"]
         left = [t for t in left if "call_delegate" not in t and "getitem" not in t]
         assert partly or not left, f"{name}: not delegated: {left}"
-        program = edge.to_executorch(
-            ExecutorchBackendConfig(
-                extract_delegate_segments=True,
-                sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
-            )
-        )
+        program = plan_memory(edge)
     return write(folder, name, program)
 
 
@@ -99,18 +81,3 @@ def stock_forward(saved: Saved, **options: Any) -> Callable[..., list[Any]]:
         return list(method.execute(inputs))
 
     return forward
-
-
-class _Quiet:
-    """Without upstream's warnings, which no test is about."""
-
-    def __enter__(self) -> None:
-        self._level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-
-    def __exit__(self, *exception: Any) -> None:
-        self._warnings.__exit__(*exception)
-        logging.disable(self._level)

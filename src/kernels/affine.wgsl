@@ -1,0 +1,19 @@
+// An optional weight and bias for each channel, after a normalization.
+// Parameters: WEIGHT, BIAS (0 or 1: present), WEIGHT_BINDING, BIAS_BINDING.
+#if WEIGHT
+@group(0) @binding(${WEIGHT_BINDING}) var<storage, read> weight: array<f32>;
+#endif
+#if BIAS
+@group(0) @binding(${BIAS_BINDING}) var<storage, read> bias: array<f32>;
+#endif
+
+fn affine(normalized: f32, channel: u32) -> f32 {
+  var v = normalized;
+#if WEIGHT
+  v *= weight[channel];
+#endif
+#if BIAS
+  v += bias[channel];
+#endif
+  return v;
+}

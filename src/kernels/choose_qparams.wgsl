@@ -1,0 +1,36 @@
+// Scale and zero point of each row of n elements, so that its range and 0 fit the integers from `lowest` to
+// `highest`; one workgroup per row.
+// Parameters: WG, FOLD, SYMMETRIC (1: the zero point is in the middle).
+#include "workgroup_reduce.wgsl"
+struct Params { rows: u32, n: u32, lowest: f32, highest: f32, least_scale: f32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> scales: array<f32>;
+@group(0) @binding(2) var<storage, read_write> zero_points: array<i32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let row = wid.y * groups.x + wid.x;
+  let base = min(row, params.rows - 1u) * params.n;
+  var above = 0.0;
+  var below = 0.0;
+  for (var i = lane; i < params.n; i += ${WG}u) {
+    above = max(above, x[base + i]);
+    below = max(below, -x[base + i]);
+  }
+  let top = workgroup_max(lane, above);
+  let bottom = workgroup_max(lane, below);
+  if (row >= params.rows || lane != 0u) {
+    return;
+  }
+  let steps = params.highest - params.lowest;
+#if SYMMETRIC
+  scales[row] = max(max(top, bottom) / (steps / 2.0), params.least_scale);
+  zero_points[row] = i32((params.lowest + params.highest + 1.0) / 2.0);
+#else
+  let scale = max((top + bottom) / steps, params.least_scale);
+  scales[row] = scale;
+  zero_points[row] = i32(clamp(params.lowest + round(bottom / scale), params.lowest, params.highest));
+#endif
+}

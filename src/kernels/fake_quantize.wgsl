@@ -1,0 +1,35 @@
+// out = what is left of x [rows, n] when it is stored in 8 bits: (q - zero_point) * scale with
+// q = clamp(round(x / scale) + zero_point, -128, 127). An integer x is such a q already.
+// Parameters: WG; T (of x: f32 or i32); BY_ROW (1: a scale and a zero point for each row, else params hold
+// them for all); OUT_AT, PARAMS_AT (bindings).
+struct Params { count: u32, n: u32, zero_point: i32, scale: f32 }
+@group(0) @binding(0) var<storage, read> x: array<${T}>;
+#if BY_ROW
+@group(0) @binding(1) var<storage, read> scales: array<f32>;
+@group(0) @binding(2) var<storage, read> zero_points: array<i32>;
+#endif
+@group(0) @binding(${OUT_AT}) var<storage, read_write> out: array<f32>;
+@group(0) @binding(${PARAMS_AT}) var<uniform> params: Params;
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (wid.y * grid.x + wid.x) * ${WG}u + lane;
+  if (i >= params.count) {
+    return;
+  }
+#if BY_ROW
+  let row = i / params.n;
+  let scale = scales[row];
+  let zero_point = f32(zero_points[row]);
+#else
+  let scale = params.scale;
+  let zero_point = f32(params.zero_point);
+#endif
+#if T == i32
+  let q = f32(x[i]);
+#else
+  let q = clamp(round(x[i] * (1.0 / scale)) + zero_point, -128.0, 127.0);
+#endif
+  out[i] = (q - zero_point) * scale;
+}
