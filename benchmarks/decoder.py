@@ -40,13 +40,16 @@ _EXAMINED = 5
 # A decode step is timed at so many positions, from the one that is reported on.
 _NEARBY = 32
 
+LOGITS = "decode, logits"  # the name of decoding with the logits read back and the token sent
+
 _FIRST_PROMPT = 128
 
 _SETTINGS = ("ETWEBGPU_PROVIDER", "ETWEBGPU_ADAPTER", "ETWEBGPU_KV_CACHE_DTYPE")
 
 Call = Callable[[int, int], object]
 
-# Name, length, and the (tokens, position) of each call.
+# Name, length, and the (tokens, position) of each call. For "decode", which is greedy with the
+# tokens kept on the GPU, the (tokens to generate, position to start from) of each run.
 Task = tuple[str, int, list[tuple[int, int]]]
 
 
@@ -65,6 +68,22 @@ def measure(
     processor = (time.process_time() - processor) / len(arguments)
     host, dispatches = _examine(call, arguments[:_EXAMINED], model)
     return Timings(name, tokens, seconds, WARMUPS, processor, dispatches, host)
+
+
+def measure_generation(tokens: int, arguments: Sequence[tuple[int, int]], model: Model) -> Timings:
+    """Time greedy decoding, (tokens, position) for each run: seconds of a token in each."""
+    for count, position in (*arguments[:1],) * WARMUPS:
+        model.generate(1, position, count)
+    seconds = []
+    processor = time.process_time()
+    for count, position in arguments:
+        start = time.perf_counter()
+        model.generate(1, position, count)
+        seconds.append((time.perf_counter() - start) / count)
+    steps = sum(count for count, _ in arguments)
+    processor = (time.process_time() - processor) / steps
+    dispatches = model.profile()["dispatch_count"] + 1  # and the choice
+    return Timings("decode", tokens, seconds, WARMUPS, processor, dispatches)
 
 
 def _examine(
@@ -107,22 +126,25 @@ def main(
     prefill: Annotated[str, typer.Option(help="Prompt lengths.")] = "128,512,2047",
     contexts: Annotated[str, typer.Option(help="Positions to decode at.")] = "0,128,2000",
     prefills: Annotated[int, typer.Option(min=1, help="Repetitions of each prompt.")] = 10,
-    steps: Annotated[int, typer.Option(min=1, help="Decode steps at each position.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="Decode steps at each position.")] = 320,
     profile: Annotated[bool, typer.Option(help="Print GPU time per kernel.")] = False,
     peak_bandwidth: Annotated[float | None, typer.Option(help="The memory's GB/s.")] = None,
     peak_tflops: Annotated[float | None, typer.Option(help="The adapter's TFLOP/s.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write results here.")] = None,
 ) -> None:
-    """Time prefill and decode of a delegate (tokens [1, S], position [1]) -> logits."""
+    """Time prefill and decode of a delegate (tokens [1, S], position [1]) -> logits.
+
+    Decoding is greedy with the tokens kept on the GPU, and once more with the logits read back.
+    """
     found = Skeleton.load(model) if model.suffix == ".zip" else Skeleton.of_program(model)
     if skeleton:
         found.save(skeleton)
         return
     tasks = [("prefill", count, [(count, 0)] * prefills) for count in lengths(prefill)]
     # Positions differ as they do in use, but stay near the one that is reported.
-    tasks += [
-        ("decode", at, [(1, at + i % _NEARBY) for i in range(steps)]) for at in lengths(contexts)
-    ]
+    for at in lengths(contexts):
+        tasks.append(("decode", at, [(_NEARBY, at)] * max(1, steps // _NEARBY)))
+        tasks.append((LOGITS, at, [(1, at + i % _NEARBY) for i in range(steps)]))
     report = run(found, tasks, profile)
     report = replace(report, model=model.name, peaks=Peaks(peak_bandwidth, peak_tflops))
     print(report.to_markdown())
@@ -148,7 +170,10 @@ def run(skeleton: Skeleton, tasks: Sequence[Task], profile: bool) -> Report:
     first_token_seconds = time.perf_counter() - start
     timings = []
     for name, length, arguments in tasks:
-        timings.append(measure(name, length, call, arguments, model))
+        if name == "decode":
+            timings.append(measure_generation(length, arguments, model))
+        else:
+            timings.append(measure(name, length, call, arguments, model))
         if profile:
             print_profile(model)
     return Report(

@@ -80,6 +80,16 @@ ETWG_EXPORT int etwg_model_execute(etwg_model* model, const etwg_tensor* inputs,
 /* JSON of the last execute's plan: dispatches with kernel, label, grid and, with profiling,
  * microseconds. */
 ETWG_EXPORT const char* etwg_model_profile_json(etwg_model* model);
+/* Greedy decoding of a model of (tokens [1, S], position [1]) -> logits [.., V]: feeds `token` at
+ * `position`, passes the likeliest token after it to `take`, and goes on with that, `count` times
+ * or until `take` gives anything but 0. The tokens stay on the GPU, so a few more may have been fed
+ * than were passed. `take` must not call the model. */
+ETWG_EXPORT int etwg_model_generate(etwg_model* model, int64_t token, int64_t position,
+                                    size_t count, int (*take)(void* user, int64_t token),
+                                    void* user);
+/* The delegate that ExecuTorch loaded last, as a model that keeps it alive until it is freed; NULL
+ * without one. */
+ETWG_EXPORT etwg_model* etwg_latest_delegate(void);
 ETWG_EXPORT void etwg_model_free(etwg_model* model);
 
 #ifdef __cplusplus

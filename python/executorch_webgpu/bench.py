@@ -14,6 +14,8 @@ from .runtime import inspect
 PREFILL_LENGTHS = (128, 512, 2048)
 DECODE_CONTEXTS = (128, 2048)
 
+_STEPS = 8  # of a run of decoding
+
 Progress = Callable[[str], None]
 
 
@@ -27,8 +29,8 @@ def bench(
     """Measure a model. Lengths beyond what it takes are measured at its limit.
 
     Args:
-        repetitions: calls per prefill length, and eight times as many single tokens; one more of
-            each is made first and not counted.
+        repetitions: calls per prefill length, and runs of eight steps of decoding; one more of each
+            is made first and not counted.
         adapter: what to call the adapter in the report.
         report: called with what is measured next.
         peaks: of the machine, to report shares of them.
@@ -50,9 +52,7 @@ def bench(
     for context in _within(DECODE_CONTEXTS, model.context):
         report(f"decode at {context}")
         # What the cache holds does not matter for speed: no need to fill it first.
-        positions = range(max(0, context - 8 * repetitions), context)
-        calls = [(1, position) for position in positions]
-        timings.append(_measure("decode", context, model, calls, _dispatches(path, 1)))
+        timings.append(_measure_decode(context, model, repetitions, _dispatches(path, 1)))
     gpu_bytes, work = _planned(path)
     return Report(
         str(path),
@@ -80,6 +80,30 @@ def _measure(
     seconds = [_timed(model, *call) for call in calls]
     processor = (time.process_time() - processor) / len(calls)
     return Timings(name, tokens, seconds, 1, processor, dispatches)
+
+
+def _measure_decode(
+    context: int, model: LanguageModel, repetitions: int, dispatches: int | None
+) -> Timings:
+    """Time runs of up to eight steps that end at `context`: seconds of a step in each.
+
+    Greedily, with the tokens kept on the GPU, where the program allows.
+    """
+    steps = min(_STEPS, context)
+    if model.continue_greedily is None:
+        calls = [(1, context - steps + i % steps) for i in range(repetitions * steps)]
+        return _measure("decode", context, model, calls, dispatches)
+    seconds = []
+    processor = 0.0
+    for run in range(-1, repetitions):  # the first warms up
+        if run == 0:
+            processor = time.process_time()
+        started = time.perf_counter()
+        model.continue_greedily(1, context - steps, steps, frozenset())
+        if run >= 0:
+            seconds.append((time.perf_counter() - started) / steps)
+    processor = (time.process_time() - processor) / (repetitions * steps)
+    return Timings("decode", context, seconds, 1, processor, dispatches)
 
 
 def _dispatches(path: Path, tokens: int) -> int | None:

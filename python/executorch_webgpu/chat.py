@@ -11,7 +11,12 @@ from .errors import WebGPUError
 from .tokenizer import ChatTokenizer, Message, TextStream
 
 if TYPE_CHECKING:
-    from .generate import Decoder, Logits
+    from .generate import Continue, Decoder, Logits
+
+
+# Tokens that come at once are shown at once: few enough to look like a stream.
+_BURST_SECONDS = 0.05
+_MOST_AT_ONCE = 64
 
 
 class ContextFull(WebGPUError):
@@ -46,6 +51,10 @@ class Conversation:
 
     The cache holds the first `position` tokens of the conversation. A new message is turned into
     text by the chat template, and only what follows the text already fed is tokenized and fed.
+
+    Args:
+        choose: the next token, from the logits after the latest.
+        continue_greedily: does without `choose`, several tokens at a time; see `generate.Continue`.
     """
 
     def __init__(
@@ -55,8 +64,10 @@ class Conversation:
         choose: Callable[[Logits], int],
         stop_tokens: Sequence[int] | frozenset[int],
         system: str | None = None,
+        continue_greedily: Continue | None = None,
     ) -> None:
         self._model = model
+        self._continue_greedily = continue_greedily
         self._tokenizer = tokenizer
         self._choose = choose
         self._stop_tokens = frozenset(stop_tokens)
@@ -128,10 +139,7 @@ class Conversation:
     def _generate(self, max_tokens: int | None, stopped: Callable[[], bool]) -> Iterator[str]:
         stream = TextStream(self._tokenizer)
         full = False
-        logits = self._read_prompt(stopped)
-        while logits is not None:
-            token = self._choose(logits)
-            self._pending = [token]
+        for token in self._tokens(stopped):
             if token in self._stop_tokens:
                 self._ending = self._tokenizer.token_text(token)
                 break
@@ -140,15 +148,38 @@ class Conversation:
                 yield piece
             if stopped() or self.timing.answer_tokens == max_tokens:
                 break
-            if full := self.position == self._model.context:
-                break
-            started = time.perf_counter()
-            logits = self._feed(1)
-            self.timing.answer_seconds += time.perf_counter() - started
+        else:
+            full = self.timing.answer_tokens > 0  # no room for more
         if rest := stream.finish():
             yield rest
         if full:
             raise ContextFull(f"the model's context of {self._model.context} tokens is full")
+
+    def _tokens(self, stopped: Callable[[], bool]) -> Iterator[int]:
+        """The answer's tokens while there is room for them; the latest is always pending."""
+        logits = self._read_prompt(stopped)
+        if logits is None:
+            return
+        self._pending = [self._choose(logits)]
+        yield self._pending[0]
+        at_once = 1
+        while room := self._model.context - self.position:
+            started = time.perf_counter()
+            tokens = self._after_pending(min(at_once, room))
+            seconds = time.perf_counter() - started
+            self.timing.answer_seconds += seconds
+            at_once = min(max(int(_BURST_SECONDS * len(tokens) / seconds), 1), _MOST_AT_ONCE)
+            for token in tokens:
+                self.position += 1
+                self._pending = [token]
+                yield token
+
+    def _after_pending(self, count: int) -> Sequence[int]:
+        """What follows the pending token: one token, or up to `count` where the model can."""
+        (token,) = self._pending
+        if self._continue_greedily is None:
+            return [self._choose(self._model([token], self.position))]
+        return self._continue_greedily(token, self.position, count, self._stop_tokens)
 
     def _read_prompt(self, stopped: Callable[[], bool]) -> Logits | None:
         """Feed the pending tokens; logits after the last, or None when stopped before it."""

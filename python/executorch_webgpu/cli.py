@@ -183,7 +183,10 @@ def chat(
     tokenizer = ChatTokenizer.load(path.parent)
     stop_tokens = language_model.eos | ({tokenizer.eos} if tokenizer.eos is not None else set())
     sampler = Sampler(temperature, top_k, seed)
-    conversation = Conversation(language_model, tokenizer, sampler, stop_tokens, system)
+    greedily = language_model.continue_greedily if temperature == 0 else None
+    conversation = Conversation(
+        language_model, tokenizer, sampler, stop_tokens, system, continue_greedily=greedily
+    )
     if prompt is not None:
         _answer(conversation, prompt, max_tokens)
         return

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import WebGPUError
-from .runtime import Model, StrPath, load
+from .native import Delegate, library
+from .runtime import Model, StrPath, inspect, load
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Logits = NDArray[np.float32]
+
+# Feeds a token at a position, takes the likeliest after it, goes on with that, and gives up to so
+# many tokens, ending with the first that is among the last argument's.
+Continue = Callable[[int, int, int, frozenset[int]], list[int]]
 
 # Longest piece of a prompt fed at once. Short enough that Ctrl-C is heard on slow adapters.
 _CHUNK = 512
@@ -40,6 +46,7 @@ class LanguageModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._delegate: Delegate | None = None
         self.path: Path = model.path
         signature = model.signature() if "forward" in model.method_names else []
         shapes = [sizes for kind, sizes in signature if kind == "int64"]
@@ -61,6 +68,7 @@ class LanguageModel:
         """Load a program and its ``forward``. Raises WebGPUError if it is no language model."""
         model = cls(load(path, data_path))
         model._model.load_method("forward")
+        model._delegate = library().latest_delegate()
         return model
 
     def __call__(self, tokens: Sequence[int], position: int) -> Logits:
@@ -70,6 +78,16 @@ class LanguageModel:
         (logits,) = self._model.forward(torch.tensor([tokens]), torch.tensor([position]))
         last: Logits = logits.reshape(-1, logits.shape[-1])[-1].float().numpy()
         return last
+
+    @cached_property
+    def continue_greedily(self) -> Continue | None:
+        """Greedy decoding with the tokens kept on the GPU; None where the program is more than one
+        delegate's graph, whose logits would not be the program's."""
+        methods = inspect(self.path)["methods"]
+        (forward,) = [method for method in methods if method["name"] == "forward"]
+        if forward["kernel_calls"] != 0 or forward["delegate_calls"] != 1:
+            return None
+        return self._delegate.generate if self._delegate else None
 
 
 @dataclass

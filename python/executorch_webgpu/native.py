@@ -28,6 +28,8 @@ _LIBRARY_NAMES = {
 }
 _RUNTIME_NAMES = {"darwin": "libexecutorch.dylib", "win32": "executorch.dll"}
 
+_TAKE_TOKEN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
+
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "etwg_register_provider": (
         ctypes.c_int,
@@ -46,6 +48,19 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "etwg_inspect_json": (
         ctypes.c_char_p,
         [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p],
+    ),
+    "etwg_latest_delegate": (ctypes.c_void_p, []),
+    "etwg_model_free": (None, [ctypes.c_void_p]),
+    "etwg_model_generate": (
+        ctypes.c_int,
+        [
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_size_t,
+            _TAKE_TOKEN,
+            ctypes.c_void_p,
+        ],
     ),
 }
 
@@ -117,11 +132,47 @@ class Library:
         if code != 0:
             raise WebGPUError(self.last_error() or f"the WebGPU backend failed with code {code}")
 
+    def latest_delegate(self) -> Delegate | None:
+        """The delegate that ExecuTorch loaded last, if it still lives."""
+        handle = self._c.etwg_latest_delegate()
+        return Delegate(self, self._c, handle) if handle else None
+
     def _json(self, text: bytes | None) -> dict[str, Any]:
         if text is None:
             raise WebGPUError(self.last_error() or "the WebGPU backend gave no answer")
         result: dict[str, Any] = json.loads(text)
         return result
+
+
+class Delegate:
+    """A loaded delegate beside its program, for what ExecuTorch's interface does not offer."""
+
+    def __init__(self, owner: Library, functions: ctypes.CDLL, handle: int) -> None:
+        self._owner = owner
+        self._c = functions
+        self._handle = handle
+
+    def __del__(self) -> None:
+        self._c.etwg_model_free(self._handle)
+
+    def generate(
+        self, token: int, position: int, count: int, stop_tokens: frozenset[int] = frozenset()
+    ) -> list[int]:
+        """Feed `token` at `position` and decode greedily: up to `count` tokens, the last of which
+        may be one of `stop_tokens`. Raises WebGPUError, also when the context is passed.
+        """
+        tokens: list[int] = []
+
+        def take(user: object, chosen: int) -> int:
+            tokens.append(chosen)
+            return int(chosen in stop_tokens)
+
+        failed = self._c.etwg_model_generate(
+            self._handle, token, position, count, _TAKE_TOKEN(take), None
+        )
+        if failed:
+            raise WebGPUError(self._owner.last_error())
+        return tokens
 
 
 @cache

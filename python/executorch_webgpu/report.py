@@ -100,7 +100,7 @@ class Timings:
     """Repetitions of one measurement.
 
     Attributes:
-        name: "prefill" or "decode".
+        name: "prefill" or "decode", or one that begins so.
         tokens: prompt length, or the number of tokens attended to when decoding.
         seconds: of one call until its logits are in host memory, once for each repetition.
         warmups: calls before those that were not counted.
@@ -141,7 +141,7 @@ class Timings:
 
     def bandwidth_share(self, work: Work, peaks: Peaks) -> float | None:
         """Bytes that a decode step must read, of those that could have been in its time."""
-        if peaks.bandwidth is None or self.name != "decode":
+        if peaks.bandwidth is None or not self.name.startswith("decode"):
             return None
         return work.bytes_read(self.tokens) / self.median / (peaks.bandwidth * 1e9)
 

@@ -148,7 +148,7 @@ class CallerOutputs final : public OutputSink {
 
 struct etwg_model {
   std::mutex mutex;  // an execute and the reading of its profile
-  std::unique_ptr<Runner> runner;
+  std::shared_ptr<Runner> runner;
 };
 
 namespace {
@@ -270,6 +270,26 @@ const char* etwg_model_profile_json(etwg_model* model) {
     CHECK_OR_FAIL(model != nullptr, ErrorKind::InvalidArgument, "model is null");
     TRY_ASSIGN(std::string json, profile(*model));
     return keep(json);
+  });
+}
+
+etwg_model* etwg_latest_delegate(void) {
+  return guarded<etwg_model*>(nullptr, []() -> Result<etwg_model*> {
+    auto model = std::make_unique<etwg_model>();
+    model->runner = latest_delegate();
+    CHECK_OR_FAIL(model->runner, ErrorKind::InvalidArgument, "no program's delegate is loaded");
+    return model.release();
+  });
+}
+
+int etwg_model_generate(etwg_model* model, int64_t token, int64_t position, size_t count,
+                        int (*take)(void* user, int64_t token), void* user) {
+  return status_of([&]() -> Result<void> {
+    CHECK_OR_FAIL(model != nullptr && take != nullptr, ErrorKind::InvalidArgument,
+                  "model or take is null");
+    std::lock_guard lock(model->mutex);
+    return model->runner->generate({token, position, count},
+                                   [&](std::int64_t next) { return take(user, next) == 0; });
   });
 }
 

@@ -77,4 +77,27 @@ Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
   return Runner::create(std::move(model), std::move(device), constants, runner);
 }
 
+namespace {
+
+struct LatestDelegate {
+  std::mutex mutex;
+  std::weak_ptr<Runner> runner;
+};
+LatestDelegate& latest() {
+  static auto* one = new LatestDelegate;
+  return *one;
+}
+
+}  // namespace
+
+void note_delegate(const std::shared_ptr<Runner>& runner) {
+  std::lock_guard lock(latest().mutex);
+  latest().runner = runner;
+}
+
+std::shared_ptr<Runner> latest_delegate() {
+  std::lock_guard lock(latest().mutex);
+  return latest().runner.lock();
+}
+
 }  // namespace etwebgpu

@@ -33,6 +33,12 @@ Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
                                               NamedDataSource& named, const Options& options,
                                               bool trace);
 
+// The runner of the program's delegate that ExecuTorch initialized last, while it lives; null
+// without one. So a host that loads programs through ExecuTorch reaches what only the C interface
+// offers.
+void note_delegate(const std::shared_ptr<Runner>& runner);
+std::shared_ptr<Runner> latest_delegate();
+
 // Notes that the host brought a provider of its own, so that none is looked for.
 void note_provider_registered();
 // Without a provider from the host, registers the libraries that are usually there: wgpu-native of

@@ -66,7 +66,10 @@ Result<Options> options_for(const et::BackendInitContext& context) {
 }
 
 // The partitioner's compile options concern its own choice of memory layouts: nothing to heed here.
-Result<Runner*> load(et::BackendInitContext& context, et::FreeableBuffer& processed) {
+// What ExecuTorch holds for a delegate.
+using Handle = std::shared_ptr<Runner>;
+
+Result<Handle*> load(et::BackendInitContext& context, et::FreeableBuffer& processed) {
   TRY_ASSIGN(const Options options, options_for(context));
   const auto blob = processed.data_safe();
   CHECK_OR_FAIL(blob.ok() && *blob != nullptr, ErrorKind::InvalidProgram,
@@ -75,7 +78,9 @@ Result<Runner*> load(et::BackendInitContext& context, et::FreeableBuffer& proces
   TRY_ASSIGN(auto runner, load_delegate({static_cast<const std::byte*>(*blob), processed.size()},
                                         named, options, context.event_tracer() != nullptr));
   processed.Free();
-  return runner.release();
+  auto handle = std::make_unique<Handle>(std::move(runner));
+  note_delegate(*handle);
+  return handle.release();
 }
 
 Result<void> run(et::BackendExecutionContext& context, Runner& runner, et::Span<et::EValue*> args) {
@@ -126,12 +131,12 @@ class Backend final : public et::BackendInterface {
                     et::Span<et::EValue*> args) const override {
     if (handle == nullptr) return et::Error::DelegateInvalidHandle;
     const auto done =
-        without_exceptions([&] { return run(context, *static_cast<Runner*>(handle), args); });
+        without_exceptions([&] { return run(context, **static_cast<Handle*>(handle), args); });
     if (!done) return report(where("running", context.get_method_name()), done.error());
     return et::Error::Ok;
   }
 
-  void destroy(et::DelegateHandle* handle) const override { delete static_cast<Runner*>(handle); }
+  void destroy(et::DelegateHandle* handle) const override { delete static_cast<Handle*>(handle); }
 
   et::Error set_option(et::BackendOptionContext&,
                        const et::Span<et::BackendOption>& options) override {

@@ -80,6 +80,18 @@ bool wait(const Api& api, WGPUInstance instance, WGPUDevice device, WGPUFuture f
   return done;
 }
 
+bool wait_for_one(const Api& api, WGPUInstance instance, WGPUDevice device, WGPUFuture future,
+                  const std::atomic<bool>& done) {
+  if (api.wait_style() != WaitStyle::DevicePoll || !device)
+    return wait(api, instance, device, future, done);
+  while (!done) {
+    const bool idle = api.DevicePoll(device, 0, nullptr) != 0;
+    if (idle && !done) return wait(api, instance, device, future, done);
+    if (!done) std::this_thread::sleep_for(std::chrono::microseconds(5));
+  }
+  return done;
+}
+
 DawnToggles dawn_toggles() {
   // Experimental features (subgroup matrices) need the first; Dawn hides f16 on NVIDIA without the
   // second; exact timestamps need quantization off. Robust buffer access stays on: indices in

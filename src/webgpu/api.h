@@ -119,6 +119,10 @@ std::string to_string(WGPUStringView text);
 bool wait(const Api& api, WGPUInstance instance, WGPUDevice device, WGPUFuture future,
           const std::atomic<bool>& done);
 
+// The same without waiting for work submitted later, which wgpu-native's own blocking poll does.
+bool wait_for_one(const Api& api, WGPUInstance instance, WGPUDevice device, WGPUFuture future,
+                  const std::atomic<bool>& done);
+
 // Dawn's developer switches, chained to instance, adapter options and device.
 struct DawnToggles {
   WGPUChainedStruct chain;

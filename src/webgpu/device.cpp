@@ -54,13 +54,8 @@ void on_scope(WGPUPopErrorScopeStatus, WGPUErrorType type, WGPUStringView messag
   out->done = true;
 }
 
-struct MapResult {
-  std::atomic<bool> done = false;
-  WGPUMapAsyncStatus status = WGPUMapAsyncStatus_Error;
-};
-
 void on_map(WGPUMapAsyncStatus status, WGPUStringView, void* result, void*) {
-  auto* out = static_cast<MapResult*>(result);
+  auto* out = static_cast<PendingMap*>(result);
   out->status = status;
   out->done = true;
 }
@@ -355,14 +350,31 @@ Result<void> Device::compile(std::span<const PipelineRequest> requests) {
 
 Result<void> Device::map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes) {
   const auto held = lock();
-  MapResult result;
+  PendingMap pending;
+  start_map(buffer, mode, bytes, pending);
+  wait_for(pending.future, pending.done);
+  return mapped(buffer, pending);
+}
+
+void Device::start_map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes,
+                       PendingMap& pending) {
+  const auto held = lock();
+  pending.done = false;
+  pending.status = WGPUMapAsyncStatus_Error;
   WGPUBufferMapCallbackInfo callback = WGPU_BUFFER_MAP_CALLBACK_INFO_INIT;
   callback.mode = api().callback_mode();
   callback.callback = on_map;
-  callback.userdata1 = &result;
-  const WGPUFuture future = api().BufferMapAsync(buffer.get(), mode, 0, bytes, callback);
-  const bool mapped = wait_for(future, result.done) && result.status == WGPUMapAsyncStatus_Success;
-  if (mapped) return {};
+  callback.userdata1 = &pending;
+  pending.future = api().BufferMapAsync(buffer.get(), mode, 0, bytes, callback);
+}
+
+Result<void> Device::finish_map(const Buffer& buffer, PendingMap& pending) {
+  wait_for_one(api(), instance(), device_, pending.future, pending.done);
+  return mapped(buffer, pending);
+}
+
+Result<void> Device::mapped(const Buffer& buffer, const PendingMap& pending) {
+  if (pending.done && pending.status == WGPUMapAsyncStatus_Success) return {};
   TRY(status());
   return fail(ErrorKind::Internal, "the GPU could not map a buffer of ", buffer.bytes(), " bytes");
 }

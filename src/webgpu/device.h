@@ -3,6 +3,7 @@
 // keeps a sequence of calls together.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -50,6 +51,13 @@ class Buffer {
   std::uint64_t bytes_ = 0;
 };
 
+// A buffer on its way to being mapped.
+struct PendingMap {
+  std::atomic<bool> done = false;
+  WGPUMapAsyncStatus status = WGPUMapAsyncStatus_Error;
+  WGPUFuture future = {};
+};
+
 class Device : public std::enable_shared_from_this<Device> {
  public:
   // The device of the chosen adapter: a living one if there is, else a new one.
@@ -94,6 +102,10 @@ class Device : public std::enable_shared_from_this<Device> {
 
   // Maps [0, bytes) of a buffer and blocks until it is mapped.
   Result<void> map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes);
+  // The same in two steps; `pending` stays in place until the second. Work submitted after the
+  // first need not be done for the second to return.
+  void start_map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes, PendingMap& pending);
+  Result<void> finish_map(const Buffer& buffer, PendingMap& pending);
   // Gives the device to the driver's "lost" state, as a removed GPU would be. For tests.
   void destroy();
 
@@ -107,6 +119,7 @@ class Device : public std::enable_shared_from_this<Device> {
   Result<void> open();
   void fill_capabilities(const WGPULimits& limits, std::span<const WGPUFeatureName> features);
   Result<void> pop_scope(std::string_view what);
+  Result<void> mapped(const Buffer& buffer, const PendingMap& pending);
   bool wait_for(WGPUFuture future, const std::atomic<bool>& done);
   void free_buffer(WGPUBuffer buffer, std::uint64_t bytes);
 

@@ -217,10 +217,11 @@ void Runner::write_scalars() {
   model_->clear_dirty();
 }
 
-Result<void> Runner::write_inputs(std::span<const HostTensor> inputs) {
+// Inputs from position `first` on.
+Result<void> Runner::write_inputs(std::span<const HostTensor> inputs, std::size_t first) {
   for (const PlannedTensor& planned : plan_->inputs) {
     const std::uint64_t count = words_of(planned.sizes);
-    if (!planned.on_device || count == 0) continue;
+    if (!planned.on_device || count == 0 || planned.position < first) continue;
     const HostTensor& input = inputs[planned.position];
     const void* words = input.data.data();
     if (!is_words(input.dtype)) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -17,6 +18,7 @@
 #include "base/result.h"
 #include "plan/model.h"
 #include "webgpu/device.h"
+#include "webgpu/generation.h"
 #include "webgpu/host_tensor.h"
 #include "webgpu/memory.h"
 #include "webgpu/replay.h"
@@ -63,6 +65,17 @@ class Runner {
   // turns. After an error the next call works, unless the device is lost.
   Result<void> execute(std::span<const HostTensor> inputs, OutputSink& outputs);
 
+  // For a model of tokens [1, S] and a position [1] whose first output is logits: feeds `token` at
+  // `position`, takes the likeliest token after it, and goes on with that, up to `count` times.
+  // Chosen tokens stay on the GPU and the host runs a few steps behind: `take` gets each in order
+  // and says whether to go on; up to kMostOnTheWay more may then have been fed.
+  struct Greedy {
+    std::int64_t token = 0, position = 0;
+    std::size_t count = 0;
+  };
+  using TakeToken = std::function<bool(std::int64_t)>;  // must not call the runner
+  Result<void> generate(const Greedy& from, const TakeToken& take);
+
   const Model& model() const { return *model_; }
   const Device& device() const { return *device_; }
   std::uint64_t gpu_bytes() const { return memory_.used_bytes(); }
@@ -88,11 +101,13 @@ class Runner {
   Result<void> place_outputs(OutputSink& outputs);
   Result<void> reserve_staging(std::uint64_t bytes);
   void write_scalars();
-  Result<void> write_inputs(std::span<const HostTensor> inputs);
+  Result<void> write_inputs(std::span<const HostTensor> inputs, std::size_t first = 0);
   Result<void> submit(const Replay& replay);
   void encode_readbacks(WGPUCommandEncoder encoder);
   Result<void> read_outputs();
   Result<void> read_times();
+  Result<void> check_generates();
+  Result<void> send_step(const Greedy& from, std::size_t step);
 
   std::mutex mutex_;  // the model and the scratch below
   std::shared_ptr<Device> device_;
@@ -100,7 +115,8 @@ class Runner {
   RunnerOptions options_;
   ModelMemory memory_;
   std::optional<Profiler> profiler_;
-  Buffer staging_;  // mapped to read outputs
+  Buffer staging_;                          // mapped to read outputs
+  std::unique_ptr<Generation> generation_;  // once generate() was called
   const Plan* plan_ = nullptr;
   std::vector<DispatchTime> times_;
 

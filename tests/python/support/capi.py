@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
@@ -49,6 +49,9 @@ class _CNamedData(ctypes.Structure):
         ("data", ctypes.c_void_p),
         ("size", ctypes.c_size_t),
     )
+
+
+_TAKE_TOKEN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
 
 
 class ModelError(RuntimeError):
@@ -94,6 +97,15 @@ def _functions() -> ctypes.CDLL:
     c.etwg_model_profile_json.argtypes = [ctypes.c_void_p]
     c.etwg_model_free.restype = None
     c.etwg_model_free.argtypes = [ctypes.c_void_p]
+    c.etwg_model_generate.restype = ctypes.c_int
+    c.etwg_model_generate.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_size_t,
+        _TAKE_TOKEN,
+        ctypes.c_void_p,
+    ]
     c.etwg_last_error.restype = ctypes.c_char_p
     return c
 
@@ -156,6 +168,23 @@ class Model:
         if code != 0:
             raise ModelError(last_error())
         return [_tensor(r, s) for r, s in zip(results, storages, strict=False)]
+
+    def generate(
+        self, token: int, position: int, count: int, stop: Callable[[int], bool] = lambda _: False
+    ) -> list[int]:
+        """Greedy tokens after `token`, up to the first for which `stop` is true."""
+        tokens: list[int] = []
+
+        def take(_: object, chosen: int) -> int:
+            tokens.append(chosen)
+            return int(stop(chosen))
+
+        code = _functions().etwg_model_generate(
+            self._handle, token, position, count, _TAKE_TOKEN(take), None
+        )
+        if code != 0:
+            raise ModelError(last_error())
+        return tokens
 
     def profile(self) -> dict[str, Any]:
         """Dispatches of the last run's plan."""

@@ -1,0 +1,55 @@
+// Greedy decoding whose tokens stay on the GPU: the next step is encoded while the GPU works on the
+// ones before, and a step brings back one word. See Runner::generate.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/result.h"
+#include "plan/plan.h"
+#include "webgpu/device.h"
+#include "webgpu/memory.h"
+
+namespace etwebgpu {
+
+class Generation {
+ public:
+  static constexpr std::size_t kMostOnTheWay = 3;  // tokens chosen but not yet seen by the host
+
+  static Result<std::unique_ptr<Generation>> create(std::shared_ptr<Device> device,
+                                                    ModelMemory& memory);
+  ~Generation();
+  Generation(const Generation&) = delete;
+
+  // For the plan's first output, logits [.., V]: chooses from its last row.
+  Result<void> bind(const Plan& plan, const ModelMemory& memory);
+
+  // Writes the token chosen last where the model reads its input.
+  void encode_feedback(WGPUCommandEncoder encoder, const Buffer& input) const;
+  // Chooses a token and sends it on its way as number `step`.
+  void encode_choice(WGPUCommandEncoder encoder, std::size_t step) const;
+  // After the submit of that step: asks for its token,
+  void ask(std::size_t step);
+  // and blocks until it is there.
+  Result<std::int64_t> receive(std::size_t step);
+
+ private:
+  struct Landing {
+    Buffer buffer;
+    PendingMap map;
+  };
+
+  explicit Generation(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+
+  std::shared_ptr<Device> device_;
+  Buffer chosen_;
+  std::array<Landing, kMostOnTheWay> landings_;
+  const Pipeline* pipeline_ = nullptr;
+  BindGroupHandle group_;
+  const Plan* plan_ = nullptr;        // what group_ was made for,
+  std::uint64_t generation_ = 0;      // and with which slots
+};
+
+}  // namespace etwebgpu

@@ -1,0 +1,61 @@
+"""Greedy decoding with the tokens kept on the GPU equals decoding with the logits read back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ops.test_decoder import DecoderGraph, Sizes
+from support.capi import Model, ModelError
+
+SIZES = Sizes(2, 4, 2, 8, 64, 16, 100, 40, 20)
+
+
+@pytest.fixture
+def model() -> Model:
+    return DecoderGraph(SIZES).build().load()
+
+
+def step_by_step(model: Model, token: int, position: int, count: int) -> list[int]:
+    tokens = []
+    for at in range(position, position + count):
+        (logits,) = model.run(torch.tensor([[token]]), torch.tensor([at]))
+        token = int(logits.flatten().argmax())
+        tokens.append(token)
+    return tokens
+
+
+def test_equals_single_steps(model: Model) -> None:
+    prompt = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
+    expected = None
+    for _ in range(2):  # the second after the first has left the cache full
+        model.run(prompt, torch.tensor([0]))
+        expected = step_by_step(model, 7, 8, 30)
+        model.run(prompt, torch.tensor([0]))
+        assert model.generate(7, 8, 30) == expected
+    assert model.generate(7, 8, 1) == expected[:1]
+    assert model.generate(7, 8, 0) == []
+
+
+def test_stops_where_told_and_goes_on(model: Model) -> None:
+    everything = model.generate(7, 0, 20)
+    at = next(i for i, token in enumerate(everything) if i >= 5)
+    stop = everything[at]
+    first = everything.index(stop)
+    assert model.generate(7, 0, 20, lambda token: token == stop) == everything[: first + 1]
+    # What ran ahead of the stop is overwritten.
+    assert model.generate(everything[first], first + 1, 5) == everything[first + 1 : first + 6]
+
+
+def test_gives_what_fits_before_the_context_ends(model: Model) -> None:
+    seen: list[int] = []
+    with pytest.raises(ModelError, match=r"position 40 \+ 1 tokens pass the cache's 40"):
+        model.generate(7, 36, 10, lambda token: bool(seen.append(token)))
+    assert seen == model.generate(7, 36, 4)
+
+
+def test_wrong_arguments_are_explained(model: Model) -> None:
+    with pytest.raises(ModelError, match="position -1"):
+        model.generate(7, -1, 3)
+    with pytest.raises(ModelError, match="int32"):
+        model.generate(2**40, 0, 3)
+    assert len(model.generate(7, 0, 3)) == 3
