@@ -4,7 +4,7 @@
 // made at once, at the start; PARTS neighbouring lanes share a key; then lanes are the groups of a value's
 // row, in SLOTS sets of V_KEYS keys. The runs of a workgroup are joined at its end.
 // Parameters: those of attention_common (VEC = 1, MASK = 0), FIXED, PARAMS, WG, T (keys of a workgroup), GC,
-// CHUNKS as in attention_rows, RUN (invocations that are surely in one subgroup), RUNS (WG / RUN), PARTS,
+// CHUNKS as in attention_rows, MOST_KEYS (the cache's), RUN (invocations that are surely in one subgroup), RUNS (WG / RUN), PARTS,
 // K_GROUPS (D4 / PARTS), KEYS (RUN / PARTS), V_ITEMS (groups of a value's row per lane), SLOTS, V_KEYS
 // (KEYS / SLOTS), GC_D4, GC_RUNS, ITEMS (GC * DV4), RUNS_ITEMS.
 #requires subgroups
@@ -63,10 +63,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   let run = index / ${RUN}u;
   let lane = index % ${RUN}u;
 
-  // The cache's row of the fresh key is written below, and never read here.
+  // Rows are loaded whether the query sees them or not, so that nothing waits for the live position. The
+  // cache's row of the fresh key is written below, and what is read of it here is not used.
   let key = begin + run * ${KEYS}u + lane / ${PARTS}u;
   let part = lane % ${PARTS}u;
-  let k_row = batch * params.k_batch + kv_head * params.k_head + min(key, fresh) * params.k_row;
+  let k_row = batch * params.k_batch + kv_head * params.k_head + min(key, ${MOST_KEYS}u - 1u) * params.k_row;
 #repeat N K_GROUPS
   let key${N} = load_k(k_row, part + ${N}u * ${PARTS}u);
 #endrepeat
@@ -85,7 +86,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   let item${I} = lane % ${DV4}u;
 #endif
 #repeat J V_KEYS
-  let value${I}_${J} = load_v(v_row + min(v_first + ${J}u, fresh) * params.v_row, item${I});
+  let value${I}_${J} = load_v(v_row + min(v_first + ${J}u, ${MOST_KEYS}u - 1u) * params.v_row, item${I});
 #endrepeat
   let fresh_value${I} = v_new_group(source + item${I} * 4u);
 #endrepeat
@@ -128,10 +129,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     top${G} = max(top${G}, subgroupShuffleXor(top${G}, stride));
   }
   let weight${G} = select(0.0, exp(dot${G} - top${G}), seen);
-  var sum${G} = weight${G};
-  for (var stride = ${PARTS}u; stride < ${RUN}u; stride *= 2u) {
-    sum${G} += subgroupShuffleXor(sum${G}, stride);
-  }
+  var sum${G} = 0.0;
 #repeat I V_ITEMS
   var acc${G}_${I} = vec4<f32>(0.0);
 #endrepeat
@@ -142,11 +140,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   {
     let holder = (slot * ${V_KEYS}u + ${J}u) * ${PARTS}u;
     let newest = v_first + ${J}u == fresh;
+    let unseen = v_first + ${J}u > fresh;  // its row may hold anything
 #repeat G GC
     let w${G} = subgroupShuffle(weight${G}, run_start + holder);
+    sum${G} += w${G};
 #endrepeat
 #repeat I V_ITEMS
-    let used${I} = select(value${I}_${J}, fresh_value${I}, newest);
+    let used${I} = select(select(value${I}_${J}, fresh_value${I}, newest), vec4<f32>(0.0), unseen);
 #repeat G GC
     acc${G}_${I} += w${G} * used${I};
 #endrepeat
@@ -170,6 +170,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #endif
 #endrepeat
 #endrepeat
+#if SLOTS != 1
+#repeat G GC
+  for (var stride = ${DV4}u; stride < ${RUN}u; stride *= 2u) {
+    sum${G} += subgroupShuffleXor(sum${G}, stride);
+  }
+#endrepeat
+#endif
   if (lane == 0u) {
 #repeat G GC
     run_stats[run * ${GC}u + ${G}u] = vec2<f32>(top${G}, sum${G});

@@ -250,7 +250,7 @@ Partials emit_runs(LowerContext& c, const Attention& a, const FreshRows& fresh,
   const Partials partials = make_partials(c, a, s.runs * s.keys, 1);
   AttentionCall runs(c, a, "attention_subgroups");
   runs.define("WG", s.runs * s.run).define("T", partials.keys);
-  runs.define("GC", gc).define("CHUNKS", chunks.count);
+  runs.define("GC", gc).define("CHUNKS", chunks.count).define("MOST_KEYS", a.most_keys);
   runs.define("RUN", s.run).define("RUNS", s.runs).define("PARTS", s.parts);
   runs.define("K_GROUPS", d4 / s.parts).define("KEYS", s.keys).define("V_ITEMS", s.v_items);
   runs.define("SLOTS", s.slots).define("V_KEYS", s.keys / s.slots);

@@ -131,7 +131,7 @@ class Lowering {
   // A workgroup per 8 to 64 columns; fewer columns where that keeps more of a GPU busy. All loads
   // of up to four steps are in flight together, of one where the invocations suffice.
   Route gemv() const {
-    constexpr std::int64_t kManyBlocks = 96, kMostUnrolled = 4;
+    constexpr std::int64_t kManyBlocks = 192, kMostUnrolled = 4;
     const std::int64_t quads = panels_ * kQuadsPerPanel, steps = l_.depth / type_.step;
     const std::int64_t run = subgroup_run();
     std::int64_t lanes = 16;

@@ -49,14 +49,15 @@ Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
   kernel.parameters = {{"FIRST", cat(logits.sizes.numel() - count)},
                        {"COUNT", cat(count)},
                        {"WG", cat(std::bit_floor(std::min<std::uint32_t>(most, 1024)))}};
-  TRY_ASSIGN(pipeline_, device_->pipeline(kernel, Signature("rw")));
-  std::array<WGPUBindGroupEntry, 2> entries;
+  TRY_ASSIGN(pipeline_, device_->pipeline(kernel, Signature("rww")));
+  const Buffer* buffers[] = {&memory.at(logits.space, logits.index), &chosen_,
+                             &memory.at(plan.inputs[0].space, plan.inputs[0].index)};
+  std::array<WGPUBindGroupEntry, std::size(buffers)> entries;
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
-    const Buffer& buffer = i == 0 ? memory.at(logits.space, logits.index) : chosen_;
     entries[i] = WGPU_BIND_GROUP_ENTRY_INIT;
     entries[i].binding = i;
-    entries[i].buffer = buffer.get();
-    entries[i].size = buffer.bytes();
+    entries[i].buffer = buffers[i]->get();
+    entries[i].size = buffers[i]->bytes();
   }
   WGPUBindGroupDescriptor descriptor = WGPU_BIND_GROUP_DESCRIPTOR_INIT;
   descriptor.layout = pipeline_->layout;
@@ -68,10 +69,6 @@ Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
   plan_ = &plan;
   generation_ = memory.generation();
   return {};
-}
-
-void Generation::encode_feedback(WGPUCommandEncoder encoder, const Buffer& input) const {
-  device_->api().CommandEncoderCopyBufferToBuffer(encoder, chosen_.get(), 0, input.get(), 0, kWord);
 }
 
 void Generation::encode_choice(WGPUCommandEncoder encoder, std::size_t step) const {
@@ -110,9 +107,10 @@ Result<std::int64_t> Generation::receive(std::size_t step) {
 Result<void> Runner::generate(const Greedy& from, const TakeToken& take) {
   std::lock_guard own(mutex_);
   TRY(check_generates());
-  CHECK_OR_FAIL(std::in_range<std::int32_t>(from.token) && std::in_range<std::int32_t>(from.position),
-                ErrorKind::InvalidArgument, "token ", from.token, " at position ", from.position,
-                " does not fit int32");
+  CHECK_OR_FAIL(
+      std::in_range<std::int32_t>(from.token) && std::in_range<std::int32_t>(from.position),
+      ErrorKind::InvalidArgument, "token ", from.token, " at position ", from.position,
+      " does not fit int32");
   std::size_t most = from.count, sent = 0, received = 0;
   Result<void> outcome;
   bool wanted = true;
@@ -172,9 +170,7 @@ Result<void> Runner::send_step(const Greedy& from, std::size_t step) {
   TRY(generation_->bind(*plan_, memory_));
   write_scalars();
   TRY(write_inputs(inputs, step == 0 ? 0 : 1));
-  const PlannedTensor& token = plan_->inputs[0];
   const auto record = [&](WGPUCommandEncoder encoder) {
-    if (step > 0) generation_->encode_feedback(encoder, memory_.at(token.space, token.index));
     replay->encode(encoder, 0, replay->size(), model_->scalar_values(), nullptr);
     generation_->encode_choice(encoder, step);
   };

@@ -23,12 +23,11 @@ class Generation {
   ~Generation();
   Generation(const Generation&) = delete;
 
-  // For the plan's first output, logits [.., V]: chooses from its last row.
+  // For the plan's first output, logits [.., V], and its first input, a token: chooses from the
+  // last row of the one and writes it into the other.
   Result<void> bind(const Plan& plan, const ModelMemory& memory);
 
-  // Writes the token chosen last where the model reads its input.
-  void encode_feedback(WGPUCommandEncoder encoder, const Buffer& input) const;
-  // Chooses a token and sends it on its way as number `step`.
+  // Chooses a token, feeds it back, and sends it on its way as number `step`.
   void encode_choice(WGPUCommandEncoder encoder, std::size_t step) const;
   // After the submit of that step: asks for its token,
   void ask(std::size_t step);
@@ -48,8 +47,8 @@ class Generation {
   std::array<Landing, kMostOnTheWay> landings_;
   const Pipeline* pipeline_ = nullptr;
   BindGroupHandle group_;
-  const Plan* plan_ = nullptr;        // what group_ was made for,
-  std::uint64_t generation_ = 0;      // and with which slots
+  const Plan* plan_ = nullptr;    // what group_ was made for,
+  std::uint64_t generation_ = 0;  // and with which slots
 };
 
 }  // namespace etwebgpu

@@ -43,7 +43,7 @@ const KernelVariant kMove[] = {{"move", {{"WG", "64"}}}};
 Result<void> replay_once(Device& device, const Replay& replay, const ModelMemory& memory,
                          std::uint32_t slot, const Buffer& staging) {
   const auto record = [&](WGPUCommandEncoder encoder) {
-    replay.encode(encoder, {}, nullptr);
+    replay.encode(encoder, 0, replay.size(), {}, nullptr);
     device.api().CommandEncoderCopyBufferToBuffer(encoder, memory.at(Space::Slot, slot).get(), 0,
                                                   staging.get(), 0, staging.bytes());
   };
@@ -236,7 +236,7 @@ TEST(Device, TimesDispatches) {
   ASSERT_OK((*replay)->bind(memory));
   ASSERT_OK(profiler.reserve(plan.dispatches.size()));
   const auto record = [&](WGPUCommandEncoder encoder) {
-    (*replay)->encode(encoder, {}, &profiler);
+    (*replay)->encode(encoder, 0, (*replay)->size(), {}, &profiler);
     profiler.resolve(encoder, plan.dispatches.size());
   };
   ASSERT_OK(device->submit("profile", record, true));
