@@ -274,7 +274,7 @@ const char* etwg_model_profile_json(etwg_model* model) {
 }
 
 etwg_model* etwg_latest_delegate(void) {
-  return guarded<etwg_model*>(nullptr, []() -> Result<etwg_model*> {
+  return guarded<etwg_model*>(nullptr, [] -> Result<etwg_model*> {
     auto model = std::make_unique<etwg_model>();
     model->runner = latest_delegate();
     CHECK_OR_FAIL(model->runner, ErrorKind::InvalidArgument, "no program's delegate is loaded");
@@ -284,7 +284,7 @@ etwg_model* etwg_latest_delegate(void) {
 
 int etwg_model_generate(etwg_model* model, int64_t token, int64_t position, size_t count,
                         int (*take)(void* user, int64_t token), void* user) {
-  return status_of([&]() -> Result<void> {
+  return status_of([&] -> Result<void> {
     CHECK_OR_FAIL(model != nullptr && take != nullptr, ErrorKind::InvalidArgument,
                   "model or take is null");
     std::lock_guard lock(model->mutex);
