@@ -162,14 +162,21 @@ class Delegate:
         may be one of `stop_tokens`. Raises WebGPUError, also when the context is passed.
         """
         tokens: list[int] = []
+        raised: list[BaseException] = []
 
         def take(user: object, chosen: int) -> int:
-            tokens.append(chosen)
-            return int(chosen in stop_tokens)
+            try:  # a KeyboardInterrupt may come here, and must not be lost in C
+                tokens.append(chosen)
+                return int(chosen in stop_tokens)
+            except BaseException as exception:
+                raised.append(exception)
+                return 1
 
         failed = self._c.etwg_model_generate(
             self._handle, token, position, count, _TAKE_TOKEN(take), None
         )
+        if raised:
+            raise raised[0]
         if failed:
             raise WebGPUError(self._owner.last_error())
         return tokens

@@ -231,3 +231,54 @@ def test_sampler_follows_the_distribution() -> None:
     sampler = Sampler(1.0, top_k=0, seed=0)
     counts = np.bincount([sampler(logits) for _ in range(4000)], minlength=3) / 4000
     assert np.allclose(counts, [0.7, 0.2, 0.1], atol=0.03)
+
+
+class RuleModel:
+    """Its next token follows from the latest one and its position, so it may run ahead."""
+
+    def __init__(self, words: Sequence[int], context: int) -> None:
+        self.words, self.context, self.chunk = words, context, 64
+        self.cache: list[int] = []
+
+    def after(self, token: int, position: int) -> int:
+        return EOS if position % 41 == 40 else self.words[(token + position) % len(self.words)]
+
+    def __call__(self, tokens: Sequence[int], position: int) -> np.ndarray:
+        assert position <= len(self.cache), "a gap in the cache"
+        self.cache = [*self.cache[:position], *tokens]
+        assert len(self.cache) <= self.context
+        logits = np.zeros(49152, np.float32)
+        logits[self.after(tokens[-1], len(self.cache) - 1)] = 1.0
+        return logits
+
+    def continue_greedily(
+        self, token: int, position: int, count: int, stop_tokens: frozenset[int]
+    ) -> list[int]:
+        tokens: list[int] = []
+        while len(tokens) < count and not (tokens and tokens[-1] in stop_tokens):
+            fed = tokens[-1] if tokens else token
+            tokens.append(int(self([fed], position + len(tokens)).argmax()))
+        ahead = min(2, self.context - len(self.cache))
+        self.cache = [*self.cache, *[7] * ahead]  # fed before the stop was seen
+        return tokens
+
+
+def test_several_tokens_at_once_are_the_same_conversation(tokenizer: ChatTokenizer) -> None:
+    words = tokenizer.encode(" one two three four five six seven eight nine")
+
+    def converse(at_once: bool) -> list[object]:
+        model = RuleModel(words, context=400)
+        greedily = model.continue_greedily if at_once else None
+        conversation = Conversation(
+            model, tokenizer, Sampler(0.0), [EOS], continue_greedily=greedily
+        )
+        heard: list[object] = []
+        try:
+            for question, most in (("Hi", None), ("go on", 5), ("and?", 1), *[("more", None)] * 9):
+                heard.append("".join(conversation.ask(question, most)))
+                heard += [conversation.position, model.cache[: conversation.position]]
+        except (ContextFull, PromptTooLong) as end:
+            heard.append(str(end))
+        return heard
+
+    assert converse(at_once=True) == converse(at_once=False)
