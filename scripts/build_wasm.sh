@@ -13,7 +13,7 @@ cmake --build build/wasm
 
 # Valid files for the test, from the same source as the fuzzer's.
 cmake -S . -B build/tests -G Ninja -DETWEBGPU_TESTS=ON -DETWEBGPU_ADAPTER=OFF \
-  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython_EXECUTABLE="$python" >/dev/null
+  -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DPython_EXECUTABLE="$python" >/dev/null
 cmake --build build/tests --target make_corpus
 build/tests/tests/fuzz/make_corpus build/wasm/samples
 node tests/wasm/core.test.mjs build/wasm/etwebgpu.wasm build/wasm/samples

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes the readers of delegate blobs, programs and tensor data files with libFuzzer, AddressSanitizer and
-# UBSan, from valid files made on the spot.
+# UBSan, from valid files made on the spot. Also builds the core's units with both sanitizers.
 #   scripts/fuzz.sh [SECONDS]      default 60; the corpus found so far is kept in build/fuzz/corpus
 # An input that fails is left in build/fuzz and named in the output; build/fuzz/tests/fuzz/fuzz_format FILE
 # runs it again.
@@ -10,9 +10,9 @@ export PATH=$PWD/.venv/bin:$PATH
 seconds=${1:-60}
 clang=$(command -v clang++-19 || command -v clang++)
 
-cmake -S . -B build/fuzz -G Ninja -DETWEBGPU_FUZZ=ON -DETWEBGPU_ADAPTER=OFF -DCMAKE_CXX_COMPILER="$clang" \
+cmake -S . -B build/fuzz -G Ninja -DETWEBGPU_FUZZ=ON -DETWEBGPU_TESTS=ON -DETWEBGPU_ADAPTER=OFF -DCMAKE_CXX_COMPILER="$clang" \
   -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython_EXECUTABLE="$PWD/.venv/bin/python" >/dev/null
-cmake --build build/fuzz --target fuzz_format make_corpus
+cmake --build build/fuzz --target fuzz_format make_corpus core_tests
 build/fuzz/tests/fuzz/make_corpus build/fuzz/seeds
 mkdir -p build/fuzz/corpus
 cd build/fuzz
