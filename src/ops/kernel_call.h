@@ -5,7 +5,6 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -97,8 +96,10 @@ struct KernelCall {
   KernelCall& fix_params() {
     std::string list, floats;
     for (std::uint32_t word : words) list += cat(list.empty() ? "" : ", ", word);
-    for (std::size_t at : float_words)
-      floats += cat(floats.empty() ? "" : ", ", literal(std::bit_cast<float>(words[at])));
+    for (std::size_t at : float_words) {
+      const float value = std::bit_cast<float>(words[at]);  // WGSL has no literal for NaN
+      floats += cat(floats.empty() ? "" : ", ", std::isfinite(value) ? value : 0.0f, "f");
+    }
     words.clear();
     return define("FIXED", 1).define("PARAMS", list).define("FLOATS", floats);
   }
@@ -133,13 +134,6 @@ struct KernelCall {
   void add_param(const T& value) {
     if constexpr (std::floating_point<T>) float_words.push_back(words.size());
     words.push_back(to_word(value));
-  }
-  // In WGSL, which has no literal for what is not finite.
-  static std::string literal(float value) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.9gf",
-                  static_cast<double>(std::isfinite(value) ? value : 0));
-    return text;
   }
   template <typename T>
   static std::uint32_t to_word(const T& value) {
