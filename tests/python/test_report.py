@@ -175,7 +175,6 @@ def test_charts_take_one_report_or_several() -> None:
 
 
 def test_chart_is_written(tmp_path) -> None:
-    pytest.importorskip("matplotlib")
     from plot import plot
 
     for name in ("a.svg", "b.svg"):
