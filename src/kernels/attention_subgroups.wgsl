@@ -13,18 +13,31 @@
 @group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
 
 var<workgroup> queries: array<vec4<f32>, ${GC_D4}>;
-var<workgroup> fresh_key: array<vec4<f32>, ${D4}>;
 var<workgroup> run_acc: array<vec4<f32>, ${RUNS_ITEMS}>;
 var<workgroup> run_stats: array<vec2<f32>, ${GC_RUNS}>;  // (maximum, sum of exp(score - maximum))
 
-// What the cache will give back.
-fn as_cached(value: vec4<f32>) -> vec4<f32> {
+// A group as the cache holds it. The fresh row goes through workgroup memory in that form, because what a
+// compiler makes of packing and unpacking in one place is not always the cache's rounding.
 #if HALF
-  return quantizeToF16(value);
-#else
-  return value;
-#endif
+fn packed(group: vec4<f32>) -> vec2<u32> {
+  return vec2<u32>(pack2x16float(group.xy), pack2x16float(group.zw));
 }
+fn unpacked(group: vec2<u32>) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(group.x), unpack2x16float(group.y));
+}
+var<workgroup> fresh_key: array<vec2<u32>, ${D4}>;
+var<workgroup> fresh_value: array<vec2<u32>, ${D4}>;
+#else
+fn packed(group: vec4<f32>) -> vec4<f32> {
+  return group;
+}
+fn unpacked(group: vec4<f32>) -> vec4<f32> {
+  return group;
+}
+var<workgroup> fresh_key: array<vec4<f32>, ${D4}>;
+var<workgroup> fresh_value: array<vec4<f32>, ${D4}>;
+#endif
+
 fn rotated_q_group(base: u32, e: u32) -> vec4<f32> {
   let angles = table_row(0u);
   return vec4<f32>(rotated_q(base, e, angles), rotated_q(base, e + 1u, angles), rotated_q(base, e + 2u, angles),
@@ -32,21 +45,11 @@ fn rotated_q_group(base: u32, e: u32) -> vec4<f32> {
 }
 fn rotated_k_group(base: u32, e: u32) -> vec4<f32> {
   let angles = table_row(0u);
-  return as_cached(vec4<f32>(rotated_k(base, e, angles), rotated_k(base, e + 1u, angles),
-                             rotated_k(base, e + 2u, angles), rotated_k(base, e + 3u, angles)));
+  return vec4<f32>(rotated_k(base, e, angles), rotated_k(base, e + 1u, angles), rotated_k(base, e + 2u, angles),
+                   rotated_k(base, e + 3u, angles));
 }
 fn v_new_group(at: u32) -> vec4<f32> {
-  return as_cached(vec4<f32>(v_new[at], v_new[at + 1u], v_new[at + 2u], v_new[at + 3u]));
-}
-
-fn store_kv(at: u32, key: vec4<f32>, value: vec4<f32>) {
-#if HALF
-  k[at] = vec2<u32>(pack2x16float(key.xy), pack2x16float(key.zw));
-  v[at] = vec2<u32>(pack2x16float(value.xy), pack2x16float(value.zw));
-#else
-  k[at] = key;
-  v[at] = value;
-#endif
+  return vec4<f32>(v_new[at], v_new[at + 1u], v_new[at + 2u], v_new[at + 3u]);
 }
 
 @compute @workgroup_size(${WG})
@@ -88,7 +91,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #repeat J V_KEYS
   let value${I}_${J} = load_v(v_row + min(v_first + ${J}u, ${MOST_KEYS}u - 1u) * params.v_row, item${I});
 #endrepeat
-  let fresh_value${I} = v_new_group(source + item${I} * 4u);
 #endrepeat
 
   for (var n = index; n < ${GC_D4}u; n += ${WG}u) {
@@ -97,11 +99,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   }
   let writes = first == 0u && begin <= fresh && fresh < begin + ${T}u;
   for (var n = index; n < ${D4}u; n += ${WG}u) {
-    let rotated = rotated_k_group(source, n * 4u);
-    fresh_key[n] = rotated;
+    let new_key = packed(rotated_k_group(source, n * 4u));
+    let new_value = packed(v_new_group(source + n * 4u));
+    fresh_key[n] = new_key;
+    fresh_value[n] = new_value;
     if (writes) {
-      let at = batch * params.k_batch + kv_head * params.k_head + fresh * params.k_row;
-      store_kv(at / 4u + n, rotated, v_new_group(source + n * 4u));
+      let at = (batch * params.k_batch + kv_head * params.k_head + fresh * params.k_row) / 4u + n;
+      k[at] = new_key;
+      v[at] = new_value;
     }
   }
   workgroupBarrier();
@@ -113,7 +118,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #repeat N K_GROUPS
   {
     let at = part + ${N}u * ${PARTS}u;
-    let group = select(key${N}, fresh_key[at], is_fresh);
+    let group = select(key${N}, unpacked(fresh_key[at]), is_fresh);
 #repeat G GC
     dot${G} += dot(queries[${G}u * ${D4}u + at], group);
 #endrepeat
@@ -135,6 +140,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #endrepeat
 #endrepeat
 
+#repeat I V_ITEMS
+  let new_value${I} = unpacked(fresh_value[item${I}]);
+#endrepeat
   let run_start = subgroup_lane - lane;  // among the subgroup's lanes
 #repeat J V_KEYS
   {
@@ -146,7 +154,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     sum${G} += w${G};
 #endrepeat
 #repeat I V_ITEMS
-    let used${I} = select(select(value${I}_${J}, fresh_value${I}, newest), vec4<f32>(0.0), unseen);
+    let used${I} = select(select(value${I}_${J}, new_value${I}, newest), vec4<f32>(0.0), unseen);
 #repeat G GC
     acc${G}_${I} += w${G} * used${I};
 #endrepeat

@@ -237,7 +237,7 @@ std::optional<RunShape> run_shape(const LowerContext& c, const Attention& a, std
   if (s.slots * dv4 != s.run) s.slots = 1;
   s.v_items = div_up(dv4, s.run);
   std::int64_t wg = c.workgroup_size(256);
-  const auto bytes = [&] { return 16 * ((chunk + 1) * d4 + wg / s.run * chunk * (dv4 + 1)); };
+  const auto bytes = [&] { return 16 * ((chunk + 2) * d4 + wg / s.run * chunk * (dv4 + 1)); };
   while (wg > s.run && bytes() > caps.max_workgroup_storage) wg /= 2;
   if (bytes() > caps.max_workgroup_storage) return std::nullopt;
   s.runs = wg / s.run;
