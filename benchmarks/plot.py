@@ -58,7 +58,7 @@ def draw(axes: Axes, rows: Mapping[str, Mapping[int, Timings]], colours: Mapping
         style: dict[str, Any] = {"color": colours[label], "label": label}
         whiskers: dict[str, Any] = {"elinewidth": 0.8, "capsize": 2, "ecolor": "#444444"}
         axes.bar(places, rates, width * 0.92, yerr=[below, above], error_kw=whiskers, **style)
-        over = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center"}
+        over: dict[str, Any] = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center"}
         for place, timings in zip(places, row.values(), strict=True):
             axes.annotate(short(timings.rate), (place, timings.spread[1]), **over)
     axes.set_xticks(range(len(lengths)), [f"{n:,}" for n in lengths])
