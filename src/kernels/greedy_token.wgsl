@@ -1,8 +1,7 @@
 // The position of the largest of COUNT logits, the first of equals, in one workgroup: the next token of
-// greedy decoding, also put where the model reads its input. Parameters: FIRST (the logits' first element), COUNT, WG (a power of two).
+// greedy decoding. Parameters: FIRST (the logits' first element), COUNT, WG (a power of two).
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read_write> token: array<u32>;
-@group(0) @binding(2) var<storage, read_write> model_input: array<u32>;
 
 const AT_ONCE = 8u;  // loads in flight per invocation
 var<workgroup> best_value: array<f32, ${WG}>;
@@ -40,6 +39,5 @@ fn main(@builtin(local_invocation_index) index: u32) {
   }
   if (index == 0u) {
     token[0] = best_at[0];
-    model_input[0] = best_at[0];
   }
 }

@@ -46,6 +46,8 @@ struct PlannedTensor {
   DType dtype = DType::Float32;  // as recorded; on the device one 32-bit word per element
   Dims sizes;
   bool on_device = true;  // inputs: false if no dispatch reads it (a position read on the host)
+
+  bool operator==(const PlannedTensor&) const = default;
 };
 
 struct Plan {

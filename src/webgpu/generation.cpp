@@ -38,20 +38,28 @@ Generation::~Generation() {
 }
 
 Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
-  if (plan_ == &plan && generation_ == memory.generation()) return {};
   CHECK_OR_FAIL(!plan.outputs.empty() && is_floating(plan.outputs[0].dtype) &&
-                    plan.outputs[0].sizes.numel() > 0,
+                    !plan.outputs[0].sizes.empty() && plan.outputs[0].sizes.numel() > 0,
                 ErrorKind::InvalidArgument, "the model's first output is not logits");
+  const PlannedTensor& token = plan.inputs[0];
+  input_ = token.on_device ? &memory.at(token.space, token.index) : nullptr;
   const PlannedTensor& logits = plan.outputs[0];
+  if (group_ && logits == logits_ && generation_ == memory.generation()) return {};
+  TRY(bind_logits(logits, memory.at(logits.space, logits.index)));
+  logits_ = logits;
+  generation_ = memory.generation();
+  return {};
+}
+
+Result<void> Generation::bind_logits(const PlannedTensor& logits, const Buffer& buffer) {
   const std::int64_t count = logits.sizes.back();
   const std::uint32_t most = device_->capabilities().max_workgroup_invocations;
   KernelVariant kernel{"greedy_token", {}};
   kernel.parameters = {{"FIRST", cat(logits.sizes.numel() - count)},
                        {"COUNT", cat(count)},
                        {"WG", cat(std::bit_floor(std::min<std::uint32_t>(most, 1024)))}};
-  TRY_ASSIGN(pipeline_, device_->pipeline(kernel, Signature("rww")));
-  const Buffer* buffers[] = {&memory.at(logits.space, logits.index), &chosen_,
-                             &memory.at(plan.inputs[0].space, plan.inputs[0].index)};
+  TRY_ASSIGN(pipeline_, device_->pipeline(kernel, Signature("rw")));
+  const Buffer* buffers[] = {&buffer, &chosen_};
   std::array<WGPUBindGroupEntry, std::size(buffers)> entries;
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
     entries[i] = WGPU_BIND_GROUP_ENTRY_INIT;
@@ -63,12 +71,15 @@ Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
   descriptor.layout = pipeline_->layout;
   descriptor.entryCount = entries.size();
   descriptor.entries = entries.data();
-  TRY(device_->checked("bindings", [&] {
+  return device_->checked("bindings", [&] {
     group_ = {device_->api(), device_->api().DeviceCreateBindGroup(device_->get(), &descriptor)};
-  }));
-  plan_ = &plan;
-  generation_ = memory.generation();
-  return {};
+  });
+}
+
+void Generation::encode_feed(WGPUCommandEncoder encoder) const {
+  if (!input_) return;
+  device_->api().CommandEncoderCopyBufferToBuffer(encoder, chosen_.get(), 0, input_->get(), 0,
+                                                  kWord);
 }
 
 void Generation::encode_choice(WGPUCommandEncoder encoder, std::size_t step) const {
@@ -171,6 +182,7 @@ Result<void> Runner::send_step(const Greedy& from, std::size_t step) {
   write_scalars();
   TRY(write_inputs(inputs, step == 0 ? 0 : 1));
   const auto record = [&](WGPUCommandEncoder encoder) {
+    if (step > 0) generation_->encode_feed(encoder);
     replay->encode(encoder, 0, replay->size(), model_->scalar_values(), nullptr);
     generation_->encode_choice(encoder, step);
   };

@@ -23,11 +23,13 @@ class Generation {
   ~Generation();
   Generation(const Generation&) = delete;
 
-  // For the plan's first output, logits [.., V], and its first input, a token: chooses from the
-  // last row of the one and writes it into the other.
+  // Makes ready for a plan whose first output is logits [.., V] and whose first input is a token.
   Result<void> bind(const Plan& plan, const ModelMemory& memory);
 
-  // Chooses a token, feeds it back, and sends it on its way as number `step`.
+  // The token chosen last becomes the model's input. A copy, not the choice's own work: memory of
+  // the input may be the logits' too.
+  void encode_feed(WGPUCommandEncoder encoder) const;
+  // Chooses from the logits' last row and sends the token on its way as number `step`.
   void encode_choice(WGPUCommandEncoder encoder, std::size_t step) const;
   // After the submit of that step: asks for its token,
   void ask(std::size_t step);
@@ -41,14 +43,16 @@ class Generation {
   };
 
   explicit Generation(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+  Result<void> bind_logits(const PlannedTensor& logits, const Buffer& buffer);
 
   std::shared_ptr<Device> device_;
   Buffer chosen_;
   std::array<Landing, kMostOnTheWay> landings_;
   const Pipeline* pipeline_ = nullptr;
   BindGroupHandle group_;
-  const Plan* plan_ = nullptr;    // what group_ was made for,
-  std::uint64_t generation_ = 0;  // and with which slots
+  PlannedTensor logits_;           // what group_ was made for,
+  std::uint64_t generation_ = 0;   // and with which slots
+  const Buffer* input_ = nullptr;  // null if no dispatch reads the token
 };
 
 }  // namespace etwebgpu

@@ -6,6 +6,7 @@ import pytest
 import torch
 from ops.test_decoder import DecoderGraph, Sizes
 from support.capi import Model, ModelError
+from support.delegate import GraphBuilder, Value
 
 SIZES = Sizes(2, 4, 2, 8, 64, 16, 100, 40, 20)
 
@@ -51,6 +52,31 @@ def test_gives_what_fits_before_the_context_ends(model: Model) -> None:
     with pytest.raises(ModelError, match=r"position 40 \+ 1 tokens pass the cache's 40"):
         model.generate(7, 36, 10, lambda token: bool(seen.append(token)))
     assert seen == model.generate(7, 36, 4)
+
+
+def table(g: GraphBuilder, rows: int, width: int) -> tuple[Value, Value]:
+    """Bytes and scales of a 4-bit matrix in groups of 32."""
+    packed = torch.randint(0, 256, (rows, width // 2)).to(torch.uint8)
+    return g.constant(packed), g.constant(torch.rand(rows, width // 32) - 0.5)
+
+
+@pytest.mark.parametrize("reads_tokens", [True, False])
+def test_a_model_of_two_layers(reads_tokens: bool) -> None:
+    """Too small to keep the tokens and the logits apart; or to look at the tokens at all."""
+    torch.manual_seed(0)
+    g = GraphBuilder()
+    tokens, position = g.input(torch.int64, (1, 1)), g.input(torch.int64, (1,))
+    index = tokens if reads_tokens else position
+    shape = (1, 1, 64) if reads_tokens else (1, 64)
+    name = "et_vk.embedding_q4gsw.default"
+    x = g.call(name, *table(g, 40, 64), 32, index, False, out=(torch.float32, shape))
+    weight = g.prepack(torch.randn(40, 64))
+    logits = (torch.float32, (*shape[:-1], 40))
+    g.output(g.call("aten.linear.default", x, weight, None, out=logits))
+    with g.load() as model:
+        expected = step_by_step(model, 7, 3, 20)
+        assert len(set(expected)) > 1
+        assert model.generate(7, 3, 20) == expected
 
 
 def test_wrong_arguments_are_explained(model: Model) -> None:
