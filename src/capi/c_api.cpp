@@ -4,7 +4,6 @@
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -147,7 +146,6 @@ class CallerOutputs final : public OutputSink {
 }  // namespace
 
 struct etwg_model {
-  std::mutex mutex;  // an execute and the reading of its profile
   std::shared_ptr<Runner> runner;
 };
 
@@ -164,13 +162,12 @@ Result<void> execute(etwg_model& model, std::span<const etwg_tensor> inputs,
     tensors.push_back(tensor);
   }
   CallerOutputs sink(outputs);
-  std::lock_guard lock(model.mutex);
   return model.runner->execute(tensors, sink);
 }
 
 Result<std::string> profile(etwg_model& model) {
-  std::lock_guard lock(model.mutex);
   const Runner& runner = *model.runner;
+  const auto held = runner.hold();
   CHECK_OR_FAIL(runner.last_plan() != nullptr, ErrorKind::InvalidArgument,
                 "the model has not been executed");
   JsonWriter json;
@@ -287,7 +284,6 @@ int etwg_model_generate(etwg_model* model, int64_t token, int64_t position, size
   return status_of([&] -> Result<void> {
     CHECK_OR_FAIL(model != nullptr && take != nullptr, ErrorKind::InvalidArgument,
                   "model or take is null");
-    std::lock_guard lock(model->mutex);
     return model->runner->generate({token, position, count},
                                    [&](std::int64_t next) { return take(user, next) == 0; });
   });

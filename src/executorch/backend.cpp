@@ -65,10 +65,10 @@ Result<Options> options_for(const et::BackendInitContext& context) {
   return resolve_options(specs);
 }
 
-// The partitioner's compile options concern its own choice of memory layouts: nothing to heed here.
 // What ExecuTorch holds for a delegate.
 using Handle = std::shared_ptr<Runner>;
 
+// The partitioner's compile options concern its own choice of memory layouts: nothing to heed here.
 Result<Handle*> load(et::BackendInitContext& context, et::FreeableBuffer& processed) {
   TRY_ASSIGN(const Options options, options_for(context));
   const auto blob = processed.data_safe();

@@ -27,6 +27,7 @@ std::string metadata(const Runner& runner, const PlannedDispatch& dispatch) {
 
 void log_events(et::EventTracer& tracer, const Runner& runner, et_timestamp_t begin,
                 et_timestamp_t end) {
+  const auto held = runner.hold();
   const std::span<const DispatchTime> times = runner.times();
   if (times.empty()) {
     et::event_tracer_log_profiling_delegate(&tracer, "webgpu execute", et::kUnsetDelegateDebugIntId,

@@ -79,6 +79,8 @@ class Runner {
   const Model& model() const { return *model_; }
   const Device& device() const { return *device_; }
   std::uint64_t gpu_bytes() const { return memory_.used_bytes(); }
+  // Keeps other threads from executing while what the last execute left is looked at.
+  [[nodiscard]] std::unique_lock<std::mutex> hold() const { return std::unique_lock(mutex_); }
   // The plan of the last execute that got so far, valid until the next one; null before.
   const Plan* last_plan() const { return plan_; }
   // With profiling: the dispatches of the last execute, in order.
@@ -109,7 +111,7 @@ class Runner {
   Result<void> check_generates();
   Result<void> send_step(const Greedy& from, std::size_t step);
 
-  std::mutex mutex_;  // the model and the scratch below
+  mutable std::mutex mutex_;  // the model and the scratch below
   std::shared_ptr<Device> device_;
   std::unique_ptr<Model> model_;
   RunnerOptions options_;
