@@ -16,19 +16,6 @@ var<workgroup> lane_acc: array<vec4<f32>, ${WG}>;
 var<workgroup> lane_sum: array<f32, ${WG}>;
 
 #if FRESH
-fn rotated_group(base: u32, e: u32) -> vec4<f32> {
-  let angles = table_row(0u);
-  let r = vec4<f32>(rotated_q(base, e, angles), rotated_q(base, e + 1u, angles), rotated_q(base, e + 2u, angles),
-                    rotated_q(base, e + 3u, angles));
-  return select(vec4<f32>(0.0), r, vec4<u32>(e, e + 1u, e + 2u, e + 3u) < vec4<u32>(${D}u));
-}
-
-fn rotated_k_group(base: u32, e: u32) -> vec4<f32> {
-  let angles = table_row(0u);
-  return vec4<f32>(rotated_k(base, e, angles), rotated_k(base, e + 1u, angles), rotated_k(base, e + 2u, angles),
-                   rotated_k(base, e + 3u, angles));
-}
-
 // Writes a head's row of k_new (rotated) and v_new, which start at `source`, to the caches from element
 // `start` on, in the caches' own units.
 fn write_fresh(lane: u32, source: u32, start: u32) {
@@ -77,7 +64,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let head = first_head + min(first + n / ${D4}u, params.group - 1u);
     let row = batch * params.q_batch + head * params.q_head + s * params.q_row;
 #if FRESH
-    queries[n] = rotated_group(row, (n % ${D4}u) * 4u) * params.scale;
+    let e = (n % ${D4}u) * 4u;
+    let in_head = vec4<u32>(e, e + 1u, e + 2u, e + 3u) < vec4<u32>(${D}u);
+    queries[n] = select(vec4<f32>(0.0), rotated_q_group(row, e), in_head) * params.scale;
 #else
     queries[n] = load_q(row, n % ${D4}u) * params.scale;
 #endif

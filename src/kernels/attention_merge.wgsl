@@ -11,6 +11,16 @@ var<workgroup> lane_acc: array<vec4<f32>, ${WG}>;
 var<workgroup> lane_stats: array<vec2<f32>, ${WG}>;
 #endif
 
+struct Joined { acc: vec4<f32>, top: f32, sum: f32 }
+
+// With one more partial result, and its (maximum, sum).
+fn join(so_far: Joined, acc: vec4<f32>, stats: vec2<f32>) -> Joined {
+  let top = max(so_far.top, stats.x);
+  let fade = exp(so_far.top - top);
+  let weight = exp(stats.x - top);
+  return Joined(so_far.acc * fade + acc * weight, top, so_far.sum * fade + stats.y * weight);
+}
+
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
@@ -31,39 +41,25 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #endif
   let count = (key_count() + ${T}u - 1u) / ${T}u * ${PARTS}u;
   let first = min(row, rows - 1u) * params.splits;
-  var top = LOWEST;
-  var sum = 0.0;
-  var acc = vec4<f32>(0.0);
+  var joined = Joined(vec4<f32>(0.0), LOWEST, 0.0);
   for (var n = lane; n < count; n += ${LANES}u) {
     let part = (first + n) * (${DV4}u + 1u);
-    let st = partials[part + ${DV4}u].xy;
-    let next = max(top, st.x);
-    let fade = exp(top - next);
-    let weight = exp(st.x - next);
-    acc = acc * fade + partials[part + i] * weight;
-    sum = sum * fade + st.y * weight;
-    top = next;
+    joined = join(joined, partials[part + i], partials[part + ${DV4}u].xy);
   }
 #if LANES != 1
-  lane_acc[index] = acc;
-  lane_stats[index] = vec2<f32>(top, sum);
+  lane_acc[index] = joined.acc;
+  lane_stats[index] = vec2<f32>(joined.top, joined.sum);
   workgroupBarrier();
   if (lane != 0u || row >= rows) {
     return;
   }
   for (var n = 1u; n < ${LANES}u; n++) {
-    let st = lane_stats[n * ${DV4}u + i];
-    let next = max(top, st.x);
-    let fade = exp(top - next);
-    let weight = exp(st.x - next);
-    acc = acc * fade + lane_acc[n * ${DV4}u + i] * weight;
-    sum = sum * fade + st.y * weight;
-    top = next;
+    joined = join(joined, lane_acc[n * ${DV4}u + i], lane_stats[n * ${DV4}u + i]);
   }
 #endif
   let s = row % params.queries;
   let head = (row / params.queries) % heads;
   let batch = row / (params.queries * heads);
   store_out(batch * params.out_batch + head * params.out_head + s * params.out_row, i,
-            normalized(acc, sum));
+            normalized(joined.acc, joined.sum));
 }

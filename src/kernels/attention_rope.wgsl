@@ -48,3 +48,14 @@ fn rotated_k(base: u32, e: u32, angles: u32) -> f32 {
   return k_new[base + e] * table_cos[angles + t.angle] +
          t.sign * k_new[base + t.partner] * table_sin[angles + t.angle];
 }
+// Elements e to e + 3 of the only new row's head that starts at base.
+fn rotated_q_group(base: u32, e: u32) -> vec4<f32> {
+  let angles = table_row(0u);
+  return vec4<f32>(rotated_q(base, e, angles), rotated_q(base, e + 1u, angles), rotated_q(base, e + 2u, angles),
+                   rotated_q(base, e + 3u, angles));
+}
+fn rotated_k_group(base: u32, e: u32) -> vec4<f32> {
+  let angles = table_row(0u);
+  return vec4<f32>(rotated_k(base, e, angles), rotated_k(base, e + 1u, angles), rotated_k(base, e + 2u, angles),
+                   rotated_k(base, e + 3u, angles));
+}

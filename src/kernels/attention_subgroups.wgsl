@@ -38,16 +38,6 @@ var<workgroup> fresh_key: array<vec4<f32>, ${D4}>;
 var<workgroup> fresh_value: array<vec4<f32>, ${D4}>;
 #endif
 
-fn rotated_q_group(base: u32, e: u32) -> vec4<f32> {
-  let angles = table_row(0u);
-  return vec4<f32>(rotated_q(base, e, angles), rotated_q(base, e + 1u, angles), rotated_q(base, e + 2u, angles),
-                   rotated_q(base, e + 3u, angles));
-}
-fn rotated_k_group(base: u32, e: u32) -> vec4<f32> {
-  let angles = table_row(0u);
-  return vec4<f32>(rotated_k(base, e, angles), rotated_k(base, e + 1u, angles), rotated_k(base, e + 2u, angles),
-                   rotated_k(base, e + 3u, angles));
-}
 fn v_new_group(at: u32) -> vec4<f32> {
   return vec4<f32>(v_new[at], v_new[at + 1u], v_new[at + 2u], v_new[at + 3u]);
 }
