@@ -185,13 +185,13 @@ Result<void> check_rope_sdpa(const InferContext& c) {
                 ErrorKind::InvalidProgram, "q ", to_string(q), ", k ", to_string(c.sizes(1)),
                 " and v ", to_string(c.sizes(2)), " do not fit together");
   // First: a table cut at a position past its end would be blamed for its sizes.
-  TRY(check_room(c, kRopeArguments.start, q[1], c.sizes(3)[1]));
+  TRY(check_cached(c, kRopeArguments));
   const std::int64_t rotated = cos.empty() ? 0 : cos.back() * (c.boolean(kRopeHalves) ? 1 : 2);
   CHECK_OR_FAIL(cos.rank() == 2 && cos == c.sizes(kRopeSin) && rotated % 2 == 0 && rotated <= q[3],
                 ErrorKind::InvalidProgram, "cos ", to_string(cos), " and sin ",
                 to_string(c.sizes(kRopeSin)), " do not fit q ", to_string(q));
-  if (!c.at_load()) TRY(check_position(c.integer(kRopeRow), q[1], cos[0], "the rotary table's"));
-  return check_cached(c, kRopeArguments);
+  if (c.at_load()) return {};
+  return check_position(c.integer(kRopeRow), q[1], cos[0], "the rotary table's");
 }
 
 Result<void> infer_rope_sdpa(InferContext& c) {
@@ -225,38 +225,26 @@ Result<void> lower_rope_sdpa(LowerContext& c) {
 
 enum { kProjection = 13, kProjectionScales, kProjectionGroup, kProjectionBias, kResidual };
 
-ValueId projection_bias(const CallContext& c) {
-  return c.is_none(kProjectionBias) ? kNoValue : c.id(kProjectionBias);
-}
+// The attention's output of the sizes of q, as the projection takes it.
+Dims projected(const Dims& q) { return {q[0], q[1], q[2] * q[3]}; }
 
 Result<void> infer_rope_sdpa_q4gsw(InferContext& c) {
   TRY(check_rope_sdpa(c));
-  const Dims& q = c.sizes(0);
-  TRY(infer_group_part(c, {q[0], q[1], q[2] * q[3]}, c.integer(kProjectionGroup), c.id(kProjection),
-                       c.id(kProjectionScales), projection_bias(c), c.output_id()));
-  CHECK_OR_FAIL(
-      c.is_none(kResidual) || c.sizes(kResidual).numel() == c.sizes_of(c.output_id()).numel(),
-      ErrorKind::InvalidProgram, "a residual of sizes ", to_string(c.sizes(kResidual)),
-      " is added to ", to_string(c.sizes_of(c.output_id())));
-  return {};
+  TRY(infer_group_part(c, projected(c.sizes(0)), c.integer(kProjectionGroup), c.id(kProjection),
+                       c.id(kProjectionScales), c.optional_id(kProjectionBias), c.output_id()));
+  return check_residual(c, kResidual, c.output_id());
 }
 
 Result<void> lower_rope_sdpa_q4gsw(LowerContext& c) {
   const Dims& q = c.sizes(0);
-  Linear linear;
-  linear.rows = q[0] * q[1];
-  linear.depth = q[2] * q[3];
-  linear.packing = Packing::Q4Panels;
-  linear.group_size = c.integer(kProjectionGroup);
+  Attention attention = cached_attention(c, kRopeArguments);
+  attention.out.buffer = c.scratch(4 * static_cast<std::uint64_t>(q.numel()));
+  Linear linear = group_linear(attention.out.buffer, projected(q), c.integer(kProjectionGroup));
   TRY_ASSIGN(linear.parts.emplace_back(),
-             group_part(c, c.id(kProjection), c.id(kProjectionScales), projection_bias(c),
-                        output_width(c, c.output_id())));
+             group_part(c, c.id(kProjection), c.id(kProjectionScales),
+                        c.optional_id(kProjectionBias), output_width(c, c.output_id())));
   linear.outs = {c.output()};
   if (!c.is_none(kResidual)) linear.residual = c.value(kResidual);
-
-  Attention attention = cached_attention(c, kRopeArguments);
-  linear.x = attention.out.buffer =
-      c.scratch(4 * static_cast<std::uint64_t>(linear.rows * linear.depth));
   TRY_ASSIGN(linear.attention,
              emit_fresh_attention(c, attention, fresh_rows(c),
                                   takes_split_attention(c, linear.depth, linear.group_size)));

@@ -73,6 +73,12 @@ Result<void> infer_group_part(InferContext& c, const Dims& x, std::int64_t group
 Result<LinearPart> group_part(LowerContext& c, ValueId weight, ValueId scales, ValueId bias,
                               std::int64_t n);
 
+// A linear layer of such parts on x [.., K], without parts and outputs yet.
+Linear group_linear(BufferRef x, const Dims& sizes, std::int64_t group);
+
+// What is added to a linear layer's output has as many elements, or is None.
+Result<void> check_residual(const CallContext& c, std::size_t residual, ValueId out);
+
 // Rows of a linear layer's input [.., K]; 0 if K is 0.
 inline std::int64_t linear_rows(const Dims& x) { return x.product(0, x.rank() - 1); }
 

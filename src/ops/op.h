@@ -49,6 +49,7 @@ class CallContext {
 
   std::size_t arg_count() const { return call_.args.size(); }
   ValueId id(std::size_t arg) const { return call_.args[arg]; }
+  ValueId optional_id(std::size_t arg) const { return is_none(arg) ? kNoValue : id(arg); }
   ValueId output_id() const { return call_.args.back(); }
   std::size_t output_arg() const { return call_.args.size() - 1; }
 

@@ -45,10 +45,6 @@ Result<std::int64_t> depth_of(const Dims& x) {
 
 // --- Groups of 4-bit elements: et_vk.linear_q4gsw and what is stacked from it ---
 
-ValueId optional_value(const CallContext& c, std::size_t arg) {
-  return c.is_none(arg) ? kNoValue : c.id(arg);
-}
-
 }  // namespace
 
 Result<void> infer_group_part(InferContext& c, const Dims& x, std::int64_t group, ValueId weight,
@@ -76,30 +72,37 @@ Result<LinearPart> group_part(LowerContext& c, ValueId weight, ValueId scales, V
   return part;
 }
 
-namespace {
-
-Linear group_linear(LowerContext& c, std::int64_t group) {
+Linear group_linear(BufferRef x, const Dims& sizes, std::int64_t group) {
   Linear linear;
-  linear.x = c.value(0);
-  linear.rows = linear_rows(c.sizes(0));
-  linear.depth = c.sizes(0).back();
+  linear.x = x;
+  linear.rows = linear_rows(sizes);
+  linear.depth = sizes.back();
   linear.packing = Packing::Q4Panels;
   linear.group_size = group;
   return linear;
 }
 
+Result<void> check_residual(const CallContext& c, std::size_t residual, ValueId out) {
+  CHECK_OR_FAIL(c.is_none(residual) || c.sizes(residual).numel() == c.sizes_of(out).numel(),
+                ErrorKind::InvalidProgram, "a residual of sizes ", to_string(c.sizes(residual)),
+                " is added to ", to_string(c.sizes_of(out)));
+  return {};
+}
+
+namespace {
+
 // et_vk.linear_q4gsw(x [.., K], weight u8 [N, K/2], scales [K/G, N], G, bias [N] or None) -> out
 // [.., N] value = nibble - 8, the low nibble first. The exporter pads K to 8, and N of scales and
 // bias to 4.
 Result<void> infer_q4gsw(InferContext& c) {
-  return infer_group_part(c, c.sizes(0), c.integer(3), c.id(1), c.id(2), optional_value(c, 4),
+  return infer_group_part(c, c.sizes(0), c.integer(3), c.id(1), c.id(2), c.optional_id(4),
                           c.output_id());
 }
 
 Result<void> lower_q4gsw(LowerContext& c) {
-  Linear linear = group_linear(c, c.integer(3));
+  Linear linear = group_linear(c.value(0), c.sizes(0), c.integer(3));
   TRY_ASSIGN(linear.parts.emplace_back(),
-             group_part(c, c.id(1), c.id(2), optional_value(c, 4), output_width(c, c.output_id())));
+             group_part(c, c.id(1), c.id(2), c.optional_id(4), output_width(c, c.output_id())));
   linear.outs = {c.output()};
   return lower_linear(c, linear);
 }
@@ -131,7 +134,7 @@ BufferRef emit_fake_quantize(LowerContext& c, const FakeQuantize& what) {
 // et_vk.linear_dq8ca_q4gsw(x, x scales, x zero points, weight, weight sums, scales [K/G, N], G,
 // bias or None): x is quantized with a scale and a zero point for each row.
 Result<void> infer_dq8ca_q4gsw(InferContext& c) {
-  TRY(infer_group_part(c, c.sizes(0), c.integer(6), c.id(3), c.id(5), optional_value(c, 7),
+  TRY(infer_group_part(c, c.sizes(0), c.integer(6), c.id(3), c.id(5), c.optional_id(7),
                        c.output_id()));
   const std::int64_t rows = linear_rows(c.sizes(0));
   CHECK_OR_FAIL(c.sizes(1).numel() == rows && c.sizes(2).numel() == rows, ErrorKind::InvalidProgram,
@@ -141,10 +144,10 @@ Result<void> infer_dq8ca_q4gsw(InferContext& c) {
 }
 
 Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
-  Linear linear = group_linear(c, c.integer(6));
-  linear.x = emit_fake_quantize(c, {.by_row = std::pair{1, 2}});
+  const BufferRef x = emit_fake_quantize(c, {.by_row = std::pair{1, 2}});
+  Linear linear = group_linear(x, c.sizes(0), c.integer(6));
   TRY_ASSIGN(linear.parts.emplace_back(),
-             group_part(c, c.id(3), c.id(5), optional_value(c, 7), output_width(c, c.output_id())));
+             group_part(c, c.id(3), c.id(5), c.optional_id(7), output_width(c, c.output_id())));
   linear.outs = {c.output()};
   return lower_linear(c, linear);
 }
@@ -176,16 +179,13 @@ Result<void> infer_fused(InferContext& c) {
     TRY(infer_group_part(c, c.sizes(0), c.integer(kGroup), weights[i], scales[i], bias_of(c, i),
                          outs[gated ? 0 : i]));
   }
-  CHECK_OR_FAIL(c.is_none(kResidual) || c.sizes(kResidual).numel() == c.sizes_of(outs[0]).numel(),
-                ErrorKind::InvalidProgram, "a residual of sizes ", to_string(c.sizes(kResidual)),
-                " is added to ", to_string(c.sizes_of(outs[0])));
-  return {};
+  return check_residual(c, kResidual, outs[0]);
 }
 
 Result<void> lower_fused(LowerContext& c) {
   const auto weights = c.value_list(kWeights), scales = c.value_list(kScales),
              outs = c.value_list(kOuts);
-  Linear linear = group_linear(c, c.integer(kGroup));
+  Linear linear = group_linear(c.value(kX), c.sizes(kX), c.integer(kGroup));
   linear.gated = c.boolean(kGated);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const std::int64_t n = output_width(c, outs[linear.gated ? 0 : i]);
