@@ -87,8 +87,8 @@ ETWG_EXPORT const char* etwg_model_profile_json(etwg_model* model);
 ETWG_EXPORT int etwg_model_generate(etwg_model* model, int64_t token, int64_t position,
                                     size_t count, int (*take)(void* user, int64_t token),
                                     void* user);
-/* The delegate that ExecuTorch loaded last, as a model that keeps it alive until it is freed; NULL
- * without one. */
+/* The delegate that ExecuTorch loaded last on this thread, as a model that keeps it alive until it
+ * is freed; NULL without one. */
 ETWG_EXPORT etwg_model* etwg_latest_delegate(void);
 ETWG_EXPORT void etwg_model_free(etwg_model* model);
 

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -128,14 +128,38 @@ class Library:
         text = json.dumps(settings).encode() if settings else None
         return self._json(self._c.etwg_inspect_json(os.fsencode(path), data, text))
 
+    def latest_delegate(self) -> Delegate | None:
+        """The delegate that ExecuTorch loaded last on this thread, if it still lives."""
+        handle = self._c.etwg_latest_delegate()
+        return Delegate(self, handle) if handle else None
+
+    def generate(
+        self, handle: int, token: int, position: int, count: int, take: Callable[[int], bool]
+    ) -> None:
+        """Greedy decoding of an ``etwg_model`` (see c_api.h); `take` says whether to go on."""
+        raised: list[BaseException] = []
+
+        def call(_: object, chosen: int) -> int:
+            try:  # a KeyboardInterrupt may come here, and must not be lost in C
+                return int(not take(chosen))
+            except BaseException as exception:
+                raised.append(exception)
+                return 1
+
+        failed = self._c.etwg_model_generate(
+            handle, token, position, count, _TAKE_TOKEN(call), None
+        )
+        if raised:
+            raise raised[0]
+        self._check(failed)
+
+    def free(self, handle: int) -> None:
+        """Give up an ``etwg_model``."""
+        self._c.etwg_model_free(handle)
+
     def _check(self, code: int) -> None:
         if code != 0:
             raise WebGPUError(self.last_error() or f"the WebGPU backend failed with code {code}")
-
-    def latest_delegate(self) -> Delegate | None:
-        """The delegate that ExecuTorch loaded last, if it still lives."""
-        handle = self._c.etwg_latest_delegate()
-        return Delegate(self, self._c, handle) if handle else None
 
     def _json(self, text: bytes | None) -> dict[str, Any]:
         if text is None:
@@ -147,13 +171,12 @@ class Library:
 class Delegate:
     """A loaded delegate beside its program, for what ExecuTorch's interface does not offer."""
 
-    def __init__(self, owner: Library, functions: ctypes.CDLL, handle: int) -> None:
-        self._owner = owner
-        self._c = functions
+    def __init__(self, library: Library, handle: int) -> None:
+        self._library = library
         self._handle = handle
 
     def __del__(self) -> None:
-        self._c.etwg_model_free(self._handle)
+        self._library.free(self._handle)
 
     def generate(
         self, token: int, position: int, count: int, stop_tokens: frozenset[int] = frozenset()
@@ -162,23 +185,12 @@ class Delegate:
         may be one of `stop_tokens`. Raises WebGPUError, also when the context is passed.
         """
         tokens: list[int] = []
-        raised: list[BaseException] = []
 
-        def take(user: object, chosen: int) -> int:
-            try:  # a KeyboardInterrupt may come here, and must not be lost in C
-                tokens.append(chosen)
-                return int(chosen in stop_tokens)
-            except BaseException as exception:
-                raised.append(exception)
-                return 1
+        def take(chosen: int) -> bool:
+            tokens.append(chosen)
+            return chosen not in stop_tokens
 
-        failed = self._c.etwg_model_generate(
-            self._handle, token, position, count, _TAKE_TOKEN(take), None
-        )
-        if raised:
-            raise raised[0]
-        if failed:
-            raise WebGPUError(self._owner.last_error())
+        self._library.generate(self._handle, token, position, count, take)
         return tokens
 
 

@@ -78,26 +78,10 @@ Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
 }
 
 namespace {
-
-struct LatestDelegate {
-  std::mutex mutex;
-  std::weak_ptr<Runner> runner;
-};
-LatestDelegate& latest() {
-  static auto* one = new LatestDelegate;
-  return *one;
+thread_local std::weak_ptr<Runner> latest;
 }
 
-}  // namespace
-
-void note_delegate(const std::shared_ptr<Runner>& runner) {
-  std::lock_guard lock(latest().mutex);
-  latest().runner = runner;
-}
-
-std::shared_ptr<Runner> latest_delegate() {
-  std::lock_guard lock(latest().mutex);
-  return latest().runner.lock();
-}
+void note_delegate(const std::shared_ptr<Runner>& runner) { latest = runner; }
+std::shared_ptr<Runner> latest_delegate() { return latest.lock(); }
 
 }  // namespace etwebgpu

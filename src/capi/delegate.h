@@ -33,7 +33,7 @@ Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
                                               NamedDataSource& named, const Options& options,
                                               bool trace);
 
-// The runner of the program's delegate that ExecuTorch initialized last, while it lives; null
+// The runner of the delegate that ExecuTorch initialized last on this thread, while it lives; null
 // without one. So a host that loads programs through ExecuTorch reaches what only the C interface
 // offers.
 void note_delegate(const std::shared_ptr<Runner>& runner);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -271,6 +272,19 @@ def test_last_error_belongs_to_its_thread(external):
     thread.start()
     thread.join()
     assert seen == [""]
+
+
+def test_the_latest_delegate_belongs_to_its_thread(library, add):
+    loaded = [stock_forward(add)]
+    assert library.latest_delegate() is not None
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(library.latest_delegate()))
+    thread.start()
+    thread.join()
+    assert seen == [None]
+    loaded.clear()
+    gc.collect()
+    assert library.latest_delegate() is None
 
 
 def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

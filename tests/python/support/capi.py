@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, Self
 
 import torch
+from executorch_webgpu.errors import WebGPUError
 from executorch_webgpu.native import library
 
 SCALAR = 100
@@ -49,9 +50,6 @@ class _CNamedData(ctypes.Structure):
         ("data", ctypes.c_void_p),
         ("size", ctypes.c_size_t),
     )
-
-
-_TAKE_TOKEN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
 
 
 class ModelError(RuntimeError):
@@ -97,15 +95,6 @@ def _functions() -> ctypes.CDLL:
     c.etwg_model_profile_json.argtypes = [ctypes.c_void_p]
     c.etwg_model_free.restype = None
     c.etwg_model_free.argtypes = [ctypes.c_void_p]
-    c.etwg_model_generate.restype = ctypes.c_int
-    c.etwg_model_generate.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_size_t,
-        _TAKE_TOKEN,
-        ctypes.c_void_p,
-    ]
     c.etwg_last_error.restype = ctypes.c_char_p
     return c
 
@@ -175,15 +164,14 @@ class Model:
         """Greedy tokens after `token`, up to the first for which `stop` is true."""
         tokens: list[int] = []
 
-        def take(_: object, chosen: int) -> int:
+        def take(chosen: int) -> bool:
             tokens.append(chosen)
-            return int(stop(chosen))
+            return not stop(chosen)
 
-        code = _functions().etwg_model_generate(
-            self._handle, token, position, count, _TAKE_TOKEN(take), None
-        )
-        if code != 0:
-            raise ModelError(last_error())
+        try:
+            library().generate(self._handle or 0, token, position, count, take)
+        except WebGPUError as error:
+            raise ModelError(str(error)) from error
         return tokens
 
     def profile(self) -> dict[str, Any]:
