@@ -25,6 +25,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from executorch_webgpu.bench import measure
 from executorch_webgpu.native import library
 from executorch_webgpu.report import Peaks, Report, Timings, Work
 
@@ -53,37 +54,24 @@ Call = Callable[[int, int], object]
 Task = tuple[str, int, list[tuple[int, int]]]
 
 
-def measure(
+def measure_calls(
     name: str, tokens: int, call: Call, arguments: Sequence[tuple[int, int]], model: Model
 ) -> Timings:
     """Time call(tokens, position) for each of `arguments`, after some that warm up."""
-    for argument in (*arguments[:1],) * WARMUPS:
-        call(*argument)
-    seconds = []
-    processor = time.process_time()
-    for argument in arguments:
-        start = time.perf_counter()
-        call(*argument)
-        seconds.append(time.perf_counter() - start)
-    processor = (time.process_time() - processor) / len(arguments)
+    timings = measure(name, tokens, call, arguments, WARMUPS)
     host, dispatches = _examine(call, arguments[:_EXAMINED], model)
-    return Timings(name, tokens, seconds, WARMUPS, processor, dispatches, host)
+    return replace(timings, dispatches=dispatches, host_microseconds=host)
 
 
 def measure_generation(tokens: int, arguments: Sequence[tuple[int, int]], model: Model) -> Timings:
-    """Time greedy decoding, (tokens, position) for each run: seconds of a token in each."""
-    for count, position in (*arguments[:1],) * WARMUPS:
+    """Time greedy decoding, (_NEARBY, position) for each run: seconds of a token in each."""
+
+    def generate(count: int, position: int) -> None:
         model.generate(1, position, count)
-    seconds = []
-    processor = time.process_time()
-    for count, position in arguments:
-        start = time.perf_counter()
-        model.generate(1, position, count)
-        seconds.append((time.perf_counter() - start) / count)
-    steps = sum(count for count, _ in arguments)
-    processor = (time.process_time() - processor) / steps
-    dispatches = model.profile()["dispatch_count"] + 1  # and the choice
-    return Timings("decode", tokens, seconds, WARMUPS, processor, dispatches)
+
+    timings = measure("decode", tokens, generate, arguments, WARMUPS, steps=_NEARBY)
+    # and the choice
+    return replace(timings, dispatches=model.profile()["dispatch_count"] + 1)
 
 
 def _examine(
@@ -173,7 +161,7 @@ def run(skeleton: Skeleton, tasks: Sequence[Task], profile: bool) -> Report:
         if name == "decode":
             timings.append(measure_generation(length, arguments, model))
         else:
-            timings.append(measure(name, length, call, arguments, model))
+            timings.append(measure_calls(name, length, call, arguments, model))
         if profile:
             print_profile(model)
     return Report(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +44,20 @@ def bench(
 
     first = min(PREFILL_LENGTHS[0], model.longest_input)
     report("first token")
-    first_token_seconds = _timed(model, first, 0)
+    started = time.perf_counter()
+    _call(model, first, 0)
+    first_token_seconds = time.perf_counter() - started
 
     timings: list[Timings] = []
     for tokens in _within(PREFILL_LENGTHS, model.longest_input):
         report(f"prefill {tokens}")
-        calls = [(tokens, 0)] * repetitions
-        timings.append(_measure("prefill", tokens, model, calls, _dispatches(path, tokens)))
+        measured = measure("prefill", tokens, partial(_call, model), [(tokens, 0)] * repetitions)
+        timings.append(replace(measured, dispatches=_dispatches(path, tokens)))
     for context in _within(DECODE_CONTEXTS, model.context):
         report(f"decode at {context}")
         # What the cache holds does not matter for speed: no need to fill it first.
-        timings.append(_measure_decode(context, model, repetitions, _dispatches(path, 1)))
+        measured = _measure_decode(context, model, repetitions)
+        timings.append(replace(measured, dispatches=_dispatches(path, 1)))
     gpu_bytes, work = _planned(path)
     return Report(
         str(path),
@@ -67,43 +72,47 @@ def bench(
     )
 
 
-def _measure(
+def measure(
     name: str,
-    tokens: int,
-    model: LanguageModel,
-    calls: Sequence[tuple[int, int]],
-    dispatches: int | None,
+    length: int,
+    call: Callable[[int, int], object],
+    arguments: Sequence[tuple[int, int]],
+    warmups: int = 1,
+    steps: int = 1,
 ) -> Timings:
-    """Time each call (tokens, position), after the first once more as a warm-up."""
-    _timed(model, *calls[0])
+    """Time call(count, position) for each of `arguments`, after the first a few times to warm up.
+
+    Args:
+        steps: that a call makes; times are of one.
+    """
+    for argument in (*arguments[:1],) * warmups:
+        call(*argument)
+    seconds = []
     processor = time.process_time()
-    seconds = [_timed(model, *call) for call in calls]
-    processor = (time.process_time() - processor) / len(calls)
-    return Timings(name, tokens, seconds, 1, processor, dispatches)
+    for argument in arguments:
+        started = time.perf_counter()
+        call(*argument)
+        seconds.append((time.perf_counter() - started) / steps)
+    processor = (time.process_time() - processor) / (len(arguments) * steps)
+    return Timings(name, length, seconds, warmups, processor)
 
 
-def _measure_decode(
-    context: int, model: LanguageModel, repetitions: int, dispatches: int | None
-) -> Timings:
+def _measure_decode(context: int, model: LanguageModel, repetitions: int) -> Timings:
     """Time runs of up to eight steps that end at `context`: seconds of a step in each.
 
     Greedily, with the tokens kept on the GPU, where the program allows.
     """
     steps = min(_STEPS, context)
-    if model.continue_greedily is None:
+    greedily = model.continue_greedily
+    if greedily is None:
         calls = [(1, context - steps + i % steps) for i in range(repetitions * steps)]
-        return _measure("decode", context, model, calls, dispatches)
-    seconds = []
-    processor = 0.0
-    for run in range(-1, repetitions):  # the first warms up
-        if run == 0:
-            processor = time.process_time()
-        started = time.perf_counter()
-        model.continue_greedily(1, context - steps, steps, frozenset())
-        if run >= 0:
-            seconds.append((time.perf_counter() - started) / steps)
-    processor = (time.process_time() - processor) / (repetitions * steps)
-    return Timings("decode", context, seconds, 1, processor, dispatches)
+        return measure("decode", context, partial(_call, model), calls)
+
+    def decode(count: int, position: int) -> None:
+        greedily(1, position, count, frozenset())
+
+    runs = [(steps, context - steps)] * repetitions
+    return measure("decode", context, decode, runs, steps=steps)
 
 
 def _dispatches(path: Path, tokens: int) -> int | None:
@@ -141,9 +150,6 @@ def _within(lengths: Sequence[int], limit: int) -> list[int]:
     return sorted({min(length, limit) for length in lengths})
 
 
-def _timed(model: LanguageModel, tokens: int, position: int) -> float:
-    """Seconds of one call, until its logits are in host memory."""
-    ids = [(7 * i + 11) % 1000 for i in range(tokens)]
-    started = time.perf_counter()
-    model(ids, position)
-    return time.perf_counter() - started
+def _call(model: LanguageModel, tokens: int, position: int) -> None:
+    """One call, until its logits are in host memory."""
+    model([(7 * i + 11) % 1000 for i in range(tokens)], position)
