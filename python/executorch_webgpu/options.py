@@ -13,6 +13,7 @@ def options(
     provider: str | None = None,
     profiling: bool | None = None,
     kv_cache_dtype: Literal["f32", "f16"] | None = None,
+    matmul_dtype: Literal["f32", "f16"] | None = None,
     memory_limit: int | None = None,
 ) -> None:
     """Set options for models loaded afterwards. What is left out stays as it is; "" resets.
@@ -23,6 +24,8 @@ def options(
         provider: "dawn", "wgpu-native", or the path of a library with the webgpu.h functions.
         profiling: record GPU timestamps of every dispatch.
         kv_cache_dtype: storage of key-value caches.
+        matmul_dtype: what linear layers over many rows multiply; f16 is for adapters with matrix
+            units (Dawn's subgroup matrices) and changes nothing on others.
         memory_limit: bytes of GPU memory a model may take; 0 for no limit.
 
     Raises:
@@ -33,6 +36,7 @@ def options(
         "provider": provider,
         "profiling": None if profiling is None else int(profiling),
         "kv_cache_dtype": kv_cache_dtype,
+        "matmul_dtype": matmul_dtype,
         "memory_limit": memory_limit,
     }
     for key, value in given.items():

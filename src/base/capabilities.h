@@ -31,7 +31,7 @@ struct Capabilities {
   std::uint32_t min_subgroup_size = 4;
   std::uint32_t max_subgroup_size = 128;
   bool f16 = false;
-  bool subgroup_matrix = false;
+  std::uint32_t matrix_size = 0;  // of square f16 subgroup matrices with f32 sums; 0 without
   bool timestamps = false;
 };
 

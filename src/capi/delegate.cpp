@@ -69,8 +69,7 @@ Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
   TRY_ASSIGN(const std::span<const std::byte> in_blob, delegate_constants(blob));
   TRY_ASSIGN(std::shared_ptr<Device> device, acquire_device(options));
   DelegateConstants constants(graph.constants, in_blob, named);
-  TRY_ASSIGN(auto model, Model::create(std::move(graph), device->capabilities(),
-                                       ModelOptions{.kv_cache = options.kv_cache}));
+  TRY_ASSIGN(auto model, Model::create(std::move(graph), device->capabilities(), options.model));
   RunnerOptions runner;
   runner.profiling = (options.profiling || trace) && device->capabilities().timestamps;
   runner.memory_limit = options.memory_limit;

@@ -287,8 +287,8 @@ Result<void> write_compiled(JsonWriter& json, const Context& context,
   write_graph(json, graph);
   write_weights(json, context, graph);
   TRY_ASSIGN(const auto options, resolve_options({}));
-  TRY_ASSIGN(const auto model, Model::create(std::move(graph), context.capabilities,
-                                             ModelOptions{.kv_cache = options.kv_cache}));
+  TRY_ASSIGN(const auto model,
+             Model::create(std::move(graph), context.capabilities, options.model));
   write_memory(json, *model);
   write_plans(json, context, *model);
   return {};

@@ -17,10 +17,10 @@ Result<void> parse_flag(std::string_view value, bool& out) {
   return {};
 }
 
-Result<void> parse_cache_type(std::string_view value, CacheType& out) {
+Result<void> parse_float_type(std::string_view value, FloatType& out) {
   CHECK_OR_FAIL(value == "f32" || value == "f16", ErrorKind::InvalidArgument,
                 "expected f32 or f16, got '", value, "'");
-  out = value == "f16" ? CacheType::F16 : CacheType::F32;
+  out = value == "f16" ? FloatType::F16 : FloatType::F32;
   return {};
 }
 
@@ -52,7 +52,9 @@ constexpr OptionSpec kOptions[] = {
     {"profiling", "ETWEBGPU_PROFILING",
      [](Options& o, std::string_view v) { return parse_flag(v, o.profiling); }},
     {"kv_cache_dtype", "ETWEBGPU_KV_CACHE_DTYPE",
-     [](Options& o, std::string_view v) { return parse_cache_type(v, o.kv_cache); }},
+     [](Options& o, std::string_view v) { return parse_float_type(v, o.model.kv_cache); }},
+    {"matmul_dtype", "ETWEBGPU_MATMUL_DTYPE",
+     [](Options& o, std::string_view v) { return parse_float_type(v, o.model.matmul); }},
     {"memory_limit", "ETWEBGPU_MEMORY_LIMIT",
      [](Options& o, std::string_view v) { return parse_bytes(v, o.memory_limit); }},
 };

@@ -1,6 +1,6 @@
 // Settings of the backend, by key: "provider", "adapter", "profiling", "kv_cache_dtype",
-// "memory_limit". A model's own specs come before set_option, which comes before the environment
-// (ETWEBGPU_PROVIDER and so on).
+// "matmul_dtype", "memory_limit". A model's own specs come before set_option, which comes before
+// the environment (ETWEBGPU_PROVIDER and so on).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct Options {
       provider;  // a registered name or a library's path; empty: the first that has an adapter
   std::string adapter;  // an index, a type or part of a name; empty: the best
   bool profiling = false;
-  CacheType kv_cache = CacheType::F32;
+  ModelOptions model;
   std::uint64_t memory_limit = 0;  // bytes of device memory for one model; 0: as the device allows
 };
 

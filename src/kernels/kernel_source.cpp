@@ -140,7 +140,10 @@ class Expander {
     } else if (feature == "subgroups") {
       enable = dialect_ == WgslDialect::Tint ? "enable subgroups;\n" : "";
     } else if (feature == "subgroup_matrix") {
-      enable = "enable chromium_experimental_subgroup_matrix;\n";
+      // Tint cannot tell that a subgroup's number is the same for all of it.
+      enable =
+          "enable chromium_experimental_subgroup_matrix;\n"
+          "diagnostic(off, chromium.subgroup_matrix_uniformity);\n";
     } else {
       return bad(file, "unknown feature", feature);
     }

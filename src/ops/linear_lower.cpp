@@ -112,7 +112,8 @@ class Lowering {
       return {"linear_any", kQuadsPerPanel, 1, {{"ELEMENTS", panel_elements(l_.packing)}}, true};
     }
     if (c_.capabilities().adapter_class == AdapterClass::Software) return columns();
-    return l_.rows == 1 ? gemv() : gemm();
+    if (l_.rows == 1) return gemv();
+    return takes_matrices() ? matrices() : gemm();
   }
 
   // An invocation per four columns and up to 8 rows, without barriers.
@@ -198,6 +199,47 @@ class Lowering {
              {"X_TASKS", div_up(2 * tile, wg)},
              {"WORDS", words},
              {"W_TASKS", div_up(kQuadsPerPanel * words, wg)}}};
+  }
+  // In f16 where that is asked for and the device has matrix units; not for weights of f32, and few
+  // rows would leave most of a tile empty.
+  bool takes_matrices() const {
+    constexpr std::int64_t kFewest = 17;
+    const Capabilities& caps = c_.capabilities();
+    const std::int64_t tile = 4 * std::int64_t{caps.matrix_size};
+    return c_.options().matmul == FloatType::F16 && l_.packing != Packing::FloatPanels &&
+           l_.rows >= kFewest && tile > 0 && caps.min_subgroup_size == caps.max_subgroup_size &&
+           caps.min_subgroup_size <= 32 && is_size(4 * caps.min_subgroup_size) &&
+           matrices_bytes(tile) <= caps.max_workgroup_storage;
+  }
+  std::int64_t matrices_bytes(std::int64_t tile) const {
+    const std::int64_t size = c_.capabilities().matrix_size;
+    return 2 * 40 * (tile + kPanel) + 4 * 4 * 2 * size * size + (l_.norm_weight ? 4 * 8 * tile : 0);
+  }
+  // A workgroup of four subgroups per tile; smaller tiles where that keeps more of a GPU busy.
+  Route matrices() const {
+    constexpr std::int64_t kDepth = 32, kManyBlocks = 256;
+    const Capabilities& caps = c_.capabilities();
+    const std::int64_t size = caps.matrix_size, wg = 4 * caps.min_subgroup_size;
+    const std::int64_t columns = panels_ * (l_.gated ? 2 : 1);
+    std::int64_t tile = 128;
+    while (tile > 4 * size &&
+           (tile >= 2 * l_.rows || columns * div_up(l_.rows, tile) < kManyBlocks ||
+            matrices_bytes(tile) > caps.max_workgroup_storage)) {
+      tile /= 2;
+    }
+    return {"linear_matrices",
+            l_.gated ? kQuadsPerPanel / 2 : kQuadsPerPanel,
+            tile,
+            {{"MATRIX", size},
+             {"SUBGROUP", caps.min_subgroup_size},
+             {"WG", wg},
+             {"TILE", tile},
+             {"ROW_MATRICES", tile / (4 * size)},
+             {"PAIRS", kDepth / size},
+             {"DEPTHS", kDepth / size},
+             {"X_TASKS", 8 * tile / wg},
+             {"W_TASKS", 128 / wg},
+             {"WORDS", kDepth / panel_elements(l_.packing)}}};
   }
   static std::int64_t tile_vectors(std::int64_t tile) { return tile >= 64 ? 2 : 1; }
   static std::int64_t tile_lanes(std::int64_t tile) { return 2 * tile / tile_vectors(tile); }

@@ -34,11 +34,12 @@ struct LiveState {
   std::vector<std::uint8_t> changed;  // by ValueId: kNewSize, kNewContent
 };
 
-// How mutable tensors (KV caches) are stored.
-enum class CacheType : std::uint8_t { F32, F16 };
+enum class FloatType : std::uint8_t { F32, F16 };
 
 struct ModelOptions {
-  CacheType kv_cache = CacheType::F32;
+  FloatType kv_cache = FloatType::F32;  // how mutable tensors are stored where that is possible
+  // What linear layers over many rows multiply; F16 where the device has matrix units for it.
+  FloatType matmul = FloatType::F32;
   bool fuse = true;  // false runs the graph call by call, for comparison
 };
 
@@ -229,7 +230,7 @@ struct Op {
   bool is_view = false;
   bool reads_host = false;  // infer calls host_elements(0)
   bool internal = false;    // made by passes; refused in files
-  // Bit i: argument i may be stored as two f16 per word (a KV cache under CacheType::F16).
+  // Bit i: argument i may be stored as two f16 per word (a KV cache under FloatType::F16).
   std::uint32_t half_args = 0;
 };
 

@@ -23,7 +23,7 @@ struct Aliasing {
 Aliasing find_aliases(const Graph& graph);
 
 // By ValueId, for roots: 1 for mutable tensors that every call can use as two f16 per word
-// (Op::half_args): KV caches, under CacheType::F16.
+// (Op::half_args): KV caches, under FloatType::F16.
 std::vector<std::uint8_t> find_half_states(const Graph& graph, const Aliasing& aliasing);
 
 // Fuses 4-bit linear layers with what surrounds them: see fuse_linear.cpp.

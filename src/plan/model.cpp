@@ -98,7 +98,7 @@ Result<void> Model::make_tables() {
   live_.changed.assign(count, 0);
   host_data_.resize(count);
   tables_.half.assign(count, 0);
-  if (options_.kv_cache == CacheType::F16) tables_.half = find_half_states(graph_, aliasing_);
+  if (options_.kv_cache == FloatType::F16) tables_.half = find_half_states(graph_, aliasing_);
   for (std::size_t v = 0; v < count; ++v) {
     const auto id = static_cast<ValueId>(v);
     if (graph_.is_symint(id)) {

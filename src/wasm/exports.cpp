@@ -205,10 +205,11 @@ Settings settings_of(const double* n) {
       .min_subgroup_size = u32(15),
       .max_subgroup_size = u32(16),
       .f16 = n[17] != 0,
-      .subgroup_matrix = n[18] != 0,
+      .matrix_size = u32(18),
       .timestamps = n[19] != 0,
   };
-  s.options.kv_cache = static_cast<CacheType>(u32(20));
+  s.options.kv_cache = static_cast<FloatType>(u32(20));
+  s.options.matmul = static_cast<FloatType>(u32(21));
   return s;
 }
 

@@ -27,8 +27,8 @@ extern "C" {
 // Tint, 1 Naga), max buffer size, max storage binding, max uniform binding, storage buffers per
 // stage, invocations per workgroup, workgroup size x, y, z, workgroup storage bytes, workgroups per
 // dimension, storage alignment, uniform alignment, subgroups, min and max subgroup size, f16,
-// subgroup matrix, timestamps, KV cache type (0 f32, 1 f16)].
-inline constexpr std::uint32_t kDeviceNumbers = 21;
+// subgroup matrix size, timestamps, KV cache type (0 f32, 1 f16), matmul type (likewise)].
+inline constexpr std::uint32_t kDeviceNumbers = 22;
 
 // One input of a call.
 struct EtwgInput {

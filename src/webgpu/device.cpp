@@ -215,7 +215,7 @@ void Device::fill_capabilities(const WGPULimits& limits,
     c.min_subgroup_size = c.max_subgroup_size = 32;  // wgpu-native does not say
   }
   c.f16 = has(WGPUFeatureName_ShaderF16);
-  c.subgroup_matrix = has(kSubgroupMatrix) && adapter_.f16_matrices;
+  if (has(kSubgroupMatrix)) c.matrix_size = adapter_.matrix_size;
   c.timestamps = has(WGPUFeatureName_TimestampQuery);
   if (const char* wanted = std::getenv("ETWEBGPU_KERNELS")) c = choose_kernels_as(c, wanted);
 }

@@ -15,8 +15,9 @@ namespace {
 // Dawn's AdapterPropertiesSubgroupMatrixConfigs, chained to WGPUAdapterInfo.
 constexpr WGPUSType kSubgroupMatrixConfigs = static_cast<WGPUSType>(0x0005003B);
 struct SubgroupMatrixConfig {
-  std::uint32_t component, result;  // 1 = f32, 2 = f16
+  std::uint32_t component, result;
   std::uint32_t m, n, k;
+  std::uint32_t min_subgroup_size, max_subgroup_size;
 };
 struct SubgroupMatrixConfigs {
   WGPUChainedStruct chain;
@@ -24,6 +25,7 @@ struct SubgroupMatrixConfigs {
   const SubgroupMatrixConfig* configs;
 };
 
+constexpr std::uint32_t kMatrixF32 = 1, kMatrixF16 = 2;
 constexpr auto kSubgroupMatrixFeature = static_cast<WGPUFeatureName>(0x00050034);
 
 bool contains(std::string_view text, std::string_view part) {
@@ -218,7 +220,9 @@ AdapterDescription Provider::describe(const AdapterHandle& adapter) const {
     out.max_subgroup_size = info.subgroupMaxSize;
     for (std::size_t i = 0; i < matrices.count; ++i) {
       const SubgroupMatrixConfig& c = matrices.configs[i];
-      out.f16_matrices |= c.component == 2 && c.result == 1 && c.m == 16 && c.n == 16 && c.k == 16;
+      const bool halves = c.component == kMatrixF16 && c.result == kMatrixF32;
+      if (halves && c.m == c.n && c.n == c.k && (c.m == 8 || c.m == 16))
+        out.matrix_size = std::max(out.matrix_size, c.m);
     }
     api_.AdapterInfoFreeMembers(info);
   }

@@ -28,7 +28,7 @@ struct AdapterDescription {
   std::uint32_t min_subgroup_size = 0, max_subgroup_size = 0;
   WGPULimits limits = WGPU_LIMITS_INIT;
   std::vector<WGPUFeatureName> features;
-  bool f16_matrices = false;  // 16x16x16 subgroup matrices of f16 with f32 results
+  std::uint32_t matrix_size = 0;  // largest square f16 subgroup matrices with f32 results
 
   // How to ask the provider for it again: an adapter serves one device only.
   std::int32_t enumerated = -1;  // position in the provider's own list, where it has one

@@ -75,12 +75,17 @@ def test_unknown_option_names_the_known_ones(c):
     assert c.etwg_set_option(b"colour", b"red") != 0
     error = c.etwg_last_error().decode()
     assert "unknown option 'colour'" in error
-    assert "provider, adapter, profiling, kv_cache_dtype, memory_limit" in error
+    assert "provider, adapter, profiling, kv_cache_dtype, matmul_dtype, memory_limit" in error
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("profiling", "maybe"), ("kv_cache_dtype", "f8"), ("memory_limit", "-1")],
+    [
+        ("profiling", "maybe"),
+        ("kv_cache_dtype", "f8"),
+        ("matmul_dtype", "f64"),
+        ("memory_limit", "-1"),
+    ],
 )
 def test_bad_option_values_are_named(c, key, value):
     assert c.etwg_set_option(key.encode(), value.encode()) != 0

@@ -185,14 +185,17 @@ def test_chart_is_written(tmp_path) -> None:
 
 
 def test_perplexity_of_an_undecided_model_is_its_vocabulary() -> None:
-    fed: list[tuple[int, int]] = []
+    fed: list[tuple[list[int], int]] = []
 
     def undecided(tokens: list[int], position: int) -> np.ndarray:
-        fed.append((tokens[0], position))
+        fed.append((tokens, position))
         return np.full(8, 3.0, np.float32)
 
-    found = losses(undecided, [1, 2, 3, 4, 5], 3)
-    assert fed == [(1, 0), (2, 1), (4, 0)]
+    found = losses(undecided, [1, 2, 3, 4, 5], 3, 1)
+    assert fed == [([1], 0), ([2], 1), ([4], 0)]
+    fed.clear()
+    assert losses(undecided, [1, 2, 3, 4, 5], 5, 2) == [*found, found[0]]
+    assert fed == [([1], 0), ([1, 2], 0), ([2, 3], 1), ([3, 4], 2)]
     assert perplexity(found) == pytest.approx(8)
     sure = np.array([-1000, 1000], np.float32)
     assert negative_log_likelihood(sure, 1) == 0 and negative_log_likelihood(sure, 0) == 2000

@@ -29,7 +29,7 @@ function give(bytes) {
 // WebGPU's default limits, a discrete adapter, Tint.
 const device = Float64Array.of(
   0, 0, 256 * 2 ** 20, 128 * 2 ** 20, 65536, 8, 256, 256, 256, 64, 16384, 65535, 256, 256,
-  0, 4, 128, 0, 0, 0, 0,
+  0, 4, 128, 0, 0, 0, 0, 0,
 );
 
 function load(blob) {

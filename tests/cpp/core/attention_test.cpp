@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include "one_call.h"
+#include "passes/passes.h"
 #include "plan/model.h"
 
 namespace etwebgpu::testing {
 namespace {
 
-constexpr std::int64_t kHeads = 6, kKvHeads = 2, kDim = 16, kTokens = 32, kCapacity = 300;
+constexpr std::int64_t kHeads = 6, kKvHeads = 2, kDim = 16, kTokens = 32, kCapacity = 300,
+                       kColumns = 64;
 
 // position, q, k, v (and cos, sin: then with a rotary embedding) -> attention over constant caches.
 struct CachedAttention {
@@ -31,22 +33,43 @@ struct CachedAttention {
           graph.add(TensorInfo{.bound = {1, kCapacity, kKvHeads, kDim},
                                .constant = static_cast<std::int32_t>(graph.constants.size()) - 1});
     }
-    const ValueId out = graph.outputs.emplace_back(tensor(q_sizes));
+    attended = graph.outputs.emplace_back(tensor(q_sizes));
     graph.calls.push_back({"sdpa_with_kv_cache.default",
                            {q, k, v, k_cache, v_cache, position, graph.add(std::int64_t{1}),
                             graph.add(std::monostate{}), graph.add(0.0), graph.add(true),
-                            graph.add(std::monostate{}), out}});
+                            graph.add(std::monostate{}), attended}});
+  }
+
+  // A linear layer on the attention's output, which takes its place.
+  void project() {
+    const std::int64_t width = kHeads * kDim;
+    flat = tensor({1, kTokens, width});
+    const ValueId sizes = graph.add(IntList{{1, kTokens, width}});
+    graph.calls.push_back({"aten.view_copy.default", {attended, sizes, flat}});
+    const ValueId out = graph.outputs[0] = tensor({1, kTokens, kColumns});
+    const ValueId group = graph.add(std::int64_t{32}), bias = graph.add(std::monostate{});
+    graph.calls.push_back({"et_vk.linear_q4gsw.default",
+                           {flat, constant(DType::UInt8, {kColumns, width / 2}),
+                            constant(DType::Float32, {width / 32, kColumns}), group, bias, out}});
+  }
+
+  ValueId constant(DType dtype, const Dims& sizes) {
+    const auto bytes = static_cast<std::uint64_t>(sizes.numel()) * byte_size(dtype);
+    graph.constants.push_back({.key = "weights", .length = bytes});
+    return graph.add(TensorInfo{.dtype = dtype,
+                                .bound = sizes,
+                                .constant = static_cast<std::int32_t>(graph.constants.size()) - 1});
   }
 
   ValueId tensor(const Dims& sizes) { return graph.add(TensorInfo{.bound = sizes}); }
   ValueId input(const Dims& sizes) { return graph.inputs.emplace_back(tensor(sizes)); }
 
   Graph graph;
-  ValueId position, k_cache, v_cache;
+  ValueId position, k_cache, v_cache, attended, flat = kNoValue;
 };
 
 std::unique_ptr<Model> compile(Graph graph, AdapterClass adapter,
-                               CacheType cache = CacheType::F32) {
+                               FloatType cache = FloatType::F32) {
   Capabilities capabilities;
   capabilities.adapter_class = adapter;
   ModelOptions options;
@@ -100,6 +123,48 @@ TEST(Attention, TakesInTheRotaryEmbeddingBeforeIt) {
             (Names{"rotary_fresh", "attention_rows", "attention_merge"}));
 }
 
+Names calls_of(const Graph& graph) {
+  Names out;
+  for (const Call& call : graph.calls) out.push_back(call.name);
+  return out;
+}
+
+TEST(Attention, TakesInTheProjectionBehindIt) {
+  CachedAttention projected(true);
+  projected.project();
+  const auto gpu = compile(projected.graph, AdapterClass::Discrete);
+  const auto software = compile(projected.graph, AdapterClass::Software);
+  ASSERT_TRUE(gpu && software);
+  EXPECT_EQ(calls_of(gpu->graph()), (Names{"fused.rope_sdpa_q4gsw"}));
+  EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, 1, true)),
+            (Names{"attention_decode", "linear_gemv"}));
+  EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, kTokens, true)),
+            (Names{"rotary_fresh", "attention_tiles", "linear_gemm"}));
+  EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, 1, true)),
+            (Names{"rotary_fresh", "attention_rows", "attention_merge", "linear_columns"}));
+}
+
+TEST(Attention, AProjectionStaysWhereMoreReadsTheAttention) {
+  CachedAttention shown(true);
+  shown.project();
+  shown.graph.outputs.push_back(shown.flat);
+  const auto model = compile(std::move(shown.graph), AdapterClass::Discrete);
+  ASSERT_TRUE(model);
+  const Names calls = calls_of(model->graph());
+  EXPECT_EQ(std::ranges::count(calls, "fused.rope_sdpa"), 1);
+  EXPECT_EQ(std::ranges::count(calls, "et_vk.linear_q4gsw.default"), 1);
+}
+
+TEST(Attention, AProjectionStaysWhereACallComesBetween) {
+  CachedAttention apart(true);
+  apart.project();
+  const ValueId other = apart.input({1, 4});
+  const ValueId out = apart.graph.outputs.emplace_back(apart.tensor({1, 4}));
+  apart.graph.calls.insert(apart.graph.calls.end() - 1, {"aten.relu.default", {other, out}});
+  fuse_attention(apart.graph);
+  EXPECT_EQ(std::ranges::count(calls_of(apart.graph), "fused.rope_sdpa_q4gsw"), 0);
+}
+
 TEST(Attention, APositionChangesNoPlan) {
   const auto model = compile(CachedAttention(true).graph, AdapterClass::Discrete);
   ASSERT_TRUE(model);
@@ -126,14 +191,14 @@ TEST(Attention, RefusesAPositionPastTheCache) {
 
 TEST(Attention, CachesAreHalvesOnlyWhereEveryCallCanReadThem) {
   const auto words = static_cast<std::uint64_t>(kCapacity * kKvHeads * kDim);
-  const auto model = compile(CachedAttention(true).graph, AdapterClass::Discrete, CacheType::F16);
+  const auto model = compile(CachedAttention(true).graph, AdapterClass::Discrete, FloatType::F16);
   ASSERT_TRUE(model);
   ASSERT_EQ(model->states().size(), 2u);
   for (const StateSpec& state : model->states()) EXPECT_EQ(state.bytes, words * 2);
 
   CachedAttention shown(false);
   shown.graph.outputs.push_back(shown.k_cache);
-  const auto outside = compile(std::move(shown.graph), AdapterClass::Discrete, CacheType::F16);
+  const auto outside = compile(std::move(shown.graph), AdapterClass::Discrete, FloatType::F16);
   ASSERT_TRUE(outside);
   ASSERT_EQ(outside->states().size(), 2u);
   EXPECT_EQ(outside->states()[0].bytes, words * 4);

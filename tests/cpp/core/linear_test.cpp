@@ -39,8 +39,9 @@ Graph q4_linear(const Layer& layer) {
 
 class Compiled {
  public:
-  Compiled(const Layer& layer, const Capabilities& capabilities) : depth_(layer.depth) {
-    auto model = Model::create(q4_linear(layer), capabilities, ModelOptions{});
+  Compiled(const Layer& layer, const Capabilities& capabilities, const ModelOptions& options = {})
+      : depth_(layer.depth) {
+    auto model = Model::create(q4_linear(layer), capabilities, options);
     if (model) {
       model_ = *std::move(model);
     } else {
@@ -169,6 +170,44 @@ TEST(Linear, NamesWhatDoesNotFit) {
   EXPECT_NE(
       Compiled({}, tiny).error.find("does not fit this device's storage binding of 4096 bytes"),
       std::string::npos);
+}
+
+Capabilities with_matrices(std::uint32_t size, std::uint32_t subgroup) {
+  Capabilities out;
+  out.subgroups = out.f16 = true;
+  out.matrix_size = size;
+  out.max_workgroup_storage = 32768;
+  out.min_subgroup_size = out.max_subgroup_size = subgroup;
+  return out;
+}
+
+TEST(Linear, MatrixUnitsServeManyRowsWhereF16IsAskedFor) {
+  constexpr ModelOptions kHalf{.matmul = FloatType::F16};
+  Compiled asked({}, with_matrices(16, 32), kHalf), plain({}, with_matrices(16, 32));
+  EXPECT_EQ(asked.kernel(asked.at(128)).name, "linear_matrices");
+  EXPECT_EQ(asked.kernel(asked.at(17)).name, "linear_matrices");
+  EXPECT_EQ(asked.kernel(asked.at(16)).name, "linear_gemm");
+  EXPECT_EQ(asked.kernel(asked.at(1)).name, "linear_gemv");
+  EXPECT_EQ(plain.kernel(plain.at(128)).name, "linear_gemm");
+
+  Capabilities varying = with_matrices(16, 32);
+  varying.min_subgroup_size = 16;  // which of them a pipeline gets is not known
+  for (const Capabilities& without : {with_matrices(0, 32), with_matrices(16, 64), varying}) {
+    Compiled compiled({}, without, kHalf);
+    EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "linear_gemm");
+  }
+}
+
+TEST(Linear, MatrixTilesKeepAGpuBusy) {
+  constexpr ModelOptions kHalf{.matmul = FloatType::F16};
+  const Capabilities capabilities = with_matrices(16, 32);
+  const Layer wide{
+      .rows = 2048, .depth = 64, .columns = 8192, .weight = {8192, 32}, .scales = {2, 8192}};
+  Compiled small({}, capabilities, kHalf), large(wide, capabilities, kHalf);
+  EXPECT_EQ(small.parameter(small.at(128), "TILE"), "64");
+  EXPECT_EQ(large.parameter(large.at(2048), "TILE"), "128");
+  EXPECT_EQ(large.parameter(large.at(2048), "ROW_MATRICES"), "2");
+  EXPECT_EQ(large.at(2048).dispatches[0].grid.x, 8192u / 64 * 2048 / 128);
 }
 
 }  // namespace

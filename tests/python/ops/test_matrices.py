@@ -1,0 +1,124 @@
+"""Linear layers in f16 on matrix units: as close as rounding their operands to f16 lets them be.
+
+Adapters without matrix units compute in f32 all the same, which is checked here too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import executorch_webgpu
+import pytest
+import torch
+import torch.nn.functional as F
+from executorch_webgpu.native import Library
+from ops.test_decoder import DecoderGraph, Sizes, logits, random_sizes, reference
+from ops.test_quantized import LONG_SUMS, linear_graph, random_weight, unpacked
+from support.capi import Model
+from support.cases import F16, F32, SUMS, Tolerance, check_outputs, generator_for, rng_for, seeds
+from support.delegate import GraphBuilder
+
+FEWEST_ROWS = 17
+
+
+@pytest.fixture(autouse=True)
+def in_halves(library: Library) -> Iterator[None]:
+    library.set_option("matmul_dtype", "f16")
+    yield
+    library.set_option("matmul_dtype", "")
+
+
+def has_matrices() -> bool:
+    selected = executorch_webgpu.devices()["selected"]
+    chosen = "discrete" in os.environ.get("ETWEBGPU_KERNELS", "") or selected["type"] != "software"
+    return chosen and "chromium-experimental-subgroup-matrix" in selected["features"]
+
+
+def rounded(t: torch.Tensor, rows: int) -> torch.Tensor:
+    """What the kernel for so many rows makes of an operand."""
+    return t.half().double() if has_matrices() and rows >= FEWEST_ROWS else t.double()
+
+
+def check_kernel(model: Model, rows: int) -> None:
+    kernels = " ".join(dispatch["kernel"] for dispatch in model.profile()["dispatches"])
+    assert ("linear_matrices" in kernels) == (has_matrices() and rows >= FEWEST_ROWS)
+
+
+@pytest.mark.parametrize("seed", seeds(20))
+def test_linear_q4gsw(seed: int) -> None:
+    rng = rng_for("matrices", seed)
+    group = (32, 64, 8, 16)[seed % 4]
+    k = group * rng.choice((1, 2, 3, 5))
+    n = rng.choice((1, 7, 33, 64, 65, 200))
+    packed, scales = random_weight(n, k, group, seed)
+    weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(group, 1)
+    bias = torch.randn(n, generator=generator_for(seed)) if seed % 3 == 0 else None
+    live = [300, 1, rng.randint(2, 300), 16, 17, 63, 64, 65, 129]
+    rng.shuffle(live)
+    with linear_graph((1, 300, k), packed, scales, group, bias).load() as model:
+        for rows in live:
+            x = torch.randn(1, rows, k, generator=generator_for(seed, rows))
+            expected = rounded(x, rows) @ rounded(weight, rows).t()
+            if bias is not None:
+                expected = expected + bias
+            where = f"[{rows}, {k}] x [{n}] in groups of {group}"
+            check_outputs(model.run(x), [expected.float()], LONG_SUMS, where)
+            check_kernel(model, rows)
+
+
+@pytest.mark.parametrize("stored", [torch.int8, F16])
+@pytest.mark.parametrize("k", [32, 44, 100])
+def test_other_weights(stored: torch.dtype, k: int) -> None:
+    """Bytes with a scale for each row; halves; and a K that ends within a chunk."""
+    generator = generator_for("other weights", k)
+    g = GraphBuilder()
+    x = g.input(F32 if stored == torch.int8 else F16, (90, k))
+    if stored == torch.int8:
+        values = torch.randint(-127, 128, (70, k), generator=generator).to(torch.int8)
+        scales = torch.rand(70, generator=generator) / 50
+        call: tuple[Any, ...] = (
+            "aten._weight_int8pack_mm.default",
+            x,
+            *map(g.constant, (values, scales)),
+        )
+        weight = values.float() * scales[:, None]
+    else:
+        weight = torch.randn(70, k, generator=generator).half()
+        call = ("aten.linear.default", x, g.prepack(weight), None)
+    dtype = F32 if stored == torch.int8 else F16
+    g.output(g.call(*call, out=(dtype, (90, 70))))
+    with g.load() as model:
+        for rows in (90, 1, 17, 40):
+            given = torch.randn(rows, k, generator=generator).to(dtype)
+            expected = rounded(given, rows) @ rounded(weight, rows).t()
+            close = SUMS if dtype == F32 else Tolerance(1e-3, 1e-3)
+            check_outputs(model.run(given), [expected.to(dtype)], close, f"{rows} rows of {k}")
+            check_kernel(model, rows)
+
+
+def test_large_numbers_stay_finite() -> None:
+    packed, scales = random_weight(8, 32, 32, 0)
+    with linear_graph((20, 32), packed, scales, 32, None).load() as model:
+        (out,) = model.run(torch.full((20, 32), 1e6))
+        assert out.isfinite().all()
+        weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(32, 1)
+        expected = F.linear(torch.full((20, 32), 65504.0 if has_matrices() else 1e6), weight)
+        check_outputs([out], [expected], Tolerance(1e-3, 1e4))
+
+
+@pytest.mark.parametrize("seed", seeds(10))
+def test_decoder(seed: int) -> None:
+    """Norms, stacked projections, gates and residuals around the products."""
+    rng = rng_for("matrices of a decoder", seed)
+    sizes: Sizes = random_sizes(rng, seed)
+    graph = DecoderGraph(sizes)
+    fed = [rng.randrange(sizes.vocabulary) for _ in range(sizes.most)]
+    with graph.build().load() as model, torch.no_grad():
+        got = model.run(torch.tensor([fed]), torch.tensor([0]))
+        hidden = reference(sizes, graph.weights.made, torch.tensor(fed))
+        expected = [logits(sizes, graph.weights.made, hidden[-1:])]
+        if sizes.hidden_is_output:
+            expected.insert(0, hidden[None])
+        check_outputs(got, expected, Tolerance(1e-2, 1e-2), f"{sizes}")
