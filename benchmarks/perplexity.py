@@ -5,8 +5,8 @@
 
 Programs give the last token's logits only, so there is a call for each token, in windows that each
 start with an empty context. A call with several rows feeds the tokens before its own once more, so
-that it is the kernels for many rows that are measured. The text is Python's language reference as the standard library has it, or a
-file of yours.
+that it is the kernels for many rows that are measured. The text is Python's language reference as
+the standard library has it, or a file of yours.
 """
 
 from __future__ import annotations
