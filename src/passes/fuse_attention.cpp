@@ -1,7 +1,8 @@
 // Fuses a rotary embedding into the attention over a cache that reads its outputs: one
 // "fused.rope_sdpa" (ops/attention.cpp) in place of the attention; the embedding is left without
-// readers. Then, where a 4-bit linear layer right behind is all that reads it, the two into one
-// "fused.rope_sdpa_q4gsw" in place of the linear layer.
+// readers, as are slices that cut its tables at the position. Then, where a 4-bit linear layer
+// right behind is all that reads it, the two into one "fused.rope_sdpa_q4gsw" in place of the
+// linear layer.
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -19,6 +20,8 @@ constexpr std::string_view kHalves = "et_vk.apply_rotary_emb_hf.default";
 enum { kQ, kK, kV, kKCache, kVCache, kStart, kLength, kMask, kDropout, kCausal, kScale, kOut };
 // Arguments of the rotary embeddings; kHalves has a first row before its outputs.
 enum { kRopeQ, kRopeK, kRopeCos, kRopeSin, kRopeRow };
+// Arguments of slice_copy.
+enum { kSliced, kDim, kFirst, kEnd, kStep };
 // Arguments of fused.linear_q4gsw.
 enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kOuts };
 
@@ -49,11 +52,10 @@ class AttentionFusion {
     }
     const TensorInfo* cos = graph_.tensor(source.args[kRopeCos]);
     if (!cos || cos->bound.rank() != 2) return;  // a table for each head
-    for (ValueId v : std::array{source.args[kRopeQ], source.args[kRopeK], source.args[kRopeCos],
-                                source.args[kRopeSin]}) {
+    const Tables tables = tables_of(source, halves);
+    for (ValueId v : std::array{source.args[kRopeQ], source.args[kRopeK], tables.cos, tables.sin}) {
       if (is_written(v)) return;
     }
-    const ValueId row = halves ? source.args[kRopeRow] : graph_.add(std::int64_t{0});
     const ValueId form = graph_.add(halves);
     call.args = {source.args[kRopeQ],
                  source.args[kRopeK],
@@ -64,12 +66,43 @@ class AttentionFusion {
                  call.args[kMask],
                  call.args[kCausal],
                  call.args[kScale],
-                 source.args[kRopeCos],
-                 source.args[kRopeSin],
-                 row,
+                 tables.cos,
+                 tables.sin,
+                 tables.row,
                  form,
                  call.args[kOut]};
     call.name = "fused.rope_sdpa";
+  }
+
+  struct Tables {
+    ValueId cos, sin, row;
+  };
+
+  // Of whole tables with a first row, where they were cut to the queries' rows before.
+  Tables tables_of(const Call& rope, bool halves) {
+    const ValueId cos = rope.args[kRopeCos], sin = rope.args[kRopeSin];
+    if (halves) return {cos, sin, rope.args[kRopeRow]};
+    const std::int64_t queries = graph_.tensor(rope.args[kRopeQ])->bound[1];
+    const Call *cos_cut = rows_cut(cos, queries), *sin_cut = rows_cut(sin, queries);
+    if (!cos_cut || !sin_cut || cos_cut->args[kFirst] != sin_cut->args[kFirst])
+      return {cos, sin, graph_.add(std::int64_t{0})};
+    return {cos_cut->args[kSliced], sin_cut->args[kSliced], cos_cut->args[kFirst]};
+  }
+
+  // The slice that v is, if of so many rows of a matrix from a live one on.
+  const Call* rows_cut(ValueId v, std::int64_t rows) const {
+    const std::int32_t slice = index_.computed_by(v, "aten.slice_copy.Tensor");
+    if (slice == kNoCall) return nullptr;
+    const Call& call = index_.call(slice);
+    const auto is = [&](ValueId argument, std::int64_t wanted) {
+      const auto* number = std::get_if<std::int64_t>(&graph_.value(argument));
+      return number && *number == wanted;
+    };
+    const TensorInfo *from = graph_.tensor(call.args[kSliced]), *to = graph_.tensor(v);
+    const bool fits = graph_.is_symint(call.args[kFirst]) && is(call.args[kDim], 0) &&
+                      (is(call.args[kStep], 1) || graph_.is_none(call.args[kStep])) &&
+                      from->bound.rank() == 2 && to->bound == Dims{rows, from->bound[1]};
+    return fits ? &call : nullptr;
   }
 
   // The attention reads the embedding's output as it is, and nothing else does.

@@ -2,6 +2,8 @@
 // what a position changes, and which caches may be f16.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "one_call.h"
 #include "passes/passes.h"
 #include "plan/model.h"
@@ -127,6 +129,34 @@ Names calls_of(const Graph& graph) {
   Names out;
   for (const Call& call : graph.calls) out.push_back(call.name);
   return out;
+}
+
+// The rotary tables as exporters cut them from whole ones: rows from `first_cos` and `first_sin`
+// on.
+void cut_tables(CachedAttention& a, ValueId first_cos, ValueId first_sin) {
+  for (const auto& [argument, first] : {std::pair{2, first_cos}, std::pair{3, first_sin}}) {
+    Call& rotary = a.graph.calls[0];
+    const ValueId rows = rotary.args[static_cast<std::size_t>(argument)];
+    std::get<TensorInfo>(a.graph.values[static_cast<std::size_t>(rows)]).bound[0] = kCapacity;
+    const ValueId cut = a.tensor({kTokens, kDim / 2});
+    rotary.args[static_cast<std::size_t>(argument)] = cut;
+    const ValueId dim = a.graph.add(std::int64_t{0}), step = a.graph.add(std::int64_t{1});
+    const ValueId end = a.graph.add(std::monostate{});
+    a.graph.calls.push_back({"aten.slice_copy.Tensor", {rows, dim, first, end, step, cut}});
+  }
+  std::ranges::rotate(a.graph.calls, a.graph.calls.end() - 2);
+}
+
+TEST(Attention, TakesTheTablesOfTheRotaryEmbeddingWhole) {
+  CachedAttention cut(true);
+  cut_tables(cut, cut.position, cut.position);
+  fuse_attention(cut.graph);
+  EXPECT_EQ(calls_of(cut.graph), (Names{"fused.rope_sdpa"}));
+
+  CachedAttention apart(true);
+  cut_tables(apart, apart.position, apart.graph.add(SymInt{}));
+  fuse_attention(apart.graph);
+  EXPECT_EQ(std::ranges::count(calls_of(apart.graph), "aten.slice_copy.Tensor"), 2);
 }
 
 TEST(Attention, TakesInTheProjectionBehindIt) {
