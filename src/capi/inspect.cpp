@@ -199,6 +199,25 @@ std::uint64_t write_packed(JsonWriter& json, const PackedConstant& packed) {
   return bytes;
 }
 
+// What activations take where the exporter's own plan shares memory between them, at the recorded
+// bounds: a word for each element, as on the device.
+std::uint64_t exporter_slot_bytes(const Graph& graph) {
+  std::map<std::int32_t, std::uint64_t> objects;
+  std::uint64_t total = 0;
+  for (const Value& value : graph.values) {
+    const auto* tensor = std::get_if<TensorInfo>(&value);
+    if (tensor == nullptr || tensor->constant >= 0) continue;
+    const std::uint64_t bytes = 4 * static_cast<std::uint64_t>(tensor->bound.numel());
+    if (tensor->mem_object < 0) {
+      total += bytes;
+    } else {
+      objects[tensor->mem_object] = std::max(objects[tensor->mem_object], bytes);
+    }
+  }
+  for (const auto& [object, bytes] : objects) total += bytes;
+  return total;
+}
+
 void write_memory(JsonWriter& json, const Model& model) {
   std::uint64_t constant_bytes = 0;
   std::uint64_t state_bytes = 0;
@@ -212,6 +231,7 @@ void write_memory(JsonWriter& json, const Model& model) {
     state_bytes += state.bytes;
   }
   json.end_array().member("constant_bytes", constant_bytes).member("state_bytes", state_bytes);
+  json.member("exporter_slot_bytes", exporter_slot_bytes(model.graph()));
   json.end_object();
 }
 

@@ -8,7 +8,8 @@
 //        "operators": [{"name", "calls"}],
 //        "graph": {"inputs", "outputs", "calls": [{"name", "args"}], "values": [...]},
 //        "weight_bytes", "weights": [{"key", "type", "sizes", "bytes", "stored"}],
-//        "memory": {"constant_bytes", "state_bytes", "constants": [...], "states": [...]},
+//        "memory": {"constant_bytes", "state_bytes", "constants": [...], "states": [...],
+//          "exporter_slot_bytes"},  what the exporter's plan takes for the largest inputs
 //        "plans": [{"for", "inputs", "outputs", "slot_bytes", "slots", "dispatch_count", "layers",
 //                   "dispatches_per_layer", "dispatches": [{"call", "kernel", "grid"}]}]}]}]}
 //

@@ -37,6 +37,7 @@ struct SplitAttention {
 struct Linear {
   BufferRef x;  // [rows, depth], one word per element
   std::int64_t rows = 0, depth = 0;
+  std::int64_t first_element = 0;  // of x in its buffer, a multiple of the storage alignment
   Packing packing = Packing::FloatPanels;
   std::int64_t group_size = 0;    // elements per scale; 0 without scales
   std::vector<LinearPart> parts;  // 1 to 3; all or none have scales, all or none a bias

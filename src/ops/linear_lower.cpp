@@ -329,7 +329,10 @@ class Lowering {
     if (l_.attention) {
       read("", l_.attention->partials, {0, 0});
     } else {
-      read("", l_.x, range(l_.depth));
+      const auto [offset, size] = range(l_.depth);
+      const auto first = static_cast<std::uint64_t>(4 * l_.first_element);
+      read("", l_.x,
+           {first + offset, first == 0 ? size : 4 * static_cast<std::uint64_t>(s.rows * l_.depth)});
     }
     read("", packed.weights, panels(words_));
     if (packed.scales) read("SCALES", *packed.scales, panels(groups_));

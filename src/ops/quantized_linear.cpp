@@ -154,14 +154,21 @@ Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
 
 // fused.linear_q4gsw(x, weights, scales, G, biases or None, norm weight or None, norm eps, residual
 // or None,
-//                    gated) -> outs
+//                    gated, last) -> outs
 // One to three et_vk.linear_q4gsw on one x, each with its output; or with `gated` the two of
 // silu(gate) * up with one output. Lists of values; all linears have a bias or none has. `residual`
-// has the sizes of the only output.
-enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kOuts };
+// has the sizes of the only output. With `last` x is [1, S, K] and only its last row is taken: [1,
+// K].
+enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kLast, kOuts };
 
 ValueId bias_of(const CallContext& c, std::size_t i) {
   return c.is_none(kBiases) ? kNoValue : c.value_list(kBiases)[i];
+}
+
+// The sizes of x as the layer takes it.
+Dims taken(const CallContext& c) {
+  const Dims& x = c.sizes(kX);
+  return c.boolean(kLast) ? Dims{1, x.back()} : x;
 }
 
 Result<void> infer_fused(InferContext& c) {
@@ -174,18 +181,34 @@ Result<void> infer_fused(InferContext& c) {
                     (c.is_none(kBiases) || c.value_list(kBiases).size() == linears) &&
                     (c.is_none(kResidual) || outs.size() == 1),
                 ErrorKind::Internal, "a fused linear layer has inconsistent lists");
+  CHECK_OR_FAIL(!c.boolean(kLast) || c.sizes(kX)[1] > 0, ErrorKind::InvalidArgument,
+                "there is no last token in x of sizes ", to_string(c.sizes(kX)));
   if (!c.is_none(kNorm)) TRY(check_vector("norm weight", c.sizes(kNorm), c.sizes(kX).back()));
   for (std::size_t i = 0; i < linears; ++i) {
-    TRY(infer_group_part(c, c.sizes(0), c.integer(kGroup), weights[i], scales[i], bias_of(c, i),
+    TRY(infer_group_part(c, taken(c), c.integer(kGroup), weights[i], scales[i], bias_of(c, i),
                          outs[gated ? 0 : i]));
   }
   return check_residual(c, kResidual, outs[0]);
 }
 
+// Reads the last row of x where it lies, if bindings may begin there.
+void take_last_row(LowerContext& c, Linear& linear) {
+  const std::int64_t first = c.sizes(kX).numel() - linear.depth;
+  if (4 * first % c.capabilities().storage_alignment == 0) {
+    linear.first_element = first;
+    return;
+  }
+  const BufferRef row = c.scratch(4 * static_cast<std::uint64_t>(linear.depth));
+  const std::int64_t strides[] = {1};
+  emit_copy(c, linear.x, first, copy_loops({linear.depth}, strides), row);
+  linear.x = row;
+}
+
 Result<void> lower_fused(LowerContext& c) {
   const auto weights = c.value_list(kWeights), scales = c.value_list(kScales),
              outs = c.value_list(kOuts);
-  Linear linear = group_linear(c.value(kX), c.sizes(kX), c.integer(kGroup));
+  Linear linear = group_linear(c.value(kX), taken(c), c.integer(kGroup));
+  if (c.boolean(kLast)) take_last_row(c, linear);
   linear.gated = c.boolean(kGated);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const std::int64_t n = output_width(c, outs[linear.gated ? 0 : i]);
@@ -273,7 +296,7 @@ constexpr Op kOps[] = {
     {"et_vk.linear_q8ta_q8csw.default", "t f i t t t t? > t", infer_q8ta_q8csw, lower_q8ta_q8csw},
     {"et_vk.linear_qcs4w.default", "t t t > t", infer_qcs4w, lower_qcs4w},
     {.name = "fused.linear_q4gsw",
-     .signature = "t v v i v? t? f t? i > v",
+     .signature = "t v v i v? t? f t? i i > v",
      .infer = infer_fused,
      .lower = lower_fused,
      .internal = true},

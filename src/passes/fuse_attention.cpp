@@ -23,7 +23,7 @@ enum { kRopeQ, kRopeK, kRopeCos, kRopeSin, kRopeRow };
 // Arguments of slice_copy.
 enum { kSliced, kDim, kFirst, kEnd, kStep };
 // Arguments of fused.linear_q4gsw.
-enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kOuts };
+enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kLast, kOuts };
 
 class AttentionFusion {
  public:
@@ -167,8 +167,12 @@ class ProjectionFusion {
       const auto* list = std::get_if<ValueList>(&graph_.value(call.args[arg]));
       return list ? list->items : std::span<const ValueId>();
     };
-    const auto* gated = std::get_if<bool>(&graph_.value(call.args[kGated]));
-    if (items(kOuts).size() != 1 || !gated || *gated || !graph_.is_none(call.args[kNorm]))
+    const auto is_false = [&](std::size_t arg) {
+      const auto* flag = std::get_if<bool>(&graph_.value(call.args[arg]));
+      return flag && !*flag;
+    };
+    if (items(kOuts).size() != 1 || !is_false(kGated) || !is_false(kLast) ||
+        !graph_.is_none(call.args[kNorm]))
       return std::nullopt;
     const ValueId bias = items(kBiases).empty() ? call.args[kBiases] : items(kBiases)[0];
     return std::array{items(kWeights)[0],   items(kScales)[0], call.args[kGroup], bias,

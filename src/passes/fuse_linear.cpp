@@ -5,6 +5,7 @@
 //   a residual sum             y = x W + r                       an epilogue
 //   siblings on one input      q, k, v = x Wq, x Wk, x Wv        stacked weights, one output each
 //   an rms norm before         y = rms_norm(x) W                 a prologue
+//   the last token before      y = x[:, -1] W                    another place to read
 //
 // Each rewrite makes or changes a "fused.linear_q4gsw" call (ops/quantized_linear.cpp) in place of
 // the last call it covers; what nothing reads any more is left to remove_dead_calls.
@@ -24,7 +25,21 @@ constexpr std::size_t kMostParts = 3;
 // Arguments of et_vk.linear_q4gsw.
 enum { kX, kWeight, kScales, kGroup, kBias, kOut };
 // Arguments of fused.linear_q4gsw.
-enum { kFX, kFWeights, kFScales, kFGroup, kFBiases, kFNorm, kFEps, kFResidual, kFGated, kFOuts };
+enum {
+  kFX,
+  kFWeights,
+  kFScales,
+  kFGroup,
+  kFBiases,
+  kFNorm,
+  kFEps,
+  kFResidual,
+  kFGated,
+  kFLast,
+  kFOuts
+};
+// Arguments of select_copy.
+enum { kSelected, kDim, kIndex };
 
 class LinearFusion {
  public:
@@ -35,6 +50,7 @@ class LinearFusion {
     each_call(&LinearFusion::fuse_residual);
     each_call(&LinearFusion::stack_siblings);
     each_call(&LinearFusion::fuse_norm);
+    each_call(&LinearFusion::fuse_last);
   }
 
  private:
@@ -101,6 +117,7 @@ class LinearFusion {
                 graph_.add(0.0),
                 none(),
                 graph_.add(gated),
+                graph_.add(false),
                 list(std::move(outs))};
     return out;
   }
@@ -222,21 +239,56 @@ class LinearFusion {
 
   // linear(rms_norm(x)), where the norm has no other reader.
   bool fuse_norm(const GraphIndex& index, std::int32_t c) {
-    const bool plain = is_linear(index, c);
-    if (!plain && index.call(c).name != kFused) return false;
+    if (!is_linear(index, c) && index.call(c).name != kFused) return false;
     const ValueId x = index.call(c).args[kX];
     const std::int32_t norm = index.computed_by(x, "et_vk.rms_norm.default");
     if (norm == kNoCall || !index.only_read_by(index.call(norm).args.back(), c)) return false;
     const Call& rms = index.call(norm);
     if (!same_sizes(rms.args[0], x)) return false;
-    if (plain) {
-      const std::int32_t one[] = {c};
-      call(c) = fused(index, one, false, {index.call(c).args[kOut]});
-    }
+    make_fused(index, c);
     call(c).args[kFX] = rms.args[0];
     call(c).args[kFNorm] = rms.args[1];
     call(c).args[kFEps] = rms.args[2];
     return true;
+  }
+
+  // linear(select(x, 1, -1)) of x [1, S, K]: the logits of the last token, where nothing else reads
+  // what was selected.
+  bool fuse_last(const GraphIndex& index, std::int32_t c) {
+    if (!is_linear(index, c) && index.call(c).name != kFused) return false;
+    const ValueId row = index.call(c).args[kX];
+    const std::int32_t select = index.producer(row);
+    if (select == kNoCall || index.call(select).name != "aten.select_copy.int") return false;
+    const Call& source = index.call(select);
+    const TensorInfo* x = graph_.tensor(source.args[kSelected]);
+    const TensorInfo* behind = graph_.tensor(index.behind_views(source.args[kSelected]));
+    if (x->bound.rank() != 3 || x->bound[0] != 1 || behind->constant >= 0) return false;
+    if ((!is(source.args[kDim], 1) && !is(source.args[kDim], -2)) || !is(source.args[kIndex], -1))
+      return false;
+    if (!index.only_read_by(row, c) || !outputs_are_matrices(index.call(c))) return false;
+    make_fused(index, c);
+    call(c).args[kFX] = source.args[kSelected];
+    call(c).args[kFLast] = graph_.add(true);
+    return true;
+  }
+
+  bool outputs_are_matrices(const Call& linear) const {
+    const auto* list = std::get_if<ValueList>(&graph_.value(linear.args.back()));
+    const ValueId plain[] = {linear.args.back()};
+    return std::ranges::all_of(
+        list ? std::span<const ValueId>(list->items) : std::span<const ValueId>(plain),
+        [&](ValueId out) { return graph_.tensor(out)->bound.rank() == 2; });
+  }
+
+  bool is(ValueId argument, std::int64_t wanted) const {
+    const auto* number = std::get_if<std::int64_t>(&graph_.value(argument));
+    return number && *number == wanted;
+  }
+
+  void make_fused(const GraphIndex& index, std::int32_t c) {
+    if (!is_linear(index, c)) return;
+    const std::int32_t one[] = {c};
+    call(c) = fused(index, one, false, {index.call(c).args[kOut]});
   }
 
   Graph& graph_;

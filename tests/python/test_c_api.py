@@ -237,6 +237,7 @@ def test_inspect(scale):
     plan = delegate["plans"][0]
     assert plan["inputs"][0]["sizes"] == [6, 8]
     assert plan["slot_bytes"] == sum(plan["slots"])
+    assert 0 < plan["slot_bytes"] <= delegate["memory"]["exporter_slot_bytes"]
     assert plan["dispatch_count"] == len(plan["dispatches"]) > 0
     assert all(len(dispatch["grid"]) == 3 for dispatch in plan["dispatches"])
 

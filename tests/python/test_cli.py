@@ -202,7 +202,10 @@ def test_inspect_lists_operators(tiny: Path) -> None:
     text = runner.invoke(app, ["inspect", str(tiny)]).stdout
     assert "et_vk.linear_q4gsw.default" in text
     found = json.loads(runner.invoke(app, ["inspect", str(tiny), "--json"]).stdout)
-    assert found["methods"]
+    (delegate,) = found["methods"][0]["delegates"]
+    largest = delegate["plans"][0]
+    # Memory for activations, against what the exporter planned for them.
+    assert largest["slot_bytes"] <= delegate["memory"]["exporter_slot_bytes"]
 
 
 def test_devices_lists_an_adapter() -> None:

@@ -78,6 +78,28 @@ TEST(FuseLinear, SiblingsShareOneCallWithTheirNorm) {
             d.graph.outputs);
 }
 
+TEST(FuseLinear, LogitsTakeTheLastTokenWhereItLies) {
+  const auto head = [](Decoder& d, std::int64_t index) {
+    const ValueId x = d.input(kDim), dim = d.graph.add(std::int64_t{1});
+    const ValueId row =
+        d.call("aten.select_copy.int", {x, dim, d.graph.add(index)}, d.tensor({1, kDim}));
+    const ValueId normed = d.norm(row);
+    std::get<TensorInfo>(d.graph.value(normed)).bound = {1, kDim};
+    const ValueId logits = d.linear(normed, kHidden);
+    std::get<TensorInfo>(d.graph.value(logits)).bound = {1, kHidden};
+    d.output(logits);
+    return row;
+  };
+  Decoder last, first, shown;
+  head(last, -1);
+  EXPECT_EQ(last.fused_names(), (std::vector<std::string>{"fused.linear_q4gsw"}));
+  EXPECT_EQ(last.graph.calls[0].args[0], last.graph.inputs[0]);
+  head(first, 0);
+  EXPECT_EQ(std::ranges::count(first.fused_names(), "aten.select_copy.int"), 1);
+  shown.output(head(shown, -1));
+  EXPECT_EQ(std::ranges::count(shown.fused_names(), "aten.select_copy.int"), 1);
+}
+
 TEST(FuseLinear, ANormWithAnotherReaderStays) {
   Decoder d;
   const ValueId normed = d.norm(d.input(kDim));

@@ -210,5 +210,32 @@ TEST(Linear, MatrixTilesKeepAGpuBusy) {
   EXPECT_EQ(large.at(2048).dispatches[0].grid.x, 8192u / 64 * 2048 / 128);
 }
 
+TEST(Linear, TheLastRowIsCopiedOnlyWhereABindingMayNotBeginThere) {
+  constexpr std::int64_t kWidth = 96;  // 384 bytes, of which every second multiple is one of 256
+  Graph graph = q4_linear({.rows = 1,
+                           .depth = kWidth,
+                           .columns = 64,
+                           .weight = {64, kWidth / 2},
+                           .scales = {kWidth / 32, 64}});
+  const ValueId row = graph.inputs[0];
+  graph.inputs[0] = graph.add(TensorInfo{.bound = {1, 8, kWidth}});
+  const ValueId dim = graph.add(std::int64_t{1}), last = graph.add(std::int64_t{-1});
+  graph.calls.insert(graph.calls.begin(),
+                     {"aten.select_copy.int", {graph.inputs[0], dim, last, row}});
+  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
+  ASSERT_TRUE(model) << model.error().message;
+  const auto plan_of = [&](std::int64_t rows) {
+    HostInput input;
+    input.sizes = {1, rows, kWidth};
+    return (*model)->prepare({&input, 1});
+  };
+  EXPECT_EQ((**plan_of(3)).dispatches.size(), 1u);
+  EXPECT_EQ((**plan_of(3)).bindings[0].offset, 768u);
+  EXPECT_EQ((**plan_of(3)).bindings[0].size, 384u);
+  EXPECT_EQ((**plan_of(2)).dispatches.size(), 2u);
+  EXPECT_EQ((**plan_of(1)).dispatches.size(), 1u);
+  EXPECT_FALSE(plan_of(0));
+}
+
 }  // namespace
 }  // namespace etwebgpu
