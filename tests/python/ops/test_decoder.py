@@ -264,6 +264,22 @@ def test_decoder(seed: int) -> None:
         converse(model, sizes, graph.weights.made, rng)
 
 
+@pytest.mark.parametrize("heads", [(2, 1, 16), (3, 1, 32), (6, 3, 64)])
+def test_attention_in_many_splits(heads: tuple[int, int, int]) -> None:
+    """Single steps far into a context, where kernels for them take many splits of the keys."""
+    sizes = Sizes(1, *heads, 32, 16, 50, context=300, most=140)
+    graph = DecoderGraph(sizes)
+    made, rng = graph.weights.made, rng_for("splits", *heads)
+    with graph.build().load() as model, torch.no_grad():
+        seen: list[int] = []
+        for count in (127, 1, 1, 1, 140, 1, 1):
+            fed = [rng.randrange(sizes.vocabulary) for _ in range(count)]
+            got = model.run(torch.tensor([fed]), torch.tensor([len(seen)]))
+            seen += fed
+            expected = logits(sizes, made, reference(sizes, made, torch.tensor(seen))[-1:])
+            check_outputs(got, [expected], CLOSE, f"{count} tokens at {len(seen) - count}")
+
+
 @pytest.mark.parametrize("half_split", [False, True])
 def test_past_the_context(half_split: bool) -> None:
     """The sentence is about the position and the cache, not about the tables cut there."""
