@@ -49,6 +49,9 @@ on_swiftshader() {
     ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.2 \
       "$python" -m pytest "${gpu_kernels[@]}" || return
   done
+  step "Decoders with WebGPU's default limits and no optional feature"
+  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_KERNELS=discrete,portable ETWEBGPU_TEST_SCALE=0.2 \
+    "$python" -m pytest tests/python/ops/test_{decoder,attention,quantized}.py
 }
 
 # Side by side: neither keeps two cores busy by itself.

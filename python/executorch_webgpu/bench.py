@@ -14,7 +14,7 @@ from .report import Peaks, Report, Timings, Work, work_of_inspected
 from .runtime import inspect
 
 PREFILL_LENGTHS = (128, 512, 2048)
-DECODE_CONTEXTS = (128, 2048)
+DECODE_CONTEXTS = (128, 2048, 8192)
 
 _STEPS = 8  # of a run of decoding
 
