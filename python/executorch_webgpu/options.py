@@ -24,8 +24,8 @@ def options(
         provider: "dawn", "wgpu-native", or the path of a library with the webgpu.h functions.
         profiling: record GPU timestamps of every dispatch.
         kv_cache_dtype: storage of key-value caches.
-        matmul_dtype: what linear layers over many rows multiply; f16 is for adapters with matrix
-            units (Dawn's subgroup matrices) and changes nothing on others.
+        matmul_dtype: what linear layers and attention over many tokens multiply; f16 is for
+            adapters with matrix units (Dawn's subgroup matrices) and changes nothing on others.
         memory_limit: bytes of GPU memory a model may take; 0 for no limit.
 
     Raises:

@@ -122,7 +122,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat I ROW_MATRICES
 #repeat P 2
 #repeat J PAIRS
-  var sum${I}_${P}_${J}: Sums;
+  var sum${I}_${P}_${J} = Sums();
 #endrepeat
 #endrepeat
 #endrepeat

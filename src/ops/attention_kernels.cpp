@@ -330,6 +330,30 @@ void emit_tiles(LowerContext& c, const Attention& a, const TileShape& shape) {
   tiles.finish(units, 1).groups(units * div_up(a.queries * a.group, shape.rows()));
 }
 
+// In f16 where that is asked for and the device has matrix units.
+bool takes_matrices(const LowerContext& c, const Attention& a) {
+  constexpr std::int64_t kMostHeadDim = 128;
+  const Capabilities& caps = c.capabilities();
+  const std::int64_t rows = 4 * std::int64_t{caps.matrix_size}, pitch = a.head_dim + 8;
+  const std::int64_t bytes = 2 * (rows + 32) * pitch + rows * (4 * 36 + 2 * 40 + 8) +
+                             4 * 4 * std::int64_t{caps.min_subgroup_size};
+  return multiplies_in_f16(c) && is_vectorizable(a) && a.head_dim == a.value_dim &&
+         a.head_dim % 32 == 0 && a.head_dim <= kMostHeadDim && bytes <= caps.max_workgroup_storage;
+}
+
+void emit_matrices(LowerContext& c, const Attention& a) {
+  const std::int64_t size = c.capabilities().matrix_size, rows = 4 * size;
+  const std::int64_t subgroup = c.capabilities().min_subgroup_size, wg = 4 * subgroup;
+  AttentionCall matrices(c, a, "attention_matrices");
+  matrices.define("MATRIX", size).define("SUBGROUP", subgroup).define("WG", wg).define("BQ", rows);
+  matrices.define("SQUARES", 32 / size).define("DEPTHS", a.head_dim / size);
+  matrices.define("STEPS", a.head_dim / 32).define("ITEMS", 8 * size / subgroup);
+  matrices.define("LANES", wg / rows);
+  matrices.read_inputs().write("OUT_AT", a.out.buffer);
+  const std::int64_t units = a.batch * a.kv_heads;
+  matrices.finish(units, 1).groups(units * div_up(a.queries * a.group, rows));
+}
+
 // Rotates q into a scratch buffer, which takes q's place, and writes the new rows of k and v.
 void emit_rotary_fresh(LowerContext& c, Attention& a, const FreshRows& fresh) {
   const std::int64_t heads = a.kv_heads * a.group, tokens = a.batch * a.queries;
@@ -377,6 +401,10 @@ Result<void> emit_attention(LowerContext& c, const Attention& a) {
   const bool software = c.capabilities().adapter_class == AdapterClass::Software;
   if (is_split(a)) {
     software ? emit_split_rows(c, a) : emit_merge(c, a, emit_decode(c, a));
+    return {};
+  }
+  if (!software && takes_matrices(c, a)) {
+    emit_matrices(c, a);
     return {};
   }
   const TileShape* tile = software ? nullptr : choose_tile(c, a);

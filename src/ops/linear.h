@@ -52,6 +52,10 @@ struct Linear {
 // True if the kernel for one row can take a SplitAttention as its x, of `depth` elements.
 bool takes_split_attention(const LowerContext& c, std::int64_t depth, std::int64_t group_size);
 
+// True if products of many rows are wanted in f16 and the device has matrix units that the kernels
+// know how to use, with four subgroups to a workgroup.
+bool multiplies_in_f16(const LowerContext& c);
+
 // Registers the weights and emits the kernel calls.
 Result<void> lower_linear(LowerContext& c, const Linear& linear);
 

@@ -200,16 +200,12 @@ class Lowering {
              {"WORDS", words},
              {"W_TASKS", div_up(kQuadsPerPanel * words, wg)}}};
   }
-  // In f16 where that is asked for and the device has matrix units; not for weights of f32, and few
-  // rows would leave most of a tile empty.
+  // Not for weights of f32, and few rows would leave most of a tile empty.
   bool takes_matrices() const {
     constexpr std::int64_t kFewest = 17;
     const Capabilities& caps = c_.capabilities();
-    const std::int64_t tile = 4 * std::int64_t{caps.matrix_size};
-    return c_.options().matmul == FloatType::F16 && l_.packing != Packing::FloatPanels &&
-           l_.rows >= kFewest && tile > 0 && caps.min_subgroup_size == caps.max_subgroup_size &&
-           caps.min_subgroup_size <= 32 && is_size(4 * caps.min_subgroup_size) &&
-           matrices_bytes(tile) <= caps.max_workgroup_storage;
+    return multiplies_in_f16(c_) && l_.packing != Packing::FloatPanels && l_.rows >= kFewest &&
+           matrices_bytes(4 * std::int64_t{caps.matrix_size}) <= caps.max_workgroup_storage;
   }
   std::int64_t matrices_bytes(std::int64_t tile) const {
     const std::int64_t size = c_.capabilities().matrix_size;
@@ -369,6 +365,14 @@ class Lowering {
 
 Result<void> lower_linear(LowerContext& c, const Linear& linear) {
   return Lowering(c, linear).run();
+}
+
+bool multiplies_in_f16(const LowerContext& c) {
+  const Capabilities& caps = c.capabilities();
+  const std::uint32_t subgroup = caps.min_subgroup_size;
+  return c.options().matmul == FloatType::F16 && caps.matrix_size > 0 &&
+         subgroup == caps.max_subgroup_size && subgroup <= 32 &&
+         c.workgroup_size(4 * subgroup) == 4 * subgroup;
 }
 
 bool takes_split_attention(const LowerContext& c, std::int64_t depth, std::int64_t group_size) {

@@ -38,7 +38,8 @@ enum class FloatType : std::uint8_t { F32, F16 };
 
 struct ModelOptions {
   FloatType kv_cache = FloatType::F32;  // how mutable tensors are stored where that is possible
-  // What linear layers over many rows multiply; F16 where the device has matrix units for it.
+  // What linear layers and attention over many rows multiply; F16 where the device has matrix
+  // units for it.
   FloatType matmul = FloatType::F32;
   bool fuse = true;  // false runs the graph call by call, for comparison
 };

@@ -11,7 +11,7 @@
 namespace etwebgpu::testing {
 namespace {
 
-constexpr std::int64_t kHeads = 6, kKvHeads = 2, kDim = 16, kTokens = 32, kCapacity = 300,
+constexpr std::int64_t kHeads = 6, kKvHeads = 2, kDim = 32, kTokens = 32, kCapacity = 300,
                        kColumns = 64;
 
 // position, q, k, v (and cos, sin: then with a rotary embedding) -> attention over constant caches.
@@ -70,15 +70,20 @@ struct CachedAttention {
   ValueId position, k_cache, v_cache, attended, flat = kNoValue;
 };
 
+std::unique_ptr<Model> compile(Graph graph, const Capabilities& capabilities,
+                               const ModelOptions& options) {
+  auto model = Model::create(std::move(graph), capabilities, options);
+  EXPECT_TRUE(model) << model.error().message;
+  return model ? *std::move(model) : nullptr;
+}
+
 std::unique_ptr<Model> compile(Graph graph, AdapterClass adapter,
                                FloatType cache = FloatType::F32) {
   Capabilities capabilities;
   capabilities.adapter_class = adapter;
   ModelOptions options;
   options.kv_cache = cache;
-  auto model = Model::create(std::move(graph), capabilities, options);
-  EXPECT_TRUE(model) << model.error().message;
-  return model ? *std::move(model) : nullptr;
+  return compile(std::move(graph), capabilities, options);
 }
 
 Result<const Plan*> plan_at(Model& model, std::int64_t position, std::int64_t tokens, bool rotary) {
@@ -193,6 +198,25 @@ TEST(Attention, AProjectionStaysWhereACallComesBetween) {
   apart.graph.calls.insert(apart.graph.calls.end() - 1, {"aten.relu.default", {other, out}});
   fuse_attention(apart.graph);
   EXPECT_EQ(std::ranges::count(calls_of(apart.graph), "fused.rope_sdpa_q4gsw"), 0);
+}
+
+TEST(Attention, MatrixUnitsServeManyQueriesWhereF16IsAskedFor) {
+  Capabilities capabilities;
+  capabilities.subgroups = capabilities.f16 = true;
+  capabilities.min_subgroup_size = capabilities.max_subgroup_size = 32;
+  capabilities.matrix_size = 16;
+  capabilities.max_workgroup_storage = 32768;
+  for (const auto& [type, kernel] : {std::pair(FloatType::F16, "attention_matrices"),
+                                     std::pair(FloatType::F32, "attention_tiles")}) {
+    ModelOptions options;
+    options.matmul = type;
+    const auto model = compile(CachedAttention(true).graph, capabilities, options);
+    ASSERT_TRUE(model);
+    EXPECT_EQ(kernels_of(*model, **plan_at(*model, 0, kTokens, true)),
+              (Names{"rotary_fresh", kernel}));
+    EXPECT_EQ(kernels_of(*model, **plan_at(*model, 0, 1, true)),
+              (Names{"attention_subgroups", "attention_merge"}));
+  }
 }
 
 TEST(Attention, APositionChangesNoPlan) {

@@ -1,4 +1,4 @@
-"""Linear layers in f16 on matrix units: as close as rounding their operands to f16 lets them be.
+"""Products in f16 on matrix units: as close as rounding their operands to f16 lets them be.
 
 Adapters without matrix units compute in f32 all the same, which is checked here too.
 """
@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from executorch_webgpu.native import Library
+from ops.test_attention import Reference, Shape, sdpa_model
 from ops.test_decoder import DecoderGraph, Sizes, logits, random_sizes, reference
 from ops.test_quantized import LONG_SUMS, linear_graph, random_weight, unpacked
 from support.capi import Model
@@ -106,6 +107,55 @@ def test_large_numbers_stay_finite() -> None:
         weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(32, 1)
         expected = F.linear(torch.full((20, 32), 65504.0 if has_matrices() else 1e6), weight)
         check_outputs([out], [expected], Tolerance(1e-3, 1e4))
+
+
+def halves(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    """Numbers that f16 holds, so that only what is computed from them is rounded."""
+    return torch.randn(shape, generator=generator).half().float()
+
+
+# Weights of values are rounded to f16, and add up to 1.
+ROUNDED_WEIGHTS = Tolerance(1e-3, 1e-3)
+
+
+@pytest.mark.parametrize("head_dim", [32, 64, 96, 40])
+@pytest.mark.parametrize("heads", [(4, 4), (6, 2), (8, 1)])
+def test_attention_over_a_cache(heads: tuple[int, int], head_dim: int) -> None:
+    shape = Shape(*heads, head_dim, capacity=200, tokens=90)
+    generator = generator_for("matrices of attention", heads, head_dim)
+    reference = Reference(shape)
+    with sdpa_model(shape, scale=0.125) as model:
+        for position, tokens in ((0, 90), (90, 5), (95, 1), (96, 70), (40, 33), (110, 90)):
+            q = halves(generator, *shape.q(tokens))
+            k, v = (halves(generator, *shape.kv(tokens)) for _ in range(2))
+            (got,) = model.run(torch.tensor([position]), q, k, v)
+            reference.write(k, v, position)
+            expected = reference.attend(q, position, causal=True, scale=0.125)
+            where = f"{shape}, {tokens} tokens at {position}"
+            check_outputs([got], [expected], ROUNDED_WEIGHTS, where)
+            kernels = " ".join(dispatch["kernel"] for dispatch in model.profile()["dispatches"])
+            taken = has_matrices() and tokens > 4 and head_dim % 32 == 0
+            assert ("attention_matrices" in kernels) == taken
+
+
+@pytest.mark.parametrize("keys", [1, 31, 64, 100])
+def test_attention_with_a_mask(keys: int) -> None:
+    """Some queries see little; one sees nothing, which is NaN as from torch's softmax."""
+    generator = generator_for("masked matrices", keys)
+    g = GraphBuilder()
+    q, k, v = (g.input(F32, (2, 3, n, 32)) for n in (50, keys, keys))
+    mask = g.input(F32, (50, keys))
+    out = g.call("et_vk.sdpa.default", q, k, v, mask, 0.25, out=(F32, (2, 3, 50, 32)))
+    g.output(out)
+    inputs = [halves(generator, 2, 3, n, 32) for n in (50, keys, keys)]
+    hidden = torch.rand(50, keys, generator=generator) < 0.4
+    hidden[7] = True
+    given = torch.randn(50, keys, generator=generator).masked_fill(hidden, float("-inf"))
+    with g.load() as model:
+        got = model.run(*inputs, given)
+    scores = inputs[0] @ inputs[1].transpose(2, 3) * 0.25 + given
+    expected = scores.softmax(-1) @ inputs[2]
+    check_outputs(got, [expected], ROUNDED_WEIGHTS, f"{keys} keys")
 
 
 @pytest.mark.parametrize("seed", seeds(10))
