@@ -42,21 +42,15 @@ fn stage_kv(key: u32, i: u32, group: vec4<f32>) {
 #endrepeat
 }
 
+const KEYS = 32u;
+fn store_weight(row: u32, key: u32, weight: f32) {
+  weights[row * WEIGHT_PITCH + key] = f16(weight);
+}
+
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-  let rows = params.queries * params.group;
-  let tiles = (rows + ${BQ}u - 1u) / ${BQ}u;
-  let index = wid.y * groups.x + wid.x;
-  if (index >= params.units * tiles) {
-    return;
-  }
-  // Late tiles see more keys: they come first, so that the last to finish are short.
-  let tile = tiles - 1u - index / params.units;
-  let unit = index % params.units;
-  let kv_head = unit % params.kv_heads;
-  let batch = unit / params.kv_heads;
-  let first_row = tile * ${BQ}u;
+#include "attention_tile_place.wgsl"
   let my_rows = lane / ${SUBGROUP}u * ${MATRIX}u;  // the subgroup's first row of the tile
   let subgroup_lane = lane % ${SUBGROUP}u;
 
@@ -74,20 +68,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   var acc${S}_${T} = vec4<f32>(0.0);
 #endrepeat
 #endrepeat
-  // The softmax of row lane / LANES, one of the subgroup's own.
-  let my_row = lane / ${LANES}u;
-  let my_part = lane % ${LANES}u;
-  let my_query = min(first_row + my_row, rows - 1u) / params.group;
-  let my_limit = key_limit(my_query);
-  let my_head = kv_head * params.group + min(first_row + my_row, rows - 1u) % params.group;
-  var top = LOWEST;
-  var sum = 0.0;
-
-  let k_base = batch * params.k_batch + kv_head * params.k_head;
-  let v_base = batch * params.v_batch + kv_head * params.v_head;
-  let last_query = min(first_row + ${BQ}u, rows) - 1u;
-  let tile_limit = key_limit(last_query / params.group);
-  let last_key = max(tile_limit, 1u) - 1u;
+#include "attention_tile_rows.wgsl"
   for (var begin = 0u; begin < tile_limit; begin += 32u) {
     workgroupBarrier();
     for (var n = lane; n < 32u * ${D4}u; n += ${WG}u) {
@@ -113,40 +94,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       let key = n / ${D4}u;
       stage_kv(key, n % ${D4}u, load_v(v_base + min(begin + key, last_key) * params.v_row, n % ${D4}u));
     }
-    var part = top;
-    for (var key = my_part; key < 32u; key += ${LANES}u) {
-      var score = scores[my_row * SCORE_PITCH + key];
-#if MASK
-      score += load_mask(batch, my_head, my_query, min(begin + key, last_key));
-      scores[my_row * SCORE_PITCH + key] = score;
-#endif
-      if (begin + key < my_limit) {
-        part = max(part, score);
-      }
-    }
-    row_part[lane] = part;
-    workgroupBarrier();
-    var next = top;
-    for (var n = 0u; n < ${LANES}u; n++) {
-      next = max(next, row_part[my_row * ${LANES}u + n]);
-    }
-    let fade = exp(top - next);
-    top = next;
-    sum *= fade;
-    for (var key = my_part; key < 32u; key += ${LANES}u) {
-      let score = scores[my_row * SCORE_PITCH + key];
-#if MASK
-      let weight = select(0.0, exp(score - next), begin + key < my_limit && score >= LOWEST);
-#else
-      let weight = select(0.0, exp(score - next), begin + key < my_limit);
-#endif
-      weights[my_row * WEIGHT_PITCH + key] = f16(weight);
-      sum += weight;
-    }
-    if (my_part == 0u) {
-      row_fade[my_row] = fade;
-    }
-    workgroupBarrier();
+#include "attention_tile_softmax.wgsl"
 
 #repeat S STEPS
 #repeat C SQUARES
@@ -175,17 +123,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #endrepeat
   }
 
-  workgroupBarrier();
-  row_part[lane] = sum;
-  workgroupBarrier();
-  if (my_part == 0u) {
-    var total = 0.0;
-    for (var n = 0u; n < ${LANES}u; n++) {
-      total += row_part[lane + n];
-    }
-    row_sum[my_row] = total;
-  }
-  workgroupBarrier();
+#include "attention_tile_sums.wgsl"
 #repeat T ITEMS
   {
     let item = subgroup_lane + ${T}u * ${SUBGROUP}u;

@@ -7,6 +7,7 @@
 // only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 * TILE / WG, rounded up), WORDS (per
 // output row in 32 elements), W_TASKS (16 * WORDS / WG, rounded up).
 #include "linear_params.wgsl"
+#include "linear_place.wgsl"
 #if WEIGHT == f16
 #include "linear_half.wgsl"
 #endif
@@ -16,15 +17,6 @@ const STRIDE = QUADS / ${VECTORS}u;  // between an invocation's row quads
 const LANES = STRIDE * 8u;           // invocations per tile and split
 var<workgroup> tile_x: array<F4, 32u * QUADS>;
 var<workgroup> tile_w: array<F4, 32u * 16u>;
-
-// Words of four of the block's columns; x: their panel, y: the column quad in it.
-fn place(block: u32, quad: u32) -> vec2<u32> {
-#if GATED
-  return vec2<u32>(block / 2u + quad / 8u * params.pair_panels, block % 2u * 8u + quad % 8u);
-#else
-  return vec2<u32>(block, quad);
-#endif
-}
 
 // Weight task i of a chunk covers column quad i % 16 and word i / 16. Words past the end are clamped, and
 // multiplied by zero.

@@ -9,6 +9,7 @@
 #requires f16
 #requires subgroup_matrix
 #include "linear_params.wgsl"
+#include "linear_place.wgsl"
 #if WEIGHT == f16
 #include "linear_half.wgsl"
 #endif
@@ -25,15 +26,6 @@ var<workgroup> patches: array<f32, 4u * PATCH>;       // [subgroup][row][matrix]
 #if NORM
 var<workgroup> row_squares: array<f32, 8u * ${TILE}u>;
 #endif
-
-// Words of four of the block's columns; x: their panel, y: the column quad in it.
-fn place(block: u32, quad: u32) -> vec2<u32> {
-#if GATED
-  return vec2<u32>(block / 2u + quad / 8u * params.pair_panels, block % 2u * 8u + quad % 8u);
-#else
-  return vec2<u32>(block, quad);
-#endif
-}
 
 // Weight task i of a chunk covers elements 4 * (i % 8) on of column quad i / 8: all or half of a word, or,
 // of f16, two words. Words past the end are clamped, and multiplied by zero.

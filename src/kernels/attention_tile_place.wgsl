@@ -1,0 +1,13 @@
+// Of tiles of BQ rows, a row being one (query, head of the group) pair of one kv head: the workgroup's own.
+  let rows = params.queries * params.group;
+  let tiles = (rows + ${BQ}u - 1u) / ${BQ}u;
+  let index = wid.y * groups.x + wid.x;
+  if (index >= params.units * tiles) {
+    return;
+  }
+  // Late tiles see more keys: they come first, so that the last to finish are short.
+  let tile = tiles - 1u - index / params.units;
+  let unit = index % params.units;
+  let kv_head = unit % params.kv_heads;
+  let batch = unit / params.kv_heads;
+  let first_row = tile * ${BQ}u;
