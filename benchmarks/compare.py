@@ -74,12 +74,17 @@ def run_llama_bench(command: Words, gguf: Path, lengths: Lengths, options: Words
 
 
 def run_decoder(skeleton: Path, provider: str, lengths: Lengths, options: Words) -> Report:
-    """Run benchmarks/decoder.py with one provider, in a process of its own."""
+    """Run benchmarks/decoder.py with one provider, in a process of its own.
+
+    "dawn+f16" is Dawn with the option matmul_dtype f16.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
         command = [sys.executable, str(Path(__file__).with_name("decoder.py")), str(skeleton)]
         command += ["--prefill", lengths.prefill, "--contexts", lengths.contexts, *options]
-        _output([*command, "--json", str(result)], {"ETWEBGPU_PROVIDER": provider})
+        name, plus, matmul = provider.partition("+")
+        settings = {"ETWEBGPU_PROVIDER": name} | ({"ETWEBGPU_MATMUL_DTYPE": matmul} if plus else {})
+        _output([*command, "--json", str(result)], settings)
         return Report.from_json(json.loads(result.read_text()))
 
 
@@ -100,7 +105,9 @@ def main(
     gguf: Annotated[
         Path | None, typer.Option(help="llama.cpp's model; made if missing, as SIZE.gguf.")
     ] = None,
-    providers: Annotated[str, typer.Option(help="Ours to measure.")] = "dawn,wgpu-native",
+    providers: Annotated[
+        str, typer.Option(help="Ours to measure; with matrix units dawn+f16.")
+    ] = "dawn,wgpu-native",
     prefill: Annotated[str, typer.Option(help="Prompt lengths.")] = "128,512,2048",
     contexts: Annotated[str, typer.Option(help="Positions to decode at.")] = "128,2048",
     layers_on_gpu: Annotated[int, typer.Option(help="llama.cpp's -ngl; 0 for its CPU.")] = 99,

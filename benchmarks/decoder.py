@@ -45,7 +45,12 @@ LOGITS = "decode, logits"  # the name of decoding with the logits read back and 
 
 _FIRST_PROMPT = 128
 
-_SETTINGS = ("ETWEBGPU_PROVIDER", "ETWEBGPU_ADAPTER", "ETWEBGPU_KV_CACHE_DTYPE")
+_SETTINGS = (
+    "ETWEBGPU_PROVIDER",
+    "ETWEBGPU_ADAPTER",
+    "ETWEBGPU_KV_CACHE_DTYPE",
+    "ETWEBGPU_MATMUL_DTYPE",
+)
 
 Call = Callable[[int, int], object]
 
@@ -171,12 +176,19 @@ def run(skeleton: Skeleton, tasks: Sequence[Task], profile: bool) -> Report:
         first_prompt,
         first_token_seconds,
         timings,
-        provider=adapter.get("provider"),
+        provider=_provider(adapter),
         driver=adapter.get("driver"),
         command=_command(),
         gpu_bytes=model.profile()["gpu_bytes"],
         work=_work(skeleton),
     )
+
+
+def _provider(adapter: dict[str, Any]) -> str | None:
+    """The provider, with +f16 where products of many rows are to be in f16."""
+    name: str | None = adapter.get("provider")
+    half = os.environ.get("ETWEBGPU_MATMUL_DTYPE") == "f16"
+    return f"{name}+f16" if name and half else name
 
 
 def _work(skeleton: Skeleton) -> Work | None:
