@@ -68,6 +68,10 @@ struct Graph {
   const TensorInfo* tensor(ValueId id) const { return std::get_if<TensorInfo>(&value(id)); }
   bool is_symint(ValueId id) const { return std::holds_alternative<SymInt>(value(id)); }
   bool is_none(ValueId id) const { return std::holds_alternative<std::monostate>(value(id)); }
+  bool is_int(ValueId id, std::int64_t wanted) const {
+    const auto* number = std::get_if<std::int64_t>(&value(id));
+    return number && *number == wanted;
+  }
   template <typename T>
   ValueId add(T&& v) {
     values.emplace_back(std::forward<T>(v));

@@ -94,13 +94,9 @@ class AttentionFusion {
     const std::int32_t slice = index_.computed_by(v, "aten.slice_copy.Tensor");
     if (slice == kNoCall) return nullptr;
     const Call& call = index_.call(slice);
-    const auto is = [&](ValueId argument, std::int64_t wanted) {
-      const auto* number = std::get_if<std::int64_t>(&graph_.value(argument));
-      return number && *number == wanted;
-    };
     const TensorInfo *from = graph_.tensor(call.args[kSliced]), *to = graph_.tensor(v);
-    const bool fits = graph_.is_symint(call.args[kFirst]) && is(call.args[kDim], 0) &&
-                      (is(call.args[kStep], 1) || graph_.is_none(call.args[kStep])) &&
+    const bool fits = graph_.is_symint(call.args[kFirst]) && graph_.is_int(call.args[kDim], 0) &&
+                      (graph_.is_int(call.args[kStep], 1) || graph_.is_none(call.args[kStep])) &&
                       from->bound.rank() == 2 && to->bound == Dims{rows, from->bound[1]};
     return fits ? &call : nullptr;
   }

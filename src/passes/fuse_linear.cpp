@@ -198,8 +198,7 @@ class LinearFusion {
   bool fuse_residual(const GraphIndex& index, std::int32_t c) {
     const Call& sum = index.call(c);
     if (sum.name != "aten.add.Tensor" || sum.args.size() != 4) return false;
-    const auto* alpha = std::get_if<std::int64_t>(&graph_.value(sum.args[2]));
-    if (!alpha || *alpha != 1) return false;
+    if (!graph_.is_int(sum.args[2], 1)) return false;
     for (const auto& [residual, product] :
          {std::pair(sum.args[0], sum.args[1]), std::pair(sum.args[1], sum.args[0])}) {
       const std::int32_t linear = index.computed_by(product, kLinear);
@@ -263,26 +262,14 @@ class LinearFusion {
     const TensorInfo* x = graph_.tensor(source.args[kSelected]);
     const TensorInfo* behind = graph_.tensor(index.behind_views(source.args[kSelected]));
     if (x->bound.rank() != 3 || x->bound[0] != 1 || behind->constant >= 0) return false;
-    if ((!is(source.args[kDim], 1) && !is(source.args[kDim], -2)) || !is(source.args[kIndex], -1))
-      return false;
-    if (!index.only_read_by(row, c) || !outputs_are_matrices(index.call(c))) return false;
+    const ValueId dim = source.args[kDim];
+    if (!graph_.is_int(dim, 1) && !graph_.is_int(dim, -2)) return false;
+    if (!graph_.is_int(source.args[kIndex], -1)) return false;
+    if (!index.only_read_by(row, c)) return false;
     make_fused(index, c);
     call(c).args[kFX] = source.args[kSelected];
     call(c).args[kFLast] = graph_.add(true);
     return true;
-  }
-
-  bool outputs_are_matrices(const Call& linear) const {
-    const auto* list = std::get_if<ValueList>(&graph_.value(linear.args.back()));
-    const ValueId plain[] = {linear.args.back()};
-    return std::ranges::all_of(
-        list ? std::span<const ValueId>(list->items) : std::span<const ValueId>(plain),
-        [&](ValueId out) { return graph_.tensor(out)->bound.rank() == 2; });
-  }
-
-  bool is(ValueId argument, std::int64_t wanted) const {
-    const auto* number = std::get_if<std::int64_t>(&graph_.value(argument));
-    return number && *number == wanted;
   }
 
   void make_fused(const GraphIndex& index, std::int32_t c) {
