@@ -15,7 +15,8 @@
 #include "attention_store.wgsl"
 alias Left = subgroup_matrix_left<f16, ${MATRIX}, ${MATRIX}>;
 alias Right = subgroup_matrix_right<f16, ${MATRIX}, ${MATRIX}>;
-// Variables of it begin as Sums(), written out: Tint clears one in a loop for the first round only.
+// Variables of it begin as Sums(), written out: without it, one in a loop kept what the round before left
+// (seen with Dawn on lavapipe).
 alias Sums = subgroup_matrix_result<f32, ${MATRIX}, ${MATRIX}>;
 
 // Pitches of rows, such that they begin in different banks.

@@ -7,7 +7,7 @@
 // only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 * TILE / WG, rounded up), WORDS (per
 // output row in 32 elements), W_TASKS (16 * WORDS / WG, rounded up).
 #include "linear_params.wgsl"
-#include "linear_place.wgsl"
+#include "linear_fetch.wgsl"
 #if WEIGHT == f16
 #include "linear_half.wgsl"
 #endif
@@ -18,24 +18,9 @@ const LANES = STRIDE * 8u;           // invocations per tile and split
 var<workgroup> tile_x: array<F4, 32u * QUADS>;
 var<workgroup> tile_w: array<F4, 32u * 16u>;
 
-// Weight task i of a chunk covers column quad i % 16 and word i / 16. Words past the end are clamped, and
-// multiplied by zero.
-fn fetch_words(block: u32, chunk: u32, task: u32) -> U4 {
-  let at = place(block, task % 16u);
-  let word = min(chunk * ${WORDS}u + task / 16u, params.words - 1u);
-  return weights[(at.x * params.words + word) * 16u + at.y];
-}
-
-fn fetch_scale(block: u32, chunk: u32, task: u32) -> F4 {
-  let word = chunk * ${WORDS}u + task / 16u;
-#if SCALES
-  let at = place(block, task % 16u);
-  let group = min(word, params.words - 1u) / params.group_steps;
-  let scale = scales[(at.x * params.groups + group) * 16u + at.y];
-#else
-  let scale = F4(1.0);
-#endif
-  return select(F4(0.0), scale, word < params.words);
+// Weight task i of a chunk covers column quad i % 16 and this word.
+fn task_word(chunk: u32, task: u32) -> u32 {
+  return chunk * ${WORDS}u + task / 16u;
 }
 
 fn stage_words(task: u32, q: U4, scale: F4) {
@@ -75,13 +60,6 @@ fn task_depth(task: u32) -> u32 {
   return task / (2u * QUADS) * 2u + task % 2u;
 }
 
-// Four elements of x, zero past its end.
-fn load_x(row: u32, quad: u32) -> F4 {
-  let per_row = params.k / 4u;
-  let value = x[min(row, params.rows - 1u) * per_row + min(quad, per_row - 1u)];
-  return select(F4(0.0), value, quad < per_row);
-}
-
 fn fetch_x(first_row: u32, chunk: u32, task: u32) -> mat4x4<f32> {
   let row = first_row + task_quad(task) * 4u;
   let depth = chunk * 8u + task_depth(task);
@@ -118,8 +96,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
 #repeat T W_TASKS
   let w_task${T} = index + ${T}u * ${WG}u;
-  var words${T} = fetch_words(block, 0u, w_task${T});
-  var scale${T} = fetch_scale(block, 0u, w_task${T});
+  var words${T} = fetch_words(block, w_task${T} % 16u, task_word(0u, w_task${T}));
+  var scale${T} = fetch_scale(block, w_task${T} % 16u, task_word(0u, w_task${T}));
 #endrepeat
   let chunks = (params.k + 31u) / 32u;
   for (var chunk = 0u; chunk < chunks; chunk++) {
@@ -153,8 +131,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
 #endrepeat
 #repeat T W_TASKS
-      words${T} = fetch_words(block, chunk + 1u, w_task${T});
-      scale${T} = fetch_scale(block, chunk + 1u, w_task${T});
+      words${T} = fetch_words(block, w_task${T} % 16u, task_word(chunk + 1u, w_task${T}));
+      scale${T} = fetch_scale(block, w_task${T} % 16u, task_word(chunk + 1u, w_task${T}));
 #endrepeat
     }
     for (var i = 0u; i < 32u / ${KSPLIT}u; i++) {

@@ -9,7 +9,7 @@
 #requires f16
 #requires subgroup_matrix
 #include "linear_params.wgsl"
-#include "linear_place.wgsl"
+#include "linear_fetch.wgsl"
 #if WEIGHT == f16
 #include "linear_half.wgsl"
 #endif
@@ -28,25 +28,9 @@ var<workgroup> row_squares: array<f32, 8u * ${TILE}u>;
 #endif
 
 // Weight task i of a chunk covers elements 4 * (i % 8) on of column quad i / 8: all or half of a word, or,
-// of f16, two words. Words past the end are clamped, and multiplied by zero.
+// of f16, two words.
 fn first_word(chunk: u32, task: u32) -> u32 {
   return chunk * ${WORDS}u + task % 8u * ${WORDS}u / 8u;
-}
-
-fn fetch_words(block: u32, word: u32, task: u32) -> U4 {
-  let at = place(block, task / 8u);
-  return weights[(at.x * params.words + min(word, params.words - 1u)) * 16u + at.y];
-}
-
-fn fetch_scale(block: u32, word: u32, task: u32) -> F4 {
-#if SCALES
-  let at = place(block, task / 8u);
-  let group = min(word, params.words - 1u) / params.group_steps;
-  let scale = scales[(at.x * params.groups + group) * 16u + at.y];
-#else
-  let scale = F4(1.0);
-#endif
-  return select(F4(0.0), scale, word < params.words);
 }
 
 // Largest magnitude of f16; what is larger would become infinite.
@@ -59,12 +43,6 @@ fn stage_weight(task: u32, j: u32, value: F4) {
   tile_w[to + PITCH] = w.y;
   tile_w[to + 2u * PITCH] = w.z;
   tile_w[to + 3u * PITCH] = w.w;
-}
-
-fn fetch_x(row: u32, quad: u32) -> F4 {
-  let per_row = params.k / 4u;
-  let value = x[min(row, params.rows - 1u) * per_row + min(quad, per_row - 1u)];
-  return select(F4(0.0), value, quad < per_row);
 }
 
 fn four(at: u32) -> F4 {
@@ -120,7 +98,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
 #repeat T X_TASKS
   let row${T} = (index + ${T}u * ${WG}u) / 8u;
-  var x${T} = fetch_x(first_row + row${T}, quad);
+  var x${T} = load_x(first_row + row${T}, quad);
 #if NORM
   var square${T} = 0.0;
 #endif
@@ -132,11 +110,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat T W_TASKS
   let task${T} = index + ${T}u * ${WG}u;
   var word${T} = first_word(0u, task${T});
-  var words${T} = fetch_words(block, word${T}, task${T});
+  var words${T} = fetch_words(block, task${T} / 8u, word${T});
 #if WEIGHT == f16
-  var more${T} = fetch_words(block, word${T} + 1u, task${T});
+  var more${T} = fetch_words(block, task${T} / 8u, word${T} + 1u);
 #endif
-  var scale${T} = fetch_scale(block, word${T}, task${T});
+  var scale${T} = fetch_scale(block, task${T} / 8u, word${T});
 #endrepeat
   let chunks = (params.k + 31u) / 32u;
   for (var chunk = 0u; chunk < chunks; chunk++) {
@@ -184,18 +162,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     workgroupBarrier();
     if (chunk + 1u < chunks) {
 #repeat T X_TASKS
-      x${T} = fetch_x(first_row + row${T}, (chunk + 1u) * 8u + quad);
+      x${T} = load_x(first_row + row${T}, (chunk + 1u) * 8u + quad);
 #endrepeat
 #if NORM
       gain = norm_weight[min((chunk + 1u) * 8u + quad, last_quad)];
 #endif
 #repeat T W_TASKS
       word${T} = first_word(chunk + 1u, task${T});
-      words${T} = fetch_words(block, word${T}, task${T});
+      words${T} = fetch_words(block, task${T} / 8u, word${T});
 #if WEIGHT == f16
-      more${T} = fetch_words(block, word${T} + 1u, task${T});
+      more${T} = fetch_words(block, task${T} / 8u, word${T} + 1u);
 #endif
-      scale${T} = fetch_scale(block, word${T}, task${T});
+      scale${T} = fetch_scale(block, task${T} / 8u, word${T});
 #endrepeat
     }
 #repeat D DEPTHS
