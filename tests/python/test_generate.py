@@ -37,6 +37,18 @@ def test_equals_single_steps(model: Model) -> None:
     assert model.generate(7, 8, 0) == []
 
 
+def test_goes_on_where_a_prompt_has_moved_the_logits(model: Model) -> None:
+    """A first prompt takes more memory than the steps before it did."""
+    prompt = torch.arange(20)[None]
+    first = model.generate(7, 0, 5)
+    assert first == step_by_step(model, 7, 0, 5)
+    model.run(prompt, torch.tensor([0]))
+    # Steps one by one come last: they would leave the same logits in the old place.
+    generated = model.generate(7, 20, 10)
+    assert generated == step_by_step(model, 7, 20, 10)
+    assert generated[:5] != first
+
+
 def test_stops_where_told_and_goes_on(model: Model) -> None:
     everything = model.generate(7, 0, 20)
     at = next(i for i, token in enumerate(everything) if i >= 5)
@@ -69,9 +81,9 @@ def test_a_model_of_two_layers(reads_tokens: bool) -> None:
     index = tokens if reads_tokens else position
     shape = (1, 1, 64) if reads_tokens else (1, 64)
     name = "et_vk.embedding_q4gsw.default"
-    x = g.call(name, *table(g, 40, 64), 32, index, False, out=(torch.float32, shape))
-    weight = g.prepack(torch.randn(40, 64))
-    logits = (torch.float32, (*shape[:-1], 40))
+    x = g.call(name, *table(g, 100, 64), 32, index, False, out=(torch.float32, shape))
+    weight = g.prepack(torch.randn(100, 64))
+    logits = (torch.float32, (*shape[:-1], 100))
     g.output(g.call("aten.linear.default", x, weight, None, out=logits))
     with g.load() as model:
         expected = step_by_step(model, 7, 3, 20)
