@@ -1,142 +1,210 @@
 // Tiled attention on a GPU with matrix units (flash attention: Dao et al. 2022): what attention_tiles does,
 // with q, k, v and the weights rounded to f16 and multiplied in squares of MATRIX x MATRIX, whose sums are f32.
 // One workgroup of four subgroups per tile of BQ rows, where a row is one (query, head of the group) pair of
-// one kv head; a subgroup has MATRIX of the rows. Keys and values pass through workgroup memory 32 at a time.
-// Results of the matrix units can only be scaled row by row in memory, so each block's part of the output
-// goes through it, 32 elements of a row at a time, to sums in registers.
+// one kv head; a subgroup has MATRIX of the rows, and their part of the output in registers. Keys and values pass
+// through workgroup memory KEYS at a time, fetched into registers before the sums that hide their latency.
+// Results of the matrix units can only be scaled row by row in memory. So the maximum that a row's weights are
+// relative to may lag behind by SLACK: only when it falls back further are the sums so far scaled, which is rare
+// after the first keys.
 // Parameters: those of attention_common (VEC = 1, D = DV, a multiple of 32), MATRIX (8 or 16), SUBGROUP
-// (invocations), WG (4 * SUBGROUP), BQ (4 * MATRIX), SQUARES (of 32 elements: 32 / MATRIX), DEPTHS (D / MATRIX),
-// STEPS (D / 32), ITEMS (groups of 32 elements of a subgroup's rows per lane: 8 * MATRIX / SUBGROUP), LANES
-// (lanes that share a row's softmax: WG / BQ).
+// (invocations), WG (4 * SUBGROUP), BQ (4 * MATRIX), KEYS (a multiple of 32), TILE_ROWS (the larger of BQ and KEYS),
+// SQUARES (of KEYS keys: KEYS / MATRIX), DEPTHS (D / MATRIX), STEPS (D / 32), PER_STEP (32 / MATRIX), LANES (that
+// share a row: SUBGROUP / MATRIX), SCORES (of a row per lane: KEYS / LANES), ITEMS (groups of 32 elements per lane:
+// 8 / LANES), STAGED (groups of keys per lane: KEYS * D4 / WG).
 #requires f16
+#requires subgroups
 #requires subgroup_matrix
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #include "attention_store.wgsl"
+// Indices of workgroup memory are plain to see here, not in functions: else each would be clamped.
 alias Left = subgroup_matrix_left<f16, ${MATRIX}, ${MATRIX}>;
 alias Right = subgroup_matrix_right<f16, ${MATRIX}, ${MATRIX}>;
 // Variables of it begin as Sums(), written out: without it, one in a loop kept what the round before left
 // (seen with Dawn on lavapipe).
 alias Sums = subgroup_matrix_result<f32, ${MATRIX}, ${MATRIX}>;
 
+const SLACK = 8.0;  // e^8 and its sums are well within f16
 // Pitches of rows, such that they begin in different banks.
 const PITCH = ${D}u + 8u;
-const WEIGHT_PITCH = 40u;
-const SCORE_PITCH = 36u;
-var<workgroup> q_tile: array<f16, ${BQ}u * PITCH>;         // [row][element]
-var<workgroup> kv_tile: array<f16, 32u * PITCH>;           // [key][element]
-var<workgroup> scores: array<f32, ${BQ}u * SCORE_PITCH>;   // [row][key], then [row][element of 32]
-var<workgroup> weights: array<f16, ${BQ}u * WEIGHT_PITCH>; // [row][key]
-var<workgroup> row_part: array<f32, ${WG}>;                // [row][LANES]
-var<workgroup> row_fade: array<f32, ${BQ}>;
-var<workgroup> row_sum: array<f32, ${BQ}>;
+const WEIGHT_PITCH = ${KEYS}u + 8u;
+const SCORE_PITCH = ${KEYS}u + 4u;
+var<workgroup> staged: array<f16, ${TILE_ROWS}u * PITCH>;     // first q, then keys, then values: [row][element]
+var<workgroup> scores: array<f32, ${BQ}u * SCORE_PITCH>;    // [row][key], or 32 elements of rows of the output
+var<workgroup> weights: array<f16, ${BQ}u * WEIGHT_PITCH>;  // [row][key]
+var<workgroup> fell_back: array<u32, 4>;                    // by subgroup: whether its maxima did, too far
 
-// f16, which ends at 65504.
-fn rounded(group: vec4<f32>) -> vec4<f16> {
-  return vec4<f16>(clamp(group, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
-}
-
-fn stage_kv(key: u32, i: u32, group: vec4<f32>) {
-  let value = rounded(group);
-#repeat J 4
-  kv_tile[key * PITCH + i * 4u + ${J}u] = value[${J}];
-#endrepeat
-}
-
-const KEYS = 32u;
-fn store_weight(row: u32, key: u32, weight: f32) {
-  weights[row * WEIGHT_PITCH + key] = f16(weight);
-}
+const MOST = vec4<f32>(65504.0);  // of f16
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
 #include "attention_tile_place.wgsl"
-  let my_rows = lane / ${SUBGROUP}u * ${MATRIX}u;  // the subgroup's first row of the tile
-  let subgroup_lane = lane % ${SUBGROUP}u;
+#include "attention_tile_rows.wgsl"
+  let subgroup = lane / ${SUBGROUP}u;
+  let my_rows = subgroup * ${MATRIX}u;  // the subgroup's first row of the tile
 
   for (var n = lane; n < ${BQ}u * ${D4}u; n += ${WG}u) {
     let row = min(first_row + n / ${D4}u, rows - 1u);
     let head = kv_head * params.group + row % params.group;
-    let value = rounded(load_q(batch * params.q_batch + head * params.q_head +
-                               (row / params.group) * params.q_row, n % ${D4}u) * params.scale);
+    let part = load_q(batch * params.q_batch + head * params.q_head + (row / params.group) * params.q_row, n % ${D4}u);
+    let value = vec4<f16>(clamp(part * params.scale, -MOST, MOST));
 #repeat J 4
-    q_tile[n / ${D4}u * PITCH + n % ${D4}u * 4u + ${J}u] = value[${J}];
+    staged[n / ${D4}u * PITCH + n % ${D4}u * 4u + ${J}u] = value[${J}];
 #endrepeat
   }
+  workgroupBarrier();
+#repeat K DEPTHS
+  let q${K} = subgroupMatrixLoad<Left, row_major>(&staged, my_rows * PITCH + ${K}u * ${MATRIX}u, PITCH);
+#endrepeat
 #repeat S STEPS
-#repeat T ITEMS
-  var acc${S}_${T} = vec4<f32>(0.0);
+#repeat J PER_STEP
+  var acc_${S}_${J} = Sums();
 #endrepeat
 #endrepeat
-#include "attention_tile_rows.wgsl"
-  for (var begin = 0u; begin < tile_limit; begin += 32u) {
+#repeat N STAGED
+  let key${N} = (lane + ${N}u * ${WG}u) / ${D4}u;
+  let i${N} = (lane + ${N}u * ${WG}u) % ${D4}u;
+  var k${N} = load_k(k_base + min(key${N}, last_key) * params.k_row, i${N});
+#endrepeat
+  for (var begin = 0u; begin < tile_limit; begin += ${KEYS}u) {
     workgroupBarrier();
-    for (var n = lane; n < 32u * ${D4}u; n += ${WG}u) {
-      let key = n / ${D4}u;
-      stage_kv(key, n % ${D4}u, load_k(k_base + min(begin + key, last_key) * params.k_row, n % ${D4}u));
+#repeat N STAGED
+    {
+      let value = vec4<f16>(clamp(k${N}, -MOST, MOST));
+#repeat J 4
+      staged[key${N} * PITCH + i${N} * 4u + ${J}u] = value[${J}];
+#endrepeat
     }
+#endrepeat
     workgroupBarrier();
+#repeat N STAGED
+    let v${N} = load_v(v_base + min(begin + key${N}, last_key) * params.v_row, i${N});
+#endrepeat
 #repeat C SQUARES
     {
       var s = Sums();
 #repeat K DEPTHS
       s = subgroupMatrixMultiplyAccumulate(
-          subgroupMatrixLoad<Left>(&q_tile, my_rows * PITCH + ${K}u * ${MATRIX}u, false, PITCH),
-          subgroupMatrixLoad<Right>(&kv_tile, ${C}u * ${MATRIX}u * PITCH + ${K}u * ${MATRIX}u, true, PITCH), s);
+          q${K}, subgroupMatrixLoad<Right, col_major>(&staged, ${C}u * ${MATRIX}u * PITCH + ${K}u * ${MATRIX}u, PITCH),
+          s);
 #endrepeat
-      subgroupMatrixStore(&scores, my_rows * SCORE_PITCH + ${C}u * ${MATRIX}u, s, false, SCORE_PITCH);
+      subgroupMatrixStore<row_major>(&scores, my_rows * SCORE_PITCH + ${C}u * ${MATRIX}u, s, SCORE_PITCH);
     }
 #endrepeat
     workgroupBarrier();
 
-    // The v tile takes the k tile's place while the softmax runs on the scores.
-    for (var n = lane; n < 32u * ${D4}u; n += ${WG}u) {
-      let key = n / ${D4}u;
-      stage_kv(key, n % ${D4}u, load_v(v_base + min(begin + key, last_key) * params.v_row, n % ${D4}u));
+    // The values take the keys' place, and the next keys are fetched, while the softmax runs on the scores.
+#repeat N STAGED
+    {
+      let value = vec4<f16>(clamp(v${N}, -MOST, MOST));
+#repeat J 4
+      staged[key${N} * PITCH + i${N} * 4u + ${J}u] = value[${J}];
+#endrepeat
     }
-#include "attention_tile_softmax.wgsl"
-
+#endrepeat
+    let next_begin = begin + ${KEYS}u;
+    if (next_begin < tile_limit) {
+#repeat N STAGED
+      k${N} = load_k(k_base + min(next_begin + key${N}, last_key) * params.k_row, i${N});
+#endrepeat
+    }
+    var most = LOWEST;
+#repeat S SCORES
+    let at${S} = begin + my_part + ${S}u * ${LANES}u;
+    var score${S} = scores[my_row * SCORE_PITCH + my_part + ${S}u * ${LANES}u];
+#if MASK
+    score${S} += load_mask(batch, my_head, my_query, min(at${S}, last_key));
+    let seen${S} = at${S} < my_limit && score${S} >= LOWEST;
+#else
+    let seen${S} = at${S} < my_limit;
+#endif
+    most = max(most, select(LOWEST, score${S}, seen${S}));
+#endrepeat
+#if LANES != 1
+    most = max(most, subgroupShuffleXor(most, 1u));
+#if LANES != 2
+    most = max(most, subgroupShuffleXor(most, 2u));
+#endif
+#endif
+    let fell = subgroupAny(most > top + SLACK);
+    if (lane % ${SUBGROUP}u == 0u) {
+      fell_back[subgroup] = u32(fell);
+    }
+    let next = select(top, max(top, most), fell);
+    let fade = exp(top - next);
+    top = next;
+    sum *= fade;
+#repeat S SCORES
+    {
+      let weight = select(0.0, exp(score${S} - top), seen${S});
+      weights[my_row * WEIGHT_PITCH + my_part + ${S}u * ${LANES}u] = f16(weight);
+      sum += weight;
+    }
+#endrepeat
+    let all_fell_back = workgroupUniformLoad(&fell_back);
+    if ((all_fell_back[0] | all_fell_back[1] | all_fell_back[2] | all_fell_back[3]) != 0u) {
 #repeat S STEPS
-#repeat C SQUARES
-    {
-      var s = Sums();
-#repeat K SQUARES
-      s = subgroupMatrixMultiplyAccumulate(
-          subgroupMatrixLoad<Left>(&weights, my_rows * WEIGHT_PITCH + ${K}u * ${MATRIX}u, false, WEIGHT_PITCH),
-          subgroupMatrixLoad<Right>(&kv_tile, ${K}u * ${MATRIX}u * PITCH + ${S}u * 32u + ${C}u * ${MATRIX}u, false,
-                                    PITCH), s);
+#repeat J PER_STEP
+      subgroupMatrixStore<row_major>(&scores, my_rows * SCORE_PITCH + ${J}u * ${MATRIX}u, acc_${S}_${J}, SCORE_PITCH);
 #endrepeat
-      subgroupMatrixStore(&scores, my_rows * SCORE_PITCH + ${C}u * ${MATRIX}u, s, false, SCORE_PITCH);
-    }
-#endrepeat
-    workgroupBarrier();
+      workgroupBarrier();
 #repeat T ITEMS
-    {
-      let item = subgroup_lane + ${T}u * ${SUBGROUP}u;
-      let row = my_rows + item / 8u;
-      let at = row * SCORE_PITCH + item % 8u * 4u;
-      acc${S}_${T} = acc${S}_${T} * row_fade[row] +
-                     vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
-    }
+      {
+        let at = my_row * SCORE_PITCH + (my_part + ${T}u * ${LANES}u) * 4u;
+#repeat J 4
+        scores[at + ${J}u] *= fade;
 #endrepeat
-    workgroupBarrier();
+      }
+#endrepeat
+      workgroupBarrier();
+#repeat J PER_STEP
+      acc_${S}_${J} = subgroupMatrixLoad<Sums, row_major>(
+          &scores, my_rows * SCORE_PITCH + ${J}u * ${MATRIX}u, SCORE_PITCH);
+#endrepeat
+      workgroupBarrier();
+#endrepeat
+    }
+#repeat K SQUARES
+    {
+      let weight = subgroupMatrixLoad<Left, row_major>(
+          &weights, my_rows * WEIGHT_PITCH + ${K}u * ${MATRIX}u, WEIGHT_PITCH);
+#repeat S STEPS
+#repeat J PER_STEP
+      acc_${S}_${J} = subgroupMatrixMultiplyAccumulate(
+          weight,
+          subgroupMatrixLoad<Right, row_major>(
+              &staged, ${K}u * ${MATRIX}u * PITCH + ${S}u * 32u + ${J}u * ${MATRIX}u, PITCH),
+          acc_${S}_${J});
+#endrepeat
+#endrepeat
+    }
 #endrepeat
   }
 
-#include "attention_tile_sums.wgsl"
-#repeat T ITEMS
-  {
-    let item = subgroup_lane + ${T}u * ${SUBGROUP}u;
-    let in_tile = my_rows + item / 8u;
-    let row = first_row + in_tile;
-    if (row < rows) {
-      let head = kv_head * params.group + row % params.group;
-      let base = batch * params.out_batch + head * params.out_head + (row / params.group) * params.out_row;
+#if LANES != 1
+  sum += subgroupShuffleXor(sum, 1u);
+#if LANES != 2
+  sum += subgroupShuffleXor(sum, 2u);
+#endif
+#endif
+  let row = first_row + my_row;
+  let base = batch * params.out_batch + my_head * params.out_head + my_query * params.out_row;
 #repeat S STEPS
-      store_out(base, ${S}u * 8u + item % 8u, normalized(acc${S}_${T}, row_sum[in_tile]));
+  workgroupBarrier();
+#repeat J PER_STEP
+  subgroupMatrixStore<row_major>(&scores, my_rows * SCORE_PITCH + ${J}u * ${MATRIX}u, acc_${S}_${J}, SCORE_PITCH);
 #endrepeat
+  workgroupBarrier();
+  if (row < rows) {
+#repeat T ITEMS
+    {
+      let i = my_part + ${T}u * ${LANES}u;
+      let at = my_row * SCORE_PITCH + i * 4u;
+      let value = vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
+      store_out(base, ${S}u * 8u + i, normalized(value, sum));
     }
+#endrepeat
   }
 #endrepeat
 }

@@ -16,12 +16,6 @@ var<workgroup> row_part: array<f32, ${WG}>;             // [row][LANES]
 var<workgroup> row_fade: array<f32, ${BQ}>;
 var<workgroup> row_sum: array<f32, ${BQ}>;
 
-const KEYS = ${BK}u;
-const SCORE_PITCH = ${BK}u;
-fn store_weight(row: u32, key: u32, weight: f32) {
-  scores[row * SCORE_PITCH + key] = weight;
-}
-
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -75,7 +69,40 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     for (var n = lane; n < ${BK_DV4}u; n += ${WG}u) {
       kv_tile[n] = load_v(v_base + min(begin + n / ${DV4}u, last_key) * params.v_row, n % ${DV4}u);
     }
-#include "attention_tile_softmax.wgsl"
+    var part = top;
+    for (var key = my_part; key < ${BK}u; key += ${LANES}u) {
+      var score = scores[my_row * ${BK}u + key];
+#if MASK
+      score += load_mask(batch, my_head, my_query, min(begin + key, last_key));
+      scores[my_row * ${BK}u + key] = score;
+#endif
+      if (begin + key < my_limit) {
+        part = max(part, score);
+      }
+    }
+    row_part[lane] = part;
+    workgroupBarrier();
+    var next = top;
+    for (var n = 0u; n < ${LANES}u; n++) {
+      next = max(next, row_part[my_row * ${LANES}u + n]);
+    }
+    let fade = exp(top - next);
+    top = next;
+    sum *= fade;
+    for (var key = my_part; key < ${BK}u; key += ${LANES}u) {
+      let score = scores[my_row * ${BK}u + key];
+#if MASK
+      let weight = select(0.0, exp(score - next), begin + key < my_limit && score >= LOWEST);
+#else
+      let weight = select(0.0, exp(score - next), begin + key < my_limit);
+#endif
+      scores[my_row * ${BK}u + key] = weight;
+      sum += weight;
+    }
+    if (my_part == 0u) {
+      row_fade[my_row] = fade;
+    }
+    workgroupBarrier();
 
 #repeat R RQ
     let fade${R} = row_fade[ty * ${RQ}u + ${R}u];
@@ -96,7 +123,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     }
   }
 
-#include "attention_tile_sums.wgsl"
+  workgroupBarrier();
+  row_part[lane] = sum;
+  workgroupBarrier();
+  if (my_part == 0u) {
+    var total = 0.0;
+    for (var n = 0u; n < ${LANES}u; n++) {
+      total += row_part[lane + n];
+    }
+    row_sum[my_row] = total;
+  }
+  workgroupBarrier();
 #repeat R RQ
   {
     let row = first_row + ty * ${RQ}u + ${R}u;

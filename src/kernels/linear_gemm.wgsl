@@ -3,7 +3,7 @@
 // memory with K outermost, and each invocation sums 4 * VECTORS rows x 8 columns in registers. The next
 // elements are fetched into registers before the sums, which hide their latency. Where workgroups are few,
 // KSPLIT groups of invocations share a tile, each summing its part of every 32 elements.
-// Parameters: those of linear_params, TILE (16, 32, 64 or 128), VECTORS (1 or 2), KSPLIT (1, 2 or 4; above 1
+// Parameters: those of linear_params and linear_place (COLUMN_QUADS 16, HALF_QUADS 8), TILE (16, 32, 64 or 128), VECTORS (1 or 2), KSPLIT (1, 2 or 4; above 1
 // only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 * TILE / WG, rounded up), WORDS (per
 // output row in 32 elements), W_TASKS (16 * WORDS / WG, rounded up).
 #include "linear_params.wgsl"
@@ -49,6 +49,13 @@ fn stage_words(task: u32, q: U4, scale: F4) {
 #if WEIGHT == f32
   tile_w[to] = select(F4(0.0), bitcast<F4>(q), scale > F4(0.0));
 #endif
+}
+
+// Four elements of x, zero past its end.
+fn load_x(row: u32, quad: u32) -> F4 {
+  let per_row = params.k / 4u;
+  let value = x[min(row, params.rows - 1u) * per_row + min(quad, per_row - 1u)];
+  return select(F4(0.0), value, quad < per_row);
 }
 
 // Task of x: four rows x four elements. Pairs of tasks read whole 32-byte sectors, and neighbouring pairs

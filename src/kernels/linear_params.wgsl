@@ -4,9 +4,10 @@
 // panel packing (ops/packing.h), or, GATED, computes silu(x gate^T) * (x up^T) from two of equal N.
 //   out[r, n] = norm(r) * sum_k x[r, k] * norm_weight[k] * scale * W[n, k] + bias[n] + residual[r, n]
 //
-// Parameters: WEIGHT (q4 | q8 | f16 | f32), XTYPE (element type of x), SCALES, BIAS, NORM, RESIDUAL,
+// Parameters: WEIGHT (q4 | q8 | f16 | f32 | none), XTYPE (element type of x), SCALES, BIAS, NORM, RESIDUAL,
 // GATED (0 | 1), PARTS (stacked matrices, 1 to 3; 1 if GATED), OUTPUTS (buffers: 1, or PARTS), AT_*
-// (binding numbers), MATS (2 if GATED, else 1), WTYPE (u32 or U4). FIXED (1: the parameters below are not a
+// (binding numbers), WIDE (1: columns are multiples of 4, and results are read and written in fours), MATS (2 if
+// GATED, else 1), WTYPE (u32 or U4). FIXED (1: the parameters below are not a
 // uniform but part of the kernel, their words in PARAMS and floats in FLOATS: one load less before the others).
 alias F4 = vec4<f32>;
 alias U4 = vec4<u32>;
@@ -30,8 +31,15 @@ struct Params {
   part_offset: U4,   //   and of its first column
 }
 
+#if WIDE
+alias Result = F4;
+#else
+alias Result = f32;
+#endif
 @group(0) @binding(0) var<storage, read> x: array<${XTYPE}>;
+#if WEIGHT != none
 @group(0) @binding(1) var<storage, read> weights: array<${WTYPE}>;
+#endif
 #if SCALES
 @group(0) @binding(${AT_SCALES}) var<storage, read> scales: array<F4>;
 #endif
@@ -42,13 +50,13 @@ struct Params {
 @group(0) @binding(${AT_NORM}) var<storage, read> norm_weight: array<${XTYPE}>;
 #endif
 #if RESIDUAL
-@group(0) @binding(${AT_RESIDUAL}) var<storage, read> residual: array<f32>;
+@group(0) @binding(${AT_RESIDUAL}) var<storage, read> residual: array<Result>;
 #endif
-@group(0) @binding(${AT_OUT0}) var<storage, read_write> out0: array<f32>;
+@group(0) @binding(${AT_OUT0}) var<storage, read_write> out0: array<Result>;
 #if OUTPUTS != 1
-@group(0) @binding(${AT_OUT1}) var<storage, read_write> out1: array<f32>;
+@group(0) @binding(${AT_OUT1}) var<storage, read_write> out1: array<Result>;
 #if OUTPUTS != 2
-@group(0) @binding(${AT_OUT2}) var<storage, read_write> out2: array<f32>;
+@group(0) @binding(${AT_OUT2}) var<storage, read_write> out2: array<Result>;
 #endif
 #endif
 #if FIXED
@@ -61,7 +69,7 @@ const params = Params(P[0], P[1], P[2], P[3], P[4], P[5], P[6], P[7], P[8], P[9]
 @group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
 #endif
 
-fn put(part: u32, at: u32, value: f32) {
+fn put(part: u32, at: u32, value: Result) {
 #if OUTPUTS == 1
   out0[at] = value;
 #else
@@ -96,11 +104,15 @@ fn part_of(panel: u32) -> u32 {
 #if RESIDUAL
 // The residual of four neighbouring columns of a row.
 fn fetch_residual(row: u32, quad: u32) -> F4 {
+#if WIDE
+  return residual[row * params.part_stride.x / 4u + quad];
+#else
   let column = quad * 4u;
   let last = params.part_columns.x - 1u;
   let at = row * params.part_stride.x;
   return F4(residual[at + min(column, last)], residual[at + min(column + 1u, last)],
             residual[at + min(column + 2u, last)], residual[at + min(column + 3u, last)]);
+#endif
 }
 #endif
 
@@ -124,11 +136,17 @@ fn finish_with(row: u32, quad: u32, sums0: F4, sums1: F4, added: F4) {
   let column = (quad - params.part_start[part] * 16u) * 4u;
   let count = params.part_columns[part];
   let at = row * params.part_stride[part] + params.part_offset[part] + column;
+#if WIDE
+  if (column < count) {
+    put(part, at / 4u, value);
+  }
+#else
 #repeat J 4
   if (column + ${J}u < count) {
     put(part, at + ${J}u, value[${J}]);
   }
 #endrepeat
+#endif
 }
 
 fn finish(row: u32, quad: u32, sums0: F4, sums1: F4) {

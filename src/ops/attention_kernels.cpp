@@ -330,25 +330,35 @@ void emit_tiles(LowerContext& c, const Attention& a, const TileShape& shape) {
   tiles.finish(units, 1).groups(units * div_up(a.queries * a.group, shape.rows()));
 }
 
-// In f16 where that is asked for and the device has matrix units.
-bool takes_matrices(const LowerContext& c, const Attention& a) {
+// Keys that attention_matrices takes at a time, in f16: null where that is not asked for, or the
+// device or the problem does not suit.
+std::optional<std::int64_t> matrix_keys(const LowerContext& c, const Attention& a) {
   constexpr std::int64_t kMostHeadDim = 128;
   const Capabilities& caps = c.capabilities();
-  const std::int64_t rows = 4 * std::int64_t{caps.matrix_size}, pitch = a.head_dim + 8;
-  const std::int64_t bytes = 2 * (rows + 32) * pitch + rows * (4 * 36 + 2 * 40 + 8) +
-                             4 * 4 * std::int64_t{caps.min_subgroup_size};
-  return multiplies_in_f16(c) && is_vectorizable(a) && a.head_dim == a.value_dim &&
-         a.head_dim % 32 == 0 && a.head_dim <= kMostHeadDim && bytes <= caps.max_workgroup_storage;
+  if (!multiplies_in_f16(c) || !caps.subgroups || !is_vectorizable(a) ||
+      a.head_dim != a.value_dim || a.head_dim % 32 != 0 || a.head_dim > kMostHeadDim)
+    return std::nullopt;
+  const std::int64_t rows = 4 * std::int64_t{caps.matrix_size};
+  auto bytes = [&](std::int64_t keys) {
+    return 2 * std::max(rows, keys) * (a.head_dim + 8) + rows * (4 * (keys + 4) + 2 * (keys + 8)) +
+           16;
+  };
+  for (std::int64_t keys = rows; keys >= 32; keys /= 2)
+    if (bytes(keys) <= caps.max_workgroup_storage) return keys;
+  return std::nullopt;
 }
 
-void emit_matrices(LowerContext& c, const Attention& a) {
+void emit_matrices(LowerContext& c, const Attention& a, std::int64_t keys) {
   const std::int64_t size = c.capabilities().matrix_size, rows = 4 * size;
   const std::int64_t subgroup = c.capabilities().min_subgroup_size, wg = 4 * subgroup;
+  const std::int64_t lanes = subgroup / size;
   AttentionCall matrices(c, a, "attention_matrices");
   matrices.define("MATRIX", size).define("SUBGROUP", subgroup).define("WG", wg).define("BQ", rows);
-  matrices.define("SQUARES", 32 / size).define("DEPTHS", a.head_dim / size);
-  matrices.define("STEPS", a.head_dim / 32).define("ITEMS", 8 * size / subgroup);
-  matrices.define("LANES", wg / rows);
+  matrices.define("KEYS", keys).define("TILE_ROWS", std::max(rows, keys));
+  matrices.define("SQUARES", keys / size).define("DEPTHS", a.head_dim / size);
+  matrices.define("STEPS", a.head_dim / 32).define("PER_STEP", 32 / size).define("LANES", lanes);
+  matrices.define("SCORES", keys / lanes).define("ITEMS", 8 / lanes);
+  matrices.define("STAGED", keys * a.head_dim / 4 / wg);
   matrices.read_inputs().write("OUT_AT", a.out.buffer);
   const std::int64_t units = a.batch * a.kv_heads;
   matrices.finish(units, 1).groups(units * div_up(a.queries * a.group, rows));
@@ -403,8 +413,9 @@ Result<void> emit_attention(LowerContext& c, const Attention& a) {
     software ? emit_split_rows(c, a) : emit_merge(c, a, emit_decode(c, a));
     return {};
   }
-  if (!software && takes_matrices(c, a)) {
-    emit_matrices(c, a);
+  const std::optional<std::int64_t> keys = software ? std::nullopt : matrix_keys(c, a);
+  if (keys) {
+    emit_matrices(c, a, *keys);
     return {};
   }
   const TileShape* tile = software ? nullptr : choose_tile(c, a);

@@ -1,48 +1,16 @@
-// The choice of a linear layer's kernel, and its parameters.
+// The kernel calls of a linear layer, and their parameters.
 #include <algorithm>
 #include <array>
 #include <span>
 
-#include "ops/linear.h"
+#include "ops/linear_route.h"
 
 namespace etwebgpu {
 namespace {
 
-constexpr std::int64_t kQuadsPerPanel = kPanel / 4;
-constexpr std::int64_t kRowUnit = 64;  // rows whose bytes are a multiple of every storage alignment
-
-struct WeightType {
-  std::string_view name;       // WEIGHT of the kernels
-  std::int64_t step;           // elements of K per loop step
-  std::int64_t loads, halves;  // words, and groups of four elements, per step
-};
-
-WeightType weight_type(Packing packing) {
-  switch (packing) {
-    case Packing::Q4Panels:
-      return {"q4", 8, 1, 2};
-    case Packing::Q8Panels:
-      return {"q8", 4, 1, 1};
-    case Packing::HalfPanels:
-      return {"f16", 4, 2, 1};
-    default:
-      return {"f32", 4, 4, 1};
-  }
-}
-
 struct Packed {
   BufferRef weights;
   std::optional<BufferRef> scales, bias;
-};
-
-// How a kernel divides the work. A column block is `quads` groups of four columns (of each matrix
-// if gated).
-struct Route {
-  std::string_view kernel;
-  std::int64_t quads = kQuadsPerPanel;
-  std::int64_t rows = 1;  // per row block
-  std::vector<std::pair<std::string_view, std::int64_t>> defines;
-  bool scalar_x = false;  // x is read by element, not in fours
 };
 
 // A dispatch: these panels and these rows.
@@ -66,13 +34,18 @@ class Lowering {
   Result<void> run() {
     TRY_ASSIGN(const Packed packed, pack());
     if (l_.rows == 0 || panels_ == 0) return {};
-    const Route route = choose();
-    TRY_ASSIGN(const std::int64_t panels, panels_per_binding());
-    TRY_ASSIGN(const std::int64_t rows, rows_per_binding());
-    for (std::int64_t row = 0; row < l_.rows; row += rows)
-      for (std::int64_t panel = 0; panel < panels_; panel += panels)
-        emit(packed, route,
-             {panel, std::min(panels, panels_ - panel), row, std::min(rows, l_.rows - row)});
+    const LinearRoute route = choose_linear_route(c_, l_, panels_);
+    TRY_ASSIGN(const std::int64_t panels, panels_per_binding(route));
+    TRY_ASSIGN(const std::int64_t rows, rows_per_binding(route));
+    for (std::int64_t row = 0; row < l_.rows; row += rows) {
+      const std::int64_t count = std::min(rows, l_.rows - row);
+      std::optional<BufferRef> halves;
+      if (route.splits > 0) halves = emit_half_rows(route, row, count);
+      for (std::int64_t panel = 0; panel < panels_; panel += panels) {
+        const Section section{panel, std::min(panels, panels_ - panel), row, count};
+        halves ? emit_matrices(packed, route, section, *halves) : emit(packed, route, section);
+      }
+    }
     return {};
   }
 
@@ -104,184 +77,124 @@ class Lowering {
     return buffer;
   }
 
-  // --- Routes ---
-
-  Route choose() const {
-    const std::int64_t group = l_.group_size > 0 ? l_.group_size : l_.depth;
-    if (group % type_.step != 0) {
-      return {"linear_any", kQuadsPerPanel, 1, {{"ELEMENTS", panel_elements(l_.packing)}}, true};
-    }
-    if (c_.capabilities().adapter_class == AdapterClass::Software) return columns();
-    if (l_.rows == 1) return gemv();
-    return takes_matrices() ? matrices() : gemm();
-  }
-
-  // An invocation per four columns and up to 8 rows, without barriers.
-  Route columns() const {
-    const Capabilities& caps = c_.capabilities();
-    const bool eight = caps.min_subgroup_size >= 8 && l_.packing == Packing::Q4Panels;
-    const std::int64_t lanes = !caps.subgroups ? 0 : eight ? 8 : 4;
-    const std::int64_t most =
-        lanes == 0 ? 4 : 8;  // without broadcasts x is what costs, not the weights
-    const std::int64_t rows = std::min(
-        most, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(l_.rows))));
-    return {
-        "linear_columns", kQuadsPerPanel, rows, {{"ROWS", rows}, {"XLANES", lanes}}, lanes != 0};
-  }
-
-  // A workgroup per 8 to 64 columns; fewer columns where that keeps more of a GPU busy. All loads
-  // of up to four steps are in flight together, of one where the invocations suffice.
-  Route gemv() const {
-    constexpr std::int64_t kManyBlocks = 192, kMostUnrolled = 4;
-    const std::int64_t quads = panels_ * kQuadsPerPanel, steps = l_.depth / type_.step;
-    const std::int64_t run = subgroup_run();
-    std::int64_t lanes = 16;
-    while (lanes > 2 && quads / lanes < kManyBlocks) lanes /= 2;
-    lanes = run > 0 ? std::min(lanes, run) : lanes;
-    const std::int64_t most = c_.workgroup_size(run > 0 ? 512 : 256);
-    auto invocations = [&](std::int64_t unroll) {
-      const auto wanted = static_cast<std::uint64_t>(lanes * div_up(steps, unroll));
-      return run > 0 ? round_up(wanted, static_cast<std::uint64_t>(run))
-                     : std::max<std::uint64_t>(64, std::bit_ceil(wanted));
-    };
-    std::int64_t unroll = 1;
-    while (unroll < kMostUnrolled && invocations(unroll) > static_cast<std::uint64_t>(most))
-      ++unroll;
-    const std::int64_t wg = std::min(most, static_cast<std::int64_t>(invocations(unroll)));
-    const std::int64_t slices = wg / lanes;
-    return {"linear_gemv",
-            lanes,
-            1,
-            {{"ROWS", 1},
-             {"XLANES", 0},
-             {"LANES", lanes},
-             {"SLICES", slices},
-             {"WG", wg},
-             {"UNROLL", unroll},
-             {"LOOP", steps > slices * unroll ? 1 : 0},
-             {"FETCHED", 1},
-             {"RUN", run},
-             {"RUNS", run > 0 ? wg / run : 0}}};
-  }
-  // Neighbouring invocations that are surely in one subgroup.
-  std::int64_t subgroup_run() const {
-    const Capabilities& caps = c_.capabilities();
-    return caps.subgroups ? static_cast<std::int64_t>(std::bit_floor(caps.min_subgroup_size)) : 0;
-  }
-
-  // A workgroup per tile; smaller tiles, and several groups of invocations for each, where that
-  // keeps more of a GPU busy.
-  Route gemm() const {
-    constexpr std::int64_t kDepth = 32, kBytesPerRow = 4 * kDepth;  // staged at a time
-    constexpr std::int64_t kManyBlocks = 256;
-    const Capabilities& caps = c_.capabilities();
-    const std::int64_t columns = panels_ * (l_.gated ? 2 : 1);
-    auto blocks = [&](std::int64_t tile) { return columns * div_up(l_.rows, tile); };
-    auto fits = [&](std::int64_t tile) {
-      return (tile + kPanel) * kBytesPerRow <= caps.max_workgroup_storage &&
-             is_size(tile_lanes(tile)) && blocks(tile) * 64 >= tile * kManyBlocks;
-    };
-    std::int64_t tile = 128;
-    while (tile > 16 && (tile >= 2 * l_.rows || !fits(tile))) tile /= 2;
-    std::int64_t split = tile <= 32 ? 4 : 1;
-    while (split > 1 && (!is_size(tile_lanes(tile) * split) ||
-                         blocks(tile) * tile_lanes(tile) * split > 256 * kManyBlocks)) {
-      split /= 2;
-    }
-    const std::int64_t wg = tile_lanes(tile) * split, words = kDepth / panel_elements(l_.packing);
-    return {"linear_gemm",
-            l_.gated ? kQuadsPerPanel / 2 : kQuadsPerPanel,
-            tile,
-            {{"TILE", tile},
-             {"VECTORS", tile_vectors(tile)},
-             {"KSPLIT", split},
-             {"WG", wg},
-             {"X_TASKS", div_up(2 * tile, wg)},
-             {"WORDS", words},
-             {"W_TASKS", div_up(kQuadsPerPanel * words, wg)}}};
-  }
-  // Not for weights of f32, and few rows would leave most of a tile empty.
-  bool takes_matrices() const {
-    constexpr std::int64_t kFewest = 17;
-    const Capabilities& caps = c_.capabilities();
-    return multiplies_in_f16(c_) && l_.packing != Packing::FloatPanels && l_.rows >= kFewest &&
-           matrices_bytes(4 * std::int64_t{caps.matrix_size}) <= caps.max_workgroup_storage;
-  }
-  std::int64_t matrices_bytes(std::int64_t tile) const {
-    const std::int64_t size = c_.capabilities().matrix_size;
-    return 2 * 40 * (tile + kPanel) + 4 * 4 * 2 * size * size + (l_.norm_weight ? 4 * 8 * tile : 0);
-  }
-  // A workgroup of four subgroups per tile; smaller tiles where that keeps more of a GPU busy.
-  Route matrices() const {
-    constexpr std::int64_t kDepth = 32, kManyBlocks = 256;
-    const Capabilities& caps = c_.capabilities();
-    const std::int64_t size = caps.matrix_size, wg = 4 * caps.min_subgroup_size;
-    const std::int64_t columns = panels_ * (l_.gated ? 2 : 1);
-    std::int64_t tile = 128;
-    while (tile > 4 * size &&
-           (tile >= 2 * l_.rows || columns * div_up(l_.rows, tile) < kManyBlocks ||
-            matrices_bytes(tile) > caps.max_workgroup_storage)) {
-      tile /= 2;
-    }
-    return {"linear_matrices",
-            l_.gated ? kQuadsPerPanel / 2 : kQuadsPerPanel,
-            tile,
-            {{"MATRIX", size},
-             {"SUBGROUP", caps.min_subgroup_size},
-             {"WG", wg},
-             {"TILE", tile},
-             {"ROW_MATRICES", tile / (4 * size)},
-             {"PAIRS", kDepth / size},
-             {"DEPTHS", kDepth / size},
-             {"X_TASKS", 8 * tile / wg},
-             {"W_TASKS", 128 / wg},
-             {"WORDS", kDepth / panel_elements(l_.packing)}}};
-  }
-  static std::int64_t tile_vectors(std::int64_t tile) { return tile >= 64 ? 2 : 1; }
-  static std::int64_t tile_lanes(std::int64_t tile) { return 2 * tile / tile_vectors(tile); }
-  bool is_size(std::int64_t wg) const {
-    return wg <= c_.workgroup_size(static_cast<std::uint32_t>(wg));
-  }
-
   // --- Sections ---
 
-  Result<std::int64_t> panels_per_binding() const {
+  Result<std::int64_t> panels_per_binding(const LinearRoute& route) const {
     const auto limit = static_cast<std::int64_t>(c_.capabilities().max_storage_binding);
     const auto bytes = static_cast<std::int64_t>(kPanelRowBytes) * std::max(words_, groups_);
-    CHECK_OR_FAIL(bytes <= limit && (!l_.gated || 2 * panels_ * bytes <= limit),
+    // Column blocks of several panels begin with a binding.
+    const std::int64_t unit = std::max<std::int64_t>(1, route.quads / kQuadsPerPanel);
+    CHECK_OR_FAIL(unit * bytes <= limit && (!l_.gated || 2 * panels_ * bytes <= limit),
                   ErrorKind::NotSupported, "a weight of ", l_.depth,
                   " elements per output row does not fit this device's storage "
                   "binding of ",
                   limit, " bytes");
-    return limit / bytes;
+    return limit / bytes / unit * unit;
   }
 
-  Result<std::int64_t> rows_per_binding() const {
+  Result<std::int64_t> rows_per_binding(const LinearRoute& route) const {
     const auto limit = static_cast<std::int64_t>(c_.capabilities().max_storage_binding);
     std::int64_t widest = l_.depth;
     for (const LinearPart& part : l_.parts) widest = std::max(widest, part.columns);
-    const std::int64_t rows = limit / (4 * widest);
+    if (route.splits > 0) {  // its sums are the widest, and come in whole tiles
+      widest =
+          std::max({widest, half_depth() / 2, sums_count(route, {0, panels_, 0, 1}) / route.rows});
+    }
+    const std::int64_t rows = limit / (4 * widest) - (route.splits > 0 ? route.rows : 0);
     if (rows >= l_.rows) return l_.rows;
     CHECK_OR_FAIL(rows >= kRowUnit, ErrorKind::NotSupported, kRowUnit, " rows of ", widest,
                   " elements do not fit this device's storage binding of ", limit, " bytes");
     return rows / kRowUnit * kRowUnit;
   }
 
+  // Elements of a row that half_rows leaves.
+  std::int64_t half_depth() const { return round_up(l_.depth, kMatrixDepth); }
+
   // --- Emission ---
 
-  void emit(const Packed& packed, const Route& route, const Section& section) {
+  // The rows in f16 and normed, as linear_matrices reads them, with room for whole tiles.
+  BufferRef emit_half_rows(const LinearRoute& route, std::int64_t first_row, std::int64_t rows) {
+    const std::int64_t padded = div_up(rows, route.rows) * route.rows;
+    const BufferRef out = c_.scratch(static_cast<std::uint64_t>(2 * padded * half_depth()));
+    const std::int64_t wg = c_.workgroup_size(l_.depth >= 1024 ? 256 : 64);
+    KernelCall& k = c_.emit("half_rows");
+    k.define("WG", wg).define("FOLD", std::min<std::int64_t>(wg, 16));
+    k.define("NORM", l_.norm_weight ? 1 : 0);
+    bind_x(k, first_row, rows);
+    k.write(out);
+    if (l_.norm_weight) k.read(*l_.norm_weight);
+    k.params(rows, l_.depth / 4, half_depth() / 4, l_.norm_eps).groups(rows);
+    return out;
+  }
+
+  void emit(const Packed& packed, const LinearRoute& route, const Section& section) {
     KernelCall& k = c_.emit(route.kernel);
     define_type(k, route);
-    bind(k, packed, section);
-    const std::int64_t blocks = section.panels * kQuadsPerPanel / route.quads;
-    const std::int64_t row_blocks = div_up(section.rows, route.rows);
+    define_form(k, l_.outs.size());
+    if (l_.attention)
+      k.read(l_.attention->partials);
+    else
+      bind_x(k, section.first_row, section.rows);
+    bind_weights(k, packed, section);
+    if (l_.norm_weight) bind(k, "NORM", *l_.norm_weight, {});
+    bind_results(k, packed, section);
+    const Blocks blocks = put_params(k, route, section);
+    if (route.kernel == "linear_gemv") fix(k);
+    k.groups(blocks.columns * blocks.rows);
+  }
+
+  // In f16: x is prepared once for all panels.
+  void emit_matrices(const Packed& packed, const LinearRoute& route, const Section& section,
+                     BufferRef halves) {
+    KernelCall& k = c_.emit(route.kernel);
+    define_type(k, route);
+    define_form(k, 1);
+    k.read(halves);
+    bind_weights(k, packed, section);
+    const BufferRef sums = c_.scratch(4 * static_cast<std::uint64_t>(sums_count(route, section)));
+    k.define("AT_OUT0", k.buffers.size()).write(sums);
+    const Blocks blocks = put_params(k, route, section);
+    k.groups(blocks.columns * blocks.rows * route.splits);
+    emit_join(packed, route, section, sums);
+  }
+  // What linear_matrices writes: whole tiles, once for each split.
+  std::int64_t sums_count(const LinearRoute& route, const Section& section) const {
+    const std::int64_t columns =
+        div_up(section.panels * kQuadsPerPanel, route.quads) * route.quads * 4 * (l_.gated ? 2 : 1);
+    return route.splits * round_up(section.rows, route.rows) * columns;
+  }
+
+  void emit_join(const Packed& packed, const LinearRoute& route, const Section& section,
+                 BufferRef sums) {
+    const std::int64_t wg = c_.workgroup_size(64);
+    KernelCall& k = c_.emit("linear_join");
+    for (const auto& [name, value] : route.defines) {
+      if (name == "TILE" || name == "COLUMN_QUADS" || name == "HALF_QUADS" || name == "SPLITS")
+        k.define(name, value);
+    }
+    const bool wide =
+        std::ranges::all_of(l_.parts, [](const LinearPart& part) { return part.columns % 4 == 0; });
+    k.define("WG", wg).define("WEIGHT", "none").define("XTYPE", "F4").define("WIDE", wide ? 1 : 0);
+    define_form(k, l_.outs.size());
+    k.read(sums);
+    bind_results(k, packed, section);
+    const Blocks blocks = put_params(k, route, section);
+    k.groups(div_up(section.rows * blocks.columns * route.quads, wg));
+  }
+
+  struct Blocks {
+    std::int64_t columns, rows;
+  };
+  Blocks put_params(KernelCall& k, const LinearRoute& route, const Section& section) const {
+    const Blocks blocks{div_up(section.panels * kQuadsPerPanel, route.quads),
+                        div_up(section.rows, route.rows)};
     const std::int64_t steps = div_up(l_.depth, type_.step);
+    k.define("AT_PARAMS", k.buffers.size());
     k.params(section.rows, l_.depth, steps, std::max<std::int64_t>(steps / groups_, 1), groups_,
-             words_, blocks, row_blocks, section.first_panel, l_.gated ? starts_[1] : 0,
+             words_, blocks.columns, blocks.rows, section.first_panel, l_.gated ? starts_[1] : 0,
              l_.group_size > 0 ? l_.group_size : l_.depth, l_.norm_eps);
     for (const auto& member : part_params()) k.params(member[0], member[1], member[2], member[3]);
-    if (route.kernel == "linear_gemv") fix(k);
-    k.groups(blocks * row_blocks);
+    return blocks;
   }
 
   void fix(KernelCall& k) const {
@@ -293,53 +206,58 @@ class Lowering {
     k.define("DV4", a.head_dim / 4).define("QUADS", l_.depth / 4);
   }
 
-  void define_type(KernelCall& k, const Route& route) {
+  void define_type(KernelCall& k, const LinearRoute& route) const {
     for (const auto& [name, value] : route.defines) k.define(name, value);
     k.define("WEIGHT", type_.name).define("WTYPE", "U4").define("LOADS", type_.loads);
-    k.define("HALVES", type_.halves).define("XTYPE", route.scalar_x ? "f32" : "F4");
+    k.define("HALVES", type_.halves).define("XTYPE", route.x_type);
     k.define("FAST_NIBBLES",
              route.kernel == "linear_gemv" && l_.packing == Packing::Q4Panels ? 1 : 0);
+  }
+  void define_form(KernelCall& k, std::size_t outputs) const {
     k.define("GATED", l_.gated ? 1 : 0).define("MATS", l_.gated ? 2 : 1);
-    k.define("PARTS", l_.outs.size()).define("OUTPUTS", l_.outs.size());
+    k.define("PARTS", outputs).define("OUTPUTS", outputs);
   }
 
-  void bind(KernelCall& k, const Packed& packed, const Section& s) {
-    const bool all_rows = s.rows == l_.rows;
-    // Bytes of the section's rows of a matrix, or all of it.
-    auto range = [&](std::int64_t columns) {
-      return all_rows ? std::pair<std::uint64_t, std::uint64_t>{0, 0}
-                      : std::pair{static_cast<std::uint64_t>(4 * s.first_row * columns),
-                                  static_cast<std::uint64_t>(4 * s.rows * columns)};
+  // Offset and size of a section's part of a buffer, or of all.
+  struct Range {
+    std::uint64_t offset = 0, size = 0;
+  };
+  Range rows_range(std::int64_t first, std::int64_t rows, std::int64_t columns) const {
+    if (rows == l_.rows) return {};
+    return {static_cast<std::uint64_t>(4 * first * columns),
+            static_cast<std::uint64_t>(4 * rows * columns)};
+  }
+  Range panels_range(const Section& s, std::int64_t words) const {
+    if (s.panels == panels_) return {};
+    const std::uint64_t bytes = kPanelRowBytes * static_cast<std::uint64_t>(words);
+    return {bytes * static_cast<std::uint64_t>(s.first_panel),
+            bytes * static_cast<std::uint64_t>(s.panels)};
+  }
+  static void bind(KernelCall& k, std::string_view name, BufferRef buffer, Range at) {
+    k.define(cat("AT_", name), k.buffers.size()).define(name, 1);
+    k.read(buffer, at.offset, at.size);
+  }
+  void bind_x(KernelCall& k, std::int64_t first_row, std::int64_t rows) const {
+    const Range at = rows_range(first_row, rows, l_.depth);
+    const auto first = static_cast<std::uint64_t>(4 * l_.first_element);
+    k.read(l_.x, first + at.offset,
+           first == 0 ? at.size : 4 * static_cast<std::uint64_t>(rows * l_.depth));
+  }
+  void bind_weights(KernelCall& k, const Packed& packed, const Section& s) const {
+    const Range at = panels_range(s, words_);
+    k.read(packed.weights, at.offset, at.size);
+    if (packed.scales) bind(k, "SCALES", *packed.scales, panels_range(s, groups_));
+  }
+  void bind_results(KernelCall& k, const Packed& packed, const Section& s) const {
+    if (packed.bias) bind(k, "BIAS", *packed.bias, {});
+    const auto range = [&](std::int64_t columns) {
+      return rows_range(s.first_row, s.rows, columns);
     };
-    auto panels = [&](std::int64_t words) {
-      const std::uint64_t bytes = kPanelRowBytes * static_cast<std::uint64_t>(words);
-      return s.panels == panels_ ? std::pair<std::uint64_t, std::uint64_t>{0, 0}
-                                 : std::pair{bytes * static_cast<std::uint64_t>(s.first_panel),
-                                             bytes * static_cast<std::uint64_t>(s.panels)};
-    };
-    auto read = [&](std::string_view name, BufferRef buffer,
-                    std::pair<std::uint64_t, std::uint64_t> at) {
-      if (!name.empty()) k.define(cat("AT_", name), k.buffers.size()).define(name, 1);
-      k.read(buffer, at.first, at.second);
-    };
-    if (l_.attention) {
-      read("", l_.attention->partials, {0, 0});
-    } else {
-      const auto [offset, size] = range(l_.depth);
-      const auto first = static_cast<std::uint64_t>(4 * l_.first_element);
-      read("", l_.x,
-           {first + offset, first == 0 ? size : 4 * static_cast<std::uint64_t>(s.rows * l_.depth)});
-    }
-    read("", packed.weights, panels(words_));
-    if (packed.scales) read("SCALES", *packed.scales, panels(groups_));
-    if (packed.bias) read("BIAS", *packed.bias, {0, 0});
-    if (l_.norm_weight) read("NORM", *l_.norm_weight, {0, 0});
-    if (l_.residual) read("RESIDUAL", *l_.residual, range(l_.parts[0].columns));
+    if (l_.residual) bind(k, "RESIDUAL", *l_.residual, range(l_.parts[0].columns));
     for (std::size_t i = 0; i < l_.outs.size(); ++i) {
-      const auto [offset, size] = range(l_.parts[i].columns);
-      k.define(cat("AT_OUT", i), k.buffers.size()).write(l_.outs[i], offset, size);
+      const Range at = range(l_.parts[i].columns);
+      k.define(cat("AT_OUT", i), k.buffers.size()).write(l_.outs[i], at.offset, at.size);
     }
-    k.define("AT_PARAMS", k.buffers.size());
   }
 
   // part_start, part_columns, part_stride and part_offset of linear_params.wgsl.
@@ -365,22 +283,6 @@ class Lowering {
 
 Result<void> lower_linear(LowerContext& c, const Linear& linear) {
   return Lowering(c, linear).run();
-}
-
-bool multiplies_in_f16(const LowerContext& c) {
-  const Capabilities& caps = c.capabilities();
-  const std::uint32_t subgroup = caps.min_subgroup_size;
-  return c.options().matmul == FloatType::F16 && caps.matrix_size > 0 &&
-         subgroup == caps.max_subgroup_size && subgroup <= 32 &&
-         c.workgroup_size(4 * subgroup) == 4 * subgroup;
-}
-
-bool takes_split_attention(const LowerContext& c, std::int64_t depth, std::int64_t group_size) {
-  const Capabilities& caps = c.capabilities();
-  // Beside x, workgroup memory holds a sum per invocation.
-  const std::int64_t bytes = 4 * depth + 16 * std::int64_t{c.workgroup_size(512)};
-  return caps.adapter_class != AdapterClass::Software && group_size % 8 == 0 &&
-         bytes <= caps.max_workgroup_storage;
 }
 
 Result<Dims> linear_sizes(const Dims& x, std::size_t out_rank, std::int64_t n) {

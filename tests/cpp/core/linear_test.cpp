@@ -59,11 +59,16 @@ class Compiled {
   const KernelVariant& kernel(const Plan& plan, std::size_t dispatch = 0) const {
     return model_->kernels()[plan.dispatches[dispatch].kernel];
   }
-  std::string parameter(const Plan& plan, std::string_view name) const {
-    for (const auto& [key, value] : kernel(plan).parameters) {
+  std::string parameter(const Plan& plan, std::string_view name, std::size_t dispatch = 0) const {
+    for (const auto& [key, value] : kernel(plan, dispatch).parameters) {
       if (key == name) return value;
     }
     return {};
+  }
+  std::vector<std::string> kernels(const Plan& plan) const {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < plan.dispatches.size(); ++i) names.push_back(kernel(plan, i).name);
+    return names;
   }
   std::size_t constants() const { return model_->constants().size(); }
 
@@ -184,8 +189,9 @@ Capabilities with_matrices(std::uint32_t size, std::uint32_t subgroup) {
 TEST(Linear, MatrixUnitsServeManyRowsWhereF16IsAskedFor) {
   constexpr ModelOptions kHalf{.matmul = FloatType::F16};
   Compiled asked({}, with_matrices(16, 32), kHalf), plain({}, with_matrices(16, 32));
-  EXPECT_EQ(asked.kernel(asked.at(128)).name, "linear_matrices");
-  EXPECT_EQ(asked.kernel(asked.at(17)).name, "linear_matrices");
+  const std::vector<std::string> matrices{"half_rows", "linear_matrices", "linear_join"};
+  EXPECT_EQ(asked.kernels(asked.at(128)), matrices);
+  EXPECT_EQ(asked.kernels(asked.at(17)), matrices);
   EXPECT_EQ(asked.kernel(asked.at(16)).name, "linear_gemm");
   EXPECT_EQ(asked.kernel(asked.at(1)).name, "linear_gemv");
   EXPECT_EQ(plain.kernel(plain.at(128)).name, "linear_gemm");
@@ -203,11 +209,47 @@ TEST(Linear, MatrixTilesKeepAGpuBusy) {
   const Capabilities capabilities = with_matrices(16, 32);
   const Layer wide{
       .rows = 2048, .depth = 64, .columns = 8192, .weight = {8192, 32}, .scales = {2, 8192}};
-  Compiled small({}, capabilities, kHalf), large(wide, capabilities, kHalf);
-  EXPECT_EQ(small.parameter(small.at(128), "TILE"), "64");
-  EXPECT_EQ(large.parameter(large.at(2048), "TILE"), "128");
-  EXPECT_EQ(large.parameter(large.at(2048), "ROW_MATRICES"), "2");
-  EXPECT_EQ(large.at(2048).dispatches[0].grid.x, 8192u / 64 * 2048 / 128);
+  const Layer deep{
+      .rows = 512, .depth = 8192, .columns = 2048, .weight = {2048, 4096}, .scales = {256, 2048}};
+  struct Expected {
+    const Layer& layer;
+    std::int64_t rows;
+    const char *tile, *splits;
+    std::uint32_t workgroups;
+  };
+  for (const Expected& expected :
+       {Expected{wide, 2048, "128", "1", 64 * 16}, Expected{wide, 33, "64", "1", 64},
+        Expected{wide, 20, "32", "1", 64}, Expected{deep, 512, "128", "4", 16 * 4 * 4},
+        Expected{deep, 128, "64", "8", 16 * 2 * 8}}) {
+    Compiled compiled(expected.layer, capabilities, kHalf);
+    const Plan& plan = compiled.at(expected.rows);
+    SCOPED_TRACE(expected.rows);
+    EXPECT_EQ(compiled.parameter(plan, "TILE", 1), expected.tile);
+    EXPECT_EQ(compiled.parameter(plan, "SPLITS", 1), expected.splits);
+    EXPECT_EQ(compiled.parameter(plan, "SPLITS", 2), expected.splits);
+    EXPECT_EQ(plan.dispatches[1].grid.x, expected.workgroups);
+  }
+}
+
+TEST(Linear, SumsTooWideForABindingAreNotOfMatrices) {
+  Capabilities capabilities = with_matrices(16, 32);
+  const Layer layer{
+      .rows = 128, .depth = 64, .columns = 2048, .weight = {2048, 32}, .scales = {2, 2048}};
+  capabilities.max_storage_binding = 1 << 20;  // 128 rows
+  Compiled compiled(layer, capabilities, {.matmul = FloatType::F16});
+  EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "linear_gemm");
+}
+
+TEST(Linear, SumsOfMatricesFitTheBinding) {
+  Capabilities capabilities = with_matrices(16, 32);
+  capabilities.max_storage_binding = 1 << 20;  // 512 rows of 512 columns, less those of a tile
+  const Layer layer{
+      .rows = 1000, .depth = 64, .columns = 512, .weight = {512, 32}, .scales = {2, 512}};
+  Compiled compiled(layer, capabilities, {.matmul = FloatType::F16});
+  EXPECT_EQ(compiled.at(300).dispatches.size(), 3u);
+  EXPECT_EQ(compiled.at(1000).dispatches.size(), 9u);
+  for (const PlannedBinding& binding : compiled.at(1000).bindings)
+    EXPECT_LE(binding.size, capabilities.max_storage_binding);
 }
 
 TEST(Linear, TheLastRowIsCopiedOnlyWhereABindingMayNotBeginThere) {

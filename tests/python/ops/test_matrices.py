@@ -99,6 +99,21 @@ def test_other_weights(stored: torch.dtype, k: int) -> None:
             check_kernel(model, rows)
 
 
+# K so long that workgroups share a tile along it, and tiles so many that none do.
+@pytest.mark.parametrize("rows, n, k", [(70, 130, 2080), (40, 64, 1024), (2100, 2000, 96)])
+def test_shared_and_many_tiles(rows: int, n: int, k: int) -> None:
+    generator = generator_for("tiles", rows, n, k)
+    packed, scales = random_weight(n, k, 32, k)
+    weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(32, 1)
+    bias = torch.randn(n, generator=generator)
+    with linear_graph((rows, k), packed, scales, 32, bias).load() as model:
+        for live in (rows, 33):
+            x = torch.randn(live, k, generator=generator)
+            expected = rounded(x, live) @ rounded(weight, live).t() + bias
+            check_outputs(model.run(x), [expected.float()], LONG_SUMS, f"{live} rows")
+            check_kernel(model, live)
+
+
 def test_large_numbers_stay_finite() -> None:
     packed, scales = random_weight(8, 32, 32, 0)
     with linear_graph((20, 32), packed, scales, 32, None).load() as model:
@@ -136,6 +151,22 @@ def test_attention_over_a_cache(heads: tuple[int, int], head_dim: int) -> None:
             kernels = " ".join(dispatch["kernel"] for dispatch in model.profile()["dispatches"])
             taken = has_matrices() and tokens > 4 and head_dim % 32 == 0
             assert ("attention_matrices" in kernels) == taken
+
+
+def test_attention_to_ever_larger_scores() -> None:
+    """Rows whose maximum grows with the keys, slowly and in steps, and rows where it does not."""
+    shape = Shape(4, 2, 64, capacity=400, tokens=300)
+    generator = generator_for("growing scores")
+    reference = Reference(shape)
+    q = halves(generator, *shape.q(300))
+    k, v = (halves(generator, *shape.kv(300)) for _ in range(2))
+    growth = torch.linspace(0, 4, 300) + 3 * (torch.arange(300) // 100)
+    k = (k * growth[None, :, None, None]).half().float()
+    with sdpa_model(shape, scale=0.25) as model:
+        (got,) = model.run(torch.tensor([0]), q, k, v)
+    reference.write(k, v, 0)
+    expected = reference.attend(q, 0, causal=True, scale=0.25)
+    check_outputs([got], [expected], ROUNDED_WEIGHTS, f"{shape}")
 
 
 @pytest.mark.parametrize("keys", [1, 31, 64, 100])

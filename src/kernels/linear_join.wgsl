@@ -1,0 +1,34 @@
+// The results of a linear layer from the sums of linear_matrices, which are x: [split][row of the tiles][column of
+// the tiles]. One invocation per four columns of a row.
+// Parameters: those of linear_params (WEIGHT none) and linear_place, WG, TILE (rows of a tile), SPLITS.
+#include "linear_params.wgsl"
+
+fn sum(row: u32, at: u32) -> F4 {
+  let pitch = params.blocks * ${COLUMN_QUADS}u;
+  let first = row * pitch + at;
+  let apart = params.row_blocks * ${TILE}u * pitch;
+  var total = F4(0.0);
+#repeat S SPLITS
+  total += x[first + ${S}u * apart];
+#endrepeat
+  return total;
+}
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+  let item = (wid.y * grid.x + wid.x) * ${WG}u + index;
+  let quads = params.blocks * ${COLUMN_QUADS}u / ${MATS}u;
+  let row = item / quads;
+  let quad = item % quads;
+  if (row >= params.rows) {
+    return;
+  }
+  let all = params.first_panel * 16u + quad;
+#if GATED
+  let at = quad / ${HALF_QUADS}u * 2u * ${HALF_QUADS}u + quad % ${HALF_QUADS}u;
+  finish(row, all, sum(row, at), sum(row, at + ${HALF_QUADS}u));
+#else
+  finish(row, all, sum(row, quad), F4(0.0));
+#endif
+}

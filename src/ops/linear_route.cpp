@@ -1,0 +1,222 @@
+#include "ops/linear_route.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace etwebgpu {
+namespace {
+
+class Routing {
+ public:
+  Routing(const LowerContext& c, const Linear& linear, std::int64_t panels)
+      : c_(c), l_(linear), type_(weight_type(linear.packing)), panels_(panels) {}
+
+  LinearRoute choose() const {
+    const std::int64_t group = l_.group_size > 0 ? l_.group_size : l_.depth;
+    if (group % type_.step != 0) {
+      return {"linear_any", kQuadsPerPanel, 1, {{"ELEMENTS", panel_elements(l_.packing)}}, "f32"};
+    }
+    if (c_.capabilities().adapter_class == AdapterClass::Software) return columns();
+    if (l_.rows == 1) return gemv();
+    return takes_matrices() ? matrices() : gemm();
+  }
+
+ private:
+  // An invocation per four columns and up to 8 rows, without barriers.
+  LinearRoute columns() const {
+    const Capabilities& caps = c_.capabilities();
+    const bool eight = caps.min_subgroup_size >= 8 && l_.packing == Packing::Q4Panels;
+    const std::int64_t lanes = !caps.subgroups ? 0 : eight ? 8 : 4;
+    const std::int64_t most =
+        lanes == 0 ? 4 : 8;  // without broadcasts x is what costs, not the weights
+    const std::int64_t rows = std::min(
+        most, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(l_.rows))));
+    return {"linear_columns",
+            kQuadsPerPanel,
+            rows,
+            {{"ROWS", rows}, {"XLANES", lanes}},
+            lanes != 0 ? "f32" : "F4"};
+  }
+
+  // A workgroup per 8 to 64 columns; fewer columns where that keeps more of a GPU busy. All loads
+  // of up to four steps are in flight together, of one where the invocations suffice.
+  LinearRoute gemv() const {
+    constexpr std::int64_t kManyBlocks = 192, kMostUnrolled = 4;
+    const std::int64_t quads = panels_ * kQuadsPerPanel, steps = l_.depth / type_.step;
+    const std::int64_t run = subgroup_run();
+    std::int64_t lanes = 16;
+    while (lanes > 2 && quads / lanes < kManyBlocks) lanes /= 2;
+    lanes = run > 0 ? std::min(lanes, run) : lanes;
+    const std::int64_t most = c_.workgroup_size(run > 0 ? 512 : 256);
+    auto invocations = [&](std::int64_t unroll) {
+      const auto wanted = static_cast<std::uint64_t>(lanes * div_up(steps, unroll));
+      return run > 0 ? round_up(wanted, static_cast<std::uint64_t>(run))
+                     : std::max<std::uint64_t>(64, std::bit_ceil(wanted));
+    };
+    std::int64_t unroll = 1;
+    while (unroll < kMostUnrolled && invocations(unroll) > static_cast<std::uint64_t>(most))
+      ++unroll;
+    const std::int64_t wg = std::min(most, static_cast<std::int64_t>(invocations(unroll)));
+    const std::int64_t slices = wg / lanes;
+    return {"linear_gemv",
+            lanes,
+            1,
+            {{"ROWS", 1},
+             {"XLANES", 0},
+             {"LANES", lanes},
+             {"SLICES", slices},
+             {"WG", wg},
+             {"UNROLL", unroll},
+             {"LOOP", steps > slices * unroll ? 1 : 0},
+             {"FETCHED", 1},
+             {"RUN", run},
+             {"RUNS", run > 0 ? wg / run : 0}}};
+  }
+  // Neighbouring invocations that are surely in one subgroup.
+  std::int64_t subgroup_run() const {
+    const Capabilities& caps = c_.capabilities();
+    return caps.subgroups ? static_cast<std::int64_t>(std::bit_floor(caps.min_subgroup_size)) : 0;
+  }
+
+  // A workgroup per tile; smaller tiles, and several groups of invocations for each, where that
+  // keeps more of a GPU busy.
+  LinearRoute gemm() const {
+    constexpr std::int64_t kDepth = 32, kBytesPerRow = 4 * kDepth;  // staged at a time
+    constexpr std::int64_t kManyBlocks = 256;
+    const Capabilities& caps = c_.capabilities();
+    const std::int64_t columns = panels_ * (l_.gated ? 2 : 1);
+    auto blocks = [&](std::int64_t tile) { return columns * div_up(l_.rows, tile); };
+    auto fits = [&](std::int64_t tile) {
+      return (tile + kPanel) * kBytesPerRow <= caps.max_workgroup_storage &&
+             is_size(tile_lanes(tile)) && blocks(tile) * 64 >= tile * kManyBlocks;
+    };
+    std::int64_t tile = 128;
+    while (tile > 16 && (tile >= 2 * l_.rows || !fits(tile))) tile /= 2;
+    std::int64_t split = tile <= 32 ? 4 : 1;
+    while (split > 1 && (!is_size(tile_lanes(tile) * split) ||
+                         blocks(tile) * tile_lanes(tile) * split > 256 * kManyBlocks)) {
+      split /= 2;
+    }
+    const std::int64_t wg = tile_lanes(tile) * split, words = kDepth / panel_elements(l_.packing);
+    return {"linear_gemm",
+            l_.gated ? kQuadsPerPanel / 2 : kQuadsPerPanel,
+            tile,
+            {{"TILE", tile},
+             {"VECTORS", tile_vectors(tile)},
+             {"KSPLIT", split},
+             {"WG", wg},
+             {"X_TASKS", div_up(2 * tile, wg)},
+             {"WORDS", words},
+             {"W_TASKS", div_up(kQuadsPerPanel * words, wg)},
+             {"COLUMN_QUADS", kQuadsPerPanel},
+             {"HALF_QUADS", kQuadsPerPanel / 2}}};
+  }
+  // Not for weights of f32, few rows, which would leave most of a tile empty, and so many columns
+  // that a binding does not take the sums of some rows.
+  bool takes_matrices() const {
+    constexpr std::int64_t kFewest = 17;
+    const Capabilities& caps = c_.capabilities();
+    const std::int64_t columns = (panels_ + 1) * kPanel * (l_.gated ? 2 : 1);
+    const auto rows = static_cast<std::int64_t>(caps.max_storage_binding) / (4 * columns);
+    return multiplies_in_f16(c_) && l_.packing != Packing::FloatPanels && l_.rows >= kFewest &&
+           rows >= 8 * std::int64_t{caps.matrix_size} + kRowUnit &&
+           matrices_bytes() <= caps.max_workgroup_storage;
+  }
+  std::int64_t matrices_bytes() const {
+    const std::int64_t side = 8 * std::int64_t{c_.capabilities().matrix_size};
+    return 2 * (kMatrixDepth + 8) * 2 * side;
+  }
+  // A workgroup of four subgroups per tile of eight matrices square; where tiles are few, which
+  // leaves a GPU idle or waiting for memory, lower ones, and several workgroups for each, along K.
+  LinearRoute matrices() const {
+    constexpr std::int64_t kFewTiles = 64, kManyTiles = 256;
+    const Capabilities& caps = c_.capabilities();
+    const std::int64_t size = caps.matrix_size, wg = 4 * caps.min_subgroup_size;
+    const std::int64_t quads = 2 * size, block = l_.gated ? quads / 2 : quads;
+    const std::int64_t blocks = div_up(panels_ * kQuadsPerPanel, block);
+    auto tiles = [&](std::int64_t tile) { return blocks * div_up(l_.rows, tile); };
+    std::int64_t tile = 8 * size;
+    if (l_.rows <= tile || tiles(tile) < kFewTiles) tile /= 2;
+    while (tile > 2 * size && tile / 2 >= l_.rows) tile /= 2;
+    const std::int64_t row_groups = tile == 8 * size ? 2 : 1;
+    const std::int64_t elements = panel_elements(l_.packing), words = kMatrixDepth / elements;
+    const std::int64_t group = l_.group_size > 0 ? l_.group_size : l_.depth;
+    const std::int64_t splits = matrix_splits(kManyTiles / tiles(tile));
+    return {"linear_matrices",
+            block,
+            tile,
+            {{"MATRIX", size},
+             {"SUBGROUP", caps.min_subgroup_size},
+             {"WG", wg},
+             {"TILE", tile},
+             {"COLUMN_QUADS", quads},
+             {"HALF_QUADS", quads / 2},
+             {"ROW_GROUPS", row_groups},
+             {"ROW_MATRICES", tile / size / row_groups},
+             {"COLUMN_MATRICES", 2 * row_groups},
+             {"DEPTHS", kMatrixDepth / size},
+             {"X_TASKS", div_up(4 * tile, wg)},
+             {"WORDS", words},
+             {"W_TASKS", div_up(quads * words, wg)},
+             {"PARTIAL", 4 * tile % wg != 0 || quads * words % wg != 0 ? 1 : 0},
+             {"GROUP_WORDS", std::max<std::int64_t>(1, group / elements)},
+             {"WHOLE", l_.depth % kMatrixDepth == 0 ? 1 : 0},
+             {"SPLITS", splits}},
+            "U4",
+            splits};
+  }
+  // Workgroups that share a tile: each gets so much of K that its sums are worth storing.
+  std::int64_t matrix_splits(std::int64_t wanted) const {
+    constexpr std::int64_t kFewestChunks = 8, kMost = 16;
+    const std::int64_t chunks = div_up(l_.depth, kMatrixDepth);
+    const std::int64_t splits = std::min({wanted, chunks / kFewestChunks, kMost});
+    return splits <= 1 ? 1 : div_up(chunks, div_up(chunks, splits));  // none without a chunk
+  }
+  static std::int64_t tile_vectors(std::int64_t tile) { return tile >= 64 ? 2 : 1; }
+  static std::int64_t tile_lanes(std::int64_t tile) { return 2 * tile / tile_vectors(tile); }
+  bool is_size(std::int64_t wg) const {
+    return wg <= c_.workgroup_size(static_cast<std::uint32_t>(wg));
+  }
+
+  const LowerContext& c_;
+  const Linear& l_;
+  const WeightType type_;
+  const std::int64_t panels_;
+};
+
+}  // namespace
+
+WeightType weight_type(Packing packing) {
+  switch (packing) {
+    case Packing::Q4Panels:
+      return {"q4", 8, 1, 2};
+    case Packing::Q8Panels:
+      return {"q8", 4, 1, 1};
+    case Packing::HalfPanels:
+      return {"f16", 4, 2, 1};
+    default:
+      return {"f32", 4, 4, 1};
+  }
+}
+
+LinearRoute choose_linear_route(const LowerContext& c, const Linear& linear, std::int64_t panels) {
+  return Routing(c, linear, panels).choose();
+}
+
+bool multiplies_in_f16(const LowerContext& c) {
+  const Capabilities& caps = c.capabilities();
+  const std::uint32_t subgroup = caps.min_subgroup_size;
+  return c.options().matmul == FloatType::F16 && caps.matrix_size > 0 &&
+         subgroup == caps.max_subgroup_size && subgroup <= 32 && subgroup >= caps.matrix_size &&
+         c.workgroup_size(4 * subgroup) == 4 * subgroup;
+}
+
+bool takes_split_attention(const LowerContext& c, std::int64_t depth, std::int64_t group_size) {
+  const Capabilities& caps = c.capabilities();
+  // Beside x, workgroup memory holds a sum per invocation.
+  const std::int64_t bytes = 4 * depth + 16 * std::int64_t{c.workgroup_size(512)};
+  return caps.adapter_class != AdapterClass::Software && group_size % 8 == 0 &&
+         bytes <= caps.max_workgroup_storage;
+}
+
+}  // namespace etwebgpu
