@@ -29,6 +29,10 @@ from sizes import SHAPES, Size
 
 GENERATED = 32
 
+# llama-bench warms up with one call only. With so many times our repetitions its median is of a
+# warm GPU too.
+_LLAMA_REPETITIONS = 5
+
 Words = Sequence[str]
 
 
@@ -111,7 +115,9 @@ def main(
     prefill: Annotated[str, typer.Option(help="Prompt lengths.")] = "128,512,2048",
     contexts: Annotated[str, typer.Option(help="Positions to decode at.")] = "128,2048",
     layers_on_gpu: Annotated[int, typer.Option(help="llama.cpp's -ngl; 0 for its CPU.")] = 99,
-    repetitions: Annotated[int, typer.Option(min=1, help="Of prompts, and llama.cpp's -r.")] = 10,
+    repetitions: Annotated[
+        int, typer.Option(min=1, help="Of prompts; five times for llama.cpp.")
+    ] = 10,
     steps: Annotated[int, typer.Option(min=1, help="Our decode steps.")] = 96,
     peak_bandwidth: Annotated[float | None, typer.Option(help="The memory's GB/s.")] = None,
     peak_tflops: Annotated[float | None, typer.Option(help="The adapter's TFLOP/s.")] = None,
@@ -133,7 +139,7 @@ def main(
             from made_up_gguf import write_gguf
 
             write_gguf(model, SHAPES[size])
-        options = ["-ngl", str(layers_on_gpu), "-r", str(repetitions)]
+        options = ["-ngl", str(layers_on_gpu), "-r", str(_LLAMA_REPETITIONS * repetitions)]
         reports.append(run_llama_bench(shlex.split(llama_bench), model, lengths, options))
     command = shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]])
     print(markdown(reports, command))

@@ -17,6 +17,7 @@ PREFILL_LENGTHS = (128, 512, 2048)
 DECODE_CONTEXTS = (128, 2048, 8192)
 
 _STEPS = 8  # of a run of decoding
+_WARM_SECONDS = 0.5
 
 Progress = Callable[[str], None]
 
@@ -31,8 +32,8 @@ def bench(
     """Measure a model. Lengths beyond what it takes are measured at its limit.
 
     Args:
-        repetitions: calls per prefill length, and runs of eight steps of decoding; one more of each
-            is made first and not counted.
+        repetitions: calls per prefill length, and runs of eight steps of decoding; some of each
+            are made first and not counted.
         adapter: what to call the adapter in the report.
         report: called with what is measured next.
         peaks: of the machine, to report shares of them.
@@ -77,16 +78,21 @@ def measure(
     length: int,
     call: Callable[[int, int], object],
     arguments: Sequence[tuple[int, int]],
-    warmups: int = 1,
+    warm_seconds: float = _WARM_SECONDS,
     steps: int = 1,
 ) -> Timings:
-    """Time call(count, position) for each of `arguments`, after the first a few times to warm up.
+    """Time call(count, position) for each of `arguments`, after warming up with the first.
 
     Args:
+        warm_seconds: how long to warm up at least, and with two calls: an idle GPU's clock takes
+            its time to rise.
         steps: that a call makes; times are of one.
     """
-    for argument in (*arguments[:1],) * warmups:
-        call(*argument)
+    started = time.perf_counter()
+    warmups = 0
+    while arguments and (warmups < 2 or time.perf_counter() - started < warm_seconds):
+        call(*arguments[0])
+        warmups += 1
     seconds = []
     processor = time.process_time()
     for argument in arguments:
