@@ -118,6 +118,15 @@ TEST(Attention, KernelsFollowAdapterAndTokens) {
             (Names{"cache_update", "attention_rows"}));
 }
 
+TEST(Attention, HeadsShareAWorkgroupWhereThereAreManyOfThem) {
+  Capabilities capabilities;
+  capabilities.subgroups = true;
+  const auto model = compile(CachedAttention(true).graph, capabilities, {});
+  ASSERT_TRUE(model);
+  // Two key heads are few: each of their three heads has a workgroup of its own.
+  EXPECT_EQ((**plan_at(*model, 0, 1, true)).dispatches[0].grid.x, 6u);
+}
+
 TEST(Attention, TakesInTheRotaryEmbeddingBeforeIt) {
   const auto gpu = compile(CachedAttention(true).graph, AdapterClass::Discrete);
   const auto software = compile(CachedAttention(true).graph, AdapterClass::Software);

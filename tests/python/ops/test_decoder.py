@@ -212,7 +212,16 @@ def logits(z: Sizes, made: dict[str, torch.Tensor], hidden: torch.Tensor) -> tor
 def random_sizes(rng: random.Random, seed: int) -> Sizes:
     """Widths are multiples of 32, as the embedding needs; everything else is odd at times."""
     heads, kv_heads, head_dim = rng.choice(
-        ((2, 1, 16), (4, 2, 8), (1, 1, 32), (3, 1, 32), (8, 8, 4), (6, 3, 64), (4, 1, 24))
+        (
+            (2, 1, 16),
+            (4, 2, 8),
+            (1, 1, 32),
+            (3, 1, 32),
+            (8, 8, 4),
+            (6, 3, 64),
+            (4, 1, 24),
+            (36, 9, 8),
+        )
     )
     group = rng.choice((8, 16, 32))
     context = rng.choice((20, 40, 70, 300))
@@ -264,7 +273,7 @@ def test_decoder(seed: int) -> None:
         converse(model, sizes, graph.weights.made, rng)
 
 
-@pytest.mark.parametrize("heads", [(2, 1, 16), (3, 1, 32), (6, 3, 64)])
+@pytest.mark.parametrize("heads", [(2, 1, 16), (3, 1, 32), (6, 3, 64), (36, 9, 8), (20, 10, 32)])
 def test_attention_in_many_splits(heads: tuple[int, int, int]) -> None:
     """Single steps far into a context, where kernels for them take many splits of the keys."""
     sizes = Sizes(1, *heads, 32, 16, 50, context=300, most=140)
