@@ -190,6 +190,8 @@ def chat(
     if prompt is not None:
         _answer(conversation, prompt, max_tokens)
         return
+    with _notes.status("Warming up"):
+        language_model.warm_up()
     for line in _lines():
         if line == "/clear":
             conversation.clear()

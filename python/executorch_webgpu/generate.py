@@ -25,6 +25,8 @@ Continue = Callable[[int, int, int, frozenset[int]], list[int]]
 # Longest piece of a prompt fed at once. Short enough that Ctrl-C is heard on slow adapters.
 _CHUNK = 512
 
+_USUAL_PROMPT = 30
+
 
 class Decoder(Protocol):
     """What a conversation needs of a model with a key-value cache."""
@@ -78,6 +80,18 @@ class LanguageModel:
         (logits,) = self._model.forward(torch.tensor([tokens]), torch.tensor([position]))
         last: Logits = logits.reshape(-1, logits.shape[-1])[-1].float().numpy()
         return last
+
+    def warm_up(self) -> None:
+        """Have the device compile what prompts and single tokens need, else the first answer waits.
+
+        Overwrites the cache from position 0 on.
+        """
+        tokens = max(1, min(_USUAL_PROMPT, self.longest_input, self.context - 2))
+        self([0] * tokens, 0)
+        if tokens < self.context:
+            self([0], tokens)
+        if self.continue_greedily and tokens + 1 < self.context:
+            self.continue_greedily(0, tokens, 1, frozenset())
 
     @cached_property
     def continue_greedily(self) -> Continue | None:

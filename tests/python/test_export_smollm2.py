@@ -173,6 +173,14 @@ def test_smollm2_matches_the_reference_and_knows_paris(smollm2: Path) -> None:
     assert "Paris" in tokenizer.decode(answer)
 
 
+def test_warming_up_leaves_no_trace(tiny: Path) -> None:
+    prompt = [504, 1735, 282]
+    expected = LanguageModel.load(tiny)(prompt, 0)
+    model = LanguageModel.load(tiny)
+    model.warm_up()
+    assert np.array_equal(model(prompt, 0), expected)
+
+
 def test_cached_program_is_complete(smollm2: Path) -> None:
     check_program(smollm2)
     assert smollm2 == cached_smollm2()
