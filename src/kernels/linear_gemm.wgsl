@@ -3,11 +3,11 @@
 // memory with K outermost, and each invocation sums 4 * VECTORS rows x 8 columns in registers. The next
 // elements are fetched into registers before the sums, which hide their latency. Where workgroups are few,
 // KSPLIT groups of invocations share a tile, each summing its part of every 32 elements.
-// Parameters: those of linear_params and linear_place (COLUMN_QUADS 16, HALF_QUADS 8), TILE (16, 32, 64 or 128), VECTORS (1 or 2), KSPLIT (1, 2 or 4; above 1
-// only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 * TILE / WG, rounded up), WORDS (per
-// output row in 32 elements), W_TASKS (16 * WORDS / WG, rounded up).
+// Parameters: those of linear_params and linear_place (COLUMN_QUADS 16, HALF_QUADS 8), TILE (16, 32, 64 or 128),
+// VECTORS (1 or 2), KSPLIT (1, 2 or 4; above 1 only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 *
+// TILE / WG, rounded up), WORDS (per output row in 32 elements), W_TASKS (16 * WORDS / WG, rounded up).
 #include "linear_params.wgsl"
-#include "linear_fetch.wgsl"
+#include "linear_place.wgsl"
 #if WEIGHT == f16
 #include "linear_half.wgsl"
 #endif
@@ -17,6 +17,24 @@ const STRIDE = QUADS / ${VECTORS}u;  // between an invocation's row quads
 const LANES = STRIDE * 8u;           // invocations per tile and split
 var<workgroup> tile_x: array<F4, 32u * QUADS>;
 var<workgroup> tile_w: array<F4, 32u * 16u>;
+
+// A word of each of four columns. What lies past the end is another's, and multiplied by a scale of zero or never
+// written.
+fn fetch_words(block: u32, quad: u32, word: u32) -> U4 {
+  let at = place(block, quad);
+  return weights[(at.x * params.words + min(word, params.words - 1u)) * 16u + at.y];
+}
+
+fn fetch_scale(block: u32, quad: u32, word: u32) -> F4 {
+#if SCALES
+  let at = place(block, quad);
+  let group = min(word, params.words - 1u) / params.group_steps;
+  let scale = scales[(at.x * params.groups + group) * 16u + at.y];
+#else
+  let scale = F4(1.0);
+#endif
+  return select(F4(0.0), scale, word < params.words);
+}
 
 // Weight task i of a chunk covers column quad i % 16 and this word.
 fn task_word(chunk: u32, task: u32) -> u32 {
