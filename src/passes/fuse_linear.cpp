@@ -86,7 +86,7 @@ class LinearFusion {
   // A fused call gives its output the leading sizes of x: the two must have them in common.
   bool follows_input(const Call& linear, ValueId out) const {
     const Dims &x = graph_.tensor(linear.args[kX])->bound, &y = graph_.tensor(out)->bound;
-    return x.rank() == y.rank() && std::equal(x.begin(), x.end() - 1, y.begin());
+    return !x.empty() && x.rank() == y.rank() && std::equal(x.begin(), x.end() - 1, y.begin());
   }
 
   ValueId list(std::vector<ValueId> items) { return graph_.add(ValueList{std::move(items)}); }

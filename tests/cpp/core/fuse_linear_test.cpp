@@ -69,6 +69,17 @@ TEST(FuseLinear, AGatedFeedForwardIsTwoCalls) {
             (std::vector<std::string>{"fused.linear_q4gsw", "fused.linear_q4gsw"}));
 }
 
+TEST(FuseLinear, AGateOverScalarsStays) {
+  Decoder d;
+  const ValueId x = d.input(kDim);
+  d.output(d.multiply(d.silu(d.linear(x, kHidden)), d.linear(x, kHidden)));
+  for (Value& value : d.graph.values) {
+    if (auto* info = std::get_if<TensorInfo>(&value); info && info->constant < 0) info->bound = {};
+  }
+  EXPECT_EQ(d.fused_names(), (std::vector<std::string>{"fused.linear_q4gsw", "aten.sigmoid.default",
+                                                       "aten.mul.Tensor", "aten.mul.Tensor"}));
+}
+
 TEST(FuseLinear, SiblingsShareOneCallWithTheirNorm) {
   Decoder d;
   const ValueId normed = d.norm(d.input(kDim));
