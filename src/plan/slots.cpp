@@ -1,8 +1,10 @@
 #include "plan/slots.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
+#include <utility>
 
 namespace etwebgpu {
 namespace {
@@ -25,8 +27,10 @@ class Occupancy {
 SlotPlan assign_slots(const std::vector<Lifetime>& lifetimes) {
   std::vector<std::uint32_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::ranges::stable_sort(order, std::ranges::greater{},
-                           [&](std::uint32_t i) { return lifetimes[i].bytes; });
+  // Largest first, and as given where equal.
+  std::ranges::sort(order, std::ranges::greater{}, [&](std::uint32_t i) {
+    return std::pair{lifetimes[i].bytes, std::numeric_limits<std::uint32_t>::max() - i};
+  });
 
   SlotPlan plan;
   plan.slot_of.resize(lifetimes.size());
