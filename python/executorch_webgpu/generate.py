@@ -88,10 +88,12 @@ class LanguageModel:
         """
         tokens = max(1, min(_USUAL_PROMPT, self.longest_input, self.context - 2))
         self([0] * tokens, 0)
-        if tokens < self.context:
-            self([0], tokens)
-        if self.continue_greedily and tokens + 1 < self.context:
+        if tokens + 1 >= self.context:
+            return
+        if self.continue_greedily:
             self.continue_greedily(0, tokens, 1, frozenset())
+        else:
+            self([0], tokens)
 
     @cached_property
     def continue_greedily(self) -> Continue | None:

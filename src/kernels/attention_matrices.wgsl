@@ -7,7 +7,7 @@
 // relative to may lag behind by SLACK: only when it falls back further are the sums so far scaled, which is rare
 // after the first keys.
 // Parameters: those of attention_common (VEC = 1, D = DV, a multiple of 32), MATRIX (8 or 16), SUBGROUP
-// (invocations), WG (4 * SUBGROUP), BQ (4 * MATRIX), KEYS (a multiple of 32), TILE_ROWS (the larger of BQ and KEYS),
+// (invocations), WG (4 * SUBGROUP), BQ (4 * MATRIX), KEYS (a multiple of 32, at most BQ),
 // SQUARES (of KEYS keys: KEYS / MATRIX), DEPTHS (D / MATRIX), STEPS (D / 32), PER_STEP (32 / MATRIX), LANES (that
 // share a row: SUBGROUP / MATRIX), SCORES (of a row per lane: KEYS / LANES), ITEMS (groups of 32 elements per lane:
 // 8 / LANES), STAGED (groups of keys per lane: KEYS * D4 / WG).
@@ -29,7 +29,7 @@ const SLACK = 8.0;  // e^8 and its sums are well within f16
 const PITCH = ${D}u + 8u;
 const WEIGHT_PITCH = ${KEYS}u + 8u;
 const SCORE_PITCH = ${KEYS}u + 4u;
-var<workgroup> staged: array<f16, ${TILE_ROWS}u * PITCH>;     // first q, then keys, then values: [row][element]
+var<workgroup> staged: array<f16, ${BQ}u * PITCH>;            // first q, then keys, then values: [row][element]
 var<workgroup> scores: array<f32, ${BQ}u * SCORE_PITCH>;    // [row][key], or 32 elements of rows of the output
 var<workgroup> weights: array<f16, ${BQ}u * WEIGHT_PITCH>;  // [row][key]
 var<workgroup> fell_back: array<u32, 4>;                    // by subgroup: whether its maxima did, too far
@@ -65,21 +65,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #repeat N STAGED
   let key${N} = (lane + ${N}u * ${WG}u) / ${D4}u;
   let i${N} = (lane + ${N}u * ${WG}u) % ${D4}u;
-  var k${N} = load_k(k_base + min(key${N}, last_key) * params.k_row, i${N});
+  var fetched${N} = load_k(k_base + min(key${N}, last_key) * params.k_row, i${N});
 #endrepeat
   for (var begin = 0u; begin < tile_limit; begin += ${KEYS}u) {
     workgroupBarrier();
-#repeat N STAGED
-    {
-      let value = vec4<f16>(clamp(k${N}, -MOST, MOST));
-#repeat J 4
-      staged[key${N} * PITCH + i${N} * 4u + ${J}u] = value[${J}];
-#endrepeat
-    }
-#endrepeat
+#include "attention_stage.wgsl"
     workgroupBarrier();
 #repeat N STAGED
-    let v${N} = load_v(v_base + min(begin + key${N}, last_key) * params.v_row, i${N});
+    fetched${N} = load_v(v_base + min(begin + key${N}, last_key) * params.v_row, i${N});
 #endrepeat
 #repeat C SQUARES
     {
@@ -95,18 +88,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     workgroupBarrier();
 
     // The values take the keys' place, and the next keys are fetched, while the softmax runs on the scores.
-#repeat N STAGED
-    {
-      let value = vec4<f16>(clamp(v${N}, -MOST, MOST));
-#repeat J 4
-      staged[key${N} * PITCH + i${N} * 4u + ${J}u] = value[${J}];
-#endrepeat
-    }
-#endrepeat
+#include "attention_stage.wgsl"
     let next_begin = begin + ${KEYS}u;
     if (next_begin < tile_limit) {
 #repeat N STAGED
-      k${N} = load_k(k_base + min(next_begin + key${N}, last_key) * params.k_row, i${N});
+      fetched${N} = load_k(k_base + min(next_begin + key${N}, last_key) * params.k_row, i${N});
 #endrepeat
     }
     var most = LOWEST;

@@ -3,8 +3,8 @@
 // memory with K outermost, and each invocation sums 4 * VECTORS rows x 8 columns in registers. The next
 // elements are fetched into registers before the sums, which hide their latency. Where workgroups are few,
 // KSPLIT groups of invocations share a tile, each summing its part of every 32 elements.
-// Parameters: those of linear_params and linear_place (COLUMN_QUADS 16, HALF_QUADS 8), TILE (16, 32, 64 or 128),
-// VECTORS (1 or 2), KSPLIT (1, 2 or 4; above 1 only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 *
+// Parameters: those of linear_params and linear_place (COLUMN_QUADS 16), TILE (16, 32, 64 or 128), VECTORS (1 or 2),
+// KSPLIT (1, 2 or 4; above 1 only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 *
 // TILE / WG, rounded up), WORDS (per output row in 32 elements), W_TASKS (16 * WORDS / WG, rounded up).
 #include "linear_params.wgsl"
 #include "linear_place.wgsl"

@@ -26,8 +26,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   }
   let all = params.first_panel * 16u + quad;
 #if GATED
-  let at = quad / ${HALF_QUADS}u * 2u * ${HALF_QUADS}u + quad % ${HALF_QUADS}u;
-  finish(row, all, sum(row, at), sum(row, at + ${HALF_QUADS}u));
+  const HALF = ${COLUMN_QUADS}u / 2u;
+  let at = quad / HALF * ${COLUMN_QUADS}u + quad % HALF;
+  finish(row, all, sum(row, at), sum(row, at + HALF));
 #else
   finish(row, all, sum(row, quad), F4(0.0));
 #endif

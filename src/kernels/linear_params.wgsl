@@ -7,8 +7,8 @@
 // Parameters: WEIGHT (q4 | q8 | f16 | f32 | none), XTYPE (element type of x), SCALES, BIAS, NORM, RESIDUAL,
 // GATED (0 | 1), PARTS (stacked matrices, 1 to 3; 1 if GATED), OUTPUTS (buffers: 1, or PARTS), AT_*
 // (binding numbers), WIDE (1: columns are multiples of 4, and results are read and written in fours), MATS (2 if
-// GATED, else 1), WTYPE (u32 or U4). FIXED (1: the parameters below are not a
-// uniform but part of the kernel, their words in PARAMS and floats in FLOATS: one load less before the others).
+// GATED, else 1), WTYPE (u32 or U4). FIXED (1: the parameters below are not a uniform but part of the kernel, their
+// words in PARAMS and floats in FLOATS: one load less before the others).
 alias F4 = vec4<f32>;
 alias U4 = vec4<u32>;
 

@@ -352,8 +352,7 @@ std::optional<std::int64_t> matrix_keys(const LowerContext& c, const Attention& 
     return std::nullopt;
   const std::int64_t rows = 4 * std::int64_t{caps.matrix_size};
   auto bytes = [&](std::int64_t keys) {
-    return 2 * std::max(rows, keys) * (a.head_dim + 8) + rows * (4 * (keys + 4) + 2 * (keys + 8)) +
-           16;
+    return 2 * rows * (a.head_dim + 8) + rows * (4 * (keys + 4) + 2 * (keys + 8)) + 16;
   };
   for (std::int64_t keys = rows; keys >= 32; keys /= 2)
     if (bytes(keys) <= caps.max_workgroup_storage) return keys;
@@ -366,7 +365,7 @@ void emit_matrices(LowerContext& c, const Attention& a, std::int64_t keys) {
   const std::int64_t lanes = subgroup / size;
   AttentionCall matrices(c, a, "attention_matrices");
   matrices.define("MATRIX", size).define("SUBGROUP", subgroup).define("WG", wg).define("BQ", rows);
-  matrices.define("KEYS", keys).define("TILE_ROWS", std::max(rows, keys));
+  matrices.define("KEYS", keys);
   matrices.define("SQUARES", keys / size).define("DEPTHS", a.head_dim / size);
   matrices.define("STEPS", a.head_dim / 32).define("PER_STEP", 32 / size).define("LANES", lanes);
   matrices.define("SCORES", keys / lanes).define("ITEMS", 8 / lanes);

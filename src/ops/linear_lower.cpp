@@ -114,7 +114,7 @@ class Lowering {
 
   // The rows in f16 and normed, as linear_matrices reads them, with room for whole tiles.
   BufferRef emit_half_rows(const LinearRoute& route, std::int64_t first_row, std::int64_t rows) {
-    const std::int64_t padded = div_up(rows, route.rows) * route.rows;
+    const std::int64_t padded = round_up(rows, route.rows);
     const BufferRef out = c_.scratch(static_cast<std::uint64_t>(2 * padded * half_depth()));
     const std::int64_t wg = c_.workgroup_size(l_.depth >= 1024 ? 256 : 64);
     KernelCall& k = c_.emit("half_rows");
@@ -169,8 +169,7 @@ class Lowering {
     const std::int64_t wg = c_.workgroup_size(64);
     KernelCall& k = c_.emit("linear_join");
     for (const auto& [name, value] : route.defines) {
-      if (name == "TILE" || name == "COLUMN_QUADS" || name == "HALF_QUADS" || name == "SPLITS")
-        k.define(name, value);
+      if (name == "TILE" || name == "COLUMN_QUADS" || name == "SPLITS") k.define(name, value);
     }
     const bool wide =
         std::ranges::all_of(l_.parts, [](const LinearPart& part) { return part.columns % 4 == 0; });

@@ -108,8 +108,7 @@ class Routing {
              {"X_TASKS", div_up(2 * tile, wg)},
              {"WORDS", words},
              {"W_TASKS", div_up(kQuadsPerPanel * words, wg)},
-             {"COLUMN_QUADS", kQuadsPerPanel},
-             {"HALF_QUADS", kQuadsPerPanel / 2}}};
+             {"COLUMN_QUADS", kQuadsPerPanel}}};
   }
   // Not for weights of f32, few rows, which would leave most of a tile empty, and so many columns
   // that a binding does not take the sums of some rows.
@@ -150,7 +149,6 @@ class Routing {
              {"WG", wg},
              {"TILE", tile},
              {"COLUMN_QUADS", quads},
-             {"HALF_QUADS", quads / 2},
              {"ROW_GROUPS", row_groups},
              {"ROW_MATRICES", tile / size / row_groups},
              {"COLUMN_MATRICES", 2 * row_groups},

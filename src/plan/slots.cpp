@@ -1,7 +1,6 @@
 #include "plan/slots.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -28,8 +27,8 @@ SlotPlan assign_slots(const std::vector<Lifetime>& lifetimes) {
   std::vector<std::uint32_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), 0u);
   // Largest first, and as given where equal.
-  std::ranges::sort(order, std::ranges::greater{}, [&](std::uint32_t i) {
-    return std::pair{lifetimes[i].bytes, std::numeric_limits<std::uint32_t>::max() - i};
+  std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
+    return std::pair{lifetimes[b].bytes, a} < std::pair{lifetimes[a].bytes, b};
   });
 
   SlotPlan plan;
