@@ -252,6 +252,22 @@ TEST(Linear, SumsOfMatricesFitTheBinding) {
     EXPECT_LE(binding.size, capabilities.max_storage_binding);
 }
 
+TEST(Linear, SumsOfMatricesThatAreWiderThanTheResultFitTheBinding) {
+  Capabilities capabilities = with_matrices(16, 32);
+  capabilities.max_storage_binding = 1 << 20;
+  const Layer layer{// 257 columns are three tiles of 128
+                    .rows = 1000,
+                    .depth = 64,
+                    .columns = 257,
+                    .weight = {257, 32},
+                    .scales = {2, 257}};
+  Compiled compiled(layer, capabilities, {.matmul = FloatType::F16});
+  const Plan& plan = compiled.at(1000);
+  EXPECT_EQ(plan.dispatches.size(), 6u);
+  for (const PlannedBinding& binding : plan.bindings)
+    EXPECT_LE(binding.size, capabilities.max_storage_binding);
+}
+
 TEST(Linear, TheLastRowIsCopiedOnlyWhereABindingMayNotBeginThere) {
   constexpr std::int64_t kWidth = 96;  // 384 bytes, of which every second multiple is one of 256
   Graph graph = q4_linear({.rows = 1,
