@@ -139,7 +139,7 @@ class Lowering {
     if (l_.norm_weight) bind(k, "NORM", *l_.norm_weight, {});
     bind_results(k, packed, section);
     const Blocks blocks = put_params(k, route, section);
-    if (route.kernel == "linear_gemv") fix(k);
+    if (route.kernel.starts_with("linear_gemv")) fix(k);
     k.groups(blocks.columns * blocks.rows);
   }
 

@@ -6,6 +6,12 @@
 namespace etwebgpu {
 namespace {
 
+constexpr std::int64_t kMostInvocations = 512;  // of a workgroup for one row
+
+std::int64_t bit_ceil(std::int64_t n) {
+  return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(n)));
+}
+
 class Routing {
  public:
   Routing(const LowerContext& c, const Linear& linear, std::int64_t panels)
@@ -29,8 +35,7 @@ class Routing {
     const std::int64_t lanes = !caps.subgroups ? 0 : eight ? 8 : 4;
     const std::int64_t most =
         lanes == 0 ? 4 : 8;  // without broadcasts x is what costs, not the weights
-    const std::int64_t rows = std::min(
-        most, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(l_.rows))));
+    const std::int64_t rows = std::min(most, bit_ceil(l_.rows));
     return {"linear_columns",
             kQuadsPerPanel,
             rows,
@@ -41,36 +46,76 @@ class Routing {
   // A workgroup per 8 to 64 columns; fewer columns where that keeps more of a GPU busy. All loads
   // of up to four steps are in flight together, of one where the invocations suffice.
   LinearRoute gemv() const {
-    constexpr std::int64_t kManyBlocks = 192, kMostUnrolled = 4;
-    const std::int64_t quads = panels_ * kQuadsPerPanel, steps = l_.depth / type_.step;
-    const std::int64_t run = subgroup_run();
-    std::int64_t lanes = 16;
-    while (lanes > 2 && quads / lanes < kManyBlocks) lanes /= 2;
-    lanes = run > 0 ? std::min(lanes, run) : lanes;
-    const std::int64_t most = c_.workgroup_size(run > 0 ? 512 : 256);
+    if (multiplies_bytes()) return gemv_bytes();
+    const std::int64_t run = subgroup_run(), steps = l_.depth / type_.step;
+    const std::int64_t lanes = std::min(lanes_for(16, 192), run > 0 ? run : 16);
+    const Slices s = slice(lanes, steps, 4);
+    return gemv("linear_gemv", lanes, s, {{"ROWS", 1}, {"XLANES", 0}, {"FETCHED", 1}});
+  }
+  // Every workgroup rounds all of x, so there are fewer of them.
+  LinearRoute gemv_bytes() const {
+    constexpr std::int64_t kSpan = 4;  // steps of an invocation at a time: a block of x
+    const std::int64_t steps = l_.depth / type_.step;
+    const std::int64_t lanes = bytes_lanes();
+    const Slices s = slice(lanes, steps / kSpan, 2);
+    return gemv("linear_gemv_bytes", lanes, s,
+                {{"SPAN", kSpan}, {"STEPS", steps}, {"TURNS", div_up(steps, s.invocations)}});
+  }
+  // Where scale groups are whole blocks of x, and a workgroup's memory takes x (25 bytes for 8
+  // elements, and split attention's floats) and the sums of each run.
+  bool multiplies_bytes() const {
+    const Capabilities& caps = c_.capabilities();
+    const std::int64_t run = subgroup_run(), matrices = l_.gated ? 2 : 1;
+    if (l_.packing != Packing::Q4Panels || l_.group_size == 0 || l_.group_size % 32 != 0 || run < 4)
+      return false;
+    const std::int64_t x = (l_.attention ? 4 : 0) * l_.depth + l_.depth / 8 * 25;
+    const std::int64_t sums = c_.workgroup_size(kMostInvocations) / run * bytes_lanes() * 20;
+    const std::int64_t weights = panels_ * kPanel * l_.depth * matrices;
+    return static_cast<std::uint64_t>(weights) >= caps.byte_products_from &&
+           x + sums * matrices <= caps.max_workgroup_storage;
+  }
+  std::int64_t bytes_lanes() const {
+    constexpr std::int64_t kMost = 32, kManyRounds = 500;  // of workgroups on any GPU
+    const bool huge = panels_ * kQuadsPerPanel / kMost >= kManyRounds;
+    return std::min(huge ? kMost : lanes_for(16, 96), subgroup_run());
+  }
+
+  // The columns, by four, of a workgroup: up to `most` where there are `many` workgroups of them.
+  std::int64_t lanes_for(std::int64_t most, std::int64_t many) const {
+    while (most > 2 && panels_ * kQuadsPerPanel / most < many) most /= 2;
+    return most;
+  }
+  // The invocations of a workgroup, and how many units of work along K each has at once.
+  struct Slices {
+    std::int64_t invocations, unroll;
+    bool loop;
+  };
+  Slices slice(std::int64_t lanes, std::int64_t units, std::int64_t most_unrolled) const {
+    const std::int64_t run = subgroup_run(),
+                       most = c_.workgroup_size(run > 0 ? kMostInvocations : 256);
     auto invocations = [&](std::int64_t unroll) {
-      const auto wanted = static_cast<std::uint64_t>(lanes * div_up(steps, unroll));
-      return run > 0 ? round_up(wanted, static_cast<std::uint64_t>(run))
-                     : std::max<std::uint64_t>(64, std::bit_ceil(wanted));
+      const std::int64_t wanted = lanes * div_up(units, unroll);
+      return run > 0 ? round_up(wanted, run) : std::max<std::int64_t>(64, bit_ceil(wanted));
     };
     std::int64_t unroll = 1;
-    while (unroll < kMostUnrolled && invocations(unroll) > static_cast<std::uint64_t>(most))
-      ++unroll;
-    const std::int64_t wg = std::min(most, static_cast<std::int64_t>(invocations(unroll)));
-    const std::int64_t slices = wg / lanes;
-    return {"linear_gemv",
-            lanes,
-            1,
-            {{"ROWS", 1},
-             {"XLANES", 0},
-             {"LANES", lanes},
-             {"SLICES", slices},
-             {"WG", wg},
-             {"UNROLL", unroll},
-             {"LOOP", steps > slices * unroll ? 1 : 0},
-             {"FETCHED", 1},
-             {"RUN", run},
-             {"RUNS", run > 0 ? wg / run : 0}}};
+    while (unroll < most_unrolled && invocations(unroll) > most) ++unroll;
+    const std::int64_t wg = std::min(most, invocations(unroll));
+    return {wg, unroll, units > wg / lanes * unroll};
+  }
+  LinearRoute gemv(std::string_view kernel, std::int64_t lanes, const Slices& s,
+                   Defines more) const {
+    const std::int64_t run = subgroup_run();
+    LinearRoute route{kernel, lanes, 1, std::move(more)};
+    for (const auto& [name, value] : Defines{{"LANES", lanes},
+                                             {"SLICES", s.invocations / lanes},
+                                             {"WG", s.invocations},
+                                             {"UNROLL", s.unroll},
+                                             {"LOOP", s.loop ? 1 : 0},
+                                             {"RUN", run},
+                                             {"RUNS", run > 0 ? s.invocations / run : 0}}) {
+      route.defines.emplace_back(name, value);
+    }
+    return route;
   }
   // Neighbouring invocations that are surely in one subgroup.
   std::int64_t subgroup_run() const {

@@ -22,12 +22,15 @@ struct WeightType {
 
 WeightType weight_type(Packing packing);
 
+// Parameters of a kernel.
+using Defines = std::vector<std::pair<std::string_view, std::int64_t>>;
+
 // A column block is `quads` groups of four columns (of each matrix if gated).
 struct LinearRoute {
   std::string_view kernel;
   std::int64_t quads = kQuadsPerPanel;
   std::int64_t rows = 1;  // per row block
-  std::vector<std::pair<std::string_view, std::int64_t>> defines;
+  Defines defines;
   std::string_view x_type = "F4";
   // linear_matrices: the workgroups that share a tile, along K. half_rows comes before it, and
   // linear_join after it. 0: another kernel, which does all.

@@ -187,6 +187,9 @@ Result<void> Device::open() {
   return {};
 }
 
+// Rounding x costs every workgroup a microsecond or so.
+constexpr std::uint64_t kWorthByteProducts = 4'000'000;
+
 void Device::fill_capabilities(const WGPULimits& limits,
                                std::span<const WGPUFeatureName> features) {
   const auto has = [&](WGPUFeatureName f) {
@@ -217,6 +220,8 @@ void Device::fill_capabilities(const WGPULimits& limits,
   c.f16 = has(WGPUFeatureName_ShaderF16);
   if (has(kSubgroupMatrix)) c.matrix_size = adapter_.matrix_size;
   c.timestamps = has(WGPUFeatureName_TimestampQuery);
+  // Every GPU of the other interfaces has the instruction, Apple's have not.
+  if (adapter_.backend != name(WGPUBackendType_Metal)) c.byte_products_from = kWorthByteProducts;
   if (const char* wanted = std::getenv("ETWEBGPU_KERNELS")) c = choose_kernels_as(c, wanted);
 }
 

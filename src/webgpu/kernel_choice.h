@@ -2,6 +2,7 @@
 // hand, so that kernels for GPUs are tested on software adapters: a comma-separated list of
 //   discrete | integrated | software   the class to choose kernels for
 //   portable                           WebGPU's guaranteed limits alone, without optional features
+//   bytes                              products of bytes wherever they can be
 #pragma once
 
 #include <string_view>

@@ -97,6 +97,46 @@ TEST(Linear, RouteFollowsLiveRowsOverOneWeight) {
   EXPECT_TRUE(model.at(0).dispatches.empty());
 }
 
+Capabilities with_byte_products(std::uint64_t from) {
+  Capabilities out;
+  out.subgroups = true;
+  out.min_subgroup_size = out.max_subgroup_size = 32;
+  out.max_workgroup_storage = 48 << 10;
+  out.max_workgroup_invocations = out.max_workgroup_size[0] = 1024;
+  out.byte_products_from = from;
+  return out;
+}
+
+TEST(Linear, LargeLayersForOneRowMultiplyBytes) {
+  constexpr std::uint64_t kWeights = 576 * 576;
+  Compiled at({}, with_byte_products(kWeights)), above({}, with_byte_products(kWeights + 1));
+  EXPECT_EQ(at.kernel(at.at(1)).name, "linear_gemv_bytes");
+  EXPECT_EQ(at.kernel(at.at(2)).name, "linear_gemm");
+  EXPECT_EQ(above.kernel(above.at(1)).name, "linear_gemv");
+}
+
+TEST(Linear, BytesNeedBlocksOf32SubgroupsAndMemory) {
+  const Layer groups_of_16{.group = 16, .scales = {36, 576}};
+  Capabilities single = with_byte_products(1), small = single;
+  single.subgroups = false;
+  small.max_workgroup_storage = 1800;  // x alone
+  for (const auto& [layer, caps] : {std::pair{groups_of_16, with_byte_products(1)},
+                                    std::pair{Layer{}, single}, std::pair{Layer{}, small}}) {
+    Compiled model(layer, caps);
+    ASSERT_EQ(model.error, "");
+    EXPECT_EQ(model.kernel(model.at(1)).name, "linear_gemv");
+  }
+}
+
+TEST(Linear, BytesOfAnOutputLayerTakeWideBlocks) {
+  const Layer output{.rows = 1, .columns = 64128, .weight = {64128, 288}, .scales = {18, 64128}};
+  Compiled model(output, with_byte_products(1));
+  const Plan& plan = model.at(1);
+  EXPECT_EQ(model.parameter(plan, "LANES"), "32");
+  EXPECT_EQ(plan.dispatches[0].grid.x, 501u);  // of 1,002 panels
+  EXPECT_EQ(model.parameter(plan, "LOOP"), "0");
+}
+
 TEST(Linear, SoftwareAdaptersTakeColumns) {
   for (const auto& [caps, lanes, rows] :
        {std::tuple{software(false), "0", "4"}, std::tuple{software(true), "4", "8"},

@@ -115,6 +115,39 @@ def test_linear_q4gsw_of_model_sizes(shape: tuple[int, int]) -> None:
             check_outputs(model.run(x), [expected], LONG_SUMS, f"{m} rows of {shape}")
 
 
+@pytest.mark.parametrize(("n", "k", "group"), [(2080, 2048, 32), (515, 8192, 128), (33000, 160, 32)])
+def test_one_row_of_large_layers(n: int, k: int, group: int) -> None:
+    """Layers of so many weights that GPUs multiply x's bytes: rounding must not show.
+
+    A block of x with one large element leaves the others few of its bits, and its error must be
+    small beside what that element gives; a block of zeros and one of denormals give nothing.
+    """
+    packed, scales = random_weight(n, k, group, 0)
+    with linear_graph((4, k), packed, scales, group, None).load() as model:
+        for seed in range(3):
+            x = torch.randn(1, k, generator=generator_for(seed))
+            x[:, :32] = 0
+            x[:, 32:64] = 1e-39
+            check_outputs(
+                model.run(x), [linear_reference(x, packed, scales, group)], LONG_SUMS, f"seed {seed}"
+            )
+        x[:, 64:96] *= 1e-4
+        x[:, 70] = 3e6
+        expected = linear_reference(x, packed, scales, group)
+        large = Tolerance(LONG_SUMS.relative, 3e6 * LONG_SUMS.absolute)
+        check_outputs(model.run(x), [expected], large, "one large element")
+
+
+@pytest.mark.parametrize("special", [torch.nan, torch.inf])
+def test_what_is_no_number_shows_in_every_result(special: float) -> None:
+    packed, scales = random_weight(2080, 2048, 32, 0)
+    with linear_graph((4, 2048), packed, scales, 32, None).load() as model:
+        x = torch.randn(1, 2048, generator=generator_for("special"))
+        x[0, 1000] = special
+        (got,) = model.run(x)
+        assert not torch.isfinite(got).any()
+
+
 def test_linear_q4gsw_of_half_floats() -> None:
     packed, scales = random_weight(40, 64, 32, 0)
     with linear_graph((9, 64), packed, scales, 32, torch.ones(40), F16).load() as model:

@@ -1,0 +1,104 @@
+// Linear layer for one row on a GPU, with 4-bit weights: as linear_gemv, but x is rounded to 24 bits in
+// blocks of 32 with a scale each, and its three bytes are multiplied four at a time. That is as exact as
+// f32, and takes a third of the instructions of converting each weight.
+// A loop step is 8 elements of K, a unit SPAN steps, within one block and one scale group.
+// Parameters: those of linear_params (WEIGHT q4, FIXED), and of linear_gemv MERGE with its own, LANES,
+// SLICES, WG, RUN (at least LANES and 4), RUNS, UNROLL (units at once), LOOP; SPAN (1, 2 or 4), STEPS
+// (K / 8, a multiple of 4), TURNS (STEPS / WG, rounded up).
+#requires subgroups
+#include "linear_params.wgsl"
+#if MERGE
+#include "linear_merge.wgsl"
+#endif
+
+const PARTIALS = ${RUNS}u * ${LANES}u;
+#repeat M MATS
+var<workgroup> partial${M}: array<F4, PARTIALS>;
+#endrepeat
+#if NORM
+var<workgroup> partial_square: array<f32, PARTIALS>;
+#endif
+// By step, the lowest bytes first: the bytes of the even elements, and of the odd.
+var<workgroup> x_bytes: array<vec2<u32>, ${STEPS}u * 3u>;
+var<workgroup> x_scales: array<f32, ${STEPS}u / 4u>;
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+  let block = wid.y * grid.x + wid.x;
+  if (block >= params.blocks) {
+    return;
+  }
+  let local_quad = block * ${LANES}u + index % ${LANES}u;
+  let column = local_quad % 16u;
+  let slice = index / ${LANES}u;
+#repeat M MATS
+  let panel${M} = local_quad / 16u + params.pair_panels * ${M}u;
+  let base${M} = panel${M} * params.words * 16u + column;
+  var total${M} = F4(0.0);
+#endrepeat
+#if NORM
+  var total_square = 0.0;
+#endif
+#if RESIDUAL
+  var residual4 = F4(0.0);
+  if (index < ${LANES}u) {
+    residual4 = fetch_residual(0u, params.first_panel * 16u + local_quad);
+  }
+#endif
+#if LOOP == 0
+  let first = slice;
+#include "linear_gemv_fetch.wgsl"
+#endif
+#if MERGE
+  merge_partials(index);
+  workgroupBarrier();
+#endif
+#include "linear_gemv_round.wgsl"
+  workgroupBarrier();
+#if LOOP
+  for (var first = slice; first < ${STEPS}u / ${SPAN}u; first += ${SLICES}u * ${UNROLL}u) {
+#include "linear_gemv_fetch.wgsl"
+#else
+  {
+#endif
+#repeat U UNROLL
+    {
+#repeat M MATS
+#repeat B 3
+      var sum${M}_${B} = vec4<i32>(0);
+#endrepeat
+#endrepeat
+#repeat S SPAN
+      {
+#repeat B 3
+        let x${B} = x_bytes[(unit${U} * ${SPAN}u + ${S}u) * 3u + ${B}u];
+#endrepeat
+#repeat M MATS
+        // Each weight in the upper half of a byte: 16 times as large, and signed without a bias.
+        let odd${M} = (q${M}_${S}_${U} ^ U4(0x80808080u)) & U4(0xf0f0f0f0u);
+        let even${M} = ((q${M}_${S}_${U} << U4(4u)) ^ U4(0x80808080u)) & U4(0xf0f0f0f0u);
+#repeat B 3
+#repeat C 4
+        sum${M}_${B}[${C}] += dot4I8Packed(even${M}[${C}], x${B}.x);
+        sum${M}_${B}[${C}] += dot4I8Packed(odd${M}[${C}], x${B}.y);
+#endrepeat
+#endrepeat
+#endrepeat
+      }
+#endrepeat
+      let x_scale = x_scales[unit${U} * ${SPAN}u / 4u];
+#repeat M MATS
+      let sum${M} = F4(sum${M}_2 * 256 + sum${M}_1) * 256.0 + F4(sum${M}_0);
+      total${M} += sum${M} * (scale${M}_${U} * x_scale);
+#endrepeat
+    }
+#endrepeat
+  }
+#if NORM
+  for (var stride = 1u; stride < ${LANES}u; stride *= 2u) {
+    total_square += subgroupShuffleXor(total_square, stride);
+  }
+#endif
+#include "linear_gemv_sums.wgsl"
+}
