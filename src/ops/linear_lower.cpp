@@ -36,7 +36,8 @@ class Lowering {
     if (l_.rows == 0 || panels_ == 0) return {};
     const LinearRoute route = choose_linear_route(c_, l_, panels_);
     TRY_ASSIGN(const std::int64_t panels, panels_per_binding(route));
-    TRY_ASSIGN(const std::int64_t rows, rows_per_binding(route));
+    TRY_ASSIGN(const std::int64_t bound, rows_per_binding(route));
+    const std::int64_t rows = std::min(bound, rows_for_memory(route));
     for (std::int64_t row = 0; row < l_.rows; row += rows) {
       const std::int64_t count = std::min(rows, l_.rows - row);
       std::optional<BufferRef> halves;
@@ -105,6 +106,17 @@ class Lowering {
     CHECK_OR_FAIL(rows >= kRowUnit, ErrorKind::NotSupported, kRowUnit, " rows of ", widest,
                   " elements do not fit this device's storage binding of ", limit, " bytes");
     return rows / kRowUnit * kRowUnit;
+  }
+
+  // Large sums come in sections, which share their memory: two, or such of many tiles.
+  std::int64_t rows_for_memory(const LinearRoute& route) const {
+    constexpr std::int64_t kLarge = 16 << 20, kManyTiles = 1024;
+    if (route.splits == 0 || 4 * sums_count(route, {0, panels_, 0, l_.rows}) <= kLarge) {
+      return l_.rows;
+    }
+    const std::int64_t half = round_up(div_up(l_.rows, std::int64_t{2}), route.rows);
+    const std::int64_t blocks = div_up(panels_ * kQuadsPerPanel, route.quads);
+    return std::min(half, div_up(kManyTiles, blocks) * route.rows);
   }
 
   // Elements of a row that half_rows leaves.

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <numeric>
 #include <string>
 
 #include "plan/model.h"
@@ -258,7 +259,7 @@ TEST(Linear, MatrixTilesKeepAGpuBusy) {
     std::uint32_t workgroups;
   };
   for (const Expected& expected :
-       {Expected{wide, 2048, "128", "1", 64 * 16}, Expected{wide, 33, "64", "1", 64},
+       {Expected{wide, 2048, "128", "1", 64 * 8}, Expected{wide, 33, "64", "1", 64},
         Expected{wide, 20, "32", "1", 64}, Expected{deep, 512, "128", "4", 16 * 4 * 4},
         Expected{deep, 128, "64", "8", 16 * 2 * 8}}) {
     Compiled compiled(expected.layer, capabilities, kHalf);
@@ -306,6 +307,23 @@ TEST(Linear, SumsOfMatricesThatAreWiderThanTheResultFitTheBinding) {
   EXPECT_EQ(plan.dispatches.size(), 6u);
   for (const PlannedBinding& binding : plan.bindings)
     EXPECT_LE(binding.size, capabilities.max_storage_binding);
+}
+
+TEST(Linear, SectionsShareTheMemoryOfLargeSums) {
+  const Layer layer{
+      .rows = 4096, .depth = 64, .columns = 4096, .weight = {4096, 32}, .scales = {2, 4096}};
+  Compiled compiled(layer, with_matrices(16, 32), {.matmul = FloatType::F16});
+  for (const auto& [rows, sections, section_rows] :
+       {std::tuple{1024, 1u, 1024}, std::tuple{1100, 2u, 640}, std::tuple{4096, 2u, 2048}}) {
+    const Plan& plan = compiled.at(rows);
+    SCOPED_TRACE(rows);
+    EXPECT_EQ(plan.dispatches.size(), 3 * sections);
+    std::vector<std::uint64_t> wanted{16384ull * rows, 16384ull * section_rows};
+    for (std::uint64_t slot : plan.slots) std::erase(wanted, slot);
+    EXPECT_TRUE(wanted.empty());
+    const std::uint64_t bytes = std::accumulate(plan.slots.begin(), plan.slots.end(), 0ull);
+    EXPECT_LT(bytes, 16384ull * (rows + section_rows) + 512ull * rows);
+  }
 }
 
 TEST(Linear, TheLastRowIsCopiedOnlyWhereABindingMayNotBeginThere) {

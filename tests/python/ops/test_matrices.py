@@ -99,7 +99,7 @@ def test_other_weights(stored: torch.dtype, k: int) -> None:
             check_kernel(model, rows)
 
 
-# K so long that workgroups share a tile along it, and tiles so many that none do.
+# K so long that workgroups share a tile along it; tiles so many that none do, and sums in sections.
 @pytest.mark.parametrize("rows, n, k", [(70, 130, 2080), (40, 64, 1024), (2100, 2000, 96)])
 def test_shared_and_many_tiles(rows: int, n: int, k: int) -> None:
     generator = generator_for("tiles", rows, n, k)
