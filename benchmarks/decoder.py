@@ -76,22 +76,24 @@ def measure_generation(tokens: int, arguments: Sequence[tuple[int, int]], model:
         model.generate(1, position, count)
 
     timings = measure("decode", tokens, generate, arguments, WARM_SECONDS, steps=_NEARBY)
+    profile = model.profile()
     # and the choice
-    return replace(timings, dispatches=model.profile()["dispatch_count"] + 1)
+    dispatches = profile["dispatch_count"] + 1
+    return replace(timings, dispatches=dispatches, host_microseconds=profile["host_microseconds"])
 
 
 def _examine(
     call: Call, arguments: Sequence[tuple[int, int]], model: Model
-) -> tuple[dict[str, float] | None, int]:
-    """Median microseconds on the host by part, where the library tells; dispatches of a call."""
+) -> tuple[dict[str, float], int]:
+    """Median microseconds on the host by part, and the dispatches of a call."""
     parts: dict[str, list[float]] = defaultdict(list)
     for argument in arguments:
         call(*argument)
         profile = model.profile()
-        for part, microseconds in profile.get("host_microseconds", {}).items():
+        for part, microseconds in profile["host_microseconds"].items():
             parts[part].append(microseconds)
     host = {part: statistics.median(found) for part, found in parts.items()}
-    return host or None, profile["dispatch_count"]
+    return host, profile["dispatch_count"]
 
 
 def print_profile(model: Model) -> None:

@@ -79,7 +79,8 @@ ETWG_EXPORT size_t etwg_model_output_count(const etwg_model* model);
 ETWG_EXPORT int etwg_model_execute(etwg_model* model, const etwg_tensor* inputs, size_t input_count,
                                    etwg_tensor* outputs, size_t output_count);
 /* JSON of the last execute's plan: dispatches with kernel, label, grid and, with profiling,
- * microseconds. */
+ * microseconds; and where its time went on the host (after etwg_model_generate: a step's, on
+ * average). */
 ETWG_EXPORT const char* etwg_model_profile_json(etwg_model* model);
 /* Greedy decoding of a model of (tokens [1, S], position [1]) -> logits [.., V]: feeds `token` at
  * `position`, passes the likeliest token after it to `take`, and goes on with that, `count` times

@@ -125,6 +125,7 @@ Result<void> Runner::generate(const Greedy& from, const TakeToken& take) {
   std::size_t most = from.count, sent = 0, received = 0;
   Result<void> outcome;
   bool wanted = true;
+  clock_.start();
   while (wanted && received < most) {
     if (sent < most && sent - received < Generation::kMostOnTheWay) {
       outcome = send_step(from, sent);
@@ -132,13 +133,17 @@ Result<void> Runner::generate(const Greedy& from, const TakeToken& take) {
       continue;
     }
     const Result<std::int64_t> token = generation_->receive(received++);
+    clock_.note(&HostTimes::wait);
     if (!token) outcome = std::unexpected(token.error());
     wanted = token && take(*token);
+    clock_.note(&HostTimes::read);
   }
   while (received < sent) {
     const Result<std::int64_t> unwanted = generation_->receive(received++);
     if (!unwanted && outcome) outcome = std::unexpected(unwanted.error());
+    clock_.note(&HostTimes::wait);
   }
+  clock_.average(sent);
   return outcome;
 }
 
@@ -181,6 +186,7 @@ Result<void> Runner::send_step(const Greedy& from, std::size_t step) {
   TRY(generation_->bind(*plan_, memory_));
   write_scalars();
   TRY(write_inputs(inputs, step == 0 ? 0 : 1));
+  clock_.note(&HostTimes::prepare);
   const auto record = [&](WGPUCommandEncoder encoder) {
     if (step > 0) generation_->encode_feed(encoder);
     replay->encode(encoder, 0, replay->size(), model_->scalar_values(), nullptr);
@@ -188,6 +194,7 @@ Result<void> Runner::send_step(const Greedy& from, std::size_t step) {
   };
   TRY(device_->submit("generate", record, options_.validate));
   generation_->ask(step);
+  clock_.note(&HostTimes::encode);
   return {};
 }
 

@@ -86,14 +86,18 @@ Result<void> Runner::upload(ConstantSource& constants) {
 Result<void> Runner::execute(std::span<const HostTensor> inputs, OutputSink& outputs) {
   std::lock_guard own(mutex_);
   const auto held = device_->lock();
+  clock_.start();
   TRY(device_->status());
   TRY(prepare(inputs));
   TRY_ASSIGN(const Replay* const replay, ready_replay());
   TRY(place_outputs(outputs));
   write_scalars();
   TRY(write_inputs(inputs));
+  clock_.note(&HostTimes::prepare);
   TRY(submit(*replay));
+  clock_.note(&HostTimes::encode);
   TRY(read_outputs());
+  clock_.note(&HostTimes::read);
   if (profiler_) TRY(read_times());
   return device_->status();
 }
@@ -265,6 +269,7 @@ void Runner::encode_readbacks(WGPUCommandEncoder encoder) {
 Result<void> Runner::read_outputs() {
   if (readbacks_.empty()) return {};
   TRY(device_->map(staging_, WGPUMapMode_Read, staged_bytes_));
+  clock_.note(&HostTimes::wait);
   const auto* mapped = static_cast<const std::byte*>(
       device_->api().BufferGetConstMappedRange(staging_.get(), 0, staged_bytes_));
   for (const Readback& readback : readbacks_) {

@@ -19,6 +19,7 @@
 #include "plan/model.h"
 #include "webgpu/device.h"
 #include "webgpu/generation.h"
+#include "webgpu/host_clock.h"
 #include "webgpu/host_tensor.h"
 #include "webgpu/memory.h"
 #include "webgpu/replay.h"
@@ -85,6 +86,8 @@ class Runner {
   const Plan* last_plan() const { return plan_; }
   // With profiling: the dispatches of the last execute, in order.
   std::span<const DispatchTime> times() const { return times_; }
+  // Of the last execute, or of a step of generate on average.
+  const HostTimes& host_times() const { return clock_.times(); }
 
  private:
   struct Readback {
@@ -121,6 +124,7 @@ class Runner {
   std::unique_ptr<Generation> generation_;  // once generate() was called
   const Plan* plan_ = nullptr;
   std::vector<DispatchTime> times_;
+  HostClock clock_;
 
   // Scratch of execute, kept so that a step allocates nothing.
   std::vector<HostInput> host_inputs_;

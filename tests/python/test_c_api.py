@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,15 @@ def test_model_runs_and_reports_its_dispatches():
             model.profile()
         for rows in (4, 1, 3):
             x = torch.randn(rows, 8)
-            torch.testing.assert_close(model.run(x)[0], x * torch.arange(8.0) + x)
+            started = time.perf_counter()
+            (got,) = model.run(x)
+            elapsed = time.perf_counter() - started
+            torch.testing.assert_close(got, x * torch.arange(8.0) + x)
             profile = model.profile()
+            host = profile["host_microseconds"]
+            assert sorted(host) == ["encode", "prepare", "read", "wait"]
+            assert min(host.values()) > 0
+            assert sum(host.values()) < elapsed * 1e6
             assert profile["outputs"][0]["sizes"] == [rows, 8]
             assert profile["dispatch_count"] == len(profile["dispatches"]) >= 1
             assert profile["gpu_bytes"] > 0

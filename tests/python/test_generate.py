@@ -33,6 +33,7 @@ def test_equals_single_steps(model: Model) -> None:
         expected = step_by_step(model, 7, 8, 30)
         model.run(prompt, torch.tensor([0]))
         assert model.generate(7, 8, 30) == expected
+    assert min(model.profile()["host_microseconds"].values()) > 0
     assert model.generate(7, 8, 1) == expected[:1]
     assert model.generate(7, 8, 0) == []
 

@@ -115,7 +115,9 @@ def test_linear_q4gsw_of_model_sizes(shape: tuple[int, int]) -> None:
             check_outputs(model.run(x), [expected], LONG_SUMS, f"{m} rows of {shape}")
 
 
-@pytest.mark.parametrize(("n", "k", "group"), [(2080, 2048, 32), (515, 8192, 128), (33000, 160, 32)])
+@pytest.mark.parametrize(
+    ("n", "k", "group"), [(2080, 2048, 32), (515, 8192, 128), (33000, 160, 32)]
+)
 def test_one_row_of_large_layers(n: int, k: int, group: int) -> None:
     """Layers of so many weights that GPUs multiply x's bytes: rounding must not show.
 
@@ -129,7 +131,10 @@ def test_one_row_of_large_layers(n: int, k: int, group: int) -> None:
             x[:, :32] = 0
             x[:, 32:64] = 1e-39
             check_outputs(
-                model.run(x), [linear_reference(x, packed, scales, group)], LONG_SUMS, f"seed {seed}"
+                model.run(x),
+                [linear_reference(x, packed, scales, group)],
+                LONG_SUMS,
+                f"seed {seed}",
             )
         x[:, 64:96] *= 1e-4
         x[:, 70] = 3e6
