@@ -26,38 +26,8 @@ const PARTIALS = ${RUNS}u * ${LANES}u;
 #else
 const PARTIALS = ${WG}u;
 #endif
-#repeat M MATS
-var<workgroup> partial${M}: array<F4, PARTIALS>;
-#endrepeat
-#if NORM
-var<workgroup> partial_square: array<f32, PARTIALS>;
-#endif
-
-@compute @workgroup_size(${WG})
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
-        @builtin(local_invocation_index) index: u32) {
-  let block = wid.y * grid.x + wid.x;
-  if (block >= params.blocks) {
-    return;
-  }
-  let local_quad = block * ${LANES}u + index % ${LANES}u;
-  let column = local_quad % 16u;
-  let slice = index / ${LANES}u;
+#include "linear_gemv_begin.wgsl"
   let row0 = 0u;
-#repeat M MATS
-  let panel${M} = local_quad / 16u + params.pair_panels * ${M}u;
-  let base${M} = panel${M} * params.words * 16u + column;
-  var total${M} = F4(0.0);
-#endrepeat
-#if NORM
-  var total_square = 0.0;
-#endif
-#if RESIDUAL
-  var residual4 = F4(0.0);
-  if (index < ${LANES}u) {
-    residual4 = fetch_residual(0u, params.first_panel * 16u + local_quad);
-  }
-#endif
 #if LOOP
 #if MERGE
   merge_partials(index);

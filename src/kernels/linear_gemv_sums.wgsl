@@ -1,5 +1,5 @@
 // The end of a linear layer for one row: joins the slices' sums, totalM and with NORM total_square, and
-// writes the results. Needs what linear_gemv declares.
+// writes the results. Follows linear_gemv_begin in one function.
 #if RUN != 0
   for (var stride = ${LANES}u; stride < ${RUN}u; stride *= 2u) {
 #repeat M MATS
