@@ -220,8 +220,10 @@ void Device::fill_capabilities(const WGPULimits& limits,
   c.f16 = has(WGPUFeatureName_ShaderF16);
   if (has(kSubgroupMatrix)) c.matrix_size = adapter_.matrix_size;
   c.timestamps = has(WGPUFeatureName_TimestampQuery);
-  // Every GPU of the other interfaces has the instruction, Apple's have not.
-  if (adapter_.backend != name(WGPUBackendType_Metal)) c.byte_products_from = kWorthByteProducts;
+  // WebGPU does not say whether products of bytes are an instruction: Apple's GPUs and older
+  // integrated ones take a dozen for it.
+  if (c.adapter_class == AdapterClass::Discrete && adapter_.backend != name(WGPUBackendType_Metal))
+    c.byte_products_from = kWorthByteProducts;
   if (const char* wanted = std::getenv("ETWEBGPU_KERNELS")) c = choose_kernels_as(c, wanted);
 }
 

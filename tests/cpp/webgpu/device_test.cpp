@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "support.h"
+#include "webgpu/kernel_choice.h"
 #include "webgpu/memory.h"
 #include "webgpu/replay.h"
 
@@ -94,6 +95,23 @@ TEST(Device, IsSharedAndReportsCapabilities) {
   EXPECT_GE(c.max_storage_binding, 128ull << 20);
   EXPECT_LE(c.min_subgroup_size, c.max_subgroup_size);
   EXPECT_LE(c.storage_alignment, 256u);
+  EXPECT_EQ(c.byte_products_from == UINT64_MAX, c.adapter_class != AdapterClass::Discrete);
+}
+
+TEST(Device, KernelsAreChosenAsAskedFor) {
+  Capabilities device;
+  device.adapter_class = AdapterClass::Software;
+  device.subgroups = true;
+  device.max_workgroup_storage = 48 << 10;
+  const Capabilities discrete = choose_kernels_as(device, "discrete,bytes,nonsense");
+  EXPECT_EQ(discrete.adapter_class, AdapterClass::Discrete);
+  EXPECT_EQ(discrete.byte_products_from, 1u);
+  EXPECT_TRUE(discrete.subgroups);
+  const Capabilities portable = choose_kernels_as(device, "discrete,portable");
+  EXPECT_EQ(portable.adapter_class, AdapterClass::Discrete);
+  EXPECT_EQ(portable.max_workgroup_storage, Capabilities{}.max_workgroup_storage);
+  EXPECT_EQ(portable.byte_products_from, UINT64_MAX);
+  EXPECT_FALSE(portable.subgroups);
 }
 
 TEST(Device, BadKernelIsAnErrorNamingIt) {
