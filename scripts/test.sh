@@ -46,8 +46,11 @@ on_swiftshader() {
   local provider
   for provider in dawn wgpu-native; do
     step "Operators with the kernels for GPUs, SwiftShader through $provider"
-    ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete,bytes ETWEBGPU_TEST_SCALE=0.2 \
+    ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.2 \
       "$python" -m pytest "${gpu_kernels[@]}" || return
+    step "The same with products of bytes in layers of any size"
+    ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete,bytes ETWEBGPU_TEST_SCALE=0.2 \
+      "$python" -m pytest tests/python/ops/test_{quantized,decoder}.py || return
   done
   step "Decoders with WebGPU's default limits and no optional feature"
   ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_KERNELS=discrete,portable ETWEBGPU_TEST_SCALE=0.2 \

@@ -1,10 +1,10 @@
 // Linear layer for one row on a GPU, with 4-bit weights: as linear_gemv, but x is rounded to 24 bits in
 // blocks of 32 with a scale each, and its three bytes are multiplied four at a time. That is as exact as
-// f32, and takes a third of the instructions of converting each weight.
-// A loop step is 8 elements of K, a unit SPAN steps, within one block and one scale group.
+// f32, and takes about a third of the instructions of converting each weight.
+// A step is 8 elements of K, a unit a block of x: four steps, within one scale group.
 // Parameters: those of linear_params (WEIGHT q4, FIXED), and of linear_gemv MERGE with its own, LANES,
-// SLICES, WG, RUN (at least LANES and 4), RUNS, UNROLL (units at once), LOOP; SPAN (1, 2 or 4), STEPS
-// (K / 8, a multiple of 4), TURNS (STEPS / WG, rounded up).
+// SLICES, WG, RUN (at least LANES and 4), RUNS, UNROLL (units at once), LOOP; STEPS (K / 8), UNITS (K / 32),
+// TURNS (STEPS / WG, rounded up).
 #requires subgroups
 #include "linear_params.wgsl"
 #if MERGE
@@ -14,7 +14,7 @@
 const PARTIALS = ${RUNS}u * ${LANES}u;
 // By step, the lowest bytes first: the bytes of the even elements, and of the odd.
 var<workgroup> x_bytes: array<vec2<u32>, ${STEPS}u * 3u>;
-var<workgroup> x_scales: array<f32, ${STEPS}u / 4u>;
+var<workgroup> x_scales: array<f32, ${UNITS}u>;
 
 #include "linear_gemv_begin.wgsl"
 #if LOOP == 0
@@ -28,7 +28,7 @@ var<workgroup> x_scales: array<f32, ${STEPS}u / 4u>;
 #include "linear_gemv_bytes_round.wgsl"
   workgroupBarrier();
 #if LOOP
-  for (var first = slice; first < ${STEPS}u / ${SPAN}u; first += ${SLICES}u * ${UNROLL}u) {
+  for (var first = slice; first < ${UNITS}u; first += ${SLICES}u * ${UNROLL}u) {
 #include "linear_gemv_bytes_fetch.wgsl"
 #else
   {
@@ -40,10 +40,10 @@ var<workgroup> x_scales: array<f32, ${STEPS}u / 4u>;
       var sum${M}_${B} = vec4<i32>(0);
 #endrepeat
 #endrepeat
-#repeat S SPAN
+#repeat S 4
       {
 #repeat B 3
-        let x${B} = x_bytes[(unit${U} * ${SPAN}u + ${S}u) * 3u + ${B}u];
+        let x${B} = x_bytes[(unit${U} * 4u + ${S}u) * 3u + ${B}u];
 #endrepeat
 #repeat M MATS
         // Each weight in the upper half of a byte: 16 times as large, and signed without a bias.
@@ -58,7 +58,7 @@ var<workgroup> x_scales: array<f32, ${STEPS}u / 4u>;
 #endrepeat
       }
 #endrepeat
-      let x_scale = x_scales[unit${U} * ${SPAN}u / 4u];
+      let x_scale = x_scales[unit${U}];
 #repeat M MATS
       let sum${M} = F4(sum${M}_2 * 256 + sum${M}_1) * 256.0 + F4(sum${M}_0);
       total${M} += sum${M} * (scale${M}_${U} * x_scale);

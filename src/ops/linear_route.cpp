@@ -54,12 +54,11 @@ class Routing {
   }
   // Every workgroup rounds all of x, so there are fewer of them.
   LinearRoute gemv_bytes() const {
-    constexpr std::int64_t kSpan = 4;  // steps of an invocation at a time: a block of x
-    const std::int64_t steps = l_.depth / type_.step;
+    const std::int64_t steps = l_.depth / type_.step, units = l_.depth / 32;
     const std::int64_t lanes = bytes_lanes();
-    const Slices s = slice(lanes, steps / kSpan, 2);
+    const Slices s = slice(lanes, units, 2);
     return gemv("linear_gemv_bytes", lanes, s,
-                {{"SPAN", kSpan}, {"STEPS", steps}, {"TURNS", div_up(steps, s.invocations)}});
+                {{"STEPS", steps}, {"UNITS", units}, {"TURNS", div_up(steps, s.invocations)}});
   }
   // Where scale groups are whole blocks of x, and a workgroup's memory takes x (25 bytes for 8
   // elements, and split attention's floats) and the sums of each run.

@@ -187,7 +187,8 @@ Result<void> Device::open() {
   return {};
 }
 
-// Rounding x costs every workgroup a microsecond or so.
+// Every workgroup rounds x first: on an H200 the layers of SmolLM2, of fewer weights, lose by it,
+// and those of Llama-3.2-1B, of more, gain.
 constexpr std::uint64_t kWorthByteProducts = 4'000'000;
 
 void Device::fill_capabilities(const WGPULimits& limits,

@@ -27,9 +27,10 @@ class HostClock {
   }
   // Makes a sum over steps that of one.
   void average(std::size_t steps) {
+    if (steps == 0) return;
     for (const auto part :
          {&HostTimes::prepare, &HostTimes::encode, &HostTimes::wait, &HostTimes::read}) {
-      if (steps > 0) times_.*part /= static_cast<double>(steps);
+      times_.*part /= static_cast<double>(steps);
     }
   }
   const HostTimes& times() const { return times_; }

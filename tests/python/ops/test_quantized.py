@@ -115,8 +115,11 @@ def test_linear_q4gsw_of_model_sizes(shape: tuple[int, int]) -> None:
             check_outputs(model.run(x), [expected], LONG_SUMS, f"{m} rows of {shape}")
 
 
+# The fourth is so deep that invocations go around, the last so wide that workgroups take two panels
+# where subgroups are large, with half a workgroup left over.
 @pytest.mark.parametrize(
-    ("n", "k", "group"), [(2080, 2048, 32), (515, 8192, 128), (33000, 160, 32)]
+    ("n", "k", "group"),
+    [(2080, 2048, 32), (515, 8192, 128), (33000, 160, 32), (3080, 4160, 32), (64130, 96, 32)],
 )
 def test_one_row_of_large_layers(n: int, k: int, group: int) -> None:
     """Layers of so many weights that GPUs multiply x's bytes: rounding must not show.
