@@ -10,37 +10,17 @@
 #requires subgroups
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
+#include "attention_fresh.wgsl"
 @group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
 
 var<workgroup> queries: array<vec4<f32>, ${GC_D4}>;
 var<workgroup> run_acc: array<vec4<f32>, ${RUNS_ITEMS}>;
 var<workgroup> run_stats: array<vec2<f32>, ${GC_RUNS}>;  // (maximum, sum of exp(score - maximum))
 
-// A group as the cache holds it. The fresh row goes through workgroup memory in that form, because what a
-// compiler makes of packing and unpacking in one place is not always the cache's rounding.
-#if HALF
-fn packed(group: vec4<f32>) -> vec2<u32> {
-  return vec2<u32>(pack2x16float(group.xy), pack2x16float(group.zw));
-}
-fn unpacked(group: vec2<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(group.x), unpack2x16float(group.y));
-}
-var<workgroup> fresh_key: array<vec2<u32>, ${D4}>;
-var<workgroup> fresh_value: array<vec2<u32>, ${D4}>;
-#else
-fn packed(group: vec4<f32>) -> vec4<f32> {
-  return group;
-}
-fn unpacked(group: vec4<f32>) -> vec4<f32> {
-  return group;
-}
-var<workgroup> fresh_key: array<vec4<f32>, ${D4}>;
-var<workgroup> fresh_value: array<vec4<f32>, ${D4}>;
-#endif
-
-fn v_new_group(at: u32) -> vec4<f32> {
-  return vec4<f32>(v_new[at], v_new[at + 1u], v_new[at + 2u], v_new[at + 3u]);
-}
+// The fresh row goes through workgroup memory as the cache holds it, because what a compiler makes of packing
+// and unpacking in one place is not always the cache's rounding.
+var<workgroup> fresh_key: array<Group, ${D4}>;
+var<workgroup> fresh_value: array<Group, ${D4}>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) index: u32,

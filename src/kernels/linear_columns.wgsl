@@ -1,8 +1,13 @@
-// Linear layer for software adapters: an invocation owns ROWS rows and four neighbouring output columns,
-// a workgroup one panel. No barriers: a CPU runs neighbouring invocations as SIMD lanes, and each weight
-// is converted once for all its rows.
-// Parameters: those of linear_params and linear_step, ROWS.
-#if XLANES
+// Linear layer for many rows on software adapters: an invocation owns ROWS rows and SETS x 4 output columns (of
+// a gate and its up, if GATED). No barriers: a CPU runs neighbouring invocations as SIMD lanes.
+// A load goes lane by lane there and costs as much as many products, so each is used for many: a weight for
+// all rows, and an element of x, of which each lane fetches other ones, by all lanes. The products of one sum
+// follow each other, so that what does not fit a CPU's registers is stored once for all of them.
+// Parameters: those of linear_params; ROWS, as GATHERS fetches of x with PER_GATHER rows each; SETS, WG, and
+// COLUMN_QUADS (of a workgroup: WG, or WG x SETS if not GATED); LOADS (words for a step), FETCHES (groups of
+// PER_FETCH = 4 elements of K in it); FOLD = 1; LANES (that share x: each fetches one group for its row; 0: every
+// invocation loads x itself), SHUFFLE (1: lanes exchange by shuffles, 0: by broadcasts).
+#if LANES
 #requires subgroups
 #endif
 #include "linear_params.wgsl"
@@ -10,9 +15,9 @@
 #include "linear_half.wgsl"
 #endif
 
-@compute @workgroup_size(16)
+@compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
-#if XLANES
+#if LANES
         @builtin(subgroup_invocation_id) lane: u32,
 #endif
         @builtin(local_invocation_index) column: u32) {
@@ -23,66 +28,138 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   // Workgroups of one panel follow each other: its weights stay in the cache.
   let block = group / params.row_blocks;
   let first_row = (group - block * params.row_blocks) * ${ROWS}u;
-#repeat R ROWS
-  let row${R} = min(first_row + ${R}u, params.rows - 1u) * (params.k / 4u);
+#include "linear_columns_place.wgsl"
+#if LANES
+  let x_quad = lane % ${FETCHES}u;
+  let x_row = first_row + lane % ${LANES}u / ${FETCHES}u;
+#endif
+#repeat G GATHERS
+#if LANES
+  let row${G} = min(x_row + ${G}u * ${PER_GATHER}u, params.rows - 1u) * (params.k / 4u) + x_quad;
 #if NORM
-  var square${R} = 0.0;
+  var square${G} = 0.0;
 #endif
+#endif
+#repeat P PER_GATHER
+#if LANES == 0
+  let row${G}_${P} = min(first_row + ${G}u * ${PER_GATHER}u + ${P}u, params.rows - 1u) * (params.k / 4u);
+#if NORM
+  var square${G}_${P} = 0.0;
+#endif
+#endif
+#repeat S SETS
+  var total${S}_${G}_${P} = F4(0.0);
 #endrepeat
-#repeat M MATS
-  let base${M} = (block + params.pair_panels * ${M}u) * params.words * 16u + column;
-#if SCALES
-  let scale${M} = (block + params.pair_panels * ${M}u) * params.groups * 16u + column;
-#endif
-#repeat R ROWS
-  var total${M}_${R} = F4(0.0);
 #endrepeat
 #endrepeat
   for (var group = 0u; group < params.groups; group++) {
-#repeat M MATS
-#repeat R ROWS
-    var sum${M}_${R} = F4(0.0);
-#endrepeat
+#repeat S SETS
+#if SCALES
+    let s${S} = scales[scale${S} + group * 16u];
+#else
+    const s${S} = 1.0;
+#endif
 #endrepeat
     let end = (group + 1u) * params.group_steps;
     for (var step = group * params.group_steps; step < end; step++) {
-#include "linear_step.wgsl"
-    }
-#repeat M MATS
-#if SCALES
-    let s${M} = scales[scale${M} + group * 16u];
-#repeat R ROWS
-    total${M}_${R} += sum${M}_${R} * s${M};
-#endrepeat
-#else
-#repeat R ROWS
-    total${M}_${R} += sum${M}_${R};
-#endrepeat
-#endif
-#endrepeat
-  }
-  let quad = (params.first_panel + block) * 16u + column;
-#repeat R ROWS
+#if LANES
 #if NORM
-#if XLANES == 0
-  let mean${R} = square${R} / f32(params.k);
+      let gain = norm_weight[step * ${FETCHES}u + x_quad];
+#endif
+#repeat G GATHERS
+#if NORM
+      let raw${G} = x[row${G} + step * ${FETCHES}u];
+      square${G} += dot(raw${G}, raw${G});
+      let x${G} = raw${G} * gain;
 #else
-  var mean${R} = 0.0;
-#repeat L XLANES
-  mean${R} += subgroupBroadcast(square${R}, ${L}u);
+      let x${G} = x[row${G} + step * ${FETCHES}u];
+#endif
 #endrepeat
-  mean${R} /= f32(params.k);
-#endif
-  let norm${R} = inverseSqrt(mean${R} + params.eps);
 #else
-  const norm${R} = 1.0;
+#if NORM
+#repeat F FETCHES
+      let gain${F} = norm_weight[step * ${FETCHES}u + ${F}u];
+#endrepeat
 #endif
-  if (first_row + ${R}u < params.rows) {
-#if GATED
-    finish(first_row + ${R}u, quad, total0_${R} * norm${R}, total1_${R} * norm${R});
+#endif
+#include "linear_columns_weights.wgsl"
+#repeat G GATHERS
+#repeat P PER_GATHER
+      {
+#repeat F FETCHES
+#if LANES == 0
+#if NORM
+        let raw${F} = x[row${G}_${P} + step * ${FETCHES}u + ${F}u];
+        square${G}_${P} += dot(raw${F}, raw${F});
+        let x${F} = raw${F} * gain${F};
 #else
-    finish(first_row + ${R}u, quad, total0_${R} * norm${R}, F4(0.0));
+        let x${F} = x[row${G}_${P} + step * ${FETCHES}u + ${F}u];
 #endif
+#endif
+#repeat E PER_FETCH
+#if LANES == 0
+        let e${F}_${E} = x${F}[${E}];
+#else
+#if SHUFFLE
+        let e${F}_${E} = subgroupShuffle(x${G}[${E}], ${P}u * ${FETCHES}u + ${F}u);
+#else
+        let e${F}_${E} = subgroupBroadcast(x${G}[${E}], ${P}u * ${FETCHES}u + ${F}u);
+#endif
+#endif
+#endrepeat
+#endrepeat
+#repeat S SETS
+        var sum${S} = total${S}_${G}_${P};
+#repeat F FETCHES
+#repeat E PER_FETCH
+        sum${S} += e${F}_${E} * w${S}_${F}_${E};
+#endrepeat
+#endrepeat
+        total${S}_${G}_${P} = sum${S};
+#endrepeat
+      }
+#endrepeat
+#endrepeat
+    }
+  }
+#if NORM
+#repeat G GATHERS
+#repeat P PER_GATHER
+  {
+#if LANES
+    var square = 0.0;
+#repeat F FETCHES
+    square += subgroupBroadcast(square${G}, ${P}u * ${FETCHES}u + ${F}u);
+#endrepeat
+#else
+    let square = square${G}_${P};
+#endif
+    let norm = inverseSqrt(square / f32(params.k) + params.eps);
+#repeat S SETS
+    total${S}_${G}_${P} *= norm;
+#endrepeat
   }
 #endrepeat
+#endrepeat
+#endif
+  // A loop, for what writes a row is long, and a CPU would have to fetch it again for each.
+  let first_quad = params.first_panel * 16u;
+  let rows = min(${ROWS}u, params.rows - first_row);
+  for (var r = 0u; r < rows; r++) {
+#repeat S SETS
+    var out${S} = F4(0.0);
+#repeat G GATHERS
+#repeat P PER_GATHER
+    out${S} = select(out${S}, total${S}_${G}_${P}, r == ${G}u * ${PER_GATHER}u + ${P}u);
+#endrepeat
+#endrepeat
+#endrepeat
+#if GATED
+    finish(first_row + r, first_quad + quad0, out0, out1);
+#else
+#repeat S SETS
+    finish(first_row + r, first_quad + quad${S}, out${S}, F4(0.0));
+#endrepeat
+#endif
+  }
 }

@@ -1,5 +1,5 @@
 // The prologue of linear_gemv that joins the partial results of a split attention into x, in workgroup
-// memory: as attention_merge.wgsl does, but for all heads, and four splits at a time.
+// memory: as attention_merge.wgsl does, but for all heads, and AHEAD splits (4, or 1) at a time.
 @group(0) @binding(${AT_POSITION}) var<uniform> position: vec4<i32>;
 var<workgroup> merged: array<F4, ${QUADS}>;
 
@@ -11,17 +11,20 @@ fn merge_partials(index: u32) {
     var top = -0x1.fffffep+127f;
     var sum = 0.0;
     var acc = F4(0.0);
-    for (var n = 0u; n < count; n += 4u) {
-#repeat J 4
+    for (var n = 0u; n < count; n += ${AHEAD}u) {
+#repeat J AHEAD
       let at${J} = (first + min(n + ${J}u, count - 1u)) * (${DV4}u + 1u);
       let value${J} = x[at${J} + i];
       let stats${J} = x[at${J} + ${DV4}u].xy;
 #endrepeat
-      let next = max(max(top, max(stats0.x, stats1.x)), max(stats2.x, stats3.x));
+      var next = top;
+#repeat J AHEAD
+      next = max(next, stats${J}.x);
+#endrepeat
       let fade = exp(top - next);
       acc *= fade;
       sum *= fade;
-#repeat J 4
+#repeat J AHEAD
       let weight${J} = select(0.0, exp(stats${J}.x - next), n + ${J}u < count);
       acc += value${J} * weight${J};
       sum += stats${J}.y * weight${J};

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <numeric>
 
 #include "ops/attention.h"
 
@@ -186,6 +187,30 @@ void emit_split_rows(LowerContext& c, const Attention& a) {
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
   set_split_grid(a, rows.finish(units, partials.splits), units * a.queries, partials.keys);
   emit_merge(c, a, partials);
+}
+
+// Software, one query whose own key and value are fresh: one workgroup per split.
+Partials emit_lanes(LowerContext& c, const Attention& a, const FreshRows& fresh) {
+  constexpr std::int64_t kUnrolled = 4;
+  const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim), gc = a.group;
+  const Partials partials = make_partials(c, a, kRowKeys * kRowLanes, 1);
+  AttentionCall lanes(c, a, "attention_lanes");
+  lanes.define("WG", kRowLanes).define("T", partials.keys).define("LANE_KEYS", kRowKeys);
+  lanes.define("GC", gc).define("KU", kUnrolled).define("VU", std::gcd(dv4, kUnrolled));
+  lanes.define("GC_KEYS", gc * kRowKeys).define("GC_WG", gc * kRowLanes).define("GC_D4", gc * d4);
+  lanes.define("ITEMS", gc * dv4).define("WG_ITEMS", kRowLanes * gc * dv4);
+  lanes.write_fresh(fresh).write("PARTIAL_AT", partials.buffer);
+  const std::int64_t units = a.batch * a.kv_heads;
+  set_split_grid(a, lanes.finish(units, partials.splits), units, partials.keys);
+  return partials;
+}
+
+// True if emit_lanes may be called: all heads of a group fit its workgroup memory, and share it.
+bool suits_lanes(const LowerContext& c, const Attention& a) {
+  constexpr std::int64_t kMostHeads = 4;
+  const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
+  const std::int64_t bytes = a.group * (16 * (d4 + kRowLanes * dv4) + 8 * kRowLanes);
+  return a.group <= kMostHeads && is_vectorizable(a) && bytes <= c.capabilities().max_workgroup_storage;
 }
 
 // GPU: one workgroup per split.
@@ -440,12 +465,12 @@ Result<std::optional<SplitAttention>> emit_fresh_attention(LowerContext& c, Atte
   if (is_empty(a)) return std::nullopt;
   const bool software = c.capabilities().adapter_class == AdapterClass::Software;
   const bool masked = a.mask.buffer.index >= 0;
-  if (software || a.queries != 1 || !is_split(a) || masked) {
+  if (a.queries != 1 || !is_split(a) || masked || (software && !suits_lanes(c, a))) {
     emit_rotary_fresh(c, a, fresh);
     TRY(emit_attention(c, a));
     return std::nullopt;
   }
-  const Partials partials = emit_fresh_decode(c, a, fresh);
+  const Partials partials = software ? emit_lanes(c, a, fresh) : emit_fresh_decode(c, a, fresh);
   const bool live = a.position != kNoValue && a.keys_follow_position;
   if (may_stay_split && a.batch == 1 && live && a.value_dim % 4 == 0) {
     return SplitAttention{partials.buffer, a.position,      a.keys,

@@ -151,7 +151,9 @@ class Lowering {
     if (l_.norm_weight) bind(k, "NORM", *l_.norm_weight, {});
     bind_results(k, packed, section);
     const Blocks blocks = put_params(k, route, section);
-    if (route.kernel.starts_with("linear_gemv")) fix(k);
+    const bool fixed = route.kernel.starts_with("linear_gemv");
+    if (fixed) k.fix_params();
+    define_merge(k, fixed, fixed ? 4 : 1);
     k.groups(blocks.columns * blocks.rows);
   }
 
@@ -208,13 +210,14 @@ class Lowering {
     return blocks;
   }
 
-  void fix(KernelCall& k) const {
-    k.fix_params().define("MERGE", l_.attention ? 1 : 0).define("X_STAGED", l_.attention ? 1 : 0);
+  // x in parts, whose count follows the live position; `ahead` are joined at a time.
+  void define_merge(KernelCall& k, bool fixed, std::int64_t ahead) const {
+    k.define("MERGE", l_.attention ? 1 : 0).define("X_STAGED", l_.attention ? 1 : 0);
     if (!l_.attention) return;
     const SplitAttention& a = *l_.attention;
-    k.define("AT_POSITION", k.buffers.size()).scalar(a.position);
+    k.define("AT_POSITION", k.buffers.size() + (fixed ? 0 : 1)).scalar(a.position);
     k.define("KEYS", a.keys).define("SPLIT", a.split).define("SPLITS", a.splits);
-    k.define("DV4", a.head_dim / 4).define("QUADS", l_.depth / 4);
+    k.define("DV4", a.head_dim / 4).define("QUADS", l_.depth / 4).define("AHEAD", ahead);
   }
 
   void define_type(KernelCall& k, const LinearRoute& route) const {

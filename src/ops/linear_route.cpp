@@ -28,19 +28,38 @@ class Routing {
   }
 
  private:
-  // An invocation per four columns and up to 8 rows, without barriers.
+  // An invocation per four or eight columns, or a gate's four and its up's, and up to 8 rows,
+  // without barriers.
   LinearRoute columns() const {
+    constexpr std::int64_t kFewBlocks = 64;  // of which a CPU's cores would get unequal numbers
     const Capabilities& caps = c_.capabilities();
-    const bool eight = caps.min_subgroup_size >= 8 && l_.packing == Packing::Q4Panels;
-    const std::int64_t lanes = !caps.subgroups ? 0 : eight ? 8 : 4;
-    const std::int64_t most =
-        lanes == 0 ? 4 : 8;  // without broadcasts x is what costs, not the weights
-    const std::int64_t rows = std::min(most, bit_ceil(l_.rows));
-    return {"linear_columns",
-            kQuadsPerPanel,
-            rows,
-            {{"ROWS", rows}, {"XLANES", lanes}},
-            lanes != 0 ? "f32" : "F4"};
+    const std::int64_t lanes = !caps.subgroups ? 0 : caps.min_subgroup_size >= 8 ? 8 : 4;
+    const std::int64_t rows = std::min<std::int64_t>(lanes == 0 ? 4 : 8, bit_ceil(l_.rows));
+    const bool few = panels_ * div_up(l_.rows, rows) < kFewBlocks;
+    const std::int64_t sets = l_.gated || !few ? 2 : 1, quads = kQuadsPerPanel / (few ? 2 : 1);
+    const std::int64_t group = l_.group_size > 0 ? l_.group_size : l_.depth;
+    const bool shuffles = lanes == 8;  // one instruction for 8 lanes, many for 4
+    LinearRoute route{rows == 1 ? "linear_row" : "linear_columns", quads, rows, {}};
+    const auto define = [&](std::string_view name, std::int64_t value) {
+      route.defines.emplace_back(name, value);
+    };
+    define("SETS", sets);
+    define("WG", l_.gated ? quads : quads / sets);
+    define("COLUMN_QUADS", quads);
+    define("LANES", lanes);
+    define("SHUFFLE", shuffles ? 1 : 0);
+    define("FETCHES", type_.halves);
+    define("PER_FETCH", 4);
+    define("FOLD", rows == 1 ? 0 : 1);
+    if (rows == 1) {
+      define("WHOLE", shuffles && group <= 4 * lanes ? 1 : 0);
+      return route;
+    }
+    const std::int64_t per_gather = lanes == 0 ? rows : std::min(rows, lanes / type_.halves);
+    define("ROWS", rows);
+    define("GATHERS", rows / per_gather);
+    define("PER_GATHER", per_gather);
+    return route;
   }
 
   // A workgroup per 8 to 64 columns; fewer columns where that keeps more of a GPU busy. All loads
@@ -255,10 +274,10 @@ bool multiplies_in_f16(const LowerContext& c) {
 
 bool takes_split_attention(const LowerContext& c, std::int64_t depth, std::int64_t group_size) {
   const Capabilities& caps = c.capabilities();
-  // Beside x, workgroup memory holds a sum per invocation.
-  const std::int64_t bytes = 4 * depth + 16 * std::int64_t{c.workgroup_size(512)};
-  return caps.adapter_class != AdapterClass::Software && group_size % 8 == 0 &&
-         bytes <= caps.max_workgroup_storage;
+  const bool software = caps.adapter_class == AdapterClass::Software;
+  // Beside x, a GPU's workgroup memory holds a sum per invocation.
+  const std::int64_t sums = software ? 0 : 16 * std::int64_t{c.workgroup_size(512)};
+  return group_size % 8 == 0 && 4 * depth + sums <= caps.max_workgroup_storage;
 }
 
 }  // namespace etwebgpu

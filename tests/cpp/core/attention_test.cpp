@@ -136,7 +136,9 @@ TEST(Attention, TakesInTheRotaryEmbeddingBeforeIt) {
   EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, kTokens, true)),
             (Names{"rotary_fresh", "attention_tiles"}));
   EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, 1, true)),
-            (Names{"rotary_fresh", "attention_rows", "attention_merge"}));
+            (Names{"attention_lanes", "attention_merge"}));
+  EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, kTokens, true)),
+            (Names{"rotary_fresh", "attention_rows"}));
 }
 
 Names calls_of(const Graph& graph) {
@@ -185,7 +187,7 @@ TEST(Attention, TakesInTheProjectionBehindIt) {
   EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, kTokens, true)),
             (Names{"rotary_fresh", "attention_tiles", "linear_gemm"}));
   EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, 1, true)),
-            (Names{"rotary_fresh", "attention_rows", "attention_merge", "linear_columns"}));
+            (Names{"attention_lanes", "linear_row"}));
 }
 
 TEST(Attention, AProjectionStaysWhereMoreReadsTheAttention) {

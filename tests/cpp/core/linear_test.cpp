@@ -145,11 +145,30 @@ TEST(Linear, SoftwareAdaptersTakeColumns) {
     Compiled model({}, caps);
     const Plan& many = model.at(128);
     EXPECT_EQ(model.kernel(many).name, "linear_columns");
-    EXPECT_EQ(model.parameter(many, "XLANES"), lanes);
+    EXPECT_EQ(model.parameter(many, "LANES"), lanes);
+    EXPECT_EQ(model.parameter(many, "SHUFFLE"), std::string_view(lanes) == "8" ? "1" : "0");
     EXPECT_EQ(model.parameter(many, "ROWS"), rows);
-    EXPECT_EQ(model.parameter(model.at(1), "ROWS"), "1");
     EXPECT_EQ(model.parameter(model.at(3), "ROWS"), "4");
+    EXPECT_EQ(model.kernel(model.at(1)).name, "linear_row");
   }
+}
+
+TEST(Linear, SoftwareAdaptersDivideFewColumnsFinely) {
+  Compiled few({}, software(true, 8));  // 9 panels
+  EXPECT_EQ(few.parameter(few.at(1), "COLUMN_QUADS"), "8");
+  EXPECT_EQ(few.parameter(few.at(1), "SETS"), "1");
+  EXPECT_EQ(few.at(1).dispatches[0].grid.x, 18u);
+  EXPECT_EQ(few.parameter(few.at(128), "COLUMN_QUADS"), "16");  // 16 row blocks
+  EXPECT_EQ(few.parameter(few.at(128), "SETS"), "2");
+}
+
+TEST(Linear, ARowOfASoftwareAdapterFetchesAWholeGroupIfLanesSuffice) {
+  Compiled groups({}, software(true, 8));  // of 32 elements
+  EXPECT_EQ(groups.parameter(groups.at(1), "WHOLE"), "1");
+  Compiled wide({.group = 64, .scales = {9, 576}}, software(true, 8));
+  EXPECT_EQ(wide.parameter(wide.at(1), "WHOLE"), "0");
+  Compiled narrow({}, software(true, 4));
+  EXPECT_EQ(narrow.parameter(narrow.at(1), "WHOLE"), "0");
 }
 
 TEST(Linear, TilesFitTheDevice) {

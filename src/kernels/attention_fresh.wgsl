@@ -1,0 +1,22 @@
+// Four elements of a row as the caches hold them, and the new row of v. Needs attention_load with FRESH.
+#if HALF
+alias Group = vec2<u32>;
+fn packed(group: vec4<f32>) -> Group {
+  return Group(pack2x16float(group.xy), pack2x16float(group.zw));
+}
+fn unpacked(group: Group) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(group.x), unpack2x16float(group.y));
+}
+#else
+alias Group = vec4<f32>;
+fn packed(group: vec4<f32>) -> Group {
+  return group;
+}
+fn unpacked(group: Group) -> vec4<f32> {
+  return group;
+}
+#endif
+
+fn v_new_group(at: u32) -> vec4<f32> {
+  return vec4<f32>(v_new[at], v_new[at + 1u], v_new[at + 2u], v_new[at + 3u]);
+}

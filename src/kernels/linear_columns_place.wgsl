@@ -1,0 +1,15 @@
+// The columns of an invocation of linear_columns or linear_row, by four: quad{S} of the dispatch, and where their
+// weights (base{S}) and scales (scale{S}) begin.
+#repeat S SETS
+#if GATED
+  let quad${S} = block * ${COLUMN_QUADS}u + column;
+  let panel${S} = quad${S} / 16u + params.pair_panels * ${S}u;
+#else
+  let quad${S} = block * ${COLUMN_QUADS}u + column + ${WG}u * ${S}u;
+  let panel${S} = quad${S} / 16u;
+#endif
+  let base${S} = panel${S} * params.words * 16u + quad${S} % 16u;
+#if SCALES
+  let scale${S} = panel${S} * params.groups * 16u + quad${S} % 16u;
+#endif
+#endrepeat

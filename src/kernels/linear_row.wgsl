@@ -1,0 +1,139 @@
+// Linear layer for one row on a software adapter: an invocation owns SETS x 4 output columns (of a gate and its
+// up, if GATED), as in linear_columns. Lanes share x: each fetches four elements, since a load goes lane by lane.
+// With MERGE, x comes in parts, as for linear_gemv.
+// Parameters: those of linear_params; SETS, WG, COLUMN_QUADS, LOADS, FETCHES, PER_FETCH, LANES, SHUFFLE as in
+// linear_columns; FOLD = 0; WHOLE (1: lanes suffice for x of a scale group and shuffle; 0: for a step); MERGE.
+#if LANES
+#requires subgroups
+#endif
+#include "linear_params.wgsl"
+#if WEIGHT == f16
+#include "linear_half.wgsl"
+#endif
+#if MERGE
+#include "linear_merge.wgsl"
+#endif
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+#if LANES
+        @builtin(subgroup_invocation_id) subgroup_lane: u32,
+#endif
+        @builtin(local_invocation_index) column: u32) {
+  let block = wid.y * grid.x + wid.x;
+  if (block >= params.blocks) {
+    return;
+  }
+#if MERGE
+  merge_partials(column);
+  workgroupBarrier();
+#endif
+#if LANES
+  let lane = subgroup_lane % ${LANES}u;
+#endif
+#include "linear_columns_place.wgsl"
+#repeat S SETS
+  var total${S} = F4(0.0);
+#endrepeat
+#if NORM
+  var square = 0.0;
+#endif
+  for (var group = 0u; group < params.groups; group++) {
+#repeat S SETS
+    var sum${S} = F4(0.0);
+#endrepeat
+    let begin = group * params.group_steps;
+    let end = begin + params.group_steps;
+#if WHOLE
+#if LANES
+      let quad = min(begin * ${FETCHES}u + lane, params.k / 4u - 1u);
+#if MERGE
+      var x0 = merged[quad];
+#else
+      var x0 = x[quad];
+#endif
+#if NORM
+      square += select(0.0, dot(x0, x0), lane < params.group_steps * ${FETCHES}u);
+      x0 *= norm_weight[quad];
+#endif
+#endif
+#endif
+    for (var step = begin; step < end; step++) {
+#if WHOLE == 0
+#if LANES
+      let quad = min(step * ${FETCHES}u + lane, params.k / 4u - 1u);
+#if MERGE
+      var x0 = merged[quad];
+#else
+      var x0 = x[quad];
+#endif
+#if NORM
+      square += select(0.0, dot(x0, x0), lane < 1u * ${FETCHES}u);
+      x0 *= norm_weight[quad];
+#endif
+#endif
+#endif
+#include "linear_columns_weights.wgsl"
+#repeat F FETCHES
+      {
+#if LANES == 0
+        let quad = step * ${FETCHES}u + ${F}u;
+#if MERGE
+        var x0 = merged[quad];
+#else
+        var x0 = x[quad];
+#endif
+#if NORM
+        square += dot(x0, x0);
+        x0 *= norm_weight[quad];
+#endif
+#endif
+#repeat E PER_FETCH
+        {
+#if LANES == 0
+          let element = x0[${E}];
+#else
+#if WHOLE
+          let element = subgroupShuffle(x0[${E}], (step - begin) * ${FETCHES}u + ${F}u);
+#else
+          let element = subgroupBroadcast(x0[${E}], ${F}u);
+#endif
+#endif
+#repeat S SETS
+          sum${S} += element * w${S}_${F}_${E};
+#endrepeat
+        }
+#endrepeat
+      }
+#endrepeat
+    }
+#repeat S SETS
+#if SCALES
+    total${S} += sum${S} * scales[scale${S} + group * 16u];
+#else
+    total${S} += sum${S};
+#endif
+#endrepeat
+  }
+#if NORM
+#if LANES
+  var squares = 0.0;
+#repeat L LANES
+  squares += subgroupBroadcast(square, ${L}u);
+#endrepeat
+#else
+  let squares = square;
+#endif
+  let norm = inverseSqrt(squares / f32(params.k) + params.eps);
+#else
+  const norm = 1.0;
+#endif
+  let first_quad = params.first_panel * 16u;
+#if GATED
+  finish(0u, first_quad + quad0, total0 * norm, total1 * norm);
+#else
+#repeat S SETS
+  finish(0u, first_quad + quad${S}, total${S} * norm, F4(0.0));
+#endrepeat
+#endif
+}
