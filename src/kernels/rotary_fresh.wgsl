@@ -1,11 +1,10 @@
 // What precedes attention over a cache, in one dispatch: rotates q, and writes rotated k and plain v into
 // the caches at a position. One invocation per two neighbouring elements of a head; heads are numbered
 // (batch, position, head), q's first, then k's, then v's.
-// Parameters: WG, D, D2 (ceil(D / 2)), HALF (1: the caches hold two halves per word), POSITION (1: the cache
+// Parameters: WG, D, D2 (ceil(D / 2)), Q_HEADS and KV_HEADS (per position), BATCHES (1: there is more than one),
+// HALF (1: the caches hold two halves per word), POSITION (1: the cache
 // row is live), and those of attention_rope.
 struct Params {
-  q_heads: u32,     // per position
-  kv_heads: u32,
   positions: u32,
   tokens: u32,      // batch * positions
   capacity: u32,    // positions of a cache
@@ -26,17 +25,26 @@ struct Params {
 #endif
 #include "attention_rope.wgsl"
 
+// Among its batch's.
+fn position_of(token: u32) -> u32 {
+#if BATCHES
+  return token % params.positions;
+#else
+  return token;
+#endif
+}
+
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let index = (wid.y * groups.x + wid.x) * ${WG}u + lane;
   var head = index / ${D2}u;
   let e = (index % ${D2}u) * 2u;
-  let q_total = params.tokens * params.q_heads;
-  let kv_total = params.tokens * params.kv_heads;
+  let q_total = params.tokens * ${Q_HEADS}u;
+  let kv_total = params.tokens * ${KV_HEADS}u;
   if (head < q_total) {
     let base = head * ${D}u;
-    let angles = table_row((head / params.q_heads) % params.positions);
+    let angles = table_row(position_of(head / ${Q_HEADS}u));
     q_out[base + e] = rotated_q(base, e, angles);
     if (e + 1u < ${D}u) {
       q_out[base + e + 1u] = rotated_q(base, e + 1u, angles);
@@ -50,13 +58,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let is_v = head >= kv_total;
   head = select(head, head - kv_total, is_v);
   let base = head * ${D}u;
-  let token = head / params.kv_heads;
-  let s = token % params.positions;
+  let token = head / ${KV_HEADS}u;
+  let s = position_of(token);
   var row = params.first_row + s;
 #if POSITION
   row += u32(position.x);
 #endif
-  let at = (((token / params.positions) * params.capacity + row) * params.kv_heads + head % params.kv_heads) * ${D}u + e;
+#if BATCHES
+  row += token / params.positions * params.capacity;
+#endif
+  let at = (row * ${KV_HEADS}u + head % ${KV_HEADS}u) * ${D}u + e;
   let next = min(e + 1u, ${D}u - 1u);
   if (is_v) {
 #if HALF

@@ -320,6 +320,24 @@ void emit_rows(LowerContext& c, const Attention& a) {
   rows.finish(units, 1).groups(units * div_up(a.queries, lanes));
 }
 
+// Software whose lanes shuffle: eight queries share their keys.
+void emit_queries(LowerContext& c, const Attention& a) {
+  const std::int64_t dv4 = vectors(a.value_dim);
+  const Chunks chunks(a.group, 4);
+  AttentionCall queries(c, a, "attention_queries");
+  queries.define("WG", kRowLanes).define("GC", chunks.size).define("CHUNKS", chunks.count);
+  queries.define("GC_DV4", chunks.size * dv4).define("VU", 1);
+  queries.read_inputs().write("OUT_AT", a.out.buffer);
+  const std::int64_t units = a.batch * a.kv_heads * chunks.count;
+  queries.finish(units, 1).groups(units * div_up(a.queries, kRowLanes));
+}
+
+bool suits_queries(const LowerContext& c, const Attention& a) {
+  const Capabilities& caps = c.capabilities();
+  return caps.adapter_class == AdapterClass::Software && caps.subgroups &&
+         caps.min_subgroup_size >= kRowLanes && is_vectorizable(a) && a.mask.buffer.index < 0;
+}
+
 struct TileShape {
   std::int64_t ty, rq, rk;
   std::int64_t rows() const { return ty * rq; }
@@ -409,6 +427,8 @@ void emit_rotary_fresh(LowerContext& c, Attention& a, const FreshRows& fresh) {
   KernelCall& call = c.emit("rotary_fresh");
   call.define("WG", wg).define("D", a.head_dim).define("D2", d2).define("HALF", a.half ? 1 : 0);
   call.define("POSITION", a.position != kNoValue ? 1 : 0);
+  call.define("Q_HEADS", heads).define("KV_HEADS", a.kv_heads);
+  call.define("BATCHES", a.batch > 1 ? 1 : 0);
   define_rope(call, fresh);
   call.define("Q_AT", 0)
       .define("KN_AT", 1)
@@ -417,7 +437,7 @@ void emit_rotary_fresh(LowerContext& c, Attention& a, const FreshRows& fresh) {
       .define("SIN_AT", 4);
   call.read(a.q.buffer).read(fresh.k).read(fresh.v).read(fresh.cos).read(fresh.sin);
   call.write(rotated).write(a.k.buffer).write(a.v.buffer);
-  call.params(heads, a.kv_heads, a.queries, tokens, a.most_keys, a.offset, fresh.table_row);
+  call.params(a.queries, tokens, a.most_keys, a.offset, fresh.table_row);
   if (a.position != kNoValue) call.scalar(a.position);
   if (fresh.live_row != kNoValue) {
     call.define("ROW_AT", 9 + call.scalars.size());
@@ -452,6 +472,10 @@ Result<void> emit_attention(LowerContext& c, const Attention& a) {
   const std::optional<std::int64_t> keys = software ? std::nullopt : matrix_keys(c, a);
   if (keys) {
     emit_matrices(c, a, *keys);
+    return {};
+  }
+  if (suits_queries(c, a)) {
+    emit_queries(c, a);
     return {};
   }
   const TileShape* tile = software ? nullptr : choose_tile(c, a);
