@@ -5,7 +5,7 @@
 // end are clamped and count nothing), and the residual is fetched before the sums.
 // With MERGE, x is not there yet: a split attention left partial results (attention_merge.wgsl), which every
 // workgroup joins for itself while its weights are on their way.
-// Parameters: those of linear_params and linear_step (ROWS = 1, XLANES = 0, X_STAGED = MERGE), LANES (1 to
+// Parameters: those of linear_params and linear_step (X_STAGED = MERGE), LOADS and HALVES of a step, LANES (1 to
 // 16), SLICES, WG (LANES * SLICES), UNROLL (steps at once), LOOP (0: SLICES * UNROLL steps are all), RUN
 // (invocations that are surely in one subgroup, in linear order; 0: no subgroups, and WG is a power of two),
 // RUNS (WG / RUN). For MERGE: AT_PARTIALS is x's binding, AT_POSITION, KEYS (key count without the live
@@ -27,7 +27,6 @@ const PARTIALS = ${RUNS}u * ${LANES}u;
 const PARTIALS = ${WG}u;
 #endif
 #include "linear_gemv_begin.wgsl"
-  let row0 = 0u;
 #if LOOP
 #if MERGE
   merge_partials(index);
@@ -65,17 +64,17 @@ const PARTIALS = ${WG}u;
     {
       let step = step${U};
 #repeat M MATS
-      var sum${M}_0 = F4(0.0);
+      var sum${M} = F4(0.0);
 #endrepeat
 #if NORM
-      var square0 = 0.0;
+      var square = 0.0;
 #endif
 #include "linear_step.wgsl"
 #repeat M MATS
-      total${M} += sum${M}_0 * scale${M}_${U};
+      total${M} += sum${M} * scale${M}_${U};
 #endrepeat
 #if NORM
-      total_square += select(0.0, square0, counts${U});
+      total_square += select(0.0, square, counts${U});
 #endif
     }
 #endrepeat

@@ -1,4 +1,4 @@
-// The prologue of linear_gemv that joins the partial results of a split attention into x, in workgroup
+// The prologue of linear_gemv and linear_row that joins the partial results of a split attention into x, in workgroup
 // memory: as attention_merge.wgsl does, but for all heads, and AHEAD splits (4, or 1) at a time.
 @group(0) @binding(${AT_POSITION}) var<uniform> position: vec4<i32>;
 var<workgroup> merged: array<F4, ${QUADS}>;

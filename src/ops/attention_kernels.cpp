@@ -210,7 +210,8 @@ bool suits_lanes(const LowerContext& c, const Attention& a) {
   constexpr std::int64_t kMostHeads = 4;
   const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
   const std::int64_t bytes = a.group * (16 * (d4 + kRowLanes * dv4) + 8 * kRowLanes);
-  return a.group <= kMostHeads && is_vectorizable(a) && bytes <= c.capabilities().max_workgroup_storage;
+  return a.group <= kMostHeads && is_vectorizable(a) &&
+         bytes <= c.capabilities().max_workgroup_storage;
 }
 
 // GPU: one workgroup per split.

@@ -224,8 +224,6 @@ class Lowering {
     for (const auto& [name, value] : route.defines) k.define(name, value);
     k.define("WEIGHT", type_.name).define("WTYPE", "U4").define("LOADS", type_.loads);
     k.define("HALVES", type_.halves).define("XTYPE", route.x_type);
-    k.define("FAST_NIBBLES",
-             route.kernel == "linear_gemv" && l_.packing == Packing::Q4Panels ? 1 : 0);
   }
   void define_form(KernelCall& k, std::size_t outputs) const {
     k.define("GATED", l_.gated ? 1 : 0).define("MATS", l_.gated ? 2 : 1);

@@ -69,7 +69,7 @@ class Routing {
     const std::int64_t run = subgroup_run(), steps = l_.depth / type_.step;
     const std::int64_t lanes = std::min(lanes_for(16, 192), run > 0 ? run : 16);
     const Slices s = slice(lanes, steps, 4);
-    return gemv("linear_gemv", lanes, s, {{"ROWS", 1}, {"XLANES", 0}, {"FETCHED", 1}});
+    return gemv("linear_gemv", lanes, s, {});
   }
   // Every workgroup rounds all of x, so there are fewer of them.
   LinearRoute gemv_bytes() const {
