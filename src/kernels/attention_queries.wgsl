@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     top${G} = next${G};
     sum${G} *= fade${G};
 #repeat K WG
-    let weight${K}_${G} = select(0.0, exp(score${K}_${G} - next${G}), begin + ${K}u < limit);
+    let weight${K}_${G} = exp(score${K}_${G} - next${G});  // 0 past the limit, for every query sees a key
     sum${G} += weight${K}_${G};
 #endrepeat
 #endrepeat
