@@ -14,6 +14,14 @@
 #include "linear_merge.wgsl"
 #endif
 
+fn fetched(quad: u32) -> F4 {
+#if MERGE
+  return merged[quad];
+#else
+  return x[quad];
+#endif
+}
+
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
 #if LANES
@@ -45,44 +53,22 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     let begin = group * params.group_steps;
     let end = begin + params.group_steps;
 #if WHOLE
-#if LANES
-      let quad = min(begin * ${FETCHES}u + lane, params.k / 4u - 1u);
-#if MERGE
-      var x0 = merged[quad];
-#else
-      var x0 = x[quad];
-#endif
-#if NORM
-      square += select(0.0, dot(x0, x0), lane < params.group_steps * ${FETCHES}u);
-      x0 *= norm_weight[quad];
-#endif
-#endif
+    let first = begin;
+    let count = params.group_steps;
+#include "linear_row_fetch.wgsl"
 #endif
     for (var step = begin; step < end; step++) {
 #if WHOLE == 0
-#if LANES
-      let quad = min(step * ${FETCHES}u + lane, params.k / 4u - 1u);
-#if MERGE
-      var x0 = merged[quad];
-#else
-      var x0 = x[quad];
-#endif
-#if NORM
-      square += select(0.0, dot(x0, x0), lane < 1u * ${FETCHES}u);
-      x0 *= norm_weight[quad];
-#endif
-#endif
+      let first = step;
+      let count = 1u;
+#include "linear_row_fetch.wgsl"
 #endif
 #include "linear_columns_weights.wgsl"
 #repeat F FETCHES
       {
 #if LANES == 0
         let quad = step * ${FETCHES}u + ${F}u;
-#if MERGE
-        var x0 = merged[quad];
-#else
-        var x0 = x[quad];
-#endif
+        var x0 = fetched(quad);
 #if NORM
         square += dot(x0, x0);
         x0 *= norm_weight[quad];
