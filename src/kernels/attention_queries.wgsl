@@ -2,7 +2,7 @@
 // queries of GC heads of one kv head. They see the same keys, and a load goes lane by lane there, so each lane
 // fetches one key of eight, and all use it. Running maximum and sum as in attention_rows.
 // Parameters: those of attention_common (VEC = 1, MASK = 0), WG (8, and a subgroup has as many lanes or more), GC,
-// CHUNKS as in attention_rows, GC_DV4 (GC * DV4), VU (groups of a value at a time; DV4 is a multiple).
+// CHUNKS as in attention_rows, GC_DV4 (GC * DV4).
 #requires subgroups
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
@@ -76,25 +76,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     sum${G} += weight${K}_${G};
 #endrepeat
 #endrepeat
-    for (var i = 0u; i < params.dv4; i += ${VU}u) {
-#repeat J VU
-      {
-        let values = load_v(v_row, i + ${J}u);
+    for (var i = 0u; i < params.dv4; i++) {
+      let values = load_v(v_row, i);
 #repeat G GC
-        var o${G} = acc[${G}u * ${DV4}u + i + ${J}u] * fade${G};
+      var o${G} = acc[${G}u * ${DV4}u + i] * fade${G};
 #endrepeat
 #repeat K WG
-        {
-          let value = of_lane(values, ${K}u);
+      {
+        let value = of_lane(values, ${K}u);
 #repeat G GC
-          o${G} += weight${K}_${G} * value;
-#endrepeat
-        }
-#endrepeat
-#repeat G GC
-        acc[${G}u * ${DV4}u + i + ${J}u] = o${G};
+        o${G} += weight${K}_${G} * value;
 #endrepeat
       }
+#endrepeat
+#repeat G GC
+      acc[${G}u * ${DV4}u + i] = o${G};
 #endrepeat
     }
   }

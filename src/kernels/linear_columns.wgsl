@@ -4,8 +4,8 @@
 // all rows, and an element of x, of which each lane fetches other ones, by all lanes. The products of one sum
 // follow each other, so that what does not fit a CPU's registers is stored once for all of them.
 // Parameters: those of linear_params; ROWS, as GATHERS fetches of x with PER_GATHER rows each; SETS, WG, and
-// COLUMN_QUADS (of a workgroup: WG, or WG x SETS if not GATED); LOADS (words for a step), FETCHES (groups of
-// PER_FETCH = 4 elements of K in it); FOLD = 1; LANES (that share x: each fetches one group for its row; 0: every
+// COLUMN_QUADS (of a workgroup: WG, or WG x SETS if not GATED); LOADS (words for a step), HALVES (groups of
+// four elements of K in it); FOLD = 1; LANES (that share x: each fetches one group for its row; 0: every
 // invocation loads x itself), SHUFFLE (1: lanes exchange by shuffles, 0: by broadcasts).
 #if LANES
 #requires subgroups
@@ -30,8 +30,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let first_row = (group - block * params.row_blocks) * ${ROWS}u;
 #include "linear_columns_place.wgsl"
 #if LANES
-  let x_quad = lane % ${FETCHES}u;
-  let x_row = first_row + lane % ${LANES}u / ${FETCHES}u;
+  let x_quad = lane % ${HALVES}u;
+  let x_row = first_row + lane % ${LANES}u / ${HALVES}u;
 #endif
 #repeat G GATHERS
 #if LANES
@@ -64,21 +64,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     for (var step = group * params.group_steps; step < end; step++) {
 #if LANES
 #if NORM
-      let gain = norm_weight[step * ${FETCHES}u + x_quad];
+      let gain = norm_weight[step * ${HALVES}u + x_quad];
 #endif
 #repeat G GATHERS
 #if NORM
-      let raw${G} = x[row${G} + step * ${FETCHES}u];
+      let raw${G} = x[row${G} + step * ${HALVES}u];
       square${G} += dot(raw${G}, raw${G});
       let x${G} = raw${G} * gain;
 #else
-      let x${G} = x[row${G} + step * ${FETCHES}u];
+      let x${G} = x[row${G} + step * ${HALVES}u];
 #endif
 #endrepeat
 #else
 #if NORM
-#repeat F FETCHES
-      let gain${F} = norm_weight[step * ${FETCHES}u + ${F}u];
+#repeat F HALVES
+      let gain${F} = norm_weight[step * ${HALVES}u + ${F}u];
 #endrepeat
 #endif
 #endif
@@ -86,32 +86,32 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat G GATHERS
 #repeat P PER_GATHER
       {
-#repeat F FETCHES
+#repeat F HALVES
 #if LANES == 0
 #if NORM
-        let raw${F} = x[row${G}_${P} + step * ${FETCHES}u + ${F}u];
+        let raw${F} = x[row${G}_${P} + step * ${HALVES}u + ${F}u];
         square${G}_${P} += dot(raw${F}, raw${F});
         let x${F} = raw${F} * gain${F};
 #else
-        let x${F} = x[row${G}_${P} + step * ${FETCHES}u + ${F}u];
+        let x${F} = x[row${G}_${P} + step * ${HALVES}u + ${F}u];
 #endif
 #endif
-#repeat E PER_FETCH
+#repeat E 4
 #if LANES == 0
         let e${F}_${E} = x${F}[${E}];
 #else
 #if SHUFFLE
-        let e${F}_${E} = subgroupShuffle(x${G}[${E}], ${P}u * ${FETCHES}u + ${F}u);
+        let e${F}_${E} = subgroupShuffle(x${G}[${E}], ${P}u * ${HALVES}u + ${F}u);
 #else
-        let e${F}_${E} = subgroupBroadcast(x${G}[${E}], ${P}u * ${FETCHES}u + ${F}u);
+        let e${F}_${E} = subgroupBroadcast(x${G}[${E}], ${P}u * ${HALVES}u + ${F}u);
 #endif
 #endif
 #endrepeat
 #endrepeat
 #repeat S SETS
         var sum${S} = total${S}_${G}_${P};
-#repeat F FETCHES
-#repeat E PER_FETCH
+#repeat F HALVES
+#repeat E 4
         sum${S} += e${F}_${E} * w${S}_${F}_${E};
 #endrepeat
 #endrepeat
@@ -128,8 +128,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   {
 #if LANES
     var square = 0.0;
-#repeat F FETCHES
-    square += subgroupBroadcast(square${G}, ${P}u * ${FETCHES}u + ${F}u);
+#repeat F HALVES
+    square += subgroupBroadcast(square${G}, ${P}u * ${HALVES}u + ${F}u);
 #endrepeat
 #else
     let square = square${G}_${P};

@@ -1,7 +1,7 @@
 // Linear layer for one row on a software adapter: an invocation owns SETS x 4 output columns (of a gate and its
 // up, if GATED), as in linear_columns. Lanes share x: each fetches four elements, since a load goes lane by lane.
 // With MERGE, x comes in parts, as for linear_gemv.
-// Parameters: those of linear_params; SETS, WG, COLUMN_QUADS, LOADS, FETCHES, PER_FETCH, LANES, SHUFFLE as in
+// Parameters: those of linear_params; SETS, WG, COLUMN_QUADS, LOADS, HALVES, LANES, SHUFFLE as in
 // linear_columns; FOLD = 0; WHOLE (1: lanes suffice for x of a scale group and shuffle; 0: for a step); MERGE.
 #if LANES
 #requires subgroups
@@ -64,23 +64,23 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #include "linear_row_fetch.wgsl"
 #endif
 #include "linear_columns_weights.wgsl"
-#repeat F FETCHES
+#repeat F HALVES
       {
 #if LANES == 0
-        let quad = step * ${FETCHES}u + ${F}u;
+        let quad = step * ${HALVES}u + ${F}u;
         var x0 = fetched(quad);
 #if NORM
         square += dot(x0, x0);
         x0 *= norm_weight[quad];
 #endif
 #endif
-#repeat E PER_FETCH
+#repeat E 4
         {
 #if LANES == 0
           let element = x0[${E}];
 #else
 #if WHOLE
-          let element = subgroupShuffle(x0[${E}], (step - begin) * ${FETCHES}u + ${F}u);
+          let element = subgroupShuffle(x0[${E}], (step - begin) * ${HALVES}u + ${F}u);
 #else
           let element = subgroupBroadcast(x0[${E}], ${F}u);
 #endif

@@ -327,7 +327,7 @@ void emit_queries(LowerContext& c, const Attention& a) {
   const Chunks chunks(a.group, 4);
   AttentionCall queries(c, a, "attention_queries");
   queries.define("WG", kRowLanes).define("GC", chunks.size).define("CHUNKS", chunks.count);
-  queries.define("GC_DV4", chunks.size * dv4).define("VU", 1);
+  queries.define("GC_DV4", chunks.size * dv4);
   queries.read_inputs().write("OUT_AT", a.out.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
   queries.finish(units, 1).groups(units * div_up(a.queries, kRowLanes));

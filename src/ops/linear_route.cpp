@@ -48,8 +48,6 @@ class Routing {
     define("COLUMN_QUADS", quads);
     define("LANES", lanes);
     define("SHUFFLE", shuffles ? 1 : 0);
-    define("FETCHES", type_.halves);
-    define("PER_FETCH", 4);
     define("FOLD", rows == 1 ? 0 : 1);
     if (rows == 1) {
       define("WHOLE", shuffles && group <= 4 * lanes ? 1 : 0);
