@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <map>
 
 #include "kernels/kernel_source.h"
 #include "plan/slots.h"
@@ -13,11 +14,22 @@ namespace {
 constexpr std::uint64_t kWord = 4;
 constexpr std::uint64_t kMinBinding = 16;
 
+// The dispatches that bind an activation, in order, and how.
+using Uses = std::vector<std::pair<std::int32_t, Access>>;
+
 // A buffer of the plan while it is being made: an activation root, a scratch buffer or a redirect.
 struct Activation {
   std::uint64_t bytes = 0;
   std::int32_t first = std::numeric_limits<std::int32_t>::max();
   std::int32_t last = -1;
+  Uses uses = {};
+  bool at_host = false;  // an input or an output
+};
+
+// Where an activation lies, once slots exist.
+struct SlotRange {
+  std::uint32_t slot = 0;
+  std::uint64_t offset = 0;
 };
 
 // A kernel call with its buffers resolved to places; slot indices are activations until slots
@@ -72,10 +84,11 @@ class Planner {
     return static_cast<std::uint32_t>(index);
   }
 
-  void touch(std::uint32_t index, std::int32_t time) {
+  Activation& touch(std::uint32_t index, std::int32_t time) {
     Activation& a = activations_[index];
     a.first = std::min(a.first, time);
     a.last = std::max(a.last, time);
+    return a;
   }
 
   // Of what a call binds: operators bind pieces of what is larger.
@@ -115,7 +128,7 @@ class Planner {
   Result<void> place_inputs() {
     for (ValueId v : in_.graph.inputs) {
       const TensorInfo* info = in_.graph.tensor(v);
-      if (info && root(v) == v && info->constant < 0) touch(activation(v), 0);
+      if (info && root(v) == v && info->constant < 0) touch(activation(v), 0).at_host = true;
     }
     return {};
   }
@@ -127,7 +140,7 @@ class Planner {
       const TensorInfo* info = in_.graph.tensor(v);
       if (!info) continue;
       TRY_ASSIGN(const PlannedBinding at, place(v));
-      if (at.space == Space::Slot) touch(at.index, end);
+      if (at.space == Space::Slot) touch(at.index, end).at_host = true;
       plan_->outputs.push_back(
           {static_cast<std::uint32_t>(i), at.space, at.index, info->host_dtype, sizes(v), true});
     }
@@ -249,7 +262,7 @@ class Planner {
   void commit(Placed placed) {
     const auto time = static_cast<std::int32_t>(placed_.size());
     for (const PlannedBinding& b : placed.bindings) {
-      if (b.space == Space::Slot) touch(b.index, time);
+      if (b.space == Space::Slot) touch(b.index, time).uses.emplace_back(time, b.access);
     }
     placed_.push_back(std::move(placed));
   }
@@ -257,30 +270,20 @@ class Planner {
   // --- Memory ---
 
   void assign_memory() {
-    std::vector<Lifetime> lifetimes;
-    std::vector<std::int32_t> lifetime_of(activations_.size(), -1);
-    for (std::size_t i = 0; i < activations_.size(); ++i) {
-      const Activation& a = activations_[i];
-      if (a.last < 0) continue;
-      lifetime_of[i] = static_cast<std::int32_t>(lifetimes.size());
-      lifetimes.push_back({a.bytes, a.first, a.last});
-    }
-    SlotPlan slots = assign_slots(lifetimes);
-    plan_->slots = std::move(slots.slots);
-    auto resolve = [&](Space space, std::uint32_t index) {
-      if (space != Space::Slot) return index;
-      return slots.slot_of[static_cast<std::size_t>(lifetime_of[index])];
-    };
+    const std::vector<SlotRange> places = assign_activations();
     std::vector<std::uint8_t> used(activations_.size(), 0);
     for (Placed& p : placed_) {
       for (PlannedBinding& b : p.bindings) {
-        if (b.space == Space::Slot) used[b.index] = 1;
-        b.index = resolve(b.space, b.index);
+        if (b.space != Space::Slot) continue;
+        used[b.index] = 1;
+        b.offset += places[b.index].offset;
+        b.index = places[b.index].slot;
       }
     }
     for (PlannedTensor& t : plan_->outputs) {
-      if (t.space == Space::Slot) used[t.index] = 1;
-      t.index = resolve(t.space, t.index);
+      if (t.space != Space::Slot) continue;
+      used[t.index] = 1;
+      t.index = places[t.index].slot;
     }
     for (std::size_t i = 0; i < in_.graph.inputs.size(); ++i) {
       const ValueId v = in_.graph.inputs[i];
@@ -289,9 +292,48 @@ class Planner {
       const std::int32_t a = activation_of_[static_cast<std::size_t>(v)];
       const bool on_device = a >= 0 && used[static_cast<std::size_t>(a)];
       plan_->inputs.push_back({static_cast<std::uint32_t>(i), Space::Slot,
-                               on_device ? resolve(Space::Slot, static_cast<std::uint32_t>(a)) : 0,
+                               on_device ? places[static_cast<std::size_t>(a)].slot : 0,
                                info->host_dtype, sizes(v), on_device});
     }
+  }
+
+  // Small activations that the same dispatches read, and the same write, share a slot (q, k and v
+  // of one token): what a dispatch costs the host follows the number of buffers behind its
+  // bindings.
+  std::vector<SlotRange> assign_activations() {
+    std::vector<SlotRange> places(activations_.size());
+    std::vector<Lifetime> lifetimes;
+    std::map<Uses, std::uint32_t> used_alike;  // the lifetime that such activations have in common
+    for (std::size_t i = 0; i < activations_.size(); ++i) {
+      const Activation& a = activations_[i];
+      if (a.last < 0) continue;
+      if (!a.at_host) {
+        const auto alike = used_alike.find(a.uses);
+        if (alike != used_alike.end() && append(lifetimes[alike->second], a.bytes, places[i])) {
+          places[i].slot = alike->second;
+          continue;
+        }
+        used_alike[a.uses] = static_cast<std::uint32_t>(lifetimes.size());
+      }
+      places[i].slot = static_cast<std::uint32_t>(lifetimes.size());
+      lifetimes.push_back({a.bytes, a.first, a.last});
+    }
+    SlotPlan slots = assign_slots(lifetimes);
+    plan_->slots = std::move(slots.slots);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      if (activations_[i].last >= 0) places[i].slot = slots.slot_of[places[i].slot];
+    }
+    return places;
+  }
+
+  bool append(Lifetime& lifetime, std::uint64_t bytes, SlotRange& place) const {
+    constexpr std::uint64_t kSmall = 64 << 10;
+    const std::uint64_t alignment = in_.capabilities.storage_alignment;
+    const std::uint64_t offset = round_up(lifetime.bytes, alignment);
+    if (bytes > kSmall || offset > kSmall - bytes) return false;
+    place.offset = offset;
+    lifetime.bytes = offset + bytes;
+    return true;
   }
 
   // --- Dispatches ---

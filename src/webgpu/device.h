@@ -51,6 +51,12 @@ class Buffer {
   std::uint64_t bytes_ = 0;
 };
 
+// Bytes of a buffer that somebody else owns.
+struct BufferRange {
+  WGPUBuffer buffer = nullptr;
+  std::uint64_t offset = 0, bytes = 0;
+};
+
 // A buffer on its way to being mapped.
 struct PendingMap {
   std::atomic<bool> done = false;

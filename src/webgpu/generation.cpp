@@ -42,7 +42,7 @@ Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
                     !plan.outputs[0].sizes.empty() && plan.outputs[0].sizes.numel() > 0,
                 ErrorKind::InvalidArgument, "the model's first output is not logits");
   const PlannedTensor& token = plan.inputs[0];
-  input_ = token.on_device ? &memory.at(token.space, token.index) : nullptr;
+  input_ = token.on_device ? memory.at(token.space, token.index) : BufferRange{};
   const PlannedTensor& logits = plan.outputs[0];
   if (group_ && logits == logits_ && generation_ == memory.generation()) return {};
   TRY(bind_logits(logits, memory.at(logits.space, logits.index)));
@@ -51,7 +51,7 @@ Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
   return {};
 }
 
-Result<void> Generation::bind_logits(const PlannedTensor& logits, const Buffer& buffer) {
+Result<void> Generation::bind_logits(const PlannedTensor& logits, const BufferRange& at) {
   const std::int64_t count = logits.sizes.back();
   const std::uint32_t most = device_->capabilities().max_workgroup_invocations;
   KernelVariant kernel{"greedy_token", {}};
@@ -59,13 +59,14 @@ Result<void> Generation::bind_logits(const PlannedTensor& logits, const Buffer& 
                        {"COUNT", cat(count)},
                        {"WG", cat(std::bit_floor(std::min<std::uint32_t>(most, 1024)))}};
   TRY_ASSIGN(pipeline_, device_->pipeline(kernel, Signature("rw")));
-  const Buffer* buffers[] = {&buffer, &chosen_};
+  const BufferRange buffers[] = {at, {chosen_.get(), 0, chosen_.bytes()}};
   std::array<WGPUBindGroupEntry, std::size(buffers)> entries;
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
     entries[i] = WGPU_BIND_GROUP_ENTRY_INIT;
     entries[i].binding = i;
-    entries[i].buffer = buffers[i]->get();
-    entries[i].size = buffers[i]->bytes();
+    entries[i].buffer = buffers[i].buffer;
+    entries[i].offset = buffers[i].offset;
+    entries[i].size = buffers[i].bytes;
   }
   WGPUBindGroupDescriptor descriptor = WGPU_BIND_GROUP_DESCRIPTOR_INIT;
   descriptor.layout = pipeline_->layout;
@@ -77,9 +78,9 @@ Result<void> Generation::bind_logits(const PlannedTensor& logits, const Buffer& 
 }
 
 void Generation::encode_feed(WGPUCommandEncoder encoder) const {
-  if (!input_) return;
-  device_->api().CommandEncoderCopyBufferToBuffer(encoder, chosen_.get(), 0, input_->get(), 0,
-                                                  kWord);
+  if (!input_.buffer) return;
+  device_->api().CommandEncoderCopyBufferToBuffer(encoder, chosen_.get(), 0, input_.buffer,
+                                                  input_.offset, kWord);
 }
 
 void Generation::encode_choice(WGPUCommandEncoder encoder, std::size_t step) const {

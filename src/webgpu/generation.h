@@ -43,16 +43,16 @@ class Generation {
   };
 
   explicit Generation(std::shared_ptr<Device> device) : device_(std::move(device)) {}
-  Result<void> bind_logits(const PlannedTensor& logits, const Buffer& buffer);
+  Result<void> bind_logits(const PlannedTensor& logits, const BufferRange& at);
 
   std::shared_ptr<Device> device_;
   Buffer chosen_;
   std::array<Landing, kMostOnTheWay> landings_;
   const Pipeline* pipeline_ = nullptr;
   BindGroupHandle group_;
-  PlannedTensor logits_;           // what group_ was made for,
-  std::uint64_t generation_ = 0;   // and with which slots
-  const Buffer* input_ = nullptr;  // null if no dispatch reads the token
+  PlannedTensor logits_;          // what group_ was made for,
+  std::uint64_t generation_ = 0;  // and with which slots
+  BufferRange input_;             // without a buffer if no dispatch reads the token
 };
 
 }  // namespace etwebgpu

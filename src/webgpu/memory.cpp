@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
+
 namespace etwebgpu {
 
 namespace {
@@ -13,22 +15,55 @@ constexpr WGPUBufferUsage kStorage =
 
 Result<Buffer> ModelMemory::make(std::string_view what, std::uint64_t bytes,
                                  WGPUBufferUsage usage) {
+  if (usage & WGPUBufferUsage_Storage) TRY(check_binding(what, bytes));
+  return allocate(what, bytes, usage);
+}
+
+Result<void> ModelMemory::check_binding(std::string_view what, std::uint64_t bytes) const {
+  const std::uint64_t largest = device_->capabilities().max_storage_binding;
+  CHECK_OR_FAIL(bytes <= largest, ErrorKind::ResourceLimit, what, " needs ", bytes,
+                " bytes; the adapter '", device_->adapter().name, "' binds at most ", largest);
+  return {};
+}
+
+Result<Buffer> ModelMemory::allocate(std::string_view what, std::uint64_t bytes,
+                                     WGPUBufferUsage usage) {
   CHECK_OR_FAIL(limit_ == 0 || (bytes <= limit_ && used_ <= limit_ - bytes),
                 ErrorKind::ResourceLimit, what, " needs ", bytes,
                 " bytes on the GPU; the model uses ", used_, " already and its memory limit is ",
                 limit_);
-  const std::uint64_t largest_binding = device_->capabilities().max_storage_binding;
-  CHECK_OR_FAIL(!(usage & WGPUBufferUsage_Storage) || bytes <= largest_binding,
-                ErrorKind::ResourceLimit, what, " needs ", bytes, " bytes; the adapter '",
-                device_->adapter().name, "' binds at most ", largest_binding);
   TRY_ASSIGN(Buffer buffer, device_->buffer(what, bytes, usage));
   used_ += buffer.bytes();
   return buffer;
 }
 
-Result<void> ModelMemory::add_constant(std::string_view what, std::uint64_t bytes) {
-  TRY_ASSIGN(constants_.emplace_back(), make(what, bytes, kStorage));
+Result<void> ModelMemory::add_constants(std::span<const NamedSize> constants) {
+  for (std::size_t first = constants_.size(); first < constants.size();) {
+    TRY_ASSIGN(const std::uint64_t bytes, place_pool(constants));
+    const std::size_t others = constants_.size() - first - 1;
+    const std::string& name = constants[first].name;
+    TRY_ASSIGN(Buffer pool, allocate(others == 0 ? name : cat(name, " with ", others, " more"),
+                                     bytes, kStorage));
+    for (; first < constants_.size(); ++first) constants_[first].buffer = pool.get();
+    pools_.push_back(std::move(pool));
+  }
   return {};
+}
+
+// Gives the next constants, at least one, their places in a buffer; the bytes it must have.
+Result<std::uint64_t> ModelMemory::place_pool(std::span<const NamedSize> constants) {
+  constexpr std::uint64_t kMost = 256 << 20;  // every device has buffers of so many bytes
+  const std::uint64_t alignment = device_->capabilities().storage_alignment;
+  std::uint64_t end = 0;
+  while (constants_.size() < constants.size()) {
+    const auto& [name, bytes] = constants[constants_.size()];
+    const std::uint64_t offset = round_up(end, alignment);
+    if (offset > 0 && (bytes > kMost || offset > kMost - bytes)) break;
+    TRY(check_binding(name, bytes));
+    constants_.push_back({nullptr, offset, bytes});
+    end = offset + bytes;
+  }
+  return end;
 }
 
 Result<void> ModelMemory::add_state(std::string_view what, std::uint64_t bytes) {
@@ -64,19 +99,25 @@ Result<void> ModelMemory::fit_slots(std::span<const std::uint64_t> sizes) {
   return {};
 }
 
-const Buffer& ModelMemory::at(Space space, std::uint32_t index) const {
+BufferRange ModelMemory::at(Space space, std::uint32_t index) const {
+  const auto whole = [](const Buffer& buffer) {
+    return BufferRange{buffer.get(), 0, buffer.bytes()};
+  };
   switch (space) {
     case Space::Slot:
-      return slots_[index];
+      return whole(slots_[index]);
     case Space::Constant:
       return constants_[index];
     case Space::State:
-      return states_[index];
-    case Space::Scalars:
+      return whole(states_[index]);
+    case Space::Scalars: {
+      const std::uint64_t stride = device_->capabilities().uniform_alignment;
+      return {scalars_.get(), index * stride, stride};
+    }
     case Space::Uniforms:
       break;
   }
-  return scalars_;
+  return {};
 }
 
 }  // namespace etwebgpu

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -14,6 +15,11 @@
 
 namespace etwebgpu {
 
+struct NamedSize {
+  std::string name;  // in errors
+  std::uint64_t bytes = 0;
+};
+
 class ModelMemory {
  public:
   // `limit` bounds the model's bytes on the GPU; 0 = as much as the device gives.
@@ -22,7 +28,9 @@ class ModelMemory {
 
   // A buffer that counts towards the limit. `what` names it in errors.
   Result<Buffer> make(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage);
-  Result<void> add_constant(std::string_view what, std::uint64_t bytes);
+  // All constants, in order. They share buffers: what a dispatch costs the host follows the number
+  // of buffers behind its bindings.
+  Result<void> add_constants(std::span<const NamedSize> constants);
   Result<void> add_state(std::string_view what, std::uint64_t bytes);
   Result<void> make_scalars(std::size_t count);
 
@@ -31,10 +39,8 @@ class ModelMemory {
   Result<void> fit_slots(std::span<const std::uint64_t> sizes);
   std::uint64_t generation() const { return generation_; }
 
-  // The buffer of a (space, index) pair; every space but Uniforms.
-  const Buffer& at(Space space, std::uint32_t index) const;
-  const Buffer& constant(std::size_t index) const { return constants_[index]; }
-  const Buffer& state(std::size_t index) const { return states_[index]; }
+  // The place of a (space, index) pair; every space but Uniforms.
+  BufferRange at(Space space, std::uint32_t index) const;
   const Buffer& scalars() const { return scalars_; }
 
   // Gives a buffer's bytes back to the budget; call it when dropping one from make().
@@ -42,12 +48,16 @@ class ModelMemory {
   std::uint64_t used_bytes() const { return used_; }
 
  private:
+  Result<Buffer> allocate(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage);
+  Result<void> check_binding(std::string_view what, std::uint64_t bytes) const;
+  Result<std::uint64_t> place_pool(std::span<const NamedSize> constants);
   std::uint64_t grown_size(std::uint64_t old_bytes, std::uint64_t needed) const;
 
   std::shared_ptr<Device> device_;
   std::uint64_t limit_;
   std::uint64_t used_ = 0;
-  std::vector<Buffer> constants_;
+  std::vector<Buffer> pools_;  // hold the constants
+  std::vector<BufferRange> constants_;
   std::vector<Buffer> states_;
   std::vector<Buffer> slots_;
   Buffer scalars_;

@@ -66,13 +66,11 @@ BindGroupHandle Replay::bind_group(const PlannedDispatch& dispatch, WGPUBindGrou
     const PlannedBinding& binding = plan_.bindings[dispatch.first_binding + i];
     entries[i] = WGPU_BIND_GROUP_ENTRY_INIT;
     entries[i].binding = static_cast<std::uint32_t>(i);
-    entries[i].buffer = binding.space == Space::Uniforms
-                            ? uniforms_.get()
-                            : memory.at(binding.space, binding.index).get();
-    entries[i].offset =
-        binding.space == Space::Scalars
-            ? binding.index * std::uint64_t{device_->capabilities().uniform_alignment}
-            : binding.offset;
+    const BufferRange range = binding.space == Space::Uniforms
+                                  ? BufferRange{uniforms_.get(), 0, uniforms_.bytes()}
+                                  : memory.at(binding.space, binding.index);
+    entries[i].buffer = range.buffer;
+    entries[i].offset = range.offset + binding.offset;
     entries[i].size = binding.size;
   }
   WGPUBindGroupDescriptor descriptor = WGPU_BIND_GROUP_DESCRIPTOR_INIT;

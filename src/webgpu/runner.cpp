@@ -64,10 +64,12 @@ Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<Model> model,
 
 Result<void> Runner::allocate() {
   const auto constants = model_->constants();
+  std::vector<NamedSize> sizes;
   for (std::size_t i = 0; i < constants.size(); ++i) {
     TRY_ASSIGN(const std::uint64_t bytes, packed_size(constants[i]));
-    TRY(memory_.add_constant(describe("constant", i, constants[i]), bytes));
+    sizes.push_back({describe("constant", i, constants[i]), bytes});
   }
+  TRY(memory_.add_constants(sizes));
   const auto states = model_->states();
   for (std::size_t i = 0; i < states.size(); ++i)
     TRY(memory_.add_state(describe("state", i, states[i].initial), states[i].bytes));
@@ -76,10 +78,10 @@ Result<void> Runner::allocate() {
 
 Result<void> Runner::upload(ConstantSource& constants) {
   std::vector<UploadTarget> targets;
-  for (std::size_t i = 0; i < model_->constants().size(); ++i)
-    targets.push_back({&model_->constants()[i], memory_.constant(i).get()});
-  for (std::size_t i = 0; i < model_->states().size(); ++i)
-    targets.push_back({&model_->states()[i].initial, memory_.state(i).get()});
+  for (std::uint32_t i = 0; i < model_->constants().size(); ++i)
+    targets.push_back({&model_->constants()[i], memory_.at(Space::Constant, i)});
+  for (std::uint32_t i = 0; i < model_->states().size(); ++i)
+    targets.push_back({&model_->states()[i].initial, memory_.at(Space::State, i)});
   return upload_constants(device_, targets, constants);
 }
 
@@ -233,8 +235,8 @@ Result<void> Runner::write_inputs(std::span<const HostTensor> inputs, std::size_
       TRY(to_words(cat("input ", planned.position), input.dtype, input.data, words_));
       words = words_.data();
     }
-    device_->api().QueueWriteBuffer(
-        device_->queue(), memory_.at(planned.space, planned.index).get(), 0, words, count * kWord);
+    const BufferRange to = memory_.at(planned.space, planned.index);
+    device_->api().QueueWriteBuffer(device_->queue(), to.buffer, to.offset, words, count * kWord);
   }
   return {};
 }
@@ -259,9 +261,10 @@ Result<void> Runner::submit(const Replay& replay) {
 void Runner::encode_readbacks(WGPUCommandEncoder encoder) {
   for (const Readback& readback : readbacks_) {
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
-    device_->api().CommandEncoderCopyBufferToBuffer(
-        encoder, memory_.at(output.space, output.index).get(), 0, staging_.get(), readback.offset,
-        words_of(output.sizes) * kWord);
+    const BufferRange from = memory_.at(output.space, output.index);
+    device_->api().CommandEncoderCopyBufferToBuffer(encoder, from.buffer, from.offset,
+                                                    staging_.get(), readback.offset,
+                                                    words_of(output.sizes) * kWord);
   }
   if (profiler_) profiler_->resolve(encoder, plan_->dispatches.size());
 }

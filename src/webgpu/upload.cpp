@@ -136,7 +136,7 @@ Result<void> upload_one(const UploadTarget& target, Sources& sources, Uploader& 
   if (!packs_to_zeros(constant, bytes)) {
     for (std::uint64_t offset = 0; offset < total;) {
       TRY_ASSIGN(const std::span<std::byte> out,
-                 uploader.write(target.buffer, offset, total - offset));
+                 uploader.write(target.to.buffer, target.to.offset + offset, total - offset));
       pack_range(constant, bytes, offset, out);
       offset += out.size();
     }

@@ -27,7 +27,7 @@ class ConstantSource {
 
 struct UploadTarget {
   const PackedConstant* constant = nullptr;
-  WGPUBuffer buffer = nullptr;  // at least packed_size bytes, freshly made (zeros)
+  BufferRange to;  // at least packed_size bytes, freshly made (zeros)
 };
 
 // Packs and uploads every target. Each source constant is fetched once and released after its last

@@ -45,7 +45,7 @@ Result<void> replay_once(Device& device, const Replay& replay, const ModelMemory
                          std::uint32_t slot, const Buffer& staging) {
   const auto record = [&](WGPUCommandEncoder encoder) {
     replay.encode(encoder, 0, replay.size(), {}, nullptr);
-    device.api().CommandEncoderCopyBufferToBuffer(encoder, memory.at(Space::Slot, slot).get(), 0,
+    device.api().CommandEncoderCopyBufferToBuffer(encoder, memory.at(Space::Slot, slot).buffer, 0,
                                                   staging.get(), 0, staging.bytes());
   };
   return device.submit("replay", record, true);
@@ -75,7 +75,7 @@ TEST(Device, ReplaysPlan) {
   auto staging =
       device->buffer("staging", kWords * 4, WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst);
   ASSERT_OK(staging);
-  device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).get(), 0, data.data(),
+  device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).buffer, 0, data.data(),
                                  kWords * 4);
   for (int round = 0; round < 4; ++round) {
     EXPECT_OK(replay_once(*device, **replay, memory, 1, *staging));
@@ -191,14 +191,36 @@ TEST(Device, MemoryLimitIsCheckedBeforeAllocating) {
   const auto device = test_device();
   ASSERT_TRUE(device);
   ModelMemory memory(device, 1 << 20);
-  ASSERT_OK(memory.add_constant("small", 1 << 19));
+  ASSERT_OK(memory.add_state("small", 1 << 19));
   const std::uint64_t before = device->allocated_bytes();
-  const auto result = memory.add_constant("weight 7", 1 << 20);
+  const NamedSize weights[] = {{"weight 7", 1 << 20}};
+  const auto result = memory.add_constants(weights);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().kind, ErrorKind::ResourceLimit);
   for (const char* part : {"weight 7", "1048576", "524288"})
     EXPECT_NE(result.error().message.find(part), std::string::npos) << result.error().message;
   EXPECT_EQ(device->allocated_bytes(), before);
+}
+
+TEST(Device, ConstantsShareBuffersUpToASize) {
+  const auto device = test_device();
+  ASSERT_TRUE(device);
+  ModelMemory memory(device, 0);
+  constexpr std::uint64_t kLarge = 100 << 20;
+  const NamedSize sizes[] = {{"a", 20}, {"b", 1000}, {"c", kLarge}, {"d", kLarge}, {"e", kLarge}};
+  ASSERT_OK(memory.add_constants(sizes));
+  std::vector<BufferRange> at;
+  for (std::uint32_t i = 0; i < std::size(sizes); ++i) {
+    at.push_back(memory.at(Space::Constant, i));
+    EXPECT_EQ(at[i].bytes, sizes[i].bytes);
+    EXPECT_EQ(at[i].offset % device->capabilities().storage_alignment, 0u);
+    if (i > 0 && at[i].buffer == at[i - 1].buffer) {
+      EXPECT_GE(at[i].offset, at[i - 1].offset + at[i - 1].bytes);
+    }
+  }
+  EXPECT_EQ(at[3].buffer, at[0].buffer);
+  EXPECT_NE(at[4].buffer, at[0].buffer);  // 256 MB are full
+  EXPECT_GE(memory.used_bytes(), 3 * kLarge + 1020);
 }
 
 TEST(Device, SlotsGrowAndChangeGeneration) {
@@ -213,8 +235,8 @@ TEST(Device, SlotsGrowAndChangeGeneration) {
   const std::uint64_t larger[] = {1100, 64, 256};
   ASSERT_OK(memory.fit_slots(larger));
   EXPECT_GT(memory.generation(), first);
-  EXPECT_EQ(memory.at(Space::Slot, 0).bytes(), 1536u);  // half as much again
-  EXPECT_EQ(memory.at(Space::Slot, 1).bytes(), 64u);
+  EXPECT_EQ(memory.at(Space::Slot, 0).bytes, 1536u);  // half as much again
+  EXPECT_EQ(memory.at(Space::Slot, 1).bytes, 64u);
   EXPECT_EQ(memory.used_bytes(), 1536u + 64u + 256u);
 }
 
@@ -283,7 +305,7 @@ TEST(Device, ThreadsShareIt) {
     for (std::uint32_t round = 0; round < 20; ++round) {
       const std::vector<std::uint32_t> data(kWords, seed * 1000 + round);
       const auto held = device->lock();
-      device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).get(), 0,
+      device->api().QueueWriteBuffer(device->queue(), memory.at(Space::Slot, 0).buffer, 0,
                                      data.data(), kWords * 4);
       ASSERT_OK(replay_once(*device, **replay, memory, 1, *staging));
       ASSERT_EQ(read_words(*device, *staging), data);
