@@ -13,8 +13,9 @@
 //                   halves) -> as sdpa_with_kv_cache of q and k after a rotary embedding: of pairs
 //                   (2i, 2i+1) by cos and sin [S, D/2], or with `halves` of pairs (i, i + R/2) by
 //                   cos and sin [rows, R] from the first row on. Made by passes/fuse_attention.cpp.
-//   fused.rope_sdpa_q4gsw(.. as fused.rope_sdpa, weight, scales, G, bias?, residual? [B,S,N])
-//                   -> [B,S,N]: et_vk.linear_q4gsw of the attention's [B,S,Hq*D], plus the residual
+//   fused.rope_sdpa_q4gsw(.. as fused.rope_sdpa, weight, scales, G, bias?, residual? [B,S,N], last)
+//                   -> [B,S,N]: et_vk.linear_q4gsw of the attention's [B,S,Hq*D], plus the
+//                   residual; with `last`, where B is 1, the last row of that: [1,1,N]
 //
 // Without a mask the keys are the cache's first start_pos + S positions; with one, all C of them,
 // and the mask ([S, C], or broadcasting to [B, Hq, S, C]) is added to the scores. Query heads share
@@ -223,31 +224,37 @@ Result<void> lower_rope_sdpa(LowerContext& c) {
 
 // --- And with the projection behind it ---
 
-enum { kProjection = 13, kProjectionScales, kProjectionGroup, kProjectionBias, kResidual };
+enum { kProjection = 13, kProjectionScales, kProjectionGroup, kProjectionBias, kResidual, kLast };
 
-// The attention's output of the sizes of q, as the projection takes it.
-Dims projected(const Dims& q) { return {q[0], q[1], q[2] * q[3]}; }
+// The attention's output as the projection takes it, and what it takes of that.
+Dims flattened(const Dims& q) { return {q[0], q[1], q[2] * q[3]}; }
+Dims projected(const CallContext& c) {
+  const Dims& q = c.sizes(0);
+  return c.boolean(kLast) ? Dims{1, 1, q[2] * q[3]} : flattened(q);
+}
 
 Result<void> infer_rope_sdpa_q4gsw(InferContext& c) {
   TRY(check_rope_sdpa(c));
-  TRY(infer_group_part(c, projected(c.sizes(0)), c.integer(kProjectionGroup), c.id(kProjection),
+  if (c.boolean(kLast)) TRY(check_last_row(c.sizes(0)));
+  TRY(infer_group_part(c, projected(c), c.integer(kProjectionGroup), c.id(kProjection),
                        c.id(kProjectionScales), c.optional_id(kProjectionBias), c.output_id()));
-  return check_residual(c, kResidual, c.output_id());
+  return check_residual(c, kResidual, c.output_id(), c.boolean(kLast));
 }
 
 Result<void> lower_rope_sdpa_q4gsw(LowerContext& c) {
   const Dims& q = c.sizes(0);
   Attention attention = cached_attention(c, kRopeArguments);
   attention.out.buffer = c.scratch(4 * static_cast<std::uint64_t>(q.numel()));
-  Linear linear = group_linear(attention.out.buffer, projected(q), c.integer(kProjectionGroup));
+  Linear linear = group_linear(attention.out.buffer, projected(c), c.integer(kProjectionGroup));
   TRY_ASSIGN(linear.parts.emplace_back(),
              group_part(c, c.id(kProjection), c.id(kProjectionScales),
                         c.optional_id(kProjectionBias), output_width(c, c.output_id())));
   linear.outs = {c.output()};
-  if (!c.is_none(kResidual)) linear.residual = c.value(kResidual);
   TRY_ASSIGN(linear.attention,
              emit_fresh_attention(c, attention, fresh_rows(c),
                                   takes_split_attention(c, linear.depth, linear.group_size)));
+  if (c.boolean(kLast)) take_last_row(c, linear.x, flattened(q));
+  add_residual(c, linear, kResidual, c.boolean(kLast));
   return lower_linear(c, linear);
 }
 
@@ -359,7 +366,7 @@ constexpr Op kOps[] = {
      .internal = true,
      .half_args = args({3, 4})},
     {.name = "fused.rope_sdpa_q4gsw",
-     .signature = "ttttti t?if?tti i tti t?t?>t",
+     .signature = "ttttti t?if?tti i tti t?t?i>t",
      .infer = infer_rope_sdpa_q4gsw,
      .lower = lower_rope_sdpa_q4gsw,
      .mutated_args = args({3, 4}),

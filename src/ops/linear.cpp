@@ -71,7 +71,7 @@ bool is_constant_row(const LowerContext& c, std::size_t bias, std::int64_t n) {
 Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, bool transposed,
                             std::optional<std::size_t> bias) {
   Linear linear;
-  linear.x = c.value(x);
+  linear.x = {c.value(x)};
   linear.rows = linear_rows(c.sizes(x));
   linear.depth = c.sizes(x).back();
   linear.packing = c.dtype(weight) == DType::Float16 ? Packing::HalfPanels : Packing::FloatPanels;

@@ -30,20 +30,25 @@ struct SplitAttention {
   std::int64_t head_dim = 0;    // a multiple of 4
 };
 
+// Rows of words in a buffer, from an element on that a binding may begin at.
+struct LinearInput {
+  BufferRef buffer;
+  std::int64_t first_element = 0;
+};
+
 //   out[r, n] = norm(x[r]) * sum_k x[r, k] * norm_weight[k] * scale[n, k / group] * W[n, k]
 //               + bias[n] + residual[r, n]
 // with norm(x[r]) = 1 / sqrt(mean(x[r]^2) + eps), or with `gated` and two parts of equal N
 //   out[r, n] = silu(gate[r, n]) * up[r, n].
 struct Linear {
-  BufferRef x;  // [rows, depth], one word per element
+  LinearInput x;  // [rows, depth], one word per element
   std::int64_t rows = 0, depth = 0;
-  std::int64_t first_element = 0;  // of x in its buffer, a multiple of the storage alignment
   Packing packing = Packing::FloatPanels;
   std::int64_t group_size = 0;    // elements per scale; 0 without scales
   std::vector<LinearPart> parts;  // 1 to 3; all or none have scales, all or none a bias
   std::vector<BufferRef> outs;    // one for each part; one if gated
   bool gated = false;
-  std::optional<BufferRef> residual;     // with one output
+  std::optional<LinearInput> residual;   // with one output
   std::optional<BufferRef> norm_weight;  // [depth]
   double norm_eps = 0;
   std::optional<SplitAttention> attention;  // takes the place of x, for one row
@@ -81,8 +86,16 @@ Result<LinearPart> group_part(LowerContext& c, ValueId weight, ValueId scales, V
 // A linear layer of such parts on x [.., K], without parts and outputs yet.
 Linear group_linear(BufferRef x, const Dims& sizes, std::int64_t group);
 
-// What is added to a linear layer's output has as many elements, or is None.
-Result<void> check_residual(const CallContext& c, std::size_t residual, ValueId out);
+// x [1, S, K] has a last row.
+Result<void> check_last_row(const Dims& x);
+
+// Makes the last row of an input of `sizes` all of it: where it lies, if a binding may begin there.
+void take_last_row(LowerContext& c, LinearInput& input, const Dims& sizes);
+
+// What is added to a linear layer's output, or None: has as many elements, or with `last` rows like
+// the output's one, of which the last is added.
+Result<void> check_residual(const CallContext& c, std::size_t residual, ValueId out, bool last);
+void add_residual(LowerContext& c, Linear& linear, std::size_t residual, bool last);
 
 // Rows of a linear layer's input [.., K]; 0 if K is 0.
 inline std::int64_t linear_rows(const Dims& x) { return x.product(0, x.rank() - 1); }

@@ -249,11 +249,17 @@ class Lowering {
     k.define(cat("AT_", name), k.buffers.size()).define(name, 1);
     k.read(buffer, at.offset, at.size);
   }
+  // The part of an input, of `columns` to a row, that a section reads.
+  Range input_range(const LinearInput& input, std::int64_t first_row, std::int64_t rows,
+                    std::int64_t columns) const {
+    Range at = rows_range(first_row, rows, columns);
+    if (input.first_element == 0) return at;
+    at.offset += static_cast<std::uint64_t>(4 * input.first_element);
+    return {at.offset, static_cast<std::uint64_t>(4 * rows * columns)};
+  }
   void bind_x(KernelCall& k, std::int64_t first_row, std::int64_t rows) const {
-    const Range at = rows_range(first_row, rows, l_.depth);
-    const auto first = static_cast<std::uint64_t>(4 * l_.first_element);
-    k.read(l_.x, first + at.offset,
-           first == 0 ? at.size : 4 * static_cast<std::uint64_t>(rows * l_.depth));
+    const Range at = input_range(l_.x, first_row, rows, l_.depth);
+    k.read(l_.x.buffer, at.offset, at.size);
   }
   void bind_weights(KernelCall& k, const Packed& packed, const Section& s) const {
     const Range at = panels_range(s, words_);
@@ -262,12 +268,12 @@ class Lowering {
   }
   void bind_results(KernelCall& k, const Packed& packed, const Section& s) const {
     if (packed.bias) bind(k, "BIAS", *packed.bias, {});
-    const auto range = [&](std::int64_t columns) {
-      return rows_range(s.first_row, s.rows, columns);
-    };
-    if (l_.residual) bind(k, "RESIDUAL", *l_.residual, range(l_.parts[0].columns));
+    if (l_.residual) {
+      bind(k, "RESIDUAL", l_.residual->buffer,
+           input_range(*l_.residual, s.first_row, s.rows, l_.parts[0].columns));
+    }
     for (std::size_t i = 0; i < l_.outs.size(); ++i) {
-      const Range at = range(l_.parts[i].columns);
+      const Range at = rows_range(s.first_row, s.rows, l_.parts[i].columns);
       k.define(cat("AT_OUT", i), k.buffers.size()).write(l_.outs[i], at.offset, at.size);
     }
   }

@@ -74,7 +74,7 @@ Result<LinearPart> group_part(LowerContext& c, ValueId weight, ValueId scales, V
 
 Linear group_linear(BufferRef x, const Dims& sizes, std::int64_t group) {
   Linear linear;
-  linear.x = x;
+  linear.x = {x};
   linear.rows = linear_rows(sizes);
   linear.depth = sizes.back();
   linear.packing = Packing::Q4Panels;
@@ -82,11 +82,38 @@ Linear group_linear(BufferRef x, const Dims& sizes, std::int64_t group) {
   return linear;
 }
 
-Result<void> check_residual(const CallContext& c, std::size_t residual, ValueId out) {
-  CHECK_OR_FAIL(c.is_none(residual) || c.sizes(residual).numel() == c.sizes_of(out).numel(),
-                ErrorKind::InvalidProgram, "a residual of sizes ", to_string(c.sizes(residual)),
-                " is added to ", to_string(c.sizes_of(out)));
+Result<void> check_last_row(const Dims& x) {
+  CHECK_OR_FAIL(x[1] > 0, ErrorKind::InvalidArgument, "there is no last token in x of sizes ",
+                to_string(x));
   return {};
+}
+
+void take_last_row(LowerContext& c, LinearInput& input, const Dims& sizes) {
+  const std::int64_t first = sizes.numel() - sizes.back();
+  if (4 * first % c.capabilities().storage_alignment == 0) {
+    input.first_element = first;
+    return;
+  }
+  const BufferRef row = c.scratch(4 * static_cast<std::uint64_t>(sizes.back()));
+  const std::int64_t strides[] = {1};
+  emit_copy(c, input.buffer, first, copy_loops({sizes.back()}, strides), row);
+  input.buffer = row;
+}
+
+Result<void> check_residual(const CallContext& c, std::size_t residual, ValueId out, bool last) {
+  if (c.is_none(residual)) return {};
+  const Dims &added = c.sizes(residual), &to = c.sizes_of(out);
+  const bool fits = added.numel() == to.numel() ||
+                    (last && !added.empty() && added.back() == to.back() && added.numel() > 0);
+  CHECK_OR_FAIL(fits, ErrorKind::InvalidProgram, "a residual of sizes ", to_string(added),
+                " is added to ", to_string(to));
+  return {};
+}
+
+void add_residual(LowerContext& c, Linear& linear, std::size_t residual, bool last) {
+  if (c.is_none(residual)) return;
+  linear.residual = LinearInput{c.value(residual)};
+  if (last) take_last_row(c, *linear.residual, c.sizes(residual));
 }
 
 namespace {
@@ -157,8 +184,8 @@ Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
 //                    gated, last) -> outs
 // One to three et_vk.linear_q4gsw on one x, each with its output; or with `gated` the two of
 // silu(gate) * up with one output. Lists of values; all linears have a bias or none has. `residual`
-// has the sizes of the only output. With `last` x is [1, S, K] and only its last row is taken: [1,
-// K].
+// has the sizes of the only output. With `last` x is [1, S, K] and only its last row is taken, as
+// [1, K] or [1, 1, K] by the output's rank; of a residual of several rows too.
 enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kLast, kOuts };
 
 ValueId bias_of(const CallContext& c, std::size_t i) {
@@ -168,7 +195,9 @@ ValueId bias_of(const CallContext& c, std::size_t i) {
 // The sizes of x as the layer takes it.
 Dims taken(const CallContext& c) {
   const Dims& x = c.sizes(kX);
-  return c.boolean(kLast) ? Dims{1, x.back()} : x;
+  if (!c.boolean(kLast)) return x;
+  const std::size_t rank = c.graph().tensor(c.value_list(kOuts)[0])->bound.rank();
+  return rank == 3 ? Dims{1, 1, x.back()} : Dims{1, x.back()};
 }
 
 Result<void> infer_fused(InferContext& c) {
@@ -181,41 +210,27 @@ Result<void> infer_fused(InferContext& c) {
                     (c.is_none(kBiases) || c.value_list(kBiases).size() == linears) &&
                     (c.is_none(kResidual) || outs.size() == 1),
                 ErrorKind::Internal, "a fused linear layer has inconsistent lists");
-  CHECK_OR_FAIL(!c.boolean(kLast) || c.sizes(kX)[1] > 0, ErrorKind::InvalidArgument,
-                "there is no last token in x of sizes ", to_string(c.sizes(kX)));
+  if (c.boolean(kLast)) TRY(check_last_row(c.sizes(kX)));
   if (!c.is_none(kNorm)) TRY(check_vector("norm weight", c.sizes(kNorm), c.sizes(kX).back()));
   for (std::size_t i = 0; i < linears; ++i) {
     TRY(infer_group_part(c, taken(c), c.integer(kGroup), weights[i], scales[i], bias_of(c, i),
                          outs[gated ? 0 : i]));
   }
-  return check_residual(c, kResidual, outs[0]);
-}
-
-// Reads the last row of x where it lies, if bindings may begin there.
-void take_last_row(LowerContext& c, Linear& linear) {
-  const std::int64_t first = c.sizes(kX).numel() - linear.depth;
-  if (4 * first % c.capabilities().storage_alignment == 0) {
-    linear.first_element = first;
-    return;
-  }
-  const BufferRef row = c.scratch(4 * static_cast<std::uint64_t>(linear.depth));
-  const std::int64_t strides[] = {1};
-  emit_copy(c, linear.x, first, copy_loops({linear.depth}, strides), row);
-  linear.x = row;
+  return check_residual(c, kResidual, outs[0], c.boolean(kLast));
 }
 
 Result<void> lower_fused(LowerContext& c) {
   const auto weights = c.value_list(kWeights), scales = c.value_list(kScales),
              outs = c.value_list(kOuts);
   Linear linear = group_linear(c.value(kX), taken(c), c.integer(kGroup));
-  if (c.boolean(kLast)) take_last_row(c, linear);
+  if (c.boolean(kLast)) take_last_row(c, linear.x, c.sizes(kX));
   linear.gated = c.boolean(kGated);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const std::int64_t n = output_width(c, outs[linear.gated ? 0 : i]);
     TRY_ASSIGN(linear.parts.emplace_back(), group_part(c, weights[i], scales[i], bias_of(c, i), n));
   }
   for (ValueId out : outs) linear.outs.push_back(c.value_of(out));
-  if (!c.is_none(kResidual)) linear.residual = c.value(kResidual);
+  add_residual(c, linear, kResidual, c.boolean(kLast));
   if (!c.is_none(kNorm)) {
     linear.norm_weight = c.value(kNorm);
     linear.norm_eps = c.number(kEps);
@@ -252,7 +267,7 @@ Result<void> infer_channels(InferContext& c, const ChannelArgs& args) {
 // Everything but x, which is read from `x`.
 Result<void> lower_channels(LowerContext& c, const ChannelArgs& args, BufferRef x) {
   Linear linear;
-  linear.x = x;
+  linear.x = {x};
   linear.rows = linear_rows(c.sizes(0));
   linear.depth = linear.group_size = c.sizes(0).back();
   linear.packing = args.packing;

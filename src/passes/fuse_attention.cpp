@@ -137,7 +137,7 @@ class ProjectionFusion {
  private:
   void fuse(std::int32_t c) {
     Call& linear = graph_.calls[static_cast<std::size_t>(c)];
-    const std::optional<std::array<ValueId, 6>> projection = projection_of(linear);
+    const std::optional<std::array<ValueId, 7>> projection = projection_of(linear);
     if (!projection) return;
     const ValueId x = linear.args[kX];
     const std::int32_t source = index_.computed_by(x, "fused.rope_sdpa");
@@ -152,27 +152,25 @@ class ProjectionFusion {
     attention = Call{};
   }
 
-  // Weight, scales, group, bias, residual and output of a linear layer with one output and no norm.
-  std::optional<std::array<ValueId, 6>> projection_of(const Call& call) {
+  // Weight, scales, group, bias, residual, whether only the last row is taken, and output of a
+  // linear layer with one output and no norm.
+  std::optional<std::array<ValueId, 7>> projection_of(const Call& call) {
     if (call.name == "et_vk.linear_q4gsw.default") {
       const ValueId none = graph_.add(std::monostate{});
-      return std::array{call.args[1], call.args[2], call.args[3], call.args[4], none, call.args[5]};
+      return std::array{call.args[1], call.args[2],      call.args[3], call.args[4],
+                        none,         graph_.add(false), call.args[5]};
     }
     if (call.name != "fused.linear_q4gsw") return std::nullopt;
     const auto items = [&](std::size_t arg) -> std::span<const ValueId> {
       const auto* list = std::get_if<ValueList>(&graph_.value(call.args[arg]));
       return list ? list->items : std::span<const ValueId>();
     };
-    const auto is_false = [&](std::size_t arg) {
-      const auto* flag = std::get_if<bool>(&graph_.value(call.args[arg]));
-      return flag && !*flag;
-    };
-    if (items(kOuts).size() != 1 || !is_false(kGated) || !is_false(kLast) ||
-        !graph_.is_none(call.args[kNorm]))
+    const auto* gated = std::get_if<bool>(&graph_.value(call.args[kGated]));
+    if (items(kOuts).size() != 1 || !gated || *gated || !graph_.is_none(call.args[kNorm]))
       return std::nullopt;
     const ValueId bias = items(kBiases).empty() ? call.args[kBiases] : items(kBiases)[0];
     return std::array{items(kWeights)[0],   items(kScales)[0], call.args[kGroup], bias,
-                      call.args[kResidual], items(kOuts)[0]};
+                      call.args[kResidual], call.args[kLast],  items(kOuts)[0]};
   }
 
   // Only views lie between the two calls: the caches and the residual are the same for both.

@@ -6,6 +6,7 @@
 //   siblings on one input      q, k, v = x Wq, x Wk, x Wv        stacked weights, one output each
 //   an rms norm before         y = rms_norm(x) W                 a prologue
 //   the last token before      y = x[:, -1] W                    another place to read
+//   layers only it needs       h = x + f(x), y = h[:, -1] W      their last row alone
 //
 // Each rewrite makes or changes a "fused.linear_q4gsw" call (ops/quantized_linear.cpp) in place of
 // the last call it covers; what nothing reads any more is left to remove_dead_calls.
@@ -51,6 +52,7 @@ class LinearFusion {
     each_call(&LinearFusion::stack_siblings);
     each_call(&LinearFusion::fuse_norm);
     each_call(&LinearFusion::fuse_last);
+    narrow_to_last();
   }
 
  private:
@@ -270,6 +272,34 @@ class LinearFusion {
     call(c).args[kFX] = source.args[kSelected];
     call(c).args[kFLast] = graph_.add(true);
     return true;
+  }
+
+  // Layers [1, S, K] whose output is read for its last row alone compute no other: the feed-forward
+  // of a last decoder layer, from its end on.
+  void narrow_to_last() {
+    const GraphIndex index(graph_);
+    for (auto c = static_cast<std::int32_t>(graph_.calls.size()) - 1; c >= 0; --c) {
+      const Call& layer = call(c);
+      if (layer.name != kFused || is_last(layer) || outputs(layer).size() != 1) continue;
+      const ValueId out = outputs(layer).front();
+      auto* info = std::get_if<TensorInfo>(&graph_.value(out));
+      const std::span<const std::int32_t> users = index.users(out);
+      if (users.empty() || index.is_output(out) || info->bound.rank() != 3 || info->bound[0] != 1 ||
+          graph_.tensor(layer.args[kFX])->bound.rank() != 3)
+        continue;
+      const auto takes_last = [&](std::int32_t user) {
+        const Call& reader = call(user);
+        return reader.name == kFused && is_last(reader) &&
+               (reader.args[kFX] == out || reader.args[kFResidual] == out);
+      };
+      if (!std::ranges::all_of(users, takes_last)) continue;
+      call(c).args[kFLast] = graph_.add(true);
+      info->bound[1] = 1;
+    }
+  }
+  bool is_last(const Call& fused) const { return std::get<bool>(graph_.value(fused.args[kFLast])); }
+  std::span<const ValueId> outputs(const Call& fused) const {
+    return std::get<ValueList>(graph_.value(fused.args[kFOuts])).items;
   }
 
   void make_fused(const GraphIndex& index, std::int32_t c) {

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "passes/passes.h"
 
 namespace etwebgpu {
@@ -109,6 +111,49 @@ TEST(FuseLinear, LogitsTakeTheLastTokenWhereItLies) {
   EXPECT_EQ(std::ranges::count(first.fused_names(), "aten.select_copy.int"), 1);
   shown.output(head(shown, -1));
   EXPECT_EQ(std::ranges::count(shown.fused_names(), "aten.select_copy.int"), 1);
+}
+
+// A feed-forward over x, and the logits of its last token. `more` sees what it computes for all.
+Decoder last_layer(const std::function<void(Decoder&, ValueId x, ValueId down)>& more) {
+  Decoder d;
+  const ValueId x = d.linear(d.input(kDim), kDim), normed = d.norm(x);
+  const ValueId hidden = d.multiply(d.silu(d.linear(normed, kHidden)), d.linear(normed, kHidden));
+  const ValueId down = d.add(x, d.linear(hidden, kDim));
+  more(d, x, down);
+  const ValueId dim = d.graph.add(std::int64_t{1}), index = d.graph.add(std::int64_t{-1});
+  const ValueId row = d.call("aten.select_copy.int", {down, dim, index}, d.tensor({1, kDim}));
+  const ValueId logits = d.linear(row, kHidden);
+  std::get<TensorInfo>(d.graph.value(logits)).bound = {1, kHidden};
+  d.output(logits);
+  fuse_linear(d.graph);
+  return d;
+}
+
+// By call: 1 if it takes the last row alone.
+std::vector<int> narrowed(const Decoder& d) {
+  std::vector<int> out;
+  for (const Call& c : d.graph.calls) {
+    out.push_back(c.name == "fused.linear_q4gsw" && std::get<bool>(d.graph.value(c.args[9])));
+  }
+  return out;
+}
+
+TEST(FuseLinear, WhatOnlyTheLastTokenNeedsIsComputedForIt) {
+  const Decoder d = last_layer([](Decoder&, ValueId, ValueId) {});
+  // The first is no fused layer: gate and up read its last row, as the sum behind them does.
+  EXPECT_EQ(narrowed(d), (std::vector<int>{0, 1, 1, 1}));
+  for (std::size_t c = 1; c < 3; ++c) {
+    const ValueId out = std::get<ValueList>(d.graph.value(d.graph.calls[c].args.back())).items[0];
+    EXPECT_EQ(d.graph.tensor(out)->bound[1], 1);
+  }
+}
+
+TEST(FuseLinear, WhatIsReadForAllTokensIsComputedForAll) {
+  const Decoder shown = last_layer([](Decoder& d, ValueId, ValueId down) { d.output(down); });
+  EXPECT_EQ(narrowed(shown), (std::vector<int>{0, 0, 0, 1}));
+  const Decoder read =
+      last_layer([](Decoder& d, ValueId x, ValueId down) { d.output(d.add(x, d.norm(down))); });
+  EXPECT_EQ(narrowed(read), (std::vector<int>{0, 0, 0, 0, 0, 1}));
 }
 
 TEST(FuseLinear, ANormWithAnotherReaderStays) {
