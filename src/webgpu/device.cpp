@@ -26,6 +26,17 @@ constexpr WGPUFeatureName kOptionalFeatures[] = {
     kNativeSubgroupBarrier,
 };
 
+// Where it is always the same, for wgpu-native does not say; else 0. Mesa's llvmpipe has its SIMD
+// width in its name, and a lane takes 32 bits of it.
+std::uint32_t known_subgroup_size(const AdapterDescription& adapter) {
+  if (adapter.vendor_id == kNvidia) return 32;
+  if (!adapter.name.starts_with("llvmpipe")) return 0;
+  for (std::uint32_t bits : {128, 256, 512}) {
+    if (adapter.name.find(cat(bits, " bits")) != std::string::npos) return bits / 32;
+  }
+  return 0;
+}
+
 struct DeviceResult {
   std::atomic<bool> done = false;
   WGPUDevice device = nullptr;
@@ -215,8 +226,8 @@ void Device::fill_capabilities(const WGPULimits& limits,
   if (c.subgroups && adapter_.min_subgroup_size > 0) {
     c.min_subgroup_size = adapter_.min_subgroup_size;
     c.max_subgroup_size = adapter_.max_subgroup_size;
-  } else if (adapter_.vendor_id == kNvidia) {
-    c.min_subgroup_size = c.max_subgroup_size = 32;  // wgpu-native does not say
+  } else if (const std::uint32_t size = known_subgroup_size(adapter_); size > 0) {
+    c.min_subgroup_size = c.max_subgroup_size = size;
   }
   c.f16 = has(WGPUFeatureName_ShaderF16);
   if (has(kSubgroupMatrix)) c.matrix_size = adapter_.matrix_size;
