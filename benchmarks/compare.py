@@ -77,17 +77,28 @@ def run_llama_bench(command: Words, gguf: Path, lengths: Lengths, options: Words
     return read_llama_bench(rows, " && ".join(map(shlex.join, runs)))
 
 
+# What may follow a provider's name.
+_OPTIONS = {
+    "f16": {"ETWEBGPU_MATMUL_DTYPE": "f16"},
+    "trusted": {"ETWEBGPU_TRUSTED": "1"},
+}
+
+
 def run_decoder(skeleton: Path, provider: str, lengths: Lengths, options: Words) -> Report:
     """Run benchmarks/decoder.py with one provider, in a process of its own.
 
-    "dawn+f16" is Dawn with the option matmul_dtype f16.
+    "dawn+f16+trusted" is Dawn with the options matmul_dtype f16 and trusted.
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
         command = [sys.executable, str(Path(__file__).with_name("decoder.py")), str(skeleton)]
         command += ["--prefill", lengths.prefill, "--contexts", lengths.contexts, *options]
-        name, plus, matmul = provider.partition("+")
-        settings = {"ETWEBGPU_PROVIDER": name} | ({"ETWEBGPU_MATMUL_DTYPE": matmul} if plus else {})
+        name, *chosen = provider.split("+")
+        settings = {"ETWEBGPU_PROVIDER": name}
+        for option in chosen:
+            if option not in _OPTIONS:
+                raise typer.BadParameter(f"{provider}: +{option} is none of {', '.join(_OPTIONS)}")
+            settings |= _OPTIONS[option]
         _output([*command, "--json", str(result)], settings)
         return Report.from_json(json.loads(result.read_text()))
 
@@ -110,7 +121,7 @@ def main(
         Path | None, typer.Option(help="llama.cpp's model; made if missing, as SIZE.gguf.")
     ] = None,
     providers: Annotated[
-        str, typer.Option(help="Ours to measure; with matrix units dawn+f16.")
+        str, typer.Option(help="Ours to measure, with options: dawn+f16, dawn+trusted.")
     ] = "dawn,wgpu-native",
     prefill: Annotated[str, typer.Option(help="Prompt lengths.")] = "128,512,2048",
     contexts: Annotated[str, typer.Option(help="Positions to decode at.")] = "128,2048",

@@ -51,6 +51,7 @@ _SETTINGS = (
     "ETWEBGPU_ADAPTER",
     "ETWEBGPU_KV_CACHE_DTYPE",
     "ETWEBGPU_MATMUL_DTYPE",
+    "ETWEBGPU_TRUSTED",
 )
 
 Call = Callable[[int, int], object]
@@ -189,10 +190,11 @@ def run(skeleton: Skeleton, tasks: Sequence[Task], profile: bool) -> Report:
 
 
 def _provider(adapter: dict[str, Any]) -> str | None:
-    """The provider, with +f16 where products of many rows are to be in f16."""
+    """The provider, with +f16 where products of many rows are to be in f16, and +trusted."""
     name: str | None = adapter.get("provider")
-    half = os.environ.get("ETWEBGPU_MATMUL_DTYPE") == "f16"
-    return f"{name}+f16" if name and half else name
+    half = "+f16" if os.environ.get("ETWEBGPU_MATMUL_DTYPE") == "f16" else ""
+    trusted = "+trusted" if os.environ.get("ETWEBGPU_TRUSTED") == "1" else ""
+    return name and name + half + trusted
 
 
 def _work(skeleton: Skeleton) -> Work | None:

@@ -48,8 +48,8 @@ on_swiftshader() {
     step "Operators with the kernels for GPUs, SwiftShader through $provider"
     ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.2 \
       "$python" -m pytest "${gpu_kernels[@]}" || return
-    step "The same with products of bytes in layers of any size"
-    ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete,bytes ETWEBGPU_TEST_SCALE=0.2 \
+    step "The same with products of bytes in layers of any size, and for trusted programs"
+    ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete,bytes ETWEBGPU_TRUSTED=1 ETWEBGPU_TEST_SCALE=0.2 \
       "$python" -m pytest tests/python/ops/test_{quantized,decoder}.py || return
   done
   step "Decoders with WebGPU's default limits and no optional feature"

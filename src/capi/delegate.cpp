@@ -56,7 +56,8 @@ Result<std::shared_ptr<Device>> acquire_device(const Options& options) {
   static auto* latest =
       new std::shared_ptr<Device>;  // not destroyed at exit: drivers may be gone by then
   TRY(ensure_providers());
-  TRY_ASSIGN(std::shared_ptr<Device> device, Device::acquire({options.provider, options.adapter}));
+  TRY_ASSIGN(std::shared_ptr<Device> device,
+             Device::acquire({options.provider, options.adapter, options.trusted}));
   std::lock_guard lock(*mutex);
   *latest = device;
   return device;

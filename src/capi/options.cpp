@@ -57,6 +57,8 @@ constexpr OptionSpec kOptions[] = {
      [](Options& o, std::string_view v) { return parse_float_type(v, o.model.matmul); }},
     {"memory_limit", "ETWEBGPU_MEMORY_LIMIT",
      [](Options& o, std::string_view v) { return parse_bytes(v, o.memory_limit); }},
+    {"trusted", "ETWEBGPU_TRUSTED",
+     [](Options& o, std::string_view v) { return parse_flag(v, o.trusted); }},
 };
 constexpr auto kKeys = [] {
   std::array<std::string_view, std::size(kOptions)> keys;

@@ -1,6 +1,6 @@
 // Settings of the backend, by key: "provider", "adapter", "profiling", "kv_cache_dtype",
-// "matmul_dtype", "memory_limit". A model's own specs come before set_option, which comes before
-// the environment (ETWEBGPU_PROVIDER and so on).
+// "matmul_dtype", "memory_limit", "trusted". A model's own specs come before set_option, which
+// comes before the environment (ETWEBGPU_PROVIDER and so on).
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ struct Options {
   bool profiling = false;
   ModelOptions model;
   std::uint64_t memory_limit = 0;  // bytes of device memory for one model; 0: as the device allows
+  bool trusted = false;            // kernels without the provider's checks (Device::acquire)
 };
 
 using OptionText = std::pair<std::string, std::string>;

@@ -25,8 +25,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let at = grid[plane / params.channels * params.points + point];
   let last = vec2<f32>(f32(params.in_width - 1u), f32(params.in_height - 1u));
   let position = clamp((at + 1.0) * 0.5 * last, vec2<f32>(0.0), last);
-  let first = vec2<u32>(position);
-  let second = min(first + 1u, vec2<u32>(params.in_width - 1u, params.in_height - 1u));
+  let corner = vec2<u32>(params.in_width - 1u, params.in_height - 1u);
+  let first = min(vec2<u32>(position), corner);  // a NaN may become any number
+  let second = min(first + 1u, corner);
   let weight = position - vec2<f32>(first);
   let base = plane * params.in_height * params.in_width;
   let top = base + first.y * params.in_width;

@@ -48,6 +48,7 @@ Result<Api> load_api(std::string_view provider, const std::function<void*(const 
   ETWG_WEBGPU_FUNCTIONS(ETWG_RESOLVE)
 #undef ETWG_RESOLVE
   find(resolve, "wgpuDevicePoll", api.DevicePoll);
+  find(resolve, "wgpuDeviceCreateShaderModuleTrusted", api.DeviceCreateShaderModuleTrusted);
   find(resolve, "wgpuInstanceEnumerateAdapters", api.InstanceEnumerateAdapters);
   find(resolve, "wgpuQueueGetTimestampPeriod", api.QueueGetTimestampPeriod);
   find(resolve, "wgpuDeviceTick", api.DeviceTick);
@@ -92,15 +93,16 @@ bool wait_for_one(const Api& api, WGPUInstance instance, WGPUDevice device, WGPU
   return done;
 }
 
-DawnToggles dawn_toggles() {
+DawnToggles dawn_toggles(bool trusted) {
   // Experimental features (subgroup matrices) need the first; Dawn hides f16 on NVIDIA without the
-  // second; exact timestamps need quantization off. Robust buffer access stays on: indices in
-  // kernels come from model inputs.
-  static constexpr const char* enabled[] = {"allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"};
+  // second; exact timestamps need quantization off. The others are for trusted programs.
+  static constexpr const char* enabled[] = {"allow_unsafe_apis", "vulkan_enable_f16_on_nvidia",
+                                            "disable_robustness", "disable_workgroup_init"};
+  constexpr std::size_t kAlways = 2;
   static constexpr const char* disabled[] = {"timestamp_quantization"};
   constexpr WGPUSType kDawnTogglesDescriptor = static_cast<WGPUSType>(0x0005000A);
   return {{nullptr, kDawnTogglesDescriptor},
-          std::size(enabled),
+          trusted ? std::size(enabled) : kAlways,
           enabled,
           std::size(disabled),
           disabled};

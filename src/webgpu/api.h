@@ -93,6 +93,8 @@ struct Api {
   std::size_t (*InstanceEnumerateAdapters)(WGPUInstance, const WgpuNativeEnumerateOptions*,
                                            WGPUAdapter*) = nullptr;
   float (*QueueGetTimestampPeriod)(WGPUQueue) = nullptr;
+  WGPUShaderModule (*DeviceCreateShaderModuleTrusted)(WGPUDevice, const WGPUShaderModuleDescriptor*,
+                                                      WGPUFlags checks) = nullptr;
   // Dawn's extension; its presence tells Dawn apart.
   void (*DeviceTick)(WGPUDevice) = nullptr;
 
@@ -123,7 +125,8 @@ bool wait(const Api& api, WGPUInstance instance, WGPUDevice device, WGPUFuture f
 bool wait_for_one(const Api& api, WGPUInstance instance, WGPUDevice device, WGPUFuture future,
                   const std::atomic<bool>& done);
 
-// Dawn's developer switches, chained to instance, adapter options and device.
+// Dawn's developer switches, chained to instance, adapter options and device; for a device of
+// trusted programs those that leave checks out, too.
 struct DawnToggles {
   WGPUChainedStruct chain;
   std::size_t enabled_count;
@@ -131,7 +134,7 @@ struct DawnToggles {
   std::size_t disabled_count;
   const char* const* disabled;
 };
-DawnToggles dawn_toggles();
+DawnToggles dawn_toggles(bool trusted);
 
 // Owns one WebGPU object; `release` is the Api member that gives it back.
 template <typename T, auto release>

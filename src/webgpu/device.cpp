@@ -144,10 +144,10 @@ Result<std::shared_ptr<Device>> Device::acquire(const AdapterChoice& choice) {
     if (!selected) return std::unexpected(first_error ? *first_error : std::move(selected).error());
     const AdapterDescription& adapter = selected->adapter;
     std::lock_guard lock(*mutex);
-    std::weak_ptr<Device>& known =
-        (*living)[cat(adapter.provider, '\n', adapter.index, '\n', adapter.name)];
+    std::weak_ptr<Device>& known = (*living)[cat(choice.trusted, '\n', adapter.provider, '\n',
+                                                 adapter.index, '\n', adapter.name)];
     if (auto device = known.lock(); device && !device->lost()) return device;
-    Result<std::shared_ptr<Device>> device = create(*selected);
+    Result<std::shared_ptr<Device>> device = create(*selected, choice.trusted);
     if (device) known = *device;
     if (device) return device;
     // An adapter that gives no device is no better than none: the next provider has its turn.
@@ -156,8 +156,9 @@ Result<std::shared_ptr<Device>> Device::acquire(const AdapterChoice& choice) {
   }
 }
 
-Result<std::shared_ptr<Device>> Device::create(const SelectedAdapter& selected) {
-  std::shared_ptr<Device> device(new Device(*selected.provider, selected.adapter, Events::make()));
+Result<std::shared_ptr<Device>> Device::create(const SelectedAdapter& selected, bool trusted) {
+  std::shared_ptr<Device> device(
+      new Device(*selected.provider, selected.adapter, trusted, Events::make()));
   TRY(device->open());
   return device;
 }
@@ -168,7 +169,7 @@ Result<void> Device::open() {
   for (WGPUFeatureName feature : kOptionalFeatures)
     if (adapter_.has(feature)) features.push_back(feature);
 
-  DawnToggles toggles = dawn_toggles();
+  DawnToggles toggles = dawn_toggles(trusted_);
   WGPUDeviceDescriptor descriptor = WGPU_DEVICE_DESCRIPTOR_INIT;
   if (api().is_dawn()) descriptor.nextInChain = &toggles.chain;
   descriptor.label = string_view("etwebgpu");

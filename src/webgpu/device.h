@@ -66,7 +66,9 @@ struct PendingMap {
 
 class Device : public std::enable_shared_from_this<Device> {
  public:
-  // The device of the chosen adapter: a living one if there is, else a new one.
+  // The device of the chosen adapter: a living one if there is, else a new one. One for `trusted`
+  // programs compiles kernels without the provider's checks: of indices, of endless loops, and
+  // without zeroing workgroup memory (Dawn, wgpu-native).
   static Result<std::shared_ptr<Device>> acquire(const AdapterChoice& choice);
   ~Device();
   Device(const Device&) = delete;
@@ -76,6 +78,7 @@ class Device : public std::enable_shared_from_this<Device> {
   WGPUDevice get() const { return device_; }
   WGPUQueue queue() const { return queue_.get(); }
   const AdapterDescription& adapter() const { return adapter_; }
+  bool trusted() const { return trusted_; }
   const Capabilities& capabilities() const { return capabilities_; }
   // Nanoseconds in one unit of a timestamp query.
   double timestamp_period() const { return timestamp_period_; }
@@ -119,9 +122,9 @@ class Device : public std::enable_shared_from_this<Device> {
   struct Events;
   friend class Buffer;
 
-  Device(Provider& provider, AdapterDescription adapter, Events& events)
-      : provider_(provider), adapter_(std::move(adapter)), events_(events) {}
-  static Result<std::shared_ptr<Device>> create(const SelectedAdapter& selected);
+  Device(Provider& provider, AdapterDescription adapter, bool trusted, Events& events)
+      : provider_(provider), adapter_(std::move(adapter)), trusted_(trusted), events_(events) {}
+  static Result<std::shared_ptr<Device>> create(const SelectedAdapter& selected, bool trusted);
   Result<void> open();
   void fill_capabilities(const WGPULimits& limits, std::span<const WGPUFeatureName> features);
   Result<void> pop_scope(std::string_view what);
@@ -131,6 +134,7 @@ class Device : public std::enable_shared_from_this<Device> {
 
   Provider& provider_;
   AdapterDescription adapter_;
+  bool trusted_;
   Events& events_;  // outlives the device: callbacks may come late
   std::recursive_mutex mutex_;
   WGPUDevice device_ = nullptr;

@@ -144,7 +144,7 @@ Result<void> Provider::open() {
                }));
   }
   static constexpr WGPUInstanceFeatureName features[] = {WGPUInstanceFeatureName_TimedWaitAny};
-  DawnToggles toggles = dawn_toggles();
+  DawnToggles toggles = dawn_toggles(false);
   WGPUInstanceDescriptor descriptor = WGPU_INSTANCE_DESCRIPTOR_INIT;
   if (api_.wait_style() == WaitStyle::WaitAny) {
     descriptor.requiredFeatureCount = std::size(features);
@@ -168,7 +168,7 @@ std::vector<AdapterHandle> Provider::enumerate() const {
 }
 
 Result<AdapterHandle> Provider::request(WGPUPowerPreference power, bool fallback) const {
-  DawnToggles toggles = dawn_toggles();
+  DawnToggles toggles = dawn_toggles(false);
   WGPURequestAdapterOptions options = WGPU_REQUEST_ADAPTER_OPTIONS_INIT;
   if (api_.is_dawn()) options.nextInChain = &toggles.chain;
   options.featureLevel = WGPUFeatureLevel_Core;

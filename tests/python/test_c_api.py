@@ -76,7 +76,9 @@ def test_unknown_option_names_the_known_ones(c):
     assert c.etwg_set_option(b"colour", b"red") != 0
     error = c.etwg_last_error().decode()
     assert "unknown option 'colour'" in error
-    assert "provider, adapter, profiling, kv_cache_dtype, matmul_dtype, memory_limit" in error
+    assert (
+        "provider, adapter, profiling, kv_cache_dtype, matmul_dtype, memory_limit, trusted" in error
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def test_unknown_option_names_the_known_ones(c):
         ("profiling", "maybe"),
         ("kv_cache_dtype", "f8"),
         ("matmul_dtype", "f64"),
+        ("trusted", "yes"),
         ("memory_limit", "-1"),
     ],
 )

@@ -98,6 +98,19 @@ TEST(Device, IsSharedAndReportsCapabilities) {
   EXPECT_EQ(c.byte_products_from == UINT64_MAX, c.adapter_class != AdapterClass::Discrete);
 }
 
+TEST(Device, TrustedProgramsHaveADeviceOfTheirOwn) {
+  AdapterChoice choice = test_choice();
+  const auto checked = test_device();
+  choice.trusted = true;
+  const auto trusted = Device::acquire(choice), again = Device::acquire(choice);
+  ASSERT_OK(trusted);
+  ASSERT_OK(again);
+  EXPECT_TRUE((*trusted)->trusted());
+  EXPECT_FALSE(checked->trusted());
+  EXPECT_EQ(trusted->get(), again->get());
+  EXPECT_OK((*trusted)->pipeline("add one", kAddOne, "w"));
+}
+
 TEST(Device, KernelsAreChosenAsAskedFor) {
   Capabilities device;
   device.adapter_class = AdapterClass::Software;
