@@ -124,13 +124,11 @@ fn integer_power(base: i32, exponent: i32) -> i32 {
   }
   var result = 1;
   var square = base;
-  var e = exponent;
-  while (e != 0) {
+  for (var e = exponent; e > 0; e >>= 1u) {
     if ((e & 1) == 1) {
       result *= square;
     }
     square *= square;
-    e >>= 1u;
   }
   return result;
 }
@@ -138,13 +136,11 @@ fn integer_power(base: i32, exponent: i32) -> i32 {
 fn whole_power(base: f32, exponent: f32) -> f32 {
   var result = 1.0;
   var square = base;
-  var e = u32(abs(exponent));
-  while (e != 0u) {
+  for (var e = u32(abs(exponent)); e > 0u; e >>= 1u) {
     if ((e & 1u) == 1u) {
       result *= square;
     }
     square *= square;
-    e >>= 1u;
   }
   return select(result, 1.0 / result, exponent < 0.0);
 }

@@ -67,8 +67,8 @@ struct PendingMap {
 class Device : public std::enable_shared_from_this<Device> {
  public:
   // The device of the chosen adapter: a living one if there is, else a new one. One for `trusted`
-  // programs compiles kernels without the provider's checks: of indices, of endless loops, and
-  // without zeroing workgroup memory (Dawn, wgpu-native).
+  // programs compiles kernels without the provider's checks of indices, and with Dawn without
+  // zeroing workgroup memory.
   static Result<std::shared_ptr<Device>> acquire(const AdapterChoice& choice);
   ~Device();
   Device(const Device&) = delete;

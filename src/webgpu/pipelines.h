@@ -52,6 +52,7 @@ class PipelineCache {
 
   static std::string key(std::string_view label, const Signature& signature);
   Result<const Layout*> layout(const Signature& signature);
+  WGPUShaderModule make_shader(const WGPUShaderModuleDescriptor& module) const;
   Result<std::unique_ptr<Job>> prepare(std::string_view label, std::string_view wgsl,
                                        const Signature& signature);
   void start(Job& job);

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <regex>
+#include <sstream>
+#include <string>
+
 namespace etwebgpu {
 namespace {
 
@@ -24,6 +29,26 @@ TEST(KernelSource, NamesAMissingParameterAndAnUnknownKernel) {
 TEST(KernelSource, VariantTextIsUnique) {
   EXPECT_EQ(to_string({"gemv", {{"WG", "64"}, {"BIAS", "1"}}}), "gemv[WG=64,BIAS=1]");
   EXPECT_EQ(to_string({"gemv", {}}), "gemv");
+}
+
+// The provider does not guard against endless loops (PipelineCache::make_shader).
+TEST(KernelSource, LoopsAreCounted) {
+  std::size_t loops = 0;
+  for (const auto& [name, text] : kernel_templates()) {
+    std::istringstream lines{std::string(text)};
+    for (std::string line; std::getline(lines, line);) {
+      line.resize(std::min(line.find("//"), line.size()));
+      EXPECT_EQ(line.find("while"), std::string::npos) << name << ": " << line;
+      EXPECT_EQ(line.find("loop {"), std::string::npos) << name << ": " << line;
+      const std::size_t at = line.find("for (");
+      if (at == std::string::npos) continue;
+      ++loops;
+      const std::regex counted(
+          R"(for \(var (\w+) = [^;]+; \1 [<>]=? [^;]+; \1(\+\+| [+*/]= | >>= ).*\) \{)");
+      EXPECT_TRUE(std::regex_search(line, counted)) << name << ": " << line;
+    }
+  }
+  EXPECT_GT(loops, 50u);
 }
 
 }  // namespace
