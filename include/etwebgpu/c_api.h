@@ -30,8 +30,8 @@ ETWG_EXPORT int etwg_register_provider_library(const char* name, const char* pat
 /* Keys: "provider" (a registered name or a library path), "adapter" (index, type: discrete |
  * integrated | software, or part of a name), "profiling" (0 | 1), "kv_cache_dtype" (f32 | f16),
  * "matmul_dtype" (f32 | f16), "memory_limit" (bytes), "trusted" (0 | 1: kernels without the
- * provider's checks of indices). Take effect for models loaded afterwards. An empty value resets the
- * key.
+ * provider's checks of indices). Take effect for models loaded afterwards. An empty value resets
+ * the key.
  */
 ETWG_EXPORT int etwg_set_option(const char* key, const char* value);
 
