@@ -59,6 +59,7 @@ def draw(axes: Axes, rows: Mapping[str, Mapping[int, Timings]], colours: Mapping
         whiskers: dict[str, Any] = {"elinewidth": 0.8, "capsize": 2, "ecolor": "#444444"}
         axes.bar(places, rates, width * 0.92, yerr=[below, above], error_kw=whiskers, **style)
         over: dict[str, Any] = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center"}
+        over["fontsize"] = min(8, 26 / len(rows))  # a bar's width
         for place, timings in zip(places, row.values(), strict=True):
             axes.annotate(short(timings.rate), (place, timings.spread[1]), **over)
     axes.set_xticks(range(len(lengths)), [f"{n:,}" for n in lengths])
@@ -86,7 +87,8 @@ def plot(results: Mapping[str, Sequence[Report]], path: Path) -> None:
             axes.set_title(f"{title}: {name}")
             axes.set_xlabel(axis)
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
-    figure.legend(handles, colours, loc="outside lower center", ncols=len(colours), frameon=False)
+    columns = min(3, len(colours))
+    figure.legend(handles, colours, loc="outside lower center", ncols=columns, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     plt.close(figure)
