@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     for (var step = group * params.group_steps; step < end; step++) {
 #if LANES
 #if NORM
-      let gain = norm_weight[step * ${HALVES}u + x_quad];
+      let gain = norm_weight[step * ${HALVES}u + x_quad] * PLACES;
 #endif
 #repeat G GATHERS
 #if NORM
@@ -72,13 +72,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
       square${G} += dot(raw${G}, raw${G});
       let x${G} = raw${G} * gain;
 #else
-      let x${G} = x[row${G} + step * ${HALVES}u];
+      let x${G} = x[row${G} + step * ${HALVES}u] * PLACES;
 #endif
 #endrepeat
 #else
 #if NORM
 #repeat F HALVES
-      let gain${F} = norm_weight[step * ${HALVES}u + ${F}u];
+      let gain${F} = norm_weight[step * ${HALVES}u + ${F}u] * PLACES;
 #endrepeat
 #endif
 #endif
@@ -93,7 +93,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
         square${G}_${P} += dot(raw${F}, raw${F});
         let x${F} = raw${F} * gain${F};
 #else
-        let x${F} = x[row${G}_${P} + step * ${HALVES}u + ${F}u];
+        let x${F} = x[row${G}_${P} + step * ${HALVES}u + ${F}u] * PLACES;
 #endif
 #endif
 #repeat E 4

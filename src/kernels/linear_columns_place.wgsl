@@ -1,5 +1,10 @@
 // The columns of an invocation of linear_columns or linear_row, by four: quad{S} of the dispatch, and where their
 // weights (base{S}) and scales (scale{S}) begin.
+#if WEIGHT == q4
+  const PLACES = F4(1.0, 0.0625, 0.00390625, 0.000244140625);  // undo what a nibble's place makes of it
+#else
+  const PLACES = F4(1.0);
+#endif
 #repeat S SETS
 #if GATED
   let quad${S} = block * ${COLUMN_QUADS}u + column;

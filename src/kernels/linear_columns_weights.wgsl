@@ -1,16 +1,18 @@
 // The weights of a step of linear_columns or linear_row: w{S}_{F}_{E} of set S, four columns at element
-// 4 F + E of K. Needs `step`, base{S}, and s{S} if FOLD (1: they are scaled).
+// 4 F + E of K, to be multiplied by x times PLACES. Needs `step`, base{S}, and s{S} if FOLD (1: they are scaled).
+// Nibbles become floats where they stand in the word, as mantissa bits of 2^23: two instructions, not three.
 #repeat S SETS
 #repeat L LOADS
         let q${S}_${L} = weights[base${S} + (step * ${LOADS}u + ${L}u) * 16u];
 #endrepeat
-#if WEIGHT == q4
-        let n${S} = q${S}_0 ^ U4(0x88888888u);
-#endif
 #repeat F HALVES
+#if WEIGHT == q4
+        let n${S}_${F} = q${S}_0 >> U4(${F}u * 16u);
+#endif
 #repeat E 4
 #if WEIGHT == q4
-        let v${S}_${F}_${E} = F4(bitcast<vec4<i32>>(n${S} << U4(28u - 4u * (${F}u * 4u + ${E}u))) >> U4(28u));
+        let v${S}_${F}_${E} = bitcast<F4>((n${S}_${F} & U4(15u << (4u * ${E}u))) | U4(0x4b000000u)) -
+                              F4(8388608.0 + f32(8u << (4u * ${E}u)));
 #endif
 #if WEIGHT == q8
         let v${S}_${F}_${E} = F4(bitcast<vec4<i32>>(q${S}_0 << U4(24u - 8u * ${E}u)) >> U4(24u));

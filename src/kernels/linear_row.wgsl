@@ -73,6 +73,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
         square += dot(x0, x0);
         x0 *= norm_weight[quad];
 #endif
+        x0 *= PLACES;
 #endif
 #repeat E 4
         {

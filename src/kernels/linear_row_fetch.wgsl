@@ -6,4 +6,5 @@
       square += select(0.0, dot(x0, x0), lane < count * ${HALVES}u);
       x0 *= norm_weight[quad];
 #endif
+      x0 *= PLACES;
 #endif
