@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from decoder import PROVIDER_OPTIONS
 from executorch_webgpu.report import Report, Timings, comparison
 from sizes import SHAPES, Size
 
@@ -77,13 +78,6 @@ def run_llama_bench(command: Words, gguf: Path, lengths: Lengths, options: Words
     return read_llama_bench(rows, " && ".join(map(shlex.join, runs)))
 
 
-# What may follow a provider's name.
-_OPTIONS = {
-    "f16": {"ETWEBGPU_MATMUL_DTYPE": "f16"},
-    "trusted": {"ETWEBGPU_TRUSTED": "1"},
-}
-
-
 def run_decoder(skeleton: Path, provider: str, lengths: Lengths, options: Words) -> Report:
     """Run benchmarks/decoder.py with one provider, in a process of its own.
 
@@ -96,9 +90,11 @@ def run_decoder(skeleton: Path, provider: str, lengths: Lengths, options: Words)
         name, *chosen = provider.split("+")
         settings = {"ETWEBGPU_PROVIDER": name}
         for option in chosen:
-            if option not in _OPTIONS:
-                raise typer.BadParameter(f"{provider}: +{option} is none of {', '.join(_OPTIONS)}")
-            settings |= _OPTIONS[option]
+            if option not in PROVIDER_OPTIONS:
+                known = ", ".join(PROVIDER_OPTIONS)
+                raise typer.BadParameter(f"{provider}: +{option} is none of {known}")
+            key, value = PROVIDER_OPTIONS[option]
+            settings[key] = value
         _output([*command, "--json", str(result)], settings)
         return Report.from_json(json.loads(result.read_text()))
 

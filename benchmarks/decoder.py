@@ -46,12 +46,14 @@ LOGITS = "decode, logits"  # the name of decoding with the logits read back and 
 
 _FIRST_PROMPT = 128
 
+# What may follow a provider's name, as in dawn+f16, and how it is set.
+PROVIDER_OPTIONS = {"f16": ("ETWEBGPU_MATMUL_DTYPE", "f16"), "trusted": ("ETWEBGPU_TRUSTED", "1")}
+
 _SETTINGS = (
     "ETWEBGPU_PROVIDER",
     "ETWEBGPU_ADAPTER",
     "ETWEBGPU_KV_CACHE_DTYPE",
-    "ETWEBGPU_MATMUL_DTYPE",
-    "ETWEBGPU_TRUSTED",
+    *(key for key, _ in PROVIDER_OPTIONS.values()),
 )
 
 Call = Callable[[int, int], object]
@@ -190,11 +192,12 @@ def run(skeleton: Skeleton, tasks: Sequence[Task], profile: bool) -> Report:
 
 
 def _provider(adapter: dict[str, Any]) -> str | None:
-    """The provider, with +f16 where products of many rows are to be in f16, and +trusted."""
+    """The provider, with the options that are set."""
     name: str | None = adapter.get("provider")
-    half = "+f16" if os.environ.get("ETWEBGPU_MATMUL_DTYPE") == "f16" else ""
-    trusted = "+trusted" if os.environ.get("ETWEBGPU_TRUSTED") == "1" else ""
-    return name and name + half + trusted
+    chosen = [
+        option for option, (key, value) in PROVIDER_OPTIONS.items() if os.environ.get(key) == value
+    ]
+    return "+".join([name, *chosen]) if name else None
 
 
 def _work(skeleton: Skeleton) -> Work | None:

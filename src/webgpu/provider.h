@@ -83,7 +83,7 @@ struct AdapterChoice {
   std::string provider;  // a registered name or a library's path; empty = all registered, in order
   std::string adapter;   // an index, "discrete" | "integrated" | "software", or part of a name;
                          // empty = the best class there is
-  bool trusted = false;  // the device leaves out the checks of Device::acquire's comment
+  bool trusted = false;  // kernels without the provider's checks: see Device::acquire
 };
 
 struct SelectedAdapter {

@@ -19,6 +19,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x < arrayLength(&data)) { data[id.x] += 1u; }
 })";
 
+constexpr std::string_view kSubgroupSize = R"(
+@group(0) @binding(0) var<storage, read_write> out: array<u32>;
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_size) size: u32) {
+  if (index == 0u) { out[0] = size; }
+})";
+
 // move.wgsl copies slot 0 to slot 1 and back, `rounds` times.
 Plan move_plan(std::uint32_t words, std::uint32_t rounds) {
   Plan plan;
@@ -96,6 +103,50 @@ TEST(Device, IsSharedAndReportsCapabilities) {
   EXPECT_LE(c.min_subgroup_size, c.max_subgroup_size);
   EXPECT_LE(c.storage_alignment, 256u);
   EXPECT_EQ(c.byte_products_from == UINT64_MAX, c.adapter_class != AdapterClass::Discrete);
+}
+
+// Kernels whose lanes exchange values rely on it, and where the provider is silent it is known by
+// name.
+TEST(Device, SubgroupsHaveTheSizeThatCapabilitiesSay) {
+  const auto device = test_device();
+  ASSERT_TRUE(device);
+  const Capabilities& c = device->capabilities();
+  if (!c.subgroups) return;
+  const std::string_view enable = c.dialect == WgslDialect::Tint ? "enable subgroups;" : "";
+  const auto pipeline = device->pipeline("subgroup size", cat(enable, kSubgroupSize), "w");
+  ASSERT_OK(pipeline);
+  auto out = device->buffer("size", 16, WGPUBufferUsage_Storage | WGPUBufferUsage_CopySrc);
+  auto staging = device->buffer("staging", 16, WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst);
+  ASSERT_OK(out);
+  ASSERT_OK(staging);
+  WGPUBindGroupEntry entry = WGPU_BIND_GROUP_ENTRY_INIT;
+  entry.buffer = out->get();
+  entry.size = out->bytes();
+  WGPUBindGroupDescriptor descriptor = WGPU_BIND_GROUP_DESCRIPTOR_INIT;
+  descriptor.layout = (*pipeline)->layout;
+  descriptor.entryCount = 1;
+  descriptor.entries = &entry;
+  const Api& api = device->api();
+  const BindGroupHandle group(api, api.DeviceCreateBindGroup(device->get(), &descriptor));
+  ASSERT_OK(device->submit(
+      "subgroup size",
+      [&](WGPUCommandEncoder encoder) {
+        {
+          const PassHandle pass(api, api.CommandEncoderBeginComputePass(encoder, nullptr));
+          api.ComputePassEncoderSetPipeline(pass.get(), (*pipeline)->pipeline.get());
+          api.ComputePassEncoderSetBindGroup(pass.get(), 0, group.get(), 0, nullptr);
+          api.ComputePassEncoderDispatchWorkgroups(pass.get(), 1, 1, 1);
+          api.ComputePassEncoderEnd(pass.get());
+        }
+        api.CommandEncoderCopyBufferToBuffer(encoder, out->get(), 0, staging->get(), 0, 16);
+      },
+      true));
+  const std::uint32_t size = read_words(*device, *staging)[0];
+  EXPECT_GE(size, c.min_subgroup_size);
+  EXPECT_LE(size, c.max_subgroup_size);
+  if (device->adapter().name.starts_with("llvmpipe")) {
+    EXPECT_EQ(size, c.min_subgroup_size);
+  }
 }
 
 TEST(Device, TrustedProgramsHaveADeviceOfTheirOwn) {

@@ -10,10 +10,10 @@ from typing import Any
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk.*
 import pytest
 import torch
-from executorch_webgpu.native import library
 from support.capi import Model, ModelError
 from support.cases import SUMS, Tolerance, check_outputs, generator_for, rng_for, seeds
 from support.delegate import GraphBuilder, Value
+from support.options import option
 
 F32 = torch.float32
 HEADS = ((9, 3), (4, 4), (8, 1), (32, 8), (6, 2), (5, 1))
@@ -380,11 +380,8 @@ def test_rotary_then_attention(cache: str, seed: int) -> None:
     tokens = rng.choice((1, 3, 17))
     shape = Shape(heads, kv_heads, head_dim, rng.choice((40, 130)), tokens, rng.choice((1, 1, 2)))
     steps = [*random_steps(rng, shape, 3), (rng.randint(0, shape.capacity - 1), 1), (0, 1)]
-    library().set_option("kv_cache_dtype", cache)
-    try:
+    with option("kv_cache_dtype", cache):
         _check_rotary_steps(rotary, shape, steps, SUMS, half=cache == "f16")
-    finally:
-        library().set_option("kv_cache_dtype", "")
 
 
 def test_rotary_outputs_read_elsewhere_stay() -> None:

@@ -13,22 +13,21 @@ import executorch_webgpu
 import pytest
 import torch
 import torch.nn.functional as F
-from executorch_webgpu.native import Library
 from ops.test_attention import Reference, Shape, sdpa_model
 from ops.test_decoder import DecoderGraph, Sizes, logits, random_sizes, reference
 from ops.test_quantized import LONG_SUMS, linear_graph, random_weight, unpacked
 from support.capi import Model
 from support.cases import F16, F32, SUMS, Tolerance, check_outputs, generator_for, rng_for, seeds
 from support.delegate import GraphBuilder
+from support.options import option
 
 FEWEST_ROWS = 17
 
 
 @pytest.fixture(autouse=True)
-def in_halves(library: Library) -> Iterator[None]:
-    library.set_option("matmul_dtype", "f16")
-    yield
-    library.set_option("matmul_dtype", "")
+def in_halves() -> Iterator[None]:
+    with option("matmul_dtype", "f16"):
+        yield
 
 
 def has_matrices() -> bool:

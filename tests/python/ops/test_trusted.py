@@ -9,17 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from executorch_webgpu.native import Library
 from ops.test_decoder import DecoderGraph, converse, random_sizes
 from support.cases import F32, I64, SUMS, check_outputs, rng_for, seeds
 from support.delegate import GraphBuilder
+from support.options import option
 
 
 @pytest.fixture(autouse=True)
-def trusted(library: Library) -> Iterator[None]:
-    library.set_option("trusted", "1")
-    yield
-    library.set_option("trusted", "")
+def trusted() -> Iterator[None]:
+    with option("trusted", "1"):
+        yield
 
 
 def test_tokens_past_the_table_are_zeros() -> None:
@@ -59,15 +58,16 @@ def test_points_outside_an_image_do_no_harm(bad: float) -> None:
 
 
 @pytest.mark.parametrize("seed", seeds(6))
-def test_a_decoder_beside_one_that_is_checked(seed: int, library: Library) -> None:
+def test_a_decoder_beside_one_that_is_checked(seed: int) -> None:
     """Both on one adapter at a time; each converses."""
     rng = rng_for("trusted", seed)
     sizes = random_sizes(rng, seed)
     graph = DecoderGraph(sizes)
     made = graph.weights.made
     with graph.build().load() as trusting, torch.no_grad():
-        library.set_option("trusted", "")
-        with graph.g.load() as checking:
+        with option("trusted", "0"):
+            checking = graph.g.load()
+        with checking:
             converse(trusting, sizes, made, rng)
             converse(checking, sizes, made, rng)
             converse(trusting, sizes, made, rng)
