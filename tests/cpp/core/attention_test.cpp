@@ -230,6 +230,18 @@ TEST(Attention, MatrixUnitsServeManyQueriesWhereF16IsAskedFor) {
   }
 }
 
+TEST(Attention, AWorkgroupTakesAsManyKeysAsItsInvocationsLoadAtOnce) {
+  Capabilities capabilities;
+  capabilities.subgroups = true;
+  capabilities.min_subgroup_size = 32;
+  for (const auto& [invocations, keys] : {std::pair(256u, 256), std::pair(1024u, 320)}) {
+    capabilities.max_workgroup_invocations = capabilities.max_workgroup_size[0] = invocations;
+    const auto model = compile(CachedAttention(true).graph, capabilities, {});
+    ASSERT_TRUE(model);
+    EXPECT_EQ((**plan_at(*model, 0, 1, true)).dispatches[0].grid.divide, keys);
+  }
+}
+
 TEST(Attention, APositionChangesNoPlan) {
   const auto model = compile(CachedAttention(true).graph, AdapterClass::Discrete);
   ASSERT_TRUE(model);
