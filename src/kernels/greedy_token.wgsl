@@ -1,9 +1,16 @@
 // The position of the largest of COUNT logits, the first of equals, in one workgroup: the next token of
-// greedy decoding. Parameters: FIRST (the logits' first element), COUNT, WG (a power of two).
+// greedy decoding. All is latency: many loads are in flight at once, four logits wide where VECTORS.
+// Parameters: VECTORS (1: FIRST and COUNT are multiples of 4), WIDTH (logits of a load: 4, or 1), FIRST (the logits'
+// first element), COUNT, WG (a power of two), LOADS (in flight per invocation).
+#if VECTORS
+@group(0) @binding(0) var<storage, read> logits: array<vec4<f32>>;
+#else
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
+#endif
 @group(0) @binding(1) var<storage, read_write> token: array<u32>;
 
-const AT_ONCE = 8u;  // loads in flight per invocation
+const FIRST = ${FIRST}u / ${WIDTH}u;
+const COUNT = ${COUNT}u / ${WIDTH}u;
 var<workgroup> best_value: array<f32, ${WG}>;
 var<workgroup> best_at: array<u32, ${WG}>;
 
@@ -11,16 +18,24 @@ var<workgroup> best_at: array<u32, ${WG}>;
 fn main(@builtin(local_invocation_index) index: u32) {
   var best = -0x1.fffffep+127f;
   var at = ${COUNT}u - 1u;
-  for (var first = index; first < ${COUNT}u; first += AT_ONCE * ${WG}u) {
-#repeat J 8
-    let at${J} = min(first + ${J}u * ${WG}u, ${COUNT}u - 1u);
-    let value${J} = logits[${FIRST}u + at${J}];
+  for (var first = index; first < COUNT; first += ${LOADS}u * ${WG}u) {
+#repeat J LOADS
+    let at${J} = min(first + ${J}u * ${WG}u, COUNT - 1u);
+    let loaded${J} = logits[FIRST + at${J}];
 #endrepeat
-#repeat J 8
-    if (value${J} > best || (value${J} == best && at${J} < at)) {
-      best = value${J};
-      at = at${J};
+#repeat J LOADS
+#repeat E WIDTH
+    {
+#if VECTORS
+      let value = loaded${J}[${E}];
+#else
+      let value = loaded${J};
+#endif
+      let found = value > best;  // of equals, an invocation meets the first one first
+      best = select(best, value, found);
+      at = select(at, at${J} * ${WIDTH}u + ${E}u, found);
     }
+#endrepeat
 #endrepeat
   }
   best_value[index] = best;

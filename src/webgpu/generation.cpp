@@ -54,8 +54,13 @@ Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
 Result<void> Generation::bind_logits(const PlannedTensor& logits, const BufferRange& at) {
   const std::int64_t count = logits.sizes.back();
   const std::uint32_t most = device_->capabilities().max_workgroup_invocations;
+  const std::int64_t first = logits.sizes.numel() - count;
+  const bool vectors = first % 4 == 0 && count % 4 == 0;
   KernelVariant kernel{"greedy_token", {}};
-  kernel.parameters = {{"FIRST", cat(logits.sizes.numel() - count)},
+  kernel.parameters = {{"VECTORS", vectors ? "1" : "0"},
+                       {"WIDTH", vectors ? "4" : "1"},
+                       {"LOADS", "12"},
+                       {"FIRST", cat(first)},
                        {"COUNT", cat(count)},
                        {"WG", cat(std::bit_floor(std::min<std::uint32_t>(most, 1024)))}};
   TRY_ASSIGN(pipeline_, device_->pipeline(kernel, Signature("rw")));
