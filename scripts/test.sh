@@ -38,7 +38,7 @@ scripts/build_wasm.sh
 
 # Both providers, two software adapters, and the kernels for GPUs beside those for software adapters: so each
 # kernel meets both WGSL front ends, and limits far below a GPU's. The scale is the share of random cases.
-gpu_kernels=(tests/python/ops/test_{quantized,matmul,attention,decoder,rows,rotary}.py)
+gpu_kernels=(tests/python/ops/test_{quantized,matmul,attention,decoder,steps,rows,rotary}.py)
 on_swiftshader() {
   export VK_ICD_FILENAMES=$swiftshader
   step "Operators, SwiftShader through wgpu-native"

@@ -175,6 +175,7 @@ Result<std::string> profile(etwg_model& model) {
   const HostTimes& host = runner.host_times();
   json.key("host_microseconds").begin_object();
   json.member("prepare", host.prepare).member("encode", host.encode);
+  json.member("ahead", host.ahead);
   json.member("wait", host.wait).member("read", host.read).end_object();
   write_plan(json, runner.model(), *runner.last_plan(), runner.times());
   return json.end_object().take();

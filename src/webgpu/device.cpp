@@ -297,25 +297,38 @@ Result<void> Device::checked(std::string_view what, const std::function<void()>&
 
 Result<void> Device::submit(std::string_view what,
                             const std::function<void(WGPUCommandEncoder)>& record, bool scoped) {
+  TRY_ASSIGN(const CommandsHandle commands, this->record(what, record, scoped));
+  return send(what, commands, scoped);
+}
+
+Result<CommandsHandle> Device::record(std::string_view what,
+                                      const std::function<void(WGPUCommandEncoder)>& commands,
+                                      bool scoped) {
   const auto held = lock();
   TRY(status());
-  CommandsHandle commands;
+  CommandsHandle recorded;
   const auto encode = [&] {
     const EncoderHandle encoder(api(), api().DeviceCreateCommandEncoder(device_, nullptr));
-    record(encoder.get());
-    commands = {api(), api().CommandEncoderFinish(encoder.get(), nullptr)};
-  };
-  const auto send = [&] {
-    const WGPUCommandBuffer list[] = {commands.get()};
-    api().QueueSubmit(queue(), 1, list);
+    commands(encoder.get());
+    recorded = {api(), api().CommandEncoderFinish(encoder.get(), nullptr)};
   };
   if (scoped) {
     TRY(checked(what, encode));
-    return checked(what, send);
+  } else {
+    encode();
   }
-  encode();
+  return recorded;
+}
+
+Result<void> Device::send(std::string_view what, const CommandsHandle& commands, bool scoped) {
+  const auto held = lock();
   TRY(status());  // wgpu-native aborts the process when a lost device is given work
-  send();
+  const auto submit = [&] {
+    const WGPUCommandBuffer list[] = {commands.get()};
+    api().QueueSubmit(queue(), 1, list);
+  };
+  if (scoped) return checked(what, submit);
+  submit();
   return {};
 }
 

@@ -105,9 +105,13 @@ class Device : public std::enable_shared_from_this<Device> {
   // error.
   Result<void> checked(std::string_view what, const std::function<void()>& work);
 
-  // Records commands and submits them; with `scoped`, inside error scopes.
+  // Records commands and submits them; with `scoped`, inside error scopes. Also in two steps.
   Result<void> submit(std::string_view what, const std::function<void(WGPUCommandEncoder)>& record,
                       bool scoped);
+  Result<CommandsHandle> record(std::string_view what,
+                                const std::function<void(WGPUCommandEncoder)>& commands,
+                                bool scoped);
+  Result<void> send(std::string_view what, const CommandsHandle& commands, bool scoped);
 
   // Maps [0, bytes) of a buffer and blocks until it is mapped.
   Result<void> map(const Buffer& buffer, WGPUMapMode mode, std::uint64_t bytes);

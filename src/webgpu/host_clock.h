@@ -8,7 +8,8 @@ namespace etwebgpu {
 
 struct HostTimes {     // microseconds
   double prepare = 0;  // inputs checked, the plan found, inputs and live scalars written
-  double encode = 0;   // commands recorded and submitted
+  double encode = 0;   // commands recorded, unless they were ahead, and submitted
+  double ahead = 0;    // commands of the next call recorded, while the GPU works
   double wait = 0;     // for the GPU
   double read = 0;     // outputs converted and handed over
 };
@@ -28,8 +29,8 @@ class HostClock {
   // Makes a sum over steps that of one.
   void average(std::size_t steps) {
     if (steps == 0) return;
-    for (const auto part :
-         {&HostTimes::prepare, &HostTimes::encode, &HostTimes::wait, &HostTimes::read}) {
+    for (const auto part : {&HostTimes::prepare, &HostTimes::encode, &HostTimes::ahead,
+                            &HostTimes::wait, &HostTimes::read}) {
       times_.*part /= static_cast<double>(steps);
     }
   }

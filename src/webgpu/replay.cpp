@@ -108,6 +108,13 @@ Grid Replay::live_grid(const Grid& grid, std::span<const std::int32_t> scalars) 
   return out;
 }
 
+void Replay::live_rows(std::span<const std::int32_t> scalars,
+                       std::vector<std::uint32_t>& out) const {
+  out.clear();
+  for (const Step& step : steps_)
+    if (step.grid.live >= 0) out.push_back(live_grid(step.grid, scalars).y);
+}
+
 void Replay::encode(WGPUCommandEncoder encoder, std::size_t first, std::size_t last,
                     std::span<const std::int32_t> scalars, Profiler* profiler) const {
   const Api& api = device_->api();

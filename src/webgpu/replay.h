@@ -30,6 +30,9 @@ class Replay {
 
   std::size_t size() const { return steps_.size(); }
 
+  // The y counts of the grids that follow a scalar, in order.
+  void live_rows(std::span<const std::int32_t> scalars, std::vector<std::uint32_t>& out) const;
+
   // Encodes the dispatches [first, last): in one compute pass, or with a profiler in one pass each.
   // `scalars` are the model's live scalars, for grids that follow one.
   void encode(WGPUCommandEncoder encoder, std::size_t first, std::size_t last,

@@ -95,6 +95,17 @@ class Runner {
     std::uint64_t offset = 0;  // in the staging buffer
     HostDestination to;
   };
+  // Commands of a call, and all that they depend on.
+  struct Commands {
+    struct For {
+      std::shared_ptr<void> replay;  // kept, so that no other gets its address
+      std::uint64_t memory = 0;      // ModelMemory::generation()
+      std::vector<std::uint32_t> live_rows;
+      std::vector<std::pair<std::size_t, std::uint64_t>> readbacks;  // outputs and offsets
+      bool operator==(const For&) const = default;
+    } of;
+    std::vector<CommandsHandle> pieces;  // none if not recorded
+  };
 
   Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device,
          const RunnerOptions& options);
@@ -108,6 +119,10 @@ class Runner {
   void write_scalars();
   Result<void> write_inputs(std::span<const HostTensor> inputs, std::size_t first = 0);
   Result<void> submit(const Replay& replay);
+  void note_wanted(const Replay& replay);
+  Result<void> send_recorded();
+  Result<CommandsHandle> record(const Replay& replay, std::size_t first, std::size_t last);
+  Result<void> record_next(const Replay& replay);
   void encode_readbacks(WGPUCommandEncoder encoder);
   Result<void> read_outputs();
   Result<void> read_times();
@@ -123,6 +138,7 @@ class Runner {
   Buffer staging_;                          // mapped to read outputs
   std::unique_ptr<Generation> generation_;  // once generate() was called
   const Plan* plan_ = nullptr;
+  Commands next_;  // recorded while the GPU worked on the last call
   std::vector<DispatchTime> times_;
   HostClock clock_;
 
@@ -130,6 +146,8 @@ class Runner {
   std::vector<HostInput> host_inputs_;
   std::vector<std::vector<std::int32_t>> elements_;  // by input
   std::vector<std::uint32_t> words_;
+  std::vector<std::int32_t> scalar_words_;
+  Commands::For wanted_;
   std::vector<Readback> readbacks_;
   std::uint64_t staged_bytes_ = 0;
 };

@@ -152,7 +152,7 @@ def test_model_runs_and_reports_its_dispatches():
             torch.testing.assert_close(got, x * torch.arange(8.0) + x)
             profile = model.profile()
             host = profile["host_microseconds"]
-            assert sorted(host) == ["encode", "prepare", "read", "wait"]
+            assert sorted(host) == ["ahead", "encode", "prepare", "read", "wait"]
             assert min(host.values()) > 0
             assert sum(host.values()) < elapsed * 1e6
             assert profile["outputs"][0]["sizes"] == [rows, 8]

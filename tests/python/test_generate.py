@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from ops.test_decoder import DecoderGraph, Sizes
@@ -11,9 +13,10 @@ from support.delegate import GraphBuilder, Value
 SIZES = Sizes(2, 4, 2, 8, 64, 16, 100, 40, 20)
 
 
-@pytest.fixture
-def model() -> Model:
-    return DecoderGraph(SIZES).build().load()
+@pytest.fixture(params=[100, 98])
+def model(request: pytest.FixtureRequest) -> Model:
+    """The logits are read by four, or one by one."""
+    return DecoderGraph(replace(SIZES, vocabulary=request.param)).build().load()
 
 
 def step_by_step(model: Model, token: int, position: int, count: int) -> list[int]:
@@ -33,7 +36,9 @@ def test_equals_single_steps(model: Model) -> None:
         expected = step_by_step(model, 7, 8, 30)
         model.run(prompt, torch.tensor([0]))
         assert model.generate(7, 8, 30) == expected
-    assert min(model.profile()["host_microseconds"].values()) > 0
+    host = model.profile()["host_microseconds"]
+    assert host.pop("ahead") == 0  # each step is encoded while the GPU works on others
+    assert min(host.values()) > 0
     assert model.generate(7, 8, 1) == expected[:1]
     assert model.generate(7, 8, 0) == []
 
