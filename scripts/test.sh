@@ -42,7 +42,7 @@ gpu_kernels=(tests/python/ops/test_{quantized,matmul,attention,decoder,steps,row
 on_swiftshader() {
   export VK_ICD_FILENAMES=$swiftshader
   step "Operators, SwiftShader through wgpu-native"
-  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.3 "$python" -m pytest tests/python/ops || return
+  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.2 "$python" -m pytest tests/python/ops || return
   local provider
   for provider in dawn wgpu-native; do
     step "Operators with the kernels for GPUs, SwiftShader through $provider"
