@@ -198,7 +198,7 @@ Result<void> Runner::send_step(const Greedy& from, std::size_t step) {
     replay->encode(encoder, 0, replay->size(), model_->scalar_values(), nullptr);
     generation_->encode_choice(encoder, step);
   };
-  TRY(device_->submit("generate", record, options_.validate));
+  TRY(device_->submit("generate", std::ref(record), options_.validate));  // allocates nothing
   generation_->ask(step);
   clock_.note(&HostTimes::encode);
   return {};

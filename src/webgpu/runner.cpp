@@ -292,7 +292,7 @@ Result<CommandsHandle> Runner::record(const Replay& replay, std::size_t first, s
     replay.encode(encoder, first, last, model_->scalar_values(), profiler_ ? &*profiler_ : nullptr);
     if (last == replay.size()) encode_readbacks(encoder);
   };
-  return device_->record("execute", commands, options_.validate);
+  return device_->record("execute", std::ref(commands), options_.validate);  // allocates nothing
 }
 
 // Once a plan has come twice, what a third call would submit is recorded while the GPU works on the
