@@ -1,8 +1,8 @@
 // The position of the largest of COUNT logits, the first of equals, in one workgroup: the next token of
-// greedy decoding. All is latency: many loads are in flight at once, four logits wide where VECTORS.
-// Parameters: VECTORS (1: FIRST and COUNT are multiples of 4), WIDTH (logits of a load: 4, or 1), FIRST (the logits'
-// first element), COUNT, WG (a power of two), LOADS (in flight per invocation).
-#if VECTORS
+// greedy decoding. All is latency: many loads are in flight at once, four logits wide where possible.
+// Parameters: WIDTH (logits of a load: 4 where FIRST and COUNT are multiples of it, else 1), FIRST (the logits' first
+// element), COUNT, WG (a power of two), LOADS (in flight per invocation).
+#if WIDTH == 4
 @group(0) @binding(0) var<storage, read> logits: array<vec4<f32>>;
 #else
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
@@ -26,7 +26,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
 #repeat J LOADS
 #repeat E WIDTH
     {
-#if VECTORS
+#if WIDTH == 4
       let value = loaded${J}[${E}];
 #else
       let value = loaded${J};

@@ -55,10 +55,9 @@ Result<void> Generation::bind_logits(const PlannedTensor& logits, const BufferRa
   const std::int64_t count = logits.sizes.back();
   const std::uint32_t most = device_->capabilities().max_workgroup_invocations;
   const std::int64_t first = logits.sizes.numel() - count;
-  const bool vectors = first % 4 == 0 && count % 4 == 0;
+  const int width = first % 4 == 0 && count % 4 == 0 ? 4 : 1;
   KernelVariant kernel{"greedy_token", {}};
-  kernel.parameters = {{"VECTORS", vectors ? "1" : "0"},
-                       {"WIDTH", vectors ? "4" : "1"},
+  kernel.parameters = {{"WIDTH", cat(width)},
                        {"LOADS", "12"},
                        {"FIRST", cat(first)},
                        {"COUNT", cat(count)},

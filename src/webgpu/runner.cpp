@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ranges>
+#include <utility>
 
 #include "base/checked.h"
 
@@ -44,6 +45,7 @@ Runner::Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device,
 Runner::~Runner() {
   const auto held = device_->lock();
   next_ = {};
+  wanted_ = {};
   model_.reset();  // the plans' bind groups go before the buffers they name
 }
 
@@ -253,20 +255,25 @@ Result<void> Runner::write_inputs(std::span<const HostTensor> inputs, std::size_
   return {};
 }
 
+// Whether the host encodes while the GPU works on what came before: a software adapter needs the
+// same cores, and a profile its dispatches in one submit.
+bool Runner::works_beside_gpu() const {
+  return device_->capabilities().adapter_class != AdapterClass::Software && !profiler_;
+}
+
 // One submit, or several, so that a GPU works on the first dispatches while the next are encoded. A
 // call like the last, as the steps of a decode are, finds its commands recorded.
 Result<void> Runner::submit(const Replay& replay) {
   constexpr std::size_t kDispatchesPerSubmit = 24;
-  note_wanted(replay);
-  if (!next_.pieces.empty() && wanted_ == next_.of) return send_recorded();
-  const bool software = device_->capabilities().adapter_class == AdapterClass::Software;
-  const std::size_t stride = software || profiler_ ? replay.size() : kDispatchesPerSubmit;
-  for (std::size_t first = 0;; first += stride) {
-    const std::size_t last = std::min(replay.size(), first + stride);
-    TRY_ASSIGN(const CommandsHandle piece, record(replay, first, last));
-    TRY(device_->send("execute", piece, options_.validate));
-    if (last == replay.size()) return {};
+  std::size_t piece = replay.size();
+  if (works_beside_gpu()) {
+    note_wanted(replay);
+    if (!next_.pieces.empty() && wanted_ == next_.of) return send_recorded();
+    piece = kDispatchesPerSubmit;
   }
+  return record_pieces(replay, piece, 1, [&](const CommandsHandle& commands) {
+    return device_->send("execute", commands, options_.validate);
+  });
 }
 
 void Runner::note_wanted(const Replay& replay) {
@@ -287,32 +294,42 @@ Result<void> Runner::send_recorded() {
   return sent;
 }
 
-Result<CommandsHandle> Runner::record(const Replay& replay, std::size_t first, std::size_t last) {
-  const auto commands = [&](WGPUCommandEncoder encoder) {
-    replay.encode(encoder, first, last, model_->scalar_values(), profiler_ ? &*profiler_ : nullptr);
-    if (last == replay.size()) encode_readbacks(encoder);
-  };
-  return device_->record("execute", std::ref(commands), options_.validate);  // allocates nothing
+// All dispatches: `size` of them in the first piece, and in each `growth` times as many as before.
+template <typename Take>
+Result<void> Runner::record_pieces(const Replay& replay, std::size_t size, std::size_t growth,
+                                   const Take& take) {
+  for (std::size_t first = 0;; first += std::exchange(size, size * growth)) {
+    const std::size_t last = std::min(replay.size(), first + size);
+    const auto record = [&](WGPUCommandEncoder encoder) {
+      replay.encode(encoder, first, last, model_->scalar_values(),
+                    profiler_ ? &*profiler_ : nullptr);
+      if (last == replay.size()) encode_readbacks(encoder);
+    };
+    TRY_ASSIGN(CommandsHandle commands,  // std::ref: allocates nothing
+               device_->record("execute", std::ref(record), options_.validate));
+    TRY(take(std::move(commands)));
+    if (last == replay.size()) return {};
+  }
 }
 
 // Once a plan has come twice, what a third call would submit is recorded while the GPU works on the
-// second. On a software adapter there is no such time.
+// second.
 Result<void> Runner::record_next(const Replay& replay) {
   // A provider that does the most of its work in the submit takes about half a dispatch's time on
   // the GPU for each: a piece is submitted while the GPU works on the one before.
-  constexpr std::size_t kFirstPiece = 12;
+  constexpr std::size_t kFirstPiece = 12, kGrowth = 2;
+  if (!works_beside_gpu()) return {};
   const bool repeats = next_.of.replay == wanted_.replay;
   std::swap(next_.of, wanted_);
   next_.pieces.clear();
-  const bool software = device_->capabilities().adapter_class == AdapterClass::Software;
-  if (!repeats || software || profiler_) return {};
-  std::size_t first = 0;
-  for (std::size_t size = kFirstPiece;; size *= 2) {
-    const std::size_t last = std::min(replay.size(), first + size);
-    TRY_ASSIGN(next_.pieces.emplace_back(), record(replay, first, last));
-    if (last == replay.size()) return {};
-    first = last;
-  }
+  if (!repeats) return {};
+  const auto keep = [&](CommandsHandle commands) {
+    next_.pieces.push_back(std::move(commands));
+    return Result<void>();
+  };
+  const Result<void> recorded = record_pieces(replay, kFirstPiece, kGrowth, keep);
+  if (!recorded) next_.pieces.clear();  // never a part of a call
+  return recorded;
 }
 
 void Runner::encode_readbacks(WGPUCommandEncoder encoder) {

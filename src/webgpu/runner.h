@@ -121,7 +121,10 @@ class Runner {
   Result<void> submit(const Replay& replay);
   void note_wanted(const Replay& replay);
   Result<void> send_recorded();
-  Result<CommandsHandle> record(const Replay& replay, std::size_t first, std::size_t last);
+  bool works_beside_gpu() const;
+  template <typename Take>
+  Result<void> record_pieces(const Replay& replay, std::size_t size, std::size_t growth,
+                             const Take& take);
   Result<void> record_next(const Replay& replay);
   void encode_readbacks(WGPUCommandEncoder encoder);
   Result<void> read_outputs();
