@@ -15,6 +15,7 @@ import torch
 from executorch_webgpu import WebGPUError
 from support.capi import Model, ModelError
 from support.delegate import GraphBuilder
+from support.options import option
 from support.program import Saved, save
 from torch import nn
 
@@ -160,27 +161,20 @@ def test_model_runs_and_reports_its_dispatches():
             assert profile["gpu_bytes"] > 0
 
 
-def test_profiling_times_every_dispatch(library):
+def test_profiling_times_every_dispatch():
     blob, named = adder()
-    library.set_option("profiling", "1")
-    try:
+    with option("profiling", "1"):
         model = Model(blob, named, [4 * 8 * 4])
-    finally:
-        library.set_option("profiling", "")
     model.run(torch.ones(4, 8))
     features = executorch_webgpu.devices()["selected"]["features"]
     for dispatch in model.profile()["dispatches"]:
         assert ("microseconds" in dispatch) == ("timestamp-query" in features)
 
 
-def test_memory_limit(library):
+def test_memory_limit():
     blob, named = adder()
-    library.set_option("memory_limit", "16")
-    try:
-        with pytest.raises(ModelError, match="16"):
-            Model(blob, named, [128])
-    finally:
-        library.set_option("memory_limit", "")
+    with option("memory_limit", "16"), pytest.raises(ModelError, match="16"):
+        Model(blob, named, [128])
     Model(blob, named, [128]).close()
 
 
