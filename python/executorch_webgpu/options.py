@@ -16,6 +16,7 @@ def options(
     matmul_dtype: Literal["f32", "f16"] | None = None,
     memory_limit: int | None = None,
     trusted: bool | None = None,
+    shared_states: bool | None = None,
 ) -> None:
     """Set options for models loaded afterwards. What is left out stays as it is; "" resets.
 
@@ -30,6 +31,8 @@ def options(
         memory_limit: bytes of GPU memory a model may take; 0 for no limit.
         trusted: compile kernels without the provider's checks of indices, for programs whose maker
             you trust; some percent faster on some GPUs.
+        shared_states: methods of a program whose mutable buffers have equal first contents, types
+            and sizes share them (the default), or each keeps its own.
 
     Raises:
         WebGPUError: an option has a value the backend does not know.
@@ -42,6 +45,7 @@ def options(
         "matmul_dtype": matmul_dtype,
         "memory_limit": memory_limit,
         "trusted": None if trusted is None else int(trusted),
+        "shared_states": None if shared_states is None else int(shared_states),
     }
     for key, value in given.items():
         if value is not None:

@@ -115,17 +115,19 @@ class CallerOutputs final : public OutputSink {
  public:
   explicit CallerOutputs(std::span<etwg_tensor> outputs) : outputs_(outputs) {}
 
-  Result<HostDestination> place(std::size_t index, DType recorded, const Dims& sizes) override {
+  Result<void> place(std::size_t index, DType recorded, const Dims& sizes,
+                     std::vector<HostDestination>& to) override {
     etwg_tensor& out = outputs_[index];
     const std::uint64_t bytes = static_cast<std::uint64_t>(sizes.numel()) * byte_size(recorded);
     out.dtype = static_cast<std::int32_t>(recorded);
     out.rank = static_cast<std::int32_t>(sizes.rank());
     std::ranges::copy(sizes, out.sizes);
-    if (out.data == nullptr) return HostDestination{recorded, {}};
+    if (out.data == nullptr) return {};
     CHECK_OR_FAIL(bytes <= out.capacity, ErrorKind::InvalidArgument, "output ", index, " of sizes ",
                   to_string(sizes), " needs ", bytes, " bytes, but there is room for ",
                   out.capacity);
-    return HostDestination{recorded, {static_cast<std::byte*>(out.data), bytes}};
+    to.push_back({recorded, sizes, {}, {static_cast<std::byte*>(out.data), bytes}});
+    return {};
   }
 
   Result<void> scalar(std::size_t index, std::int64_t value) override {
@@ -243,8 +245,9 @@ etwg_model* etwg_model_load(const void* blob, size_t blob_size, const etwg_named
     TRY_ASSIGN(const Options options, resolve_options({}));
     CallerData data(named, named_count);
     auto model = std::make_unique<etwg_model>();
-    TRY_ASSIGN(model->runner, load_delegate({static_cast<const std::byte*>(blob), blob_size}, data,
-                                            options, false));
+    const std::span bytes(static_cast<const std::byte*>(blob), blob_size);
+    TRY_ASSIGN(LoadedDelegate loaded, load_delegate({bytes, data}, options, false));
+    model->runner = std::move(loaded.runner);
     return model.release();
   });
 }

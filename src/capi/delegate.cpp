@@ -5,11 +5,26 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "base/zeros.h"
 #include "format/delegate.h"
 #include "plan/model.h"
 
 namespace etwebgpu {
 namespace {
+
+Result<bool> holds_zeros(ConstantSource& constants, std::int32_t index) {
+  TRY_ASSIGN(const std::span<const std::byte> bytes, constants.fetch(index));
+  const bool zeros = all_zero(bytes);
+  constants.release(index);
+  return zeros;
+}
+
+void publish_states(const Runner& runner, const std::shared_ptr<DelegateStates>& states) {
+  const auto specs = runner.model().states();
+  for (std::size_t i = 0; i < specs.size(); ++i)
+    states->set_buffer(specs[i].value, runner.state(i));
+  DelegateStates::publish(states);
+}
 
 // Constants by their index in the graph: from the blob or from named data.
 class DelegateConstants final : public ConstantSource {
@@ -63,18 +78,37 @@ Result<std::shared_ptr<Device>> acquire_device(const Options& options) {
   return device;
 }
 
-Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
-                                              NamedDataSource& named, const Options& options,
-                                              bool trace) {
-  TRY_ASSIGN(Graph graph, decode_delegate(blob));
-  TRY_ASSIGN(const std::span<const std::byte> in_blob, delegate_constants(blob));
+Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options& options,
+                                     bool trace, const DelegateStates* before) {
+  TRY_ASSIGN(Graph graph, decode_delegate(source.blob));
+  TRY_ASSIGN(const std::span<const std::byte> in_blob, delegate_constants(source.blob));
   TRY_ASSIGN(std::shared_ptr<Device> device, acquire_device(options));
-  DelegateConstants constants(graph.constants, in_blob, named);
-  TRY_ASSIGN(auto model, Model::create(std::move(graph), device->capabilities(), options.model));
+  DelegateConstants constants(graph.constants, in_blob, source.named);
+  if (!source.aliased) {
+    const auto is_zero = [&](std::int32_t constant) { return holds_zeros(constants, constant); };
+    TRY(check_lost_states(graph, is_zero));
+  }
+
+  LoadedDelegate loaded;
+  std::unique_lock<std::mutex> loading;
+  std::vector<std::uint8_t> written_elsewhere;
+  if (source.origin && options.shared_states) {
+    loading = DelegateStates::lock();
+    TRY_ASSIGN(loaded.states, DelegateStates::resolve(graph, source.named, *source.origin, before));
+    written_elsewhere = loaded.states->written_elsewhere(graph);
+  }
+  TRY_ASSIGN(auto model, Model::create(std::move(graph), device->capabilities(), options.model,
+                                       written_elsewhere));
+  Runner::MadeStates made;
+  for (const StateSpec& state : model->states())
+    made.push_back(loaded.states ? loaded.states->buffer(state.value) : nullptr);
   RunnerOptions runner;
   runner.profiling = (options.profiling || trace) && device->capabilities().timestamps;
   runner.memory_limit = options.memory_limit;
-  return Runner::create(std::move(model), std::move(device), constants, runner);
+  TRY_ASSIGN(loaded.runner,
+             Runner::create(std::move(model), std::move(device), constants, runner, made));
+  if (loaded.states) publish_states(*loaded.runner, loaded.states);
+  return loaded;
 }
 
 namespace {

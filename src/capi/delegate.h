@@ -4,34 +4,43 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "base/result.h"
+#include "capi/delegate_states.h"
+#include "capi/named_data.h"
 #include "capi/options.h"
 #include "webgpu/device.h"
 #include "webgpu/runner.h"
 
 namespace etwebgpu {
 
-// Where a host keeps weights that lie outside the blob.
-class NamedDataSource {
- public:
-  virtual ~NamedDataSource() = default;
-  // The bytes stored under a key, valid until release(index); `index` tells uses of one key apart.
-  virtual Result<std::span<const std::byte>> fetch(std::int32_t index, const std::string& key) = 0;
-  virtual void release(std::int32_t index) = 0;
-};
-
 // The device that the options choose. One device serves all models of an adapter; the latest one
 // stays alive with its compiled pipelines, so that loading the next model is cheap.
 Result<std::shared_ptr<Device>> acquire_device(const Options& options);
 
+// A delegate as a program has it.
+struct DelegateSource {
+  std::span<const std::byte> blob;
+  NamedDataSource& named;
+  // False if new contents of buffers may be among its outputs: exported without
+  // alias_buffer_mutations.
+  bool aliased = true;
+  std::optional<StateOrigin> origin = std::nullopt;  // none: its states are its own
+};
+
+struct LoadedDelegate {
+  std::shared_ptr<Runner> runner;
+  std::shared_ptr<DelegateStates> states;  // null without an origin
+};
+
 // Decodes, compiles and uploads. `trace`: time dispatches even if the options do not ask for it.
-// Neither the blob nor the named data is needed afterwards.
-Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
-                                              NamedDataSource& named, const Options& options,
-                                              bool trace);
+// `before`: the states of the same delegate, which is loaded again. Neither the blob nor the named
+// data is needed afterwards, but to load it again.
+Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options& options,
+                                     bool trace, const DelegateStates* before = nullptr);
 
 // The runner of the delegate that ExecuTorch initialized last on this thread, while it lives; null
 // without one. So a host that loads programs through ExecuTorch reaches what only the C interface

@@ -27,6 +27,7 @@ class Json {
   const std::string* text() const { return std::get_if<std::string>(&value_); }
   const std::int64_t* integer() const { return std::get_if<std::int64_t>(&value_); }
   const Array* items() const { return std::get_if<Array>(&value_); }
+  const Object* members() const { return std::get_if<Object>(&value_); }
   // The member of that name, or null for none and for other kinds of value.
   const Json* find(std::string_view key) const;
 

@@ -59,6 +59,8 @@ constexpr OptionSpec kOptions[] = {
      [](Options& o, std::string_view v) { return parse_bytes(v, o.memory_limit); }},
     {"trusted", "ETWEBGPU_TRUSTED",
      [](Options& o, std::string_view v) { return parse_flag(v, o.trusted); }},
+    {"shared_states", "ETWEBGPU_SHARED_STATES",
+     [](Options& o, std::string_view v) { return parse_flag(v, o.shared_states); }},
 };
 constexpr auto kKeys = [] {
   std::array<std::string_view, std::size(kOptions)> keys;

@@ -1,6 +1,6 @@
 // Settings of the backend, by key: "provider", "adapter", "profiling", "kv_cache_dtype",
-// "matmul_dtype", "memory_limit", "trusted". A model's own specs come before set_option, which
-// comes before the environment (ETWEBGPU_PROVIDER and so on).
+// "matmul_dtype", "memory_limit", "trusted", "shared_states". A model's own specs come before
+// set_option, which comes before the environment (ETWEBGPU_PROVIDER and so on).
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,8 @@ struct Options {
   ModelOptions model;
   std::uint64_t memory_limit = 0;  // bytes of device memory for one model; 0: as the device allows
   bool trusted = false;            // kernels without the provider's checks (Device::acquire)
+  // Methods of a program whose buffers have equal first contents share them (DelegateStates).
+  bool shared_states = true;
 };
 
 using OptionText = std::pair<std::string, std::string>;

@@ -1,21 +1,24 @@
 // libexecutorch_backend_webgpu: the delegate that the Vulkan and WebGPU partitioners write, on
 // WebGPU.
 #include <executorch/runtime/backend/interface.h>
-#include <executorch/runtime/platform/platform.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "base/quote.h"
 #include "capi/delegate.h"
+#include "capi/json_value.h"
 #include "capi/last_error.h"
 #include "capi/options.h"
-#include "executorch/events.h"
+#include "executorch/delegate_call.h"
 #include "executorch/report.h"
-#include "executorch/values.h"
 
 namespace etwebgpu {
 namespace {
@@ -44,8 +47,24 @@ class NamedData final : public NamedDataSource {
 
   void release(std::int32_t index) override { held_.erase(index); }
 
+  // Where the program has the key itself: "owned by the DataMap", and each program has its own.
+  const void* identity(const std::string& key) override {
+    if (map_ != nullptr && places_.empty()) find_places();
+    const auto place = places_.find(key);
+    return place == places_.end() ? nullptr : place->second;
+  }
+
  private:
+  void find_places() {
+    const et::Result<std::uint32_t> count = map_->get_num_keys();
+    for (std::uint32_t i = 0; count.ok() && i < *count; ++i) {
+      const et::Result<const char*> key = map_->get_key(i);
+      if (key.ok()) places_.emplace(*key, *key);
+    }
+  }
+
   const et::NamedDataMap* map_;
+  std::unordered_map<std::string, const void*> places_;
   std::map<std::int32_t, et::FreeableBuffer> held_;
 };
 
@@ -65,48 +84,63 @@ Result<Options> options_for(const et::BackendInitContext& context) {
   return resolve_options(specs);
 }
 
-// What ExecuTorch holds for a delegate.
-using Handle = std::shared_ptr<Runner>;
+using CompileSpecs = et::ArrayRef<et::CompileSpec>;
 
-// The partitioner's compile options concern its own choice of memory layouts: nothing to heed here.
-Result<Handle*> load(et::BackendInitContext& context, et::FreeableBuffer& processed) {
-  TRY_ASSIGN(const Options options, options_for(context));
-  const auto blob = processed.data_safe();
-  CHECK_OR_FAIL(blob.ok() && *blob != nullptr, ErrorKind::InvalidProgram,
-                "the delegate has no data");
-  NamedData named(context.get_named_data_map());
-  TRY_ASSIGN(auto runner, load_delegate({static_cast<const std::byte*>(*blob), processed.size()},
-                                        named, options, context.event_tracer() != nullptr));
-  processed.Free();
-  auto handle = std::make_unique<Handle>(std::move(runner));
-  note_delegate(*handle);
-  return handle.release();
+// The bytes of a compile spec, or none.
+std::string_view spec_text(CompileSpecs specs, std::string_view key) {
+  for (const et::CompileSpec& spec : specs)
+    if (key == spec.key) return {static_cast<const char*>(spec.value.buffer), spec.value.nbytes};
+  return {};
 }
 
-Result<void> run(et::BackendExecutionContext& context, Runner& runner, et::Span<et::EValue*> args) {
-  const Graph& graph = runner.model().graph();
-  const std::size_t in = graph.inputs.size();
-  const std::size_t out = graph.outputs.size();
-  // Not judged at load: a blob exported without alias_buffer_mutations looks like any other, with
-  // the new contents of a buffer as one more output. Only the program's call shows that nobody
-  // takes it, and ExecuTorch gives init the blob but not the calls.
-  CHECK_OR_FAIL(args.size() == in + out, ErrorKind::InvalidProgram, "the delegate has ", in,
-                " inputs and ", out, " outputs, but the program calls it with ", args.size(),
-                " values; a model with mutable buffers needs the partitioner's option "
-                "alias_buffer_mutations");
-  std::vector<HostTensor> inputs;
-  inputs.reserve(in);
-  for (std::size_t i = 0; i < in; ++i) {
-    TRY_ASSIGN(HostTensor tensor, read_value(i, *args[i]));
-    inputs.push_back(tensor);
+// Names of buffers by constant, which our own exporter adds: {"3": "forward.cache"}.
+Result<std::map<std::int32_t, std::string>> state_names(CompileSpecs specs) {
+  constexpr std::string_view kKey = "etwebgpu.states";
+  std::map<std::int32_t, std::string> names;
+  const std::string_view text = spec_text(specs, kKey);
+  if (text.empty()) return names;
+  TRY_ASSIGN(const Json json, Json::parse(text));
+  CHECK_OR_FAIL(json.members() != nullptr, ErrorKind::InvalidProgram, kKey, " is no JSON object");
+  for (const auto& [index, name] : *json.members()) {
+    std::int32_t constant = -1;
+    const auto end = std::from_chars(index.data(), index.data() + index.size(), constant).ptr;
+    CHECK_OR_FAIL(end == index.data() + index.size() && constant >= 0 && name.text() != nullptr,
+                  ErrorKind::InvalidProgram, kKey, ": ", quoted(index), " names no constant");
+    names[constant] = *name.text();
   }
-  ValueOutputs outputs({args.data() + in, out});
-  const et_timestamp_t begin = et::pal_current_ticks();
-  TRY(runner.execute(inputs, outputs));
-  if (context.event_tracer() != nullptr) {
-    log_events(*context.event_tracer(), runner, begin, et::pal_current_ticks());
-  }
-  return {};
+  return names;
+}
+
+// Of the partitioner's compile options only one matters: most are about its choice of memory
+// layouts.
+Result<DelegateCall*> load(et::BackendInitContext& context, et::FreeableBuffer& processed,
+                           CompileSpecs specs) {
+  TRY_ASSIGN(const Options options, options_for(context));
+  const auto data = processed.data_safe();
+  CHECK_OR_FAIL(data.ok() && *data != nullptr, ErrorKind::InvalidProgram,
+                "the delegate has no data");
+  const std::span blob(static_cast<const std::byte*>(*data), processed.size());
+  const std::string_view text(static_cast<const char*>(*data), blob.size());
+  const std::string_view alias = spec_text(specs, "alias_buffer_mutations");
+  const bool aliased = !alias.empty() && alias[0] != 0;
+  StateOrigin origin;
+  origin.method = context.get_method_name() == nullptr ? "" : context.get_method_name();
+  origin.blob_hash = std::hash<std::string_view>()(text);
+  TRY_ASSIGN(origin.names, state_names(specs));
+  // The blob and the data map live as long as the method.
+  const auto load_again = [=, map = context.get_named_data_map(),
+                           trace = context.event_tracer() != nullptr](
+                              const DelegateStates* before) -> Result<LoadedDelegate> {
+    NamedData named(map);
+    TRY_ASSIGN(LoadedDelegate loaded,
+               load_delegate({blob, named, aliased, origin}, options, trace, before));
+    note_delegate(loaded.runner);
+    return loaded;
+  };
+  TRY_ASSIGN(LoadedDelegate loaded, load_again(nullptr));
+  return new DelegateCall(std::move(loaded), aliased, [load_again](const DelegateStates& before) {
+    return load_again(&before);
+  });
 }
 
 std::string where(std::string_view doing, const char* method) {
@@ -121,22 +155,25 @@ class Backend final : public et::BackendInterface {
 
   et::Result<et::DelegateHandle*> init(et::BackendInitContext& context,
                                        et::FreeableBuffer* processed,
-                                       et::ArrayRef<et::CompileSpec>) const override {
-    const auto runner = without_exceptions([&] { return load(context, *processed); });
-    if (!runner) return report(where("loading", context.get_method_name()), runner.error());
-    return static_cast<et::DelegateHandle*>(*runner);
+                                       CompileSpecs specs) const override {
+    const auto call = without_exceptions([&] { return load(context, *processed, specs); });
+    if (!call) return report(where("loading", context.get_method_name()), call.error());
+    return static_cast<et::DelegateHandle*>(*call);
   }
 
   et::Error execute(et::BackendExecutionContext& context, et::DelegateHandle* handle,
                     et::Span<et::EValue*> args) const override {
     if (handle == nullptr) return et::Error::DelegateInvalidHandle;
-    const auto done =
-        without_exceptions([&] { return run(context, **static_cast<Handle*>(handle), args); });
+    const auto done = without_exceptions([&] {
+      return static_cast<DelegateCall*>(handle)->run(context, {args.data(), args.size()});
+    });
     if (!done) return report(where("running", context.get_method_name()), done.error());
     return et::Error::Ok;
   }
 
-  void destroy(et::DelegateHandle* handle) const override { delete static_cast<Handle*>(handle); }
+  void destroy(et::DelegateHandle* handle) const override {
+    delete static_cast<DelegateCall*>(handle);
+  }
 
   et::Error set_option(et::BackendOptionContext&,
                        const et::Span<et::BackendOption>& options) override {

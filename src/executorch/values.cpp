@@ -3,6 +3,7 @@
 #include <executorch/runtime/core/exec_aten/util/scalar_type_util.h>
 #include <executorch/runtime/core/exec_aten/util/tensor_util.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
 #include <optional>
@@ -52,21 +53,27 @@ Result<Dims> sizes_of(const Tensor& tensor) {
   return sizes;
 }
 
-// Extents of 1 may have any stride.
-bool is_contiguous(const Tensor& tensor, const Dims& sizes) {
-  const Dims strides = contiguous_strides(sizes);
-  for (std::size_t i = 0; i < sizes.rank(); ++i) {
-    if (sizes[i] > 1 && tensor.strides()[i] != strides[i]) return false;
+// In elements, or none for row-major memory.
+Result<Dims> strides_of(const Tensor& tensor, const Dims& sizes) {
+  Dims strides;
+  std::int64_t last = 0;
+  for (std::size_t d = 0; d < sizes.rank(); ++d) {
+    strides.push_back(tensor.strides()[d]);
+    last += std::max<std::int64_t>(sizes[d] - 1, 0) * strides[d];
   }
-  return true;
+  if (is_row_major(sizes, strides)) return Dims();
+  const bool is_dense =
+      std::ranges::all_of(strides, [](std::int64_t s) { return s > 0; }) && last < sizes.numel();
+  CHECK_OR_FAIL(is_dense, ErrorKind::NotSupported, "the tensor of sizes ", to_string(sizes),
+                " has the strides ", to_string(strides), ", with gaps between its elements");
+  return strides;
 }
 
 Result<HostTensor> read_tensor(const Tensor& tensor) {
   HostTensor out;
   TRY_ASSIGN(out.dtype, known_dtype(tensor));
   TRY_ASSIGN(out.sizes, sizes_of(tensor));
-  CHECK_OR_FAIL(is_contiguous(tensor, out.sizes), ErrorKind::NotSupported, "the tensor of sizes ",
-                to_string(out.sizes), " is not contiguous");
+  TRY_ASSIGN(out.strides, strides_of(tensor, out.sizes));
   CHECK_OR_FAIL(tensor.numel() == 0 || tensor.const_data_ptr() != nullptr,
                 ErrorKind::InvalidArgument, "the tensor has no memory");
   out.data = {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
@@ -98,32 +105,16 @@ Result<HostDestination> place_tensor(Tensor& tensor, const Dims& sizes) {
       executorch::aten::ArrayRef<executorch::aten::SizesType>(extents.data(), sizes.rank()));
   CHECK_OR_FAIL(error == et::Error::Ok, ErrorKind::InvalidArgument,
                 "ExecuTorch cannot resize it to ", to_string(sizes), ": ", et::to_string(error));
-  CHECK_OR_FAIL(is_contiguous(tensor, sizes), ErrorKind::NotSupported, "the tensor of sizes ",
-                to_string(sizes), " is not contiguous");
+  out.sizes = sizes;
+  TRY_ASSIGN(out.strides, strides_of(tensor, sizes));
   CHECK_OR_FAIL(tensor.numel() == 0 || tensor.mutable_data_ptr() != nullptr,
                 ErrorKind::InvalidArgument, "the tensor has no memory");
   out.data = {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()};
   return out;
 }
 
-}  // namespace
-
-Result<HostTensor> read_value(std::size_t index, const et::EValue& value) {
-  auto tensor = read_any(value);
-  if (!tensor) return std::unexpected(std::move(tensor).error().within("input ", index));
-  return tensor;
-}
-
-Result<HostDestination> ValueOutputs::place(std::size_t index, DType, const Dims& sizes) {
-  CHECK_OR_FAIL(values_[index]->isTensor(), ErrorKind::InvalidArgument, "output ", index,
-                " is no tensor in the program");
-  auto place = place_tensor(values_[index]->toTensor(), sizes);
-  if (!place) return std::unexpected(std::move(place).error().within("output ", index));
-  return place;
-}
-
-Result<void> ValueOutputs::scalar(std::size_t index, std::int64_t value) {
-  et::EValue& out = *values_[index];
+// Output `index` of the call becomes `value`, whatever stands for integers in the program.
+Result<void> set_integer(std::size_t index, et::EValue& out, std::int64_t value) {
   if (!out.isTensor()) {
     out = et::EValue(value);
     return {};
@@ -139,6 +130,43 @@ Result<void> ValueOutputs::scalar(std::size_t index, std::int64_t value) {
   } else {
     *tensor.mutable_data_ptr<std::int32_t>() = static_cast<std::int32_t>(value);
   }
+  return {};
+}
+
+}  // namespace
+
+Result<HostTensor> read_value(std::size_t index, const et::EValue& value) {
+  auto tensor = read_any(value);
+  if (!tensor) return std::unexpected(std::move(tensor).error().within("input ", index));
+  return tensor;
+}
+
+Result<PassedValue> passed_value(const et::EValue& value, std::int64_t place) {
+  PassedValue out;
+  out.place = place;
+  out.is_tensor = value.isTensor();
+  if (!out.is_tensor) return out;
+  TRY_ASSIGN(out.dtype, known_dtype(value.toTensor()));
+  TRY_ASSIGN(out.sizes, sizes_of(value.toTensor()));
+  return out;
+}
+
+Result<void> ValueOutputs::place(std::size_t index, DType, const Dims& sizes,
+                                 std::vector<HostDestination>& to) {
+  for (std::size_t v = 0; v < values_.size(); ++v) {
+    if (outputs_[v] != index) continue;
+    CHECK_OR_FAIL(values_[v]->isTensor(), ErrorKind::InvalidArgument, "output ", v,
+                  " is no tensor in the program");
+    auto place = place_tensor(values_[v]->toTensor(), sizes);
+    if (!place) return std::unexpected(std::move(place).error().within("output ", v));
+    to.push_back(*std::move(place));
+  }
+  return {};
+}
+
+Result<void> ValueOutputs::scalar(std::size_t index, std::int64_t value) {
+  for (std::size_t v = 0; v < values_.size(); ++v)
+    if (outputs_[v] == index) TRY(set_integer(v, *values_[v], value));
   return {};
 }
 

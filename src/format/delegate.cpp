@@ -184,6 +184,7 @@ class Decoder {
     tensor.constant = std::max(source.constant_id(), -1);
     if (tensor.constant >= 0) {
       TRY(check_constant(tensor));
+      tensor.file_constant = tensor.constant;
       tensor.constant = first_alike_[static_cast<std::size_t>(tensor.constant)];
     }
     return Value(std::move(tensor));
@@ -215,6 +216,13 @@ class Decoder {
                   to_string(tensor.bound), " needs ", needed, " bytes, but constant ", index,
                   constant.key.empty() ? std::string() : " " + quoted(constant.key), " has ",
                   constant.length);
+    // A view is stored as its whole storage from the beginning, wherever in it the view lies.
+    CHECK_OR_FAIL(constant.length == needed || needed == 0, kInvalid, "tensor ", name(tensor.dtype),
+                  " ", to_string(tensor.bound), " needs ", needed, " bytes, but constant ", index,
+                  " holds ", constant.length, ": the exporter has stored more than the view of a ",
+                  "larger tensor that the model has there, and which part is meant is lost; make "
+                  "it a tensor of its own (x.clone()) before exporting, or export through "
+                  "executorch_webgpu.lowering");
     return {};
   }
 

@@ -22,6 +22,7 @@ struct TensorInfo {
   DType host_dtype = DType::Float32;  // at the graph's edge; f32 around a program forced to f16
   Dims bound;                         // recorded sizes: the upper bound where they are dynamic
   std::int32_t constant = -1;         // index into Graph::constants, or -1 for an activation
+  std::int32_t file_constant = -1;    // the same as written: equal contents share the one above
   std::int32_t mem_object = -1;  // the exporter's lifetime-sharing plan; kept for comparison only
 };
 

@@ -63,7 +63,8 @@ struct Elementwise {
   LiveBase live_base = {};
 };
 
-// out[i] = expression over all loops. The loops' strides belong to the operands in order.
+// out[i] = expression over all loops. The loops' strides belong to the operands in order. What does
+// not fit a binding is computed piece by piece along the outermost loop.
 void emit_elementwise(LowerContext& c, const Elementwise& what, std::span<const Operand> operands,
                       const Loops& loops, BufferRef out);
 

@@ -37,6 +37,12 @@ struct BufferRef {
 
 enum class Access : std::uint8_t { Read, ReadWrite };
 
+// Bytes of a buffer; size 0 = to the end of the tensor.
+struct ByteRange {
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+};
+
 struct StorageBinding {
   BufferRef buffer;
   Access access = Access::Read;
@@ -73,6 +79,8 @@ struct KernelCall {
     buffers.push_back({buffer, Access::Read, offset, size});
     return *this;
   }
+  KernelCall& read(BufferRef buffer, ByteRange at) { return read(buffer, at.offset, at.size); }
+  KernelCall& write(BufferRef buffer, ByteRange at) { return write(buffer, at.offset, at.size); }
   // Writes, and may also read what it wrote: a buffer appears once per kernel call.
   KernelCall& write(BufferRef buffer, std::uint64_t offset = 0, std::uint64_t size = 0) {
     buffers.push_back({buffer, Access::ReadWrite, offset, size});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/result.h"
@@ -25,6 +26,15 @@ Aliasing find_aliases(const Graph& graph);
 // By ValueId, for roots: 1 for mutable tensors that every call can use as two f16 per word
 // (Op::half_args): KV caches, under FloatType::F16.
 std::vector<std::uint8_t> find_half_states(const Graph& graph, const Aliasing& aliasing);
+
+// Fails for an output that looks like the new contents of a mutable buffer, in a program exported
+// without alias_buffer_mutations: nobody would keep them. Such outputs are computed from constants
+// alone, or from zeros of their own sizes (`is_zero`, by constant).
+Result<void> check_lost_states(const Graph& graph,
+                               const std::function<Result<bool>(std::int32_t)>& is_zero);
+
+// Fails where a cache is written more than once in an order that the exporter has changed.
+Result<void> check_cache_writes(const Graph& graph);
 
 // Fuses 4-bit linear layers with what surrounds them: see fuse_linear.cpp.
 void fuse_linear(Graph& graph);

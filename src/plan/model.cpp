@@ -16,10 +16,12 @@ std::size_t index(ValueId v) { return static_cast<std::size_t>(v); }
 // --- Load ---
 
 Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& capabilities,
-                                             const ModelOptions& options) {
+                                             const ModelOptions& options,
+                                             std::span<const std::uint8_t> written_elsewhere) {
   std::unique_ptr<Model> model(new Model(std::move(graph), capabilities, options));
   TRY(model->resolve_operators());
   TRY(model->check_definitions());
+  TRY(check_cache_writes(model->graph_));
   remove_dead_calls(model->graph_);
   if (options.fuse) {
     fuse_linear(model->graph_);
@@ -27,6 +29,8 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   }
   TRY(model->resolve_operators());
   model->aliasing_ = find_aliases(model->graph_);
+  for (std::size_t v = 0; v < written_elsewhere.size(); ++v)
+    model->aliasing_.mutated[v] |= written_elsewhere[v];
   TRY(model->make_tables());
   TRY(model->find_host_reads());
   model->find_dependencies();

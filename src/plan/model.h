@@ -31,8 +31,11 @@ struct HostInput {
 
 class Model {
  public:
-  static Result<std::unique_ptr<Model>> create(Graph graph, const Capabilities& capabilities,
-                                               const ModelOptions& options);
+  // `written_elsewhere`, by ValueId or empty: constants that are states although this graph does
+  // not write them, because another of the program does.
+  static Result<std::unique_ptr<Model>> create(
+      Graph graph, const Capabilities& capabilities, const ModelOptions& options,
+      std::span<const std::uint8_t> written_elsewhere = {});
 
   const Graph& graph() const { return graph_; }
   std::span<const PackedConstant> constants() const { return tables_.constants.constants(); }

@@ -36,6 +36,7 @@ class Buffer {
   ~Buffer();
 
   WGPUBuffer get() const { return buffer_; }
+  const Device* device() const { return device_.get(); }
   std::uint64_t bytes() const { return bytes_; }
   explicit operator bool() const { return buffer_ != nullptr; }
 

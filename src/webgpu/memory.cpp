@@ -66,8 +66,20 @@ Result<std::uint64_t> ModelMemory::place_pool(std::span<const NamedSize> constan
   return end;
 }
 
-Result<void> ModelMemory::add_state(std::string_view what, std::uint64_t bytes) {
-  TRY_ASSIGN(states_.emplace_back(), make(what, bytes, kStorage));
+Result<void> ModelMemory::add_state(std::string_view what, std::uint64_t bytes, Packing packing) {
+  TRY_ASSIGN(Buffer buffer, make(what, bytes, kStorage));
+  states_.push_back(std::make_shared<StateBuffer>(StateBuffer{std::move(buffer), packing}));
+  return {};
+}
+
+Result<void> ModelMemory::add_state(std::string_view what, std::uint64_t bytes, Packing packing,
+                                    std::shared_ptr<StateBuffer> made) {
+  CHECK_OR_FAIL(made->buffer.device() == device_.get(), ErrorKind::InvalidArgument, what,
+                " is shared with a method that was loaded on another device");
+  CHECK_OR_FAIL(made->packing == packing && made->buffer.bytes() >= bytes, ErrorKind::NotSupported,
+                what, " is kept as ", name(packing), ", but a method that shares it has it as ",
+                name(made->packing), "; load all methods with the option kv_cache_dtype f32");
+  states_.push_back(std::move(made));
   return {};
 }
 
@@ -109,7 +121,7 @@ BufferRange ModelMemory::at(Space space, std::uint32_t index) const {
     case Space::Constant:
       return constants_[index];
     case Space::State:
-      return whole(states_[index]);
+      return whole(states_[index]->buffer);
     case Space::Scalars: {
       const std::uint64_t stride = device_->capabilities().uniform_alignment;
       return {scalars_.get(), index * stride, stride};

@@ -10,10 +10,17 @@
 #include <vector>
 
 #include "base/result.h"
+#include "ops/packing.h"
 #include "plan/plan.h"
 #include "webgpu/device.h"
 
 namespace etwebgpu {
+
+// The memory of a state: kept between calls, and by every model of a program that uses it.
+struct StateBuffer {
+  Buffer buffer;
+  Packing packing = Packing::Words;
+};
 
 struct NamedSize {
   std::string name;  // in errors
@@ -31,7 +38,11 @@ class ModelMemory {
   // All constants, in order. They share buffers: what a dispatch costs the host follows the number
   // of buffers behind its bindings.
   Result<void> add_constants(std::span<const NamedSize> constants);
-  Result<void> add_state(std::string_view what, std::uint64_t bytes);
+  // The next state, in memory of its own or in what another model has made for it.
+  Result<void> add_state(std::string_view what, std::uint64_t bytes, Packing packing);
+  Result<void> add_state(std::string_view what, std::uint64_t bytes, Packing packing,
+                         std::shared_ptr<StateBuffer> made);
+  const std::shared_ptr<StateBuffer>& state(std::size_t index) const { return states_[index]; }
   Result<void> make_scalars(std::size_t count);
 
   // Makes every slot at least as large as asked. A slot that grows is a new buffer: generation()
@@ -58,7 +69,7 @@ class ModelMemory {
   std::uint64_t used_ = 0;
   std::vector<Buffer> pools_;  // hold the constants
   std::vector<BufferRange> constants_;
-  std::vector<Buffer> states_;
+  std::vector<std::shared_ptr<StateBuffer>> states_;
   std::vector<Buffer> slots_;
   Buffer scalars_;
   std::uint64_t generation_ = 0;

@@ -28,6 +28,10 @@ std::string describe(std::string_view role, std::size_t index, const PackedConst
              constant.parts.size() > 1 ? ", stacked)" : ")");
 }
 
+bool is_made(const Runner::MadeStates& made, std::size_t state) {
+  return state < made.size() && made[state] != nullptr;
+}
+
 std::uint64_t words_of(const Dims& sizes) { return static_cast<std::uint64_t>(sizes.numel()); }
 
 }  // namespace
@@ -52,11 +56,12 @@ Runner::~Runner() {
 Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<Model> model,
                                                std::shared_ptr<Device> device,
                                                ConstantSource& constants,
-                                               const RunnerOptions& options) {
+                                               const RunnerOptions& options,
+                                               const MadeStates& made) {
   TRY(device->status());
   std::unique_ptr<Runner> runner(new Runner(std::move(model), std::move(device), options));
-  TRY(runner->allocate());
-  TRY(runner->upload(constants));
+  TRY(runner->allocate(made));
+  TRY(runner->upload(constants, made));
   if (options.profiling) {
     runner->profiler_.emplace(runner->device_);
     TRY(runner->profiler_->reserve(1));
@@ -66,7 +71,7 @@ Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<Model> model,
   return runner;
 }
 
-Result<void> Runner::allocate() {
+Result<void> Runner::allocate(const MadeStates& made) {
   const auto constants = model_->constants();
   std::vector<NamedSize> sizes;
   for (std::size_t i = 0; i < constants.size(); ++i) {
@@ -75,17 +80,22 @@ Result<void> Runner::allocate() {
   }
   TRY(memory_.add_constants(sizes));
   const auto states = model_->states();
-  for (std::size_t i = 0; i < states.size(); ++i)
-    TRY(memory_.add_state(describe("state", i, states[i].initial), states[i].bytes));
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    const auto& [value, initial, bytes] = states[i];
+    const std::string what = describe("state", i, initial);
+    TRY(is_made(made, i) ? memory_.add_state(what, bytes, initial.packing, made[i])
+                         : memory_.add_state(what, bytes, initial.packing));
+  }
   return memory_.make_scalars(model_->scalars().size());
 }
 
-Result<void> Runner::upload(ConstantSource& constants) {
+Result<void> Runner::upload(ConstantSource& constants, const MadeStates& made) {
   std::vector<UploadTarget> targets;
   for (std::uint32_t i = 0; i < model_->constants().size(); ++i)
     targets.push_back({&model_->constants()[i], memory_.at(Space::Constant, i)});
   for (std::uint32_t i = 0; i < model_->states().size(); ++i)
-    targets.push_back({&model_->states()[i].initial, memory_.at(Space::State, i)});
+    if (!is_made(made, i))
+      targets.push_back({&model_->states()[i].initial, memory_.at(Space::State, i)});
   return upload_constants(device_, targets, constants);
 }
 
@@ -151,7 +161,7 @@ Result<void> Runner::read_host_input(std::size_t position, const HostTensor& inp
   if (info && model_->wants_host_data(position) && integer) {
     elements.resize(count);
     words_.resize(count);
-    TRY(to_words(what, input.dtype, input.data, words_));
+    TRY(to_words(what, input.dtype, row_major(input), words_));
     std::ranges::transform(words_, elements.begin(),
                            [](std::uint32_t word) { return std::bit_cast<std::int32_t>(word); });
     out.elements = elements;
@@ -178,25 +188,18 @@ Result<Replay*> Runner::ready_replay() {
   return replay;
 }
 
+// The input's bytes in row-major order, valid until the next call.
+std::span<const std::byte> Runner::row_major(const HostTensor& input) {
+  if (is_row_major(input.sizes, input.strides)) return input.data;
+  rows_.resize(input.data.size());
+  gather(input, rows_);
+  return rows_;
+}
+
 Result<void> Runner::place_outputs(OutputSink& outputs) {
-  constexpr std::uint64_t kMapAlignment = 8;
   readbacks_.clear();
   staged_bytes_ = 0;
-  for (std::size_t i = 0; i < plan_->outputs.size(); ++i) {
-    const PlannedTensor& output = plan_->outputs[i];
-    TRY_ASSIGN(const HostDestination to,
-               outputs.place(output.position, output.dtype, output.sizes));
-    const std::uint64_t count = words_of(output.sizes);
-    if (to.data.empty() || count == 0) continue;
-    CHECK_OR_FAIL(convertible(to.dtype, output.dtype), ErrorKind::InvalidArgument, "output ",
-                  output.position, " is wanted as ", name(to.dtype), ", but the model gives ",
-                  name(output.dtype));
-    CHECK_OR_FAIL(to.data.size() >= count * byte_size(to.dtype), ErrorKind::InvalidArgument,
-                  "output ", output.position, " of sizes ", to_string(output.sizes),
-                  " does not fit ", to.data.size(), " bytes");
-    readbacks_.push_back({i, staged_bytes_, to});
-    staged_bytes_ = round_up(staged_bytes_ + count * kWord, kMapAlignment);
-  }
+  for (std::size_t i = 0; i < plan_->outputs.size(); ++i) TRY(place_output(i, outputs));
   const auto scalars = model_->scalars();
   for (std::size_t i = 0; i < model_->graph().outputs.size(); ++i) {
     const ValueId value = model_->graph().outputs[i];
@@ -205,6 +208,28 @@ Result<void> Runner::place_outputs(OutputSink& outputs) {
     TRY(outputs.scalar(i, model_->scalar_values()[static_cast<std::size_t>(slot)]));
   }
   return reserve_staging(staged_bytes_);
+}
+
+// An output is staged once, however often it is wanted.
+Result<void> Runner::place_output(std::size_t plan_output, OutputSink& outputs) {
+  constexpr std::uint64_t kMapAlignment = 8;
+  const PlannedTensor& output = plan_->outputs[plan_output];
+  places_.clear();
+  TRY(outputs.place(output.position, output.dtype, output.sizes, places_));
+  const std::uint64_t count = words_of(output.sizes);
+  std::erase_if(places_, [](const HostDestination& to) { return to.data.empty(); });
+  if (places_.empty() || count == 0) return {};
+  for (const HostDestination& to : places_) {
+    CHECK_OR_FAIL(convertible(to.dtype, output.dtype), ErrorKind::InvalidArgument, "output ",
+                  output.position, " is wanted as ", name(to.dtype), ", but the model gives ",
+                  name(output.dtype));
+    CHECK_OR_FAIL(to.data.size() >= count * byte_size(to.dtype), ErrorKind::InvalidArgument,
+                  "output ", output.position, " of sizes ", to_string(output.sizes),
+                  " does not fit ", to.data.size(), " bytes");
+    readbacks_.push_back({plan_output, staged_bytes_, to});
+  }
+  staged_bytes_ = round_up(staged_bytes_ + count * kWord, kMapAlignment);
+  return {};
 }
 
 Result<void> Runner::reserve_staging(std::uint64_t bytes) {
@@ -243,10 +268,11 @@ Result<void> Runner::write_inputs(std::span<const HostTensor> inputs, std::size_
     const std::uint64_t count = words_of(planned.sizes);
     if (!planned.on_device || count == 0 || planned.position < first) continue;
     const HostTensor& input = inputs[planned.position];
-    const void* words = input.data.data();
+    const std::span<const std::byte> rows = row_major(input);
+    const void* words = rows.data();
     if (!is_words(input.dtype)) {
       words_.resize(count);
-      TRY(to_words(cat("input ", planned.position), input.dtype, input.data, words_));
+      TRY(to_words(cat("input ", planned.position), input.dtype, rows, words_));
       words = words_.data();
     }
     const BufferRange to = memory_.at(planned.space, planned.index);
@@ -333,7 +359,9 @@ Result<void> Runner::record_next(const Replay& replay) {
 }
 
 void Runner::encode_readbacks(WGPUCommandEncoder encoder) {
-  for (const Readback& readback : readbacks_) {
+  for (std::size_t i = 0; i < readbacks_.size(); ++i) {
+    const Readback& readback = readbacks_[i];
+    if (i > 0 && readbacks_[i - 1].offset == readback.offset) continue;  // wanted twice
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
     const BufferRange from = memory_.at(output.space, output.index);
     device_->api().CommandEncoderCopyBufferToBuffer(encoder, from.buffer, from.offset,
@@ -354,7 +382,13 @@ Result<void> Runner::read_outputs() {
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
     const std::span words(reinterpret_cast<const std::uint32_t*>(mapped + readback.offset),
                           words_of(output.sizes));
-    from_words(words, readback.to.dtype, readback.to.data);
+    if (is_row_major(readback.to.sizes, readback.to.strides)) {
+      from_words(words, readback.to.dtype, readback.to.data);
+    } else {
+      rows_.resize(readback.to.data.size());
+      from_words(words, readback.to.dtype, rows_);
+      scatter(rows_, readback.to);
+    }
   }
   device_->api().BufferUnmap(staging_.get());
   CHECK_OR_FAIL(mapped, ErrorKind::Internal, "the outputs' staging memory was not mapped");

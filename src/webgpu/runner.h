@@ -37,9 +37,11 @@ struct RunnerOptions {
 class OutputSink {
  public:
   virtual ~OutputSink() = default;
-  // Makes room for output `index` (among the graph's outputs) of these live sizes. The
-  // destination's dtype may differ from the recorded one where convertible() allows it.
-  virtual Result<HostDestination> place(std::size_t index, DType recorded, const Dims& sizes) = 0;
+  // Makes room for output `index` (among the graph's outputs) of these live sizes, and adds where
+  // it is written: nowhere, once or several times. A destination's dtype may differ from the
+  // recorded one where convertible() allows it.
+  virtual Result<void> place(std::size_t index, DType recorded, const Dims& sizes,
+                             std::vector<HostDestination>& to) = 0;
   // The value of a SymInt output.
   virtual Result<void> scalar(std::size_t index, std::int64_t value) = 0;
 };
@@ -54,11 +56,16 @@ struct DispatchTime {
 
 class Runner {
  public:
-  // Uploads constants and states, and compiles the pipelines of the plan for the recorded bounds.
+  // By index among the model's states: memory that another model has made for it, or null.
+  using MadeStates = std::vector<std::shared_ptr<StateBuffer>>;
+
+  // Uploads constants and first contents of states that nobody else has made, and compiles the
+  // pipelines of the plan for the recorded bounds.
   static Result<std::unique_ptr<Runner>> create(std::unique_ptr<Model> model,
                                                 std::shared_ptr<Device> device,
                                                 ConstantSource& constants,
-                                                const RunnerOptions& options);
+                                                const RunnerOptions& options,
+                                                const MadeStates& made = {});
   ~Runner();
   Runner(const Runner&) = delete;
 
@@ -79,6 +86,9 @@ class Runner {
 
   const Model& model() const { return *model_; }
   const Device& device() const { return *device_; }
+  const std::shared_ptr<StateBuffer>& state(std::size_t index) const {
+    return memory_.state(index);
+  }
   std::uint64_t gpu_bytes() const { return memory_.used_bytes(); }
   // Keeps other threads from executing while what the last execute left is looked at.
   [[nodiscard]] std::unique_lock<std::mutex> hold() const { return std::unique_lock(mutex_); }
@@ -109,12 +119,14 @@ class Runner {
 
   Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device,
          const RunnerOptions& options);
-  Result<void> allocate();
-  Result<void> upload(ConstantSource& constants);
+  Result<void> allocate(const MadeStates& made);
+  Result<void> upload(ConstantSource& constants, const MadeStates& made);
   Result<void> prepare(std::span<const HostTensor> inputs);
   Result<void> read_host_input(std::size_t position, const HostTensor& input);
   Result<Replay*> ready_replay();
+  std::span<const std::byte> row_major(const HostTensor& input);
   Result<void> place_outputs(OutputSink& outputs);
+  Result<void> place_output(std::size_t plan_output, OutputSink& outputs);
   Result<void> reserve_staging(std::uint64_t bytes);
   void write_scalars();
   Result<void> write_inputs(std::span<const HostTensor> inputs, std::size_t first = 0);
@@ -149,6 +161,8 @@ class Runner {
   std::vector<HostInput> host_inputs_;
   std::vector<std::vector<std::int32_t>> elements_;  // by input
   std::vector<std::uint32_t> words_;
+  std::vector<std::byte> rows_;
+  std::vector<HostDestination> places_;
   std::vector<std::int32_t> scalar_words_;
   Commands::For wanted_;
   std::vector<Readback> readbacks_;

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <map>
 #include <optional>
+
+#include "base/zeros.h"
 
 namespace etwebgpu {
 
@@ -112,11 +113,6 @@ class Sources {
   std::map<std::int32_t, int> uses_;
   std::map<std::int32_t, std::span<const std::byte>> held_;
 };
-
-bool all_zero(std::span<const std::byte> bytes) {
-  if (bytes.empty() || bytes[0] != std::byte{0}) return bytes.empty();
-  return std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
-}
 
 // Fresh buffers hold zeros already, and a cache's first contents are nothing else.
 bool packs_to_zeros(const PackedConstant& constant,

@@ -152,11 +152,6 @@ def test_mutable_buffer_keeps_its_state(summing):
     assert first(one)[0].unique().tolist() == [6]
 
 
-def test_mutable_buffer_without_the_option_is_explained(folder):
-    saved = save(folder, "sum_unaliased", Sum(), (torch.ones(4, 8),))
-    assert "alias_buffer_mutations" in failing(stock_forward(saved), torch.ones(4, 8))
-
-
 def test_delegates_around_host_operators(folder):
     saved = save(folder, "broken", Broken(), (torch.ones(5, 3),), partly=True)
     (method,) = executorch_webgpu.inspect(saved.pte)["methods"]

@@ -72,11 +72,13 @@ struct Outputs : OutputSink {
   std::map<std::size_t, std::vector<std::byte>> bytes;
   std::map<std::size_t, std::int64_t> scalars;
 
-  Result<HostDestination> place(std::size_t index, DType recorded, const Dims& live) override {
+  Result<void> place(std::size_t index, DType recorded, const Dims& live,
+                     std::vector<HostDestination>& to) override {
     const DType dtype = wanted.contains(index) ? wanted[index] : recorded;
     sizes[index] = live;
     bytes[index].assign(static_cast<std::size_t>(live.numel()) * byte_size(dtype), std::byte{0xEE});
-    return HostDestination{dtype, bytes[index]};
+    to.push_back({dtype, live, {}, bytes[index]});
+    return {};
   }
   Result<void> scalar(std::size_t index, std::int64_t value) override {
     scalars[index] = value;
