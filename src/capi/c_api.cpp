@@ -130,6 +130,9 @@ class CallerOutputs final : public OutputSink {
     return {};
   }
 
+  // The caller learns the type from the result.
+  bool wants_wide(std::size_t) const override { return false; }
+
   Result<void> scalar(std::size_t index, std::int64_t value) override {
     etwg_tensor& out = outputs_[index];
     out.dtype = kScalar;

@@ -261,7 +261,7 @@ Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes) {
                 "sizes for ", sizes.size(), " inputs were given, but there are ",
                 model.graph().inputs.size());
   std::vector<HostInput> inputs(sizes.size());
-  std::vector<std::vector<std::int32_t>> zeros(sizes.size());
+  std::vector<std::vector<std::int64_t>> zeros(sizes.size());
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     inputs[i].sizes = sizes[i];
     if (!model.wants_host_data(i)) continue;

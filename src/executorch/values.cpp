@@ -164,6 +164,16 @@ Result<void> ValueOutputs::place(std::size_t index, DType, const Dims& sizes,
   return {};
 }
 
+bool ValueOutputs::wants_wide(std::size_t index) const {
+  for (std::size_t v = 0; v < values_.size(); ++v) {
+    if (outputs_[v] == index && values_[v]->isTensor() &&
+        values_[v]->toTensor().scalar_type() == ScalarType::Long) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Result<void> ValueOutputs::scalar(std::size_t index, std::int64_t value) {
   for (std::size_t v = 0; v < values_.size(); ++v)
     if (outputs_[v] == index) TRY(set_integer(v, *values_[v], value));

@@ -31,6 +31,7 @@ class ValueOutputs final : public OutputSink {
 
   Result<void> place(std::size_t index, DType recorded, const Dims& sizes,
                      std::vector<HostDestination>& to) override;
+  bool wants_wide(std::size_t index) const override;
   Result<void> scalar(std::size_t index, std::int64_t value) override;
 
  private:

@@ -1,22 +1,27 @@
 // out[i] = EXPR of up to three operands, over a row-major loop nest: arithmetic, comparisons,
 // conversions, fills and every copy that only moves elements (permute, slice, expand, ...).
 //
-// An operand is given by its kind in A, B, C: "word" (one element read), "vector" (four), "literal"
-// (in params) or "live" (a SymInt's uniform); absent operands are not defined.
+// An operand is given by its kind in A, B, C: "element" (one is read), "vector" (four), "literal" (in
+// params) or "live" (a SymInt's uniform); absent operands are not defined.
 // Parameters: WG; LANES (elements an invocation writes, 1 or 4); SPLITS (loops - 1); LOOPS; EXPR in
 // a, b, c, x, y and i (the element's index); LIB (functions of elementwise_math.wgsl that EXPR
-// calls); OUT, OUT_AT (element type, binding); PARAMS_AT; X (type of x and y); for each operand K:
-// K (its kind), K_AS (scalar type that EXPR sees), K_VALUE (that of LANES elements), K_AT (binding of a
-// tensor or a uniform), K_STORED (a tensor's array type); LIVE_AT where operand a's base follows a
-// SymInt.
+// calls); WIDE (integers of 64 bits take part); OUT, OUT_AT (stored type, binding); OUT_AS (type of
+// EXPR); OUT_FROM (what makes OUT of it); PARAMS_AT; X (type of x and y); for each
+// operand K: K (its kind), K_AS (type that EXPR sees), K_FROM (what makes it of what is stored), K_AT
+// (binding of a tensor or a uniform), K_STORED (a tensor's array type); LIVE_AT where operand a's base
+// follows a SymInt.
 struct Params {
-  count: u32,  // invocations
-  x: u32,
-  y: u32,
+  count: u32,        // invocations
   live_extent: u32,  // of the dimension that the SymInt selects in
-  base: vec3<u32>,   // of a, b, c in elements of their bindings
   live_stride: u32,
-  literals: vec4<u32>,
+  first: u32,        // index of the first element
+  base: vec4<u32>,   // of a, b, c in elements of their bindings
+  x: vec2<u32>,      // words of a number, the low one first; and so the others
+  y: vec2<u32>,
+  a: vec2<u32>,      // literals
+  b: vec2<u32>,
+  c: vec2<u32>,
+  unused: vec2<u32>,
   loops: array<vec4<u32>, ${LOOPS}>,  // innermost first: size, strides of a, b, c
 }
 
@@ -51,6 +56,14 @@ struct Params {
 #if LIB
 #include "elementwise_math.wgsl"
 #endif
+#if WIDE
+#include "wide_integers.wgsl"
+#endif
+
+// What does not fit is the lowest number, as on x86.
+fn to_i32(a: f32) -> i32 {
+  return select(i32(-2147483647 - 1), i32(a), abs(a) < 2147483648.0);
+}
 
 fn apply(
     i: u32,
@@ -63,9 +76,14 @@ fn apply(
 #if C
     c: ${C_AS},
 #endif
-) -> ${OUT} {
-  let x = bitcast<${X}>(params.x);
-  let y = bitcast<${X}>(params.y);
+) -> ${OUT_AS} {
+#if X == vec2<u32>
+  let x = params.x;
+  let y = params.y;
+#else
+  let x = bitcast<${X}>(params.x.x);
+  let y = bitcast<${X}>(params.y.x);
+#endif
   return ${EXPR};
 }
 
@@ -76,7 +94,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (i >= params.count) {
     return;
   }
-  var at = params.base;
+  var at = params.base.xyz;
   var rest = i;
 #repeat K SPLITS
   {
@@ -95,62 +113,86 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #endif
 
 #if A == literal
-  let a = ${A_VALUE}(bitcast<${A_AS}>(params.literals.x));
+#if A_AS == vec2<u32>
+  let a = params.a;
+#else
+  let a = bitcast<${A_AS}>(params.a.x);
+#endif
 #endif
 #if A == live
-  let a = ${A_VALUE}(${A_AS}(a_live.x));
+  let a = ${A_FROM}(a_live.x);
 #endif
-#if A == word
-  let a = ${A_VALUE}(${A_AS}(a_data[at.x]));
+#if A == element
+  let a = ${A_FROM}(a_data[at.x]);
 #endif
 #if A == vector
-  let a = ${A_VALUE}(a_data[at.x]);
+  let a = a_data[at.x];
 #endif
 #if B == literal
-  let b = ${B_VALUE}(bitcast<${B_AS}>(params.literals.y));
+#if B_AS == vec2<u32>
+  let b = params.b;
+#else
+  let b = bitcast<${B_AS}>(params.b.x);
+#endif
 #endif
 #if B == live
-  let b = ${B_VALUE}(${B_AS}(b_live.x));
+  let b = ${B_FROM}(b_live.x);
 #endif
-#if B == word
-  let b = ${B_VALUE}(${B_AS}(b_data[at.y]));
+#if B == element
+  let b = ${B_FROM}(b_data[at.y]);
 #endif
 #if B == vector
-  let b = ${B_VALUE}(b_data[at.y]);
+  let b = b_data[at.y];
 #endif
 #if C == literal
-  let c = ${C_VALUE}(bitcast<${C_AS}>(params.literals.z));
+#if C_AS == vec2<u32>
+  let c = params.c;
+#else
+  let c = bitcast<${C_AS}>(params.c.x);
+#endif
 #endif
 #if C == live
-  let c = ${C_VALUE}(${C_AS}(c_live.x));
+  let c = ${C_FROM}(c_live.x);
 #endif
-#if C == word
-  let c = ${C_VALUE}(${C_AS}(c_data[at.z]));
+#if C == element
+  let c = ${C_FROM}(c_data[at.z]);
 #endif
 #if C == vector
-  let c = ${C_VALUE}(c_data[at.z]);
+  let c = c_data[at.z];
 #endif
 
 #if LANES == 4
   out[i] = vec4<${OUT}>(
 #repeat L 4
-      apply(
-          4u * i + ${L}u,
+      ${OUT_FROM}(apply(
+          params.first + 4u * i + ${L}u,
+#if A == vector
+          ${A_FROM}(a[${L}]),
+#else
 #if A
-          a[${L}],
+          a,
 #endif
+#endif
+#if B == vector
+          ${B_FROM}(b[${L}]),
+#else
 #if B
-          b[${L}],
+          b,
 #endif
+#endif
+#if C == vector
+          ${C_FROM}(c[${L}]),
+#else
 #if C
-          c[${L}],
+          c,
 #endif
-      ),
+#endif
+      )),
 #endrepeat
   );
 #else
-  out[i] = apply(
-      i,
+  out[i] = ${OUT_FROM}(apply(
+      params.first + i,
 #if A
       a,
 #endif
@@ -160,6 +202,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #if C
       c,
 #endif
-  );
+  ));
 #endif
 }

@@ -1,5 +1,5 @@
 // out[i] = src at i's coordinates, except that one coordinate is read from an index tensor.
-// Parameters: WG; SPLITS (loops - 1); LOOPS.
+// Parameters: WG; SPLITS (loops - 1); LOOPS; T (u32 or vec2<u32>: an element of 64 bits).
 struct Params {
   count: u32,
   extent: u32,  // of the indexed dimension of src
@@ -7,9 +7,9 @@ struct Params {
   unused: u32,
   loops: array<vec4<u32>, ${LOOPS}>,  // innermost first: size, src stride, index stride
 }
-@group(0) @binding(0) var<storage, read> src: array<u32>;
+@group(0) @binding(0) var<storage, read> src: array<${T}>;
 @group(0) @binding(1) var<storage, read> index: array<i32>;
-@group(0) @binding(2) var<storage, read_write> out: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<${T}>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(${WG})

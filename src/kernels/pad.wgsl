@@ -1,13 +1,13 @@
 // out = src moved by `before` in every dimension, `value` where src does not reach.
-// Parameters: WG; SPLITS (dimensions - 1); LOOPS.
+// Parameters: WG; LOOPS; T (u32 or vec2<u32>: an element of 64 bits).
 struct Params {
   count: u32,
-  value: u32,
-  unused: vec2<u32>,
+  unused: u32,
+  value: vec2<u32>,  // its words, the low one first
   loops: array<vec4<i32>, ${LOOPS}>,  // innermost first: out size, src size, src stride, before
 }
-@group(0) @binding(0) var<storage, read> src: array<u32>;
-@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@group(0) @binding(0) var<storage, read> src: array<${T}>;
+@group(0) @binding(1) var<storage, read_write> out: array<${T}>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(${WG})
@@ -30,9 +30,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     rest = outer;
   }
 #endrepeat
-  var word = params.value;
+#if T == u32
+  var element = params.value.x;
+#else
+  var element = params.value;
+#endif
   if (inside) {
-    word = src[at];
+    element = src[at];
   }
-  out[i] = word;
+  out[i] = element;
 }

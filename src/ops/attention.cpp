@@ -121,7 +121,7 @@ Attention cached_attention(const LowerContext& c, const CacheArguments& a) {
   out.k = {c.value(a.k_cache), cache_layout(cache)};
   out.v = {c.value(a.v_cache), cache_layout(cache)};
   out.out = {c.output(), cache_layout(q)};
-  out.half = c.is_half(a.k_cache);
+  out.half = c.storage(a.k_cache) == Storage::HalfPairs;
   out.mask = mask_of(c, a.mask, {q[0], q[2], q[1], cache[1]});
   const bool masked = out.mask.buffer.index >= 0;
   out.keys = masked ? cache[1] : q[1];
@@ -325,7 +325,7 @@ Result<void> lower_plain(LowerContext& c) {
   a.out = {c.output(), plain_layout(y)};
   a.keys = a.most_keys = k[rank - 2];
   if (a.keys == 0 && y.numel() > 0) {
-    emit_fill(c, 0);
+    emit_fill(c, 0.0);
     return {};
   }
   Dims scores = y;

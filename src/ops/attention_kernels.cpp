@@ -514,7 +514,7 @@ void emit_cache_update(LowerContext& c, std::span<const std::pair<std::size_t, s
                        std::size_t position) {
   const Dims &value = c.sizes(writes[0].first), &cache = c.sizes(writes[0].second);
   if (value.numel() == 0) return;
-  const bool half = c.is_half(writes[0].second);
+  const bool half = c.storage(writes[0].second) == Storage::HalfPairs;
   const std::int64_t row = value[2] * value[3];
   const std::int64_t unit = half ? 2 : row % 4 == 0 ? 4 : 1;
   const std::uint32_t wg = c.workgroup_size(64);

@@ -2,7 +2,7 @@
 // tables of WGSL expressions over elementwise.wgsl.
 #include <array>
 #include <cmath>
-#include <limits>
+#include <utility>
 
 #include "ops/elementwise.h"
 #include "ops/families.h"
@@ -87,24 +87,33 @@ const Binary* binary_of(const CallContext& c) {
 
 DType output_dtype(const CallContext& c) { return c.graph().tensor(c.output_id())->dtype; }
 
-// A number's own type: an integer that fits 32 bits computes as one.
-Element element_of_argument(const CallContext& c, std::size_t arg) {
-  if (c.is_tensor(arg)) return element_of(c.dtype(arg));
-  if (c.is_symint(arg)) return Element::I32;
+// An integer number computes as one if it fits 64 bits.
+bool is_integer(const CallContext& c, std::size_t arg) {
+  if (c.is_tensor(arg)) return !is_floating(c.dtype(arg));
+  if (c.is_symint(arg)) return true;
+  constexpr double kEdge = 9223372036854775808.0;  // 2^63
   const double value = c.number(arg);
-  const bool fits = value >= std::numeric_limits<std::int32_t>::min() &&
-                    value <= std::numeric_limits<std::int32_t>::max();
-  return fits && value == std::trunc(value) ? Element::I32 : Element::F32;
+  return value == std::trunc(value) && value >= -kEdge && value < kEdge;
 }
 
-Element common_element(const CallContext& c) {
-  const bool ints =
-      element_of_argument(c, 0) == Element::I32 && element_of_argument(c, 1) == Element::I32;
-  return ints ? Element::I32 : Element::F32;
+bool computes_floats(const CallContext& c, const Binary& binary) {
+  if (binary.domain == Domain::Output) return is_floating(output_dtype(c));
+  return !is_integer(c, 0) || !is_integer(c, 1);
 }
 
-Element computed_in(const CallContext& c, const Binary& binary) {
-  return binary.domain == Domain::Output ? element_of(output_dtype(c)) : common_element(c);
+// An integer argument's own type: where one has 64 bits, all are computed so.
+Element integer_element(const LowerContext& c, std::size_t arg) {
+  if (c.is_tensor(arg)) return is_floating(c.dtype(arg)) ? Element::I32 : stored_element(c, arg);
+  const bool fits = c.is_symint(arg) || std::in_range<std::int32_t>(number_argument(c, arg).whole);
+  return fits ? Element::I32 : Element::I64;
+}
+
+Element computed_in(const LowerContext& c, const Binary& binary) {
+  if (computes_floats(c, binary)) return Element::F32;
+  const bool wide_output = binary.domain == Domain::Output && output_element(c) == Element::I64;
+  const bool wide =
+      wide_output || integer_element(c, 0) == Element::I64 || integer_element(c, 1) == Element::I64;
+  return wide ? Element::I64 : Element::I32;
 }
 
 Dims sizes_or_scalar(const CallContext& c, std::size_t arg) {
@@ -116,8 +125,7 @@ Result<void> infer_binary(InferContext& c) {
   CHECK_OR_FAIL(binary != nullptr, ErrorKind::NotSupported, "rounding mode '", c.text(2),
                 "' is unknown");
   const DType out = output_dtype(c);
-  const bool defined =
-      !(computed_in(c, *binary) == Element::F32 ? binary->floats : binary->ints).empty();
+  const bool defined = !(computes_floats(c, *binary) ? binary->floats : binary->ints).empty();
   CHECK_OR_FAIL(defined && (binary->domain == Domain::Output || out == DType::Bool),
                 ErrorKind::NotSupported, "there is no form with a ", name(out), " output");
   TRY_ASSIGN(const Dims sizes, broadcast(sizes_or_scalar(c, 0), sizes_or_scalar(c, 1)));
@@ -135,7 +143,7 @@ Elementwise form_of(const LowerContext& c, const Binary& binary) {
   const bool is_float = as == Element::F32;
   return {.expression = is_float ? binary.floats : binary.ints,
           .library = is_float ? binary.library : binary.int_library,
-          .out = element_of(output_dtype(c)),
+          .out = binary.domain == Domain::Output ? as : Element::I32,
           .x_type = as};
 }
 
@@ -149,14 +157,15 @@ Result<void> lower_binary(LowerContext& c) {
 Result<void> lower_add(LowerContext& c) {
   const Binary& binary = *binary_of(c);
   Elementwise what = form_of(c, binary);
-  what.x = c.arg_count() > 3 ? baked_number(c, 2) : 1;
-  if (what.x != 1) what.expression = binary.name == "aten.add.Tensor" ? "a + x * b" : "a - x * b";
+  what.x = c.arg_count() > 3 ? baked_number(c, 2) : Number(1.0);
+  if (what.x.value != 1)
+    what.expression = binary.name == "aten.add.Tensor" ? "a + x * b" : "a - x * b";
   emit_binary(c, what, what.x_type);
   return {};
 }
 
 Result<void> lower_pow_scalar(LowerContext& c) {
-  if (!c.is_symint(1) && element_of(output_dtype(c)) == Element::F32) {
+  if (!c.is_symint(1) && is_floating(output_dtype(c))) {
     for (const Power& power : kPowers) {
       if (power.exponent != c.number(1)) continue;
       const Operand a = operand(c, 0, Element::F32);
@@ -177,26 +186,31 @@ Result<void> infer_where(InferContext& c) {
 }
 
 Result<void> lower_where(LowerContext& c) {
-  const Element as = element_of(output_dtype(c));
-  const std::array operands{operand(c, 0, element_of(c.dtype(0))), operand(c, 1, as),
-                            operand(c, 2, as)};
+  const Element as = output_element(c);
+  const std::array operands{operand(c, 0, Element::I32), operand(c, 1, as), operand(c, 2, as)};
   const std::array sizes{c.sizes(0), sizes_or_scalar(c, 1), sizes_or_scalar(c, 2)};
   emit_broadcast(c, {.expression = "select(c, b, bool(a))", .out = as, .x_type = as}, operands,
                  sizes);
   return {};
 }
 
-constexpr Op plain(std::string_view name) { return {name, "n n > t", infer_binary, lower_binary}; }
-constexpr Op with_alpha(std::string_view name) {
-  return {name, "n n [f] > t", infer_binary, lower_add};
+constexpr Op binary(std::string_view name, std::string_view signature,
+                    Result<void> (*lower)(LowerContext&)) {
+  return {.name = name,
+          .signature = signature,
+          .infer = infer_binary,
+          .lower = lower,
+          .takes_wide = true};
 }
+constexpr Op plain(std::string_view name) { return binary(name, "n n > t", lower_binary); }
+constexpr Op with_alpha(std::string_view name) { return binary(name, "n n [f] > t", lower_add); }
 
 constexpr Op kOps[] = {
     with_alpha("aten.add.Tensor"),
     plain("aten.bitwise_and.Tensor"),
     plain("aten.bitwise_or.Tensor"),
     plain("aten.div.Tensor"),
-    {"aten.div.Tensor_mode", "n n s? > t", infer_binary, lower_binary},
+    binary("aten.div.Tensor_mode", "n n s? > t", lower_binary),
     plain("aten.eq.Scalar"),
     plain("aten.eq.Tensor"),
     plain("aten.ge.Scalar"),
@@ -214,10 +228,14 @@ constexpr Op kOps[] = {
     plain("aten.mul.Tensor"),
     plain("aten.ne.Scalar"),
     plain("aten.ne.Tensor"),
-    {"aten.pow.Tensor_Scalar", "t f > t", infer_binary, lower_pow_scalar},
+    binary("aten.pow.Tensor_Scalar", "t f > t", lower_pow_scalar),
     plain("aten.pow.Tensor_Tensor"),
     with_alpha("aten.sub.Tensor"),
-    {"aten.where.self", "t n n > t", infer_where, lower_where},
+    {.name = "aten.where.self",
+     .signature = "t n n > t",
+     .infer = infer_where,
+     .lower = lower_where,
+     .takes_wide = true},
 };
 
 }  // namespace

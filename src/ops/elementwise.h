@@ -13,10 +13,29 @@
 
 namespace etwebgpu {
 
-// What a 32-bit word is on the GPU.
-enum class Element : std::uint8_t { F32, I32, U32 };
+// What an element is on the GPU: in memory, and in an expression. I64 is a vec2<u32>, low word
+// first.
+enum class Element : std::uint8_t { F32, I32, U32, I64 };
 
-inline Element element_of(DType dtype) { return is_floating(dtype) ? Element::F32 : Element::I32; }
+// In memory. HalfPairs have no elements.
+Element stored_element_of(const LowerContext& c, ValueId value);
+inline Element stored_element(const LowerContext& c, std::size_t arg) {
+  return stored_element_of(c, c.id(arg));
+}
+inline Element output_element(const LowerContext& c) {
+  return stored_element_of(c, c.output_id());
+}
+
+// A number of a call: as a double, and exactly where it is an integer.
+struct Number {
+  Number(double number);  // NOLINT(google-explicit-constructor): literals are numbers
+  explicit Number(std::int64_t integer) : value(static_cast<double>(integer)), whole(integer) {}
+  double value;
+  std::int64_t whole;  // saturated
+};
+Number number_argument(const CallContext& c, std::size_t arg);
+// In `lower`; a SymInt's value is baked into the plan.
+Number baked_number(LowerContext& c, std::size_t arg);
 
 // A walk over the output in row-major order: one loop per dimension, outermost first, with the step
 // of each operand in elements.
@@ -29,6 +48,16 @@ using Loops = std::vector<Loop>;
 // Drops loops of size 1 and joins neighbours that walk memory alike; at least one loop remains.
 Loops coalesced(const Loops& loops);
 
+// A buffer of elements.
+struct Elements {
+  BufferRef buffer;
+  Element element = Element::F32;
+};
+inline Elements elements_of(const LowerContext& c, ValueId value) {
+  return {c.value_of(value), stored_element_of(c, value)};
+}
+inline Elements output_elements(const LowerContext& c) { return elements_of(c, c.output_id()); }
+
 struct Operand {
   enum class Kind : std::uint8_t { Tensor, Literal, Live };
   Kind kind = Kind::Literal;
@@ -36,13 +65,13 @@ struct Operand {
   Element as = Element::F32;       // as the expression sees it
   BufferRef buffer = {};           // Tensor
   std::int64_t base = 0;           // Tensor: first element
-  double literal = 0;
+  Number literal = 0.0;
   ValueId live = kNoValue;  // Live: a SymInt
 };
 
 // A tensor argument, or a number: literal, or a SymInt whose value is bound live.
 Operand operand(const LowerContext& c, std::size_t arg, Element as);
-Operand literal_operand(double value, Element as);
+Operand literal_operand(Number value, Element as);
 
 // Adds to operand a's base the offset of a start position that a SymInt holds: negative counts from
 // the end of `extent`, the result is clamped to it and times `stride`.
@@ -54,19 +83,18 @@ struct LiveBase {
 
 struct Elementwise {
   // WGSL in a, b, c (the operands), x, y (below, of type x_type) and i (the output element's
-  // index).
+  // index). In 64 bits an integer expression becomes its wide form (kWideForms).
   std::string_view expression;
   std::string_view library = {};  // section of elementwise_math.wgsl
-  Element out = Element::F32;
+  Element out = Element::F32;     // of the expression
   Element x_type = Element::F32;
-  double x = 0, y = 0;
+  Number x = 0.0, y = 0.0;
   LiveBase live_base = {};
 };
 
-// out[i] = expression over all loops. The loops' strides belong to the operands in order. What does
-// not fit a binding is computed piece by piece along the outermost loop.
+// out[i] = expression over all loops. The loops' strides belong to the operands in order.
 void emit_elementwise(LowerContext& c, const Elementwise& what, std::span<const Operand> operands,
-                      const Loops& loops, BufferRef out);
+                      const Loops& loops, const Elements& out);
 
 // The same with operands of the given sizes broadcast to the call's output as in PyTorch (numbers
 // have rank 0).
@@ -75,29 +103,29 @@ void emit_broadcast(LowerContext& c, const Elementwise& what, std::span<const Op
 
 // Every element of the call's output is the one number.
 void emit_fill(LowerContext& c, const Operand& number);
-void emit_fill(LowerContext& c, double number);
+void emit_fill(LowerContext& c, Number number);
 
 // Loops of a copy that reads a source with these strides for each output dimension.
 Loops copy_loops(const Dims& sizes, std::span<const std::int64_t> strides);
 
-// Moves elements of `source` from `base` on to `out`, converting nothing.
-void emit_copy(LowerContext& c, BufferRef source, std::int64_t base, const Loops& loops,
-               BufferRef out, const LiveBase& live_base = {});
+// Moves elements of `source` from `base` on to `out`; only widths of integers may differ.
+void emit_copy(LowerContext& c, const Elements& source, std::int64_t base, const Loops& loops,
+               const Elements& out, const LiveBase& live_base = {});
 
-// Same elements in the same order, converted where the GPU element types differ.
+// Same elements in the same order, converted where types differ.
 Result<void> lower_convert(LowerContext& c, std::size_t source_arg);
+
+// Integers of 64 bits to 32, saturated.
+void emit_narrow(LowerContext& c, ValueId source, BufferRef out);
 
 // Broadcast of two sizes as in PyTorch, or an error naming both.
 Result<Dims> broadcast(const Dims& a, const Dims& b);
 
-// A number argument in `lower`; a SymInt's value is baked into the plan.
-double baked_number(LowerContext& c, std::size_t arg);
-
-// A number as a 32-bit word of the element type, saturated.
-std::uint32_t word_of(double value, Element element);
+// A number as the words of the element type, saturated.
+std::array<std::uint32_t, 2> words_of(const Number& value, Element element);
 
 // Elements of the recorded type that a number becomes when stored: 3.7 is 3 in an int tensor, true
 // in a bool one.
-double stored_number(double value, DType dtype);
+Number stored_number(const Number& value, DType dtype);
 
 }  // namespace etwebgpu

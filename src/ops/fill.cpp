@@ -25,9 +25,9 @@ Result<void> infer_scalar(InferContext& c) { return c.set_output(Dims()); }
 // The number that fills: a SymInt is bound live.
 Operand fill_operand(const LowerContext& c, std::size_t arg) {
   const DType dtype = output_dtype(c);
-  const Element out = element_of(dtype);
+  const Element out = output_element(c);
   if (c.is_symint(arg) && dtype != DType::Bool) return operand(c, arg, out);
-  return literal_operand(stored_number(c.number(arg), dtype), out);
+  return literal_operand(stored_number(number_argument(c, arg), dtype), out);
 }
 
 template <std::size_t arg>
@@ -39,7 +39,7 @@ Result<void> lower_fill(LowerContext& c) {
 
 template <int value>
 Result<void> lower_constant(LowerContext& c) {
-  emit_fill(c, value);
+  emit_fill(c, Number(std::int64_t{value}));
   return {};
 }
 
@@ -61,27 +61,32 @@ Result<void> infer_arange(InferContext& c) {
 
 // A start that is a position is bound live: the plan does not depend on it.
 Result<void> lower_arange(LowerContext& c) {
-  const Element out = element_of(output_dtype(c));
-  const Operand step = c.is_none(2) ? literal_operand(1, out) : operand(c, 2, out);
+  const Element out = output_element(c);
+  const Operand step = c.is_none(2) ? literal_operand(1.0, out) : operand(c, 2, out);
   const std::array operands{operand(c, 0, out), step};
   const Loops loops{{c.sizes_of(c.output_id()).numel()}};
   emit_elementwise(c,
                    {.expression = out == Element::F32 ? "a + f32(i) * b" : "a + i32(i) * b",
                     .out = out,
                     .x_type = out},
-                   operands, loops, c.output());
+                   operands, loops, output_elements(c));
   return {};
 }
 
+constexpr Op filling(std::string_view name, std::string_view signature,
+                     Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
+  return {.name = name, .signature = signature, .infer = infer, .lower = lower, .takes_wide = true};
+}
+
 constexpr Op kOps[] = {
-    {"aten.arange.start_step", "f f f? [_ _ _ _] > t", infer_arange, lower_arange},
-    {"aten.full.default", "l f [_ _ _ _] > t", infer_listed, lower_fill<1>},
-    {"aten.full_like.default", "t f [_ _ _ _ _] > t", infer_like, lower_fill<1>},
-    {"aten.ones.default", "l [_ _ _ _] > t", infer_listed, lower_constant<1>},
-    {"aten.ones_like.default", "t [_ _ _ _ _] > t", infer_like, lower_constant<1>},
-    {"aten.scalar_tensor.default", "f [_ _ _ _] > t", infer_scalar, lower_fill<0>},
-    {"aten.zeros.default", "l [_ _ _ _] > t", infer_listed, lower_constant<0>},
-    {"aten.zeros_like.default", "t [_ _ _ _ _] > t", infer_like, lower_constant<0>},
+    filling("aten.arange.start_step", "f f f? [_ _ _ _] > t", infer_arange, lower_arange),
+    filling("aten.full.default", "l f [_ _ _ _] > t", infer_listed, lower_fill<1>),
+    filling("aten.full_like.default", "t f [_ _ _ _ _] > t", infer_like, lower_fill<1>),
+    filling("aten.ones.default", "l [_ _ _ _] > t", infer_listed, lower_constant<1>),
+    filling("aten.ones_like.default", "t [_ _ _ _ _] > t", infer_like, lower_constant<1>),
+    filling("aten.scalar_tensor.default", "f [_ _ _ _] > t", infer_scalar, lower_fill<0>),
+    filling("aten.zeros.default", "l [_ _ _ _] > t", infer_listed, lower_constant<0>),
+    filling("aten.zeros_like.default", "t [_ _ _ _ _] > t", infer_like, lower_constant<0>),
 };
 
 }  // namespace

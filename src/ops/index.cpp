@@ -13,15 +13,39 @@ constexpr std::uint32_t kWorkgroup = 64;
 
 // --- index_select, index, gather: one coordinate of the source comes from an index tensor ---
 
+std::string_view element_type(Element element) {
+  return element == Element::I64 ? "vec2<u32>" : "u32";
+}
+
+// Room for so many elements.
+BufferRef scratch_elements(LowerContext& c, std::int64_t count, Element element) {
+  const Storage storage = element == Element::I64 ? Storage::I64 : Storage::I32;
+  return c.scratch(storage_bytes(storage, count));
+}
+
+// Emits with the output, or with memory of the source's element type that is then widened into it.
+template <typename Emit>
+void emit_moved(LowerContext& c, const Emit& emit) {
+  const Element in = stored_element(c, 0);
+  if (in == output_element(c)) return emit(c.output());
+  const std::int64_t count = c.sizes_of(c.output_id()).numel();
+  const BufferRef moved = scratch_elements(c, count, in);
+  emit(moved);
+  emit_copy(c, {moved, in}, 0, {{count, {1, 0, 0}}}, output_elements(c));
+}
+
 // Loop strides: 0 = source, 1 = index.
-void emit_gather(LowerContext& c, ValueId index, std::size_t dim, const Loops& loops) {
+void emit_gather(LowerContext& c, ValueId index, std::size_t dim, const Loops& loops,
+                 BufferRef out) {
   const Loops walk = coalesced(loops);
+  const BufferRef indices = c.narrowed(index);
   const std::uint32_t wg = c.workgroup_size(kWorkgroup);
   const Dims& in = c.sizes(0);
   const std::int64_t count = c.sizes_of(c.output_id()).numel();
   KernelCall& call = c.emit("gather");
   call.define("WG", wg).define("LOOPS", walk.size()).define("SPLITS", walk.size() - 1);
-  call.read(c.value(0)).read(c.value_of(index)).write(c.output());
+  call.define("T", element_type(stored_element(c, 0)));
+  call.read(c.value(0)).read(indices).write(out);
   const bool scalar = in.rank() == 0;
   call.params(count, scalar ? 1 : in[dim], scalar ? 1 : contiguous_strides(in)[dim], 0);
   for (auto loop = walk.rbegin(); loop != walk.rend(); ++loop) {
@@ -69,7 +93,7 @@ void lower_rows(LowerContext& c, ValueId index, std::size_t dim) {
       loops.push_back({in[d], {strides[d], 0, 0}});
     }
   }
-  emit_gather(c, index, dim, loops);
+  emit_moved(c, [&](BufferRef out) { emit_gather(c, index, dim, loops, out); });
 }
 
 Result<void> infer_index_select(InferContext& c) {
@@ -136,7 +160,7 @@ Result<void> lower_gather(LowerContext& c) {
   for (std::size_t d = 0; d < index.rank(); ++d) {
     loops.push_back({index[d], {d == dim ? 0 : strides[d], index_strides[d], 0}});
   }
-  emit_gather(c, c.id(2), dim, loops);
+  emit_moved(c, [&](BufferRef out) { emit_gather(c, c.id(2), dim, loops, out); });
   return {};
 }
 
@@ -177,14 +201,26 @@ Result<void> infer_cat(InferContext& c) {
 // on.
 struct Row {
   ValueId input = kNoValue;
+  BufferRef buffer = {};
   std::int64_t length = 0;
 };
 
-std::vector<Row> rows_to_join(const LowerContext& c, std::size_t dim) {
+// The input as the output stores its elements.
+BufferRef joinable(LowerContext& c, ValueId input) {
+  const Element out = output_element(c);
+  if (stored_element_of(c, input) == out) return c.value_of(input);
+  const std::int64_t count = c.sizes_of(input).numel();
+  const BufferRef converted = scratch_elements(c, count, out);
+  emit_copy(c, elements_of(c, input), 0, {{count, {1, 0, 0}}}, {converted, out});
+  return converted;
+}
+
+std::vector<Row> rows_to_join(LowerContext& c, std::size_t dim) {
   std::vector<Row> out;
   for (ValueId input : c.value_list(0)) {
     const Dims& sizes = c.sizes_of(input);
-    if (sizes.numel() > 0) out.push_back({input, sizes.product(dim, sizes.rank())});
+    if (sizes.numel() == 0) continue;
+    out.push_back({input, joinable(c, input), sizes.product(dim, sizes.rank())});
   }
   return out;
 }
@@ -193,12 +229,13 @@ void emit_cat(LowerContext& c, std::span<const Row> rows, std::int64_t out_row,
               std::int64_t out_start, std::int64_t unit, BufferRef out) {
   const std::uint32_t wg = c.workgroup_size(kWorkgroup);
   KernelCall& call = c.emit("cat");
-  call.define("WG", wg).define("N", rows.size()).define("T", unit == 4 ? "vec4<u32>" : "u32");
+  const std::string_view type = unit == 4 ? "vec4<u32>" : element_type(output_element(c));
+  call.define("WG", wg).define("N", rows.size()).define("T", type);
   call.define("PARAMS_AT", rows.size() + 1);
   std::array<std::int64_t, 8> ends{};
   std::int64_t row = 0;
   for (std::size_t k = 0; k < rows.size(); ++k) {
-    call.read(c.value_of(rows[k].input));
+    call.read(rows[k].buffer);
     ends[k] = row += rows[k].length / unit;
   }
   call.write(out);
@@ -214,21 +251,23 @@ Result<void> lower_cat(LowerContext& c) {
   const std::vector<Row> rows = rows_to_join(c, dim);
   const std::int64_t out_row = out.product(dim, out.rank());
   if (out_row == 0) return {};
-  const bool vectors = std::ranges::all_of(rows, [](const Row& r) { return r.length % 4 == 0; });
+  const bool vectors = output_element(c) != Element::I64 &&
+                       std::ranges::all_of(rows, [](const Row& r) { return r.length % 4 == 0; });
   const std::size_t most =
       std::min<std::size_t>(7, std::max(c.capabilities().max_storage_buffers, 2u) - 1);
   // Several dispatches into a buffer that is also read (a mutated one): all reads come first.
   const auto is_overwritten = [&](const Row& r) { return c.shares_memory(r.input, c.output_id()); };
   const bool detour = rows.size() > most && std::ranges::any_of(rows, is_overwritten);
   const BufferRef target =
-      detour ? c.scratch(4 * static_cast<std::uint64_t>(out.numel())) : c.output();
+      detour ? scratch_elements(c, out.numel(), output_element(c)) : c.output();
   std::int64_t start = 0;
   for (std::size_t k = 0; k < rows.size(); k += most) {
     const auto part = std::span(rows).subspan(k, std::min(most, rows.size() - k));
     emit_cat(c, part, out_row, start, vectors ? 4 : 1, target);
     for (const Row& row : part) start += row.length;
   }
-  if (detour) emit_copy(c, target, 0, {{out.numel(), {1, 0, 0}}}, c.output());
+  if (detour)
+    emit_copy(c, {target, output_element(c)}, 0, {{out.numel(), {1, 0, 0}}}, output_elements(c));
   return {};
 }
 
@@ -260,33 +299,45 @@ std::vector<std::int64_t> baked_list(LowerContext& c, std::size_t arg) {
   return c.int_list(arg);
 }
 
-Result<void> lower_pad(LowerContext& c) {
+void emit_pad(LowerContext& c, BufferRef moved) {
   const Dims &in = c.sizes(0), &out = c.sizes_of(c.output_id());
   const auto pads = baked_list(c, 1);
-  const double value = c.arg_count() > 3 ? stored_number(baked_number(c, 2), c.dtype(0)) : 0;
+  const Element element = stored_element(c, 0);
+  const Number value =
+      c.arg_count() > 3 ? stored_number(baked_number(c, 2), c.dtype(0)) : Number(0.0);
+  const auto words = words_of(value, element);
   const std::uint32_t wg = c.workgroup_size(kWorkgroup);
   const std::size_t loops = std::max<std::size_t>(out.rank(), 1);
   const std::int64_t count = out.numel();
   const Dims strides = contiguous_strides(in);
   KernelCall& call = c.emit("pad");
-  call.define("WG", wg).define("LOOPS", loops);
-  call.read(c.value(0)).write(c.output());
-  call.params(count, word_of(value, element_of(c.dtype(0))), 0, 0);
+  call.define("WG", wg).define("LOOPS", loops).define("T", element_type(element));
+  call.read(c.value(0)).write(moved);
+  call.params(count, 0, words[0], words[1]);
   for (std::size_t d = out.rank(); d-- > 0;) {
     const std::size_t p = 2 * (out.rank() - 1 - d);
     call.params(out[d], in[d], strides[d], p < pads.size() ? pads[p] : 0);
   }
   if (out.rank() == 0) call.params(1, 1, 1, 0);
   call.groups(div_up<std::int64_t>(count, wg));
+}
+
+Result<void> lower_pad(LowerContext& c) {
+  emit_moved(c, [&](BufferRef out) { emit_pad(c, out); });
   return {};
 }
 
+constexpr Op moving(std::string_view name, std::string_view signature,
+                    Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
+  return {.name = name, .signature = signature, .infer = infer, .lower = lower, .takes_wide = true};
+}
+
 constexpr Op kOps[] = {
-    {"aten.cat.default", "v [i] > t", infer_cat, lower_cat},
-    {"aten.constant_pad_nd.default", "t l [f?] > t", infer_pad, lower_pad},
-    {"aten.gather.default", "t i t [_] > t", infer_gather, lower_gather},
-    {"aten.index.Tensor", "t o > t", infer_index, lower_index},
-    {"aten.index_select.default", "t i t > t", infer_index_select, lower_index_select},
+    moving("aten.cat.default", "v [i] > t", infer_cat, lower_cat),
+    moving("aten.constant_pad_nd.default", "t l [f?] > t", infer_pad, lower_pad),
+    moving("aten.gather.default", "t i t [_] > t", infer_gather, lower_gather),
+    moving("aten.index.Tensor", "t o > t", infer_index, lower_index),
+    moving("aten.index_select.default", "t i t > t", infer_index_select, lower_index_select),
 };
 
 }  // namespace

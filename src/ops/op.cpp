@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "ops/elementwise.h"
+
 namespace etwebgpu {
 
 std::int64_t CallContext::integer_of(ValueId value) const {
@@ -73,7 +75,7 @@ void InferContext::set_scalar(ValueId value, std::int64_t scalar) {
   }
 }
 
-std::span<const std::int32_t> InferContext::host_elements(std::size_t arg) const {
+std::span<const std::int64_t> InferContext::host_elements(std::size_t arg) const {
   if (host_data_.empty()) return {};
   const ValueId root = storage_[static_cast<std::size_t>(id(arg))];
   return host_data_[static_cast<std::size_t>(root)];
@@ -87,6 +89,35 @@ Result<std::int32_t> ConstantPool::add(const PackedConstant& constant) {
   TRY(packed_size(constant));
   constants_.push_back(constant);
   return static_cast<std::int32_t>(constants_.size() - 1);
+}
+
+BufferRef LowerContext::value_of(ValueId value) const {
+  const auto narrowed = std::ranges::find(narrowed_, value, &std::pair<ValueId, BufferRef>::first);
+  if (narrowed != narrowed_.end()) return narrowed->second;
+  return {BufferRef::Kind::Value, value};
+}
+
+Storage LowerContext::storage_of(ValueId value) const {
+  const bool is_narrowed = value_of(value).kind == BufferRef::Kind::Scratch;
+  return is_narrowed ? Storage::I32 : services_.layout[static_cast<std::size_t>(value)];
+}
+
+void LowerContext::narrow_inputs() {
+  for (std::size_t a = 0; a + 1 < arg_count(); ++a) {
+    if (graph_.tensor(id(a))) narrowed(id(a));
+    if (const auto* list = std::get_if<ValueList>(&graph_.value(id(a)))) {
+      for (ValueId item : list->items)
+        if (graph_.tensor(item)) narrowed(item);
+    }
+  }
+}
+
+BufferRef LowerContext::narrowed(ValueId value) {
+  if (storage_of(value) != Storage::I64) return value_of(value);
+  const BufferRef out = scratch(storage_bytes(Storage::I32, sizes_of(value).numel()));
+  emit_narrow(*this, value, out);
+  narrowed_.emplace_back(value, out);
+  return out;
 }
 
 BufferRef LowerContext::scratch(std::uint64_t bytes) {

@@ -7,7 +7,9 @@
 // checked by infer, which returns an error that names the value.
 //
 // On the GPU every element of an activation is one 32-bit word: f32 for floating dtypes, i32 for
-// integers and bool (0 or 1). Narrow types exist only at the host's boundary and in packed weights.
+// integers and bool (0 or 1); for operators prepared for it also 64 bits of an integer, and two f16
+// a word of a KV cache (base/storage.h). Narrow types exist only at the host's boundary and in
+// packed weights.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +19,7 @@
 
 #include "base/capabilities.h"
 #include "base/result.h"
+#include "base/storage.h"
 #include "ir/graph.h"
 #include "ops/kernel_call.h"
 #include "ops/packing.h"
@@ -100,11 +103,11 @@ class CallContext {
 
 class InferContext : public CallContext {
  public:
-  // `host_data[v]` is the int32 content of graph input v where the host provided it, else empty;
+  // `host_data[v]` is the content of graph input v where the host provided it, else empty;
   // `storage[v]` is the value whose memory v shares.
   InferContext(const Graph& graph, const Call& call, LiveState& live,
                std::span<const ValueId> storage,
-               std::span<const std::vector<std::int32_t>> host_data, bool at_load)
+               std::span<const std::vector<std::int64_t>> host_data, bool at_load)
       : CallContext(graph, call, live),
         state_(live),
         storage_(storage),
@@ -119,14 +122,13 @@ class InferContext : public CallContext {
 
   // At load SymInts have no values yet: infer gives outputs their bounds where sizes depend on one.
   bool at_load() const { return at_load_; }
-  // int32 elements of a graph input on the host (through views); empty at load or for other
-  // tensors.
-  std::span<const std::int32_t> host_elements(std::size_t arg) const;
+  // Integers of a graph input on the host (through views); empty at load or for other tensors.
+  std::span<const std::int64_t> host_elements(std::size_t arg) const;
 
  private:
   LiveState& state_;
   std::span<const ValueId> storage_;
-  std::span<const std::vector<std::int32_t>> host_data_;
+  std::span<const std::vector<std::int64_t>> host_data_;
   bool at_load_;
 };
 
@@ -153,7 +155,7 @@ class LowerContext : public CallContext {
     std::span<const ValueId>
         storage;  // by ValueId: the value whose memory it shares (itself if none)
     std::span<const std::uint8_t> mutated;  // by ValueId: some call writes into this constant
-    std::span<const std::uint8_t> half;  // by ValueId: stored as two f16 per word (Op::half_args)
+    std::span<const Storage> layout;        // by ValueId
   };
 
   LowerContext(const Graph& graph, const Call& call, const LiveState& live,
@@ -164,13 +166,16 @@ class LowerContext : public CallContext {
   const ModelOptions& options() const { return services_.options; }
 
   BufferRef value(std::size_t arg) const { return value_of(id(arg)); }
-  BufferRef value_of(ValueId value) const { return {BufferRef::Kind::Value, value}; }
+  BufferRef value_of(ValueId value) const;
   BufferRef output() const { return value_of(output_id()); }
-  // True if the argument's memory holds two f16 per word: only for arguments in Op::half_args.
-  bool is_half(std::size_t arg) const {
-    const ValueId root = services_.storage[static_cast<std::size_t>(id(arg))];
-    return services_.half[static_cast<std::size_t>(root)] != 0;
-  }
+  // How the value is stored: HalfPairs only for arguments in Op::half_args, I64 only with
+  // Op::takes_wide.
+  Storage storage(std::size_t arg) const { return storage_of(id(arg)); }
+  Storage storage_of(ValueId value) const;
+  // Has operators without takes_wide read 32 bits of what is stored in 64: before `lower`.
+  void narrow_inputs();
+  // The value in 32 bits, saturated where it is stored in 64: what is out of range stays so.
+  BufferRef narrowed(ValueId value);
   // A buffer that lives during this call only.
   BufferRef scratch(std::uint64_t bytes);
 
@@ -207,8 +212,8 @@ class LowerContext : public CallContext {
 
  private:
   std::int32_t constant_of(ValueId value) const;
-
   const Services& services_;
+  std::vector<std::pair<ValueId, BufferRef>> narrowed_;
   std::vector<KernelCall> calls_;
   std::vector<std::uint64_t> scratch_;
   std::vector<ValueId> baked_;
@@ -233,6 +238,8 @@ struct Op {
   bool internal = false;    // made by passes; refused in files
   // Bit i: argument i may be stored as two f16 per word (a KV cache under FloatType::F16).
   std::uint32_t half_args = 0;
+  // Integers may be stored in 64 bits, in every argument and output.
+  bool takes_wide = false;
 };
 
 // The operator of that name, or null. Internal operators are found too.

@@ -76,6 +76,8 @@ bool dtype_fits(Packing packing, DType dtype) {
   switch (packing) {
     case Packing::HalfPairs:
       return is_floating(dtype);
+    case Packing::WideWords:
+      return dtype == DType::Int32 || dtype == DType::Int64;
     case Packing::Q4Panels:
       return dtype == DType::UInt8 || dtype == DType::Int8;
     case Packing::Q8Panels:
@@ -101,8 +103,9 @@ std::uint64_t part_words(Packing packing, const PackedPart& part) {
     return static_cast<std::uint64_t>(panels * panel_words(packing, part) * kPanel);
   }
   const std::int64_t elements = part.dims.numel();
-  return static_cast<std::uint64_t>(
-      packing == Packing::HalfPairs ? div_up<std::int64_t>(elements, 2) : elements);
+  if (packing == Packing::HalfPairs)
+    return static_cast<std::uint64_t>(div_up<std::int64_t>(elements, 2));
+  return static_cast<std::uint64_t>(packing == Packing::WideWords ? 2 * elements : elements);
 }
 
 std::uint64_t part_bytes(Packing packing, const PackedPart& part) {
@@ -276,6 +279,18 @@ void pack_half_pairs(const PackedPart& part, const std::byte* data, std::uint64_
   }
 }
 
+void pack_wide_words(const PackedPart& part, const std::byte* data, std::uint64_t first,
+                     std::span<std::byte> out) {
+  const auto begin = static_cast<std::int64_t>(first / 2);
+  const std::int64_t end =
+      std::min(begin + static_cast<std::int64_t>(out.size() / 8), part.dims.numel());
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::int64_t value = part.dtype == DType::Int64 ? load<std::int64_t>(data + 8 * i)
+                                                          : load<std::int32_t>(data + 4 * i);
+    std::memcpy(out.data() + 8 * (i - begin), &value, 8);
+  }
+}
+
 // Destination rows are source columns; blocks of 16 of them share the source's cache lines.
 void pack_transposed(const PackedPart& part, const std::byte* data, std::uint64_t first,
                      std::span<std::byte> out) {
@@ -304,6 +319,7 @@ void pack_part(Packing packing, const PackedPart& part, const std::byte* data, s
   std::ranges::fill(out.last(std::min<std::size_t>(out.size(), kAlign)),
                     std::byte{0});  // the alignment
   if (packing == Packing::HalfPairs) return pack_half_pairs(part, data, offset / 4, out);
+  if (packing == Packing::WideWords) return pack_wide_words(part, data, offset / 4, out);
   if (packing == Packing::TransposeWords) return pack_transposed(part, data, offset / 4, out);
   return pack_words(part, data, offset / 4, out);
 }

@@ -15,6 +15,7 @@
 #include "base/dims.h"
 #include "base/dtype.h"
 #include "base/result.h"
+#include "base/storage.h"
 
 namespace etwebgpu {
 
@@ -31,6 +32,7 @@ namespace etwebgpu {
 enum class Packing : std::uint8_t {
   Words,           // every element widened to one 32-bit word: f32, or i32 for integers and bool
   HalfPairs,       // floating elements as two f16 per word
+  WideWords,       // integers as two words each, the low one first
   TransposeWords,  // a matrix [R, C] stored as [C, R] words
   Q4Panels,     // u8 nibble pairs [N, K/2]; a word holds 8 elements as value + 8, the first lowest
   Q8Panels,     // i8 [N, K]; a word holds 4 elements in two's complement, the first lowest
@@ -42,9 +44,21 @@ inline constexpr std::int64_t kPanel = 64;  // output rows per panel
 inline constexpr std::uint64_t kPanelRowBytes = 4 * kPanel;
 
 constexpr std::string_view name(Packing packing) {
-  constexpr std::string_view names[] = {"words",     "half-pairs",  "transpose-words", "q4-panels",
-                                        "q8-panels", "half-panels", "float-panels"};
+  constexpr std::string_view names[] = {"words",     "half-pairs", "wide-words",  "transpose-words",
+                                        "q4-panels", "q8-panels",  "half-panels", "float-panels"};
   return names[static_cast<std::size_t>(packing)];
+}
+
+// Of a tensor that is stored so.
+constexpr Packing flat_packing(Storage storage) {
+  switch (storage) {
+    case Storage::HalfPairs:
+      return Packing::HalfPairs;
+    case Storage::I64:
+      return Packing::WideWords;
+    default:
+      return Packing::Words;
+  }
 }
 
 constexpr bool is_panels(Packing packing) { return packing >= Packing::Q4Panels; }

@@ -58,9 +58,9 @@ Result<void> lower_choose_qparams(LowerContext& c) {
   if (x.numel() == 0) return {};
   TRY_ASSIGN(const std::size_t lead, row_dims(c));
   const std::int64_t rows = x.product(0, lead), n = x.product(lead, x.rank());
-  const double lowest = baked_number(c, kLowest), highest = baked_number(c, kHighest);
+  const double lowest = baked_number(c, kLowest).value, highest = baked_number(c, kHighest).value;
   const double least_scale =
-      c.is_none(kEps) ? std::numeric_limits<float>::min() : baked_number(c, kEps);
+      c.is_none(kEps) ? std::numeric_limits<float>::min() : baked_number(c, kEps).value;
   const auto outputs = c.value_list(c.output_arg());
   KernelCall& k = emit_rows(c, "choose_qparams", rows, n);
   k.define("SYMMETRIC", c.text(kMapping) == "SYMMETRIC" ? 1 : 0);

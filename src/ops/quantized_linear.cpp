@@ -96,7 +96,7 @@ void take_last_row(LowerContext& c, LinearInput& input, const Dims& sizes) {
   }
   const BufferRef row = c.scratch(4 * static_cast<std::uint64_t>(sizes.back()));
   const std::int64_t strides[] = {1};
-  emit_copy(c, input.buffer, first, copy_loops({sizes.back()}, strides), row);
+  emit_copy(c, {input.buffer}, first, copy_loops({sizes.back()}, strides), {row});
   input.buffer = row;
 }
 
@@ -300,7 +300,8 @@ Result<void> infer_q8ta_q8csw(InferContext& c) { return infer_channels(c, kQ8); 
 
 Result<void> lower_q8ta_q8csw(LowerContext& c) {
   return lower_channels(
-      c, kQ8, emit_fake_quantize(c, {.zero_point = c.bake(c.id(2)), .scale = baked_number(c, 1)}));
+      c, kQ8,
+      emit_fake_quantize(c, {.zero_point = c.bake(c.id(2)), .scale = baked_number(c, 1).value}));
 }
 
 constexpr Op kOps[] = {

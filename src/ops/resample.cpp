@@ -115,7 +115,7 @@ Result<void> lower_grid_priors(LowerContext& c) {
       .x = baked_number(c, 2),
       .y = baked_number(c, 1)};
   const Loops loops{{c.sizes_of(c.output_id()).numel()}};
-  emit_elementwise(c, what, {&width, 1}, loops, c.output());
+  emit_elementwise(c, what, {&width, 1}, loops, output_elements(c));
   return {};
 }
 

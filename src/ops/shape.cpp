@@ -84,7 +84,7 @@ Result<void> infer_copy(InferContext& c) {
 }
 
 Result<void> lower_copy(LowerContext& c) {
-  const Element out = element_of(c.graph().tensor(c.output_id())->dtype);
+  const Element out = output_element(c);
   const Operand source = operand(c, 1, out);
   emit_broadcast(c, {.expression = "a", .out = out, .x_type = out}, {&source, 1}, {&c.sizes(1), 1});
   return {};
@@ -144,13 +144,18 @@ Result<void> lower_permute(LowerContext& c) {
   for (std::size_t d = 0; d < c.sizes(0).rank(); ++d) {
     loops.push_back({c.sizes(0)[order[d]], {strides[order[d]], 0, 0}});
   }
-  emit_copy(c, c.value(0), 0, loops, c.output());
+  emit_copy(c, elements_of(c, c.id(0)), 0, loops, output_elements(c));
   return {};
+}
+
+constexpr Op moving(std::string_view name, std::string_view signature,
+                    Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
+  return {.name = name, .signature = signature, .infer = infer, .lower = lower, .takes_wide = true};
 }
 
 template <Result<Permutation> (*permutation)(const CallContext&)>
 constexpr Op permuting(std::string_view name, std::string_view signature) {
-  return {name, signature, infer_permute<permutation>, lower_permute<permutation>};
+  return moving(name, signature, infer_permute<permutation>, lower_permute<permutation>);
 }
 
 // --- slice, select ---
@@ -190,9 +195,10 @@ Result<void> lower_slice(LowerContext& c) {
   strides[d] *= std::min(step, std::max<std::int64_t>(extent, 1));
   const Loops loops = copy_loops(out, {strides.begin(), strides.end()});
   if (c.is_symint(2)) {
-    emit_copy(c, c.value(0), 0, loops, c.output(), {c.id(2), extent, stride});
+    emit_copy(c, elements_of(c, c.id(0)), 0, loops, output_elements(c), {c.id(2), extent, stride});
   } else {
-    emit_copy(c, c.value(0), clamped_index(c.integer_or(2, 0), extent) * stride, loops, c.output());
+    emit_copy(c, elements_of(c, c.id(0)), clamped_index(c.integer_or(2, 0), extent) * stride, loops,
+              output_elements(c));
   }
   return {};
 }
@@ -222,9 +228,11 @@ Result<void> lower_select(LowerContext& c) {
     if (d != at) loops.push_back({in[d], {strides[d], 0, 0}});
   }
   if (c.is_symint(2)) {
-    emit_copy(c, c.value(0), 0, loops, c.output(), {c.id(2), in[at], strides[at]});
+    emit_copy(c, elements_of(c, c.id(0)), 0, loops, output_elements(c),
+              {c.id(2), in[at], strides[at]});
   } else {
-    emit_copy(c, c.value(0), clamped_index(c.integer(2), in[at]) * strides[at], loops, c.output());
+    emit_copy(c, elements_of(c, c.id(0)), clamped_index(c.integer(2), in[at]) * strides[at], loops,
+              output_elements(c));
   }
   return {};
 }
@@ -262,8 +270,8 @@ Result<void> lower_split(LowerContext& c) {
   std::int64_t start = 0;
   for (ValueId output : c.value_list(c.output_arg())) {
     const Dims& out = c.sizes_of(output);
-    emit_copy(c, c.value(0), start * strides[d], copy_loops(out, {strides.begin(), strides.end()}),
-              c.value_of(output));
+    emit_copy(c, elements_of(c, c.id(0)), start * strides[d],
+              copy_loops(out, {strides.begin(), strides.end()}), elements_of(c, output));
     start += out[d];
   }
   return {};
@@ -289,10 +297,9 @@ Result<void> infer_expand(InferContext& c) {
 }
 
 Result<void> lower_expand(LowerContext& c) {
-  const Element element = element_of(c.dtype(0));
-  const Operand source = operand(c, 0, element);
-  emit_broadcast(c, {.expression = "a", .out = element, .x_type = element}, {&source, 1},
-                 {&c.sizes(0), 1});
+  const Element out = output_element(c);
+  const Operand source = operand(c, 0, out);
+  emit_broadcast(c, {.expression = "a", .out = out, .x_type = out}, {&source, 1}, {&c.sizes(0), 1});
   return {};
 }
 
@@ -326,7 +333,7 @@ Result<void> lower_repeat(LowerContext& c) {
     loops.push_back({from == 0 ? 0 : out[d] / from});
     if (d >= lead) loops.push_back({from, {strides[d - lead], 0, 0}});
   }
-  emit_copy(c, c.value(0), 0, loops, c.output());
+  emit_copy(c, elements_of(c, c.id(0)), 0, loops, output_elements(c));
   return {};
 }
 
@@ -351,7 +358,7 @@ Result<void> lower_flip(LowerContext& c) {
     base += (in[d] - 1) * strides[d];
     loops[d].strides[0] = -strides[d];
   }
-  emit_copy(c, c.value(0), base, loops, c.output());
+  emit_copy(c, elements_of(c, c.id(0)), base, loops, output_elements(c));
   return {};
 }
 
@@ -377,7 +384,8 @@ Result<void> lower_unfold(LowerContext& c) {
   Dims strides = contiguous_strides(c.sizes(0));
   strides.push_back(strides[d]);
   if (out[d] > 1) strides[d] *= c.bake(c.id(3));
-  emit_copy(c, c.value(0), 0, copy_loops(out, {strides.begin(), strides.end()}), c.output());
+  emit_copy(c, elements_of(c, c.id(0)), 0, copy_loops(out, {strides.begin(), strides.end()}),
+            output_elements(c));
   return {};
 }
 
@@ -404,14 +412,18 @@ Result<void> lower_pixel_shuffle(LowerContext& c) {
                     {r, {r * h * w, 0, 0}},
                     {w, {1, 0, 0}},
                     {r, {h * w, 0, 0}}};
-  emit_copy(c, c.value(0), 0, loops, c.output());
+  emit_copy(c, elements_of(c, c.id(0)), 0, loops, output_elements(c));
   return {};
 }
 
 constexpr Op view(std::string_view name, std::string_view signature,
                   Result<void> (*infer)(InferContext&)) {
-  return {
-      .name = name, .signature = signature, .infer = infer, .lower = lower_view, .is_view = true};
+  return {.name = name,
+          .signature = signature,
+          .infer = infer,
+          .lower = lower_view,
+          .is_view = true,
+          .takes_wide = true};
 }
 
 // dtype, layout, device, memory format and the like: the recorded output says it all.
@@ -421,21 +433,21 @@ constexpr Op kOps[] = {
     view("aten._to_copy.default", kCast, infer_same),
     view("aten.alias_copy.default", "t > t", infer_same),
     view("aten.clone.default", kCast, infer_same),
-    {"aten.copy.default", "t t [_] > t", infer_copy, lower_copy},
-    {"aten.expand_copy.default", "t l [_] > t", infer_expand, lower_expand},
-    {"aten.flip.default", "t l > t", infer_flip, lower_flip},
+    moving("aten.copy.default", "t t [_] > t", infer_copy, lower_copy),
+    moving("aten.expand_copy.default", "t l [_] > t", infer_expand, lower_expand),
+    moving("aten.flip.default", "t l > t", infer_flip, lower_flip),
     permuting<listed_permutation>("aten.permute.default", "t l > t"),
     permuting<listed_permutation>("aten.permute_copy.default", "t l > t"),
-    {"aten.pixel_shuffle.default", "t i > t", infer_pixel_shuffle, lower_pixel_shuffle},
-    {"aten.repeat.default", "t l > t", infer_repeat, lower_repeat},
+    moving("aten.pixel_shuffle.default", "t i > t", infer_pixel_shuffle, lower_pixel_shuffle),
+    moving("aten.repeat.default", "t l > t", infer_repeat, lower_repeat),
     view("aten.reshape.default", "t l > t", infer_view),
-    {"aten.select_copy.int", "t i i > t", infer_select, lower_select},
-    {"aten.slice_copy.Tensor", "t i i? i? i? > t", infer_slice, lower_slice},
-    {"aten.split_with_sizes_copy.default", "t l i > v", infer_split, lower_split},
+    moving("aten.select_copy.int", "t i i > t", infer_select, lower_select),
+    moving("aten.slice_copy.Tensor", "t i i? i? i? > t", infer_slice, lower_slice),
+    moving("aten.split_with_sizes_copy.default", "t l i > v", infer_split, lower_split),
     view("aten.squeeze_copy.dims", "t l > t", infer_squeeze),
     permuting<transposed>("aten.t_copy.default", "t > t"),
     permuting<swapped>("aten.transpose_copy.int", "t i i > t"),
-    {"aten.unfold_copy.default", "t i i i > t", infer_unfold, lower_unfold},
+    moving("aten.unfold_copy.default", "t i i i > t", infer_unfold, lower_unfold),
     view("aten.unsqueeze_copy.default", "t i > t", infer_unsqueeze),
     view("aten.view_copy.default", "t l > t", infer_view),
     view("dim_order_ops._clone_dim_order.default", kCast, infer_same),

@@ -57,7 +57,7 @@ Result<void> infer_same(InferContext& c) { return c.set_output(c.sizes(0)); }
 Result<void> infer_unary(InferContext& c) {
   const Unary& unary = find_unary(c.call().name);
   const DType in = c.dtype(0), out = output_dtype(c);
-  const bool fits = unary.to_bool ? out == DType::Bool : element_of(in) == element_of(out);
+  const bool fits = unary.to_bool ? out == DType::Bool : is_floating(in) == is_floating(out);
   CHECK_OR_FAIL(fits && !expression_for(unary, in).empty(), ErrorKind::NotSupported,
                 "there is no form from ", name(in), " to ", name(out));
   return infer_same(c);
@@ -66,15 +66,15 @@ Result<void> infer_unary(InferContext& c) {
 void emit_unary(LowerContext& c, const Elementwise& what, Element as) {
   const Operand a = operand(c, 0, as);
   const Loops loops{{c.sizes(0).numel(), {1, 0, 0}}};
-  emit_elementwise(c, what, {&a, 1}, loops, c.output());
+  emit_elementwise(c, what, {&a, 1}, loops, output_elements(c));
 }
 
 Result<void> lower_unary(LowerContext& c) {
   const Unary& unary = find_unary(c.call().name);
-  const Element in = element_of(c.dtype(0));
+  const Element in = stored_element(c, 0);
   Elementwise what{.expression = expression_for(unary, c.dtype(0)),
                    .library = in == Element::F32 ? unary.library : std::string_view(),
-                   .out = element_of(output_dtype(c)),
+                   .out = unary.to_bool ? Element::I32 : in,
                    .x_type = in};
   if (c.arg_count() > 2) what.x = baked_number(c, 1);
   emit_unary(c, what, in);
@@ -99,32 +99,36 @@ Result<void> lower_gelu(LowerContext& c) {
 // --- clamp, hardtanh: bounds may be None; a float bound makes an integer tensor float ---
 
 Result<void> lower_clamp(LowerContext& c) {
-  const Element out = element_of(output_dtype(c));
+  const Element out = output_element(c);
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const Elementwise what{.expression = "select(select(a, x, a < x), y, select(a, x, a < x) > y)",
                          .out = out,
                          .x_type = out,
-                         .x = c.is_none(1) ? -kInfinity : baked_number(c, 1),
-                         .y = c.is_none(2) ? kInfinity : baked_number(c, 2)};
+                         .x = c.is_none(1) ? Number(-kInfinity) : baked_number(c, 1),
+                         .y = c.is_none(2) ? Number(kInfinity) : baked_number(c, 2)};
   emit_unary(c, what, out);
   return {};
 }
 
-constexpr Op plain(std::string_view name) { return {name, "t > t", infer_unary, lower_unary}; }
+constexpr Op unary(std::string_view name, std::string_view signature,
+                   Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
+  return {.name = name, .signature = signature, .infer = infer, .lower = lower, .takes_wide = true};
+}
+constexpr Op plain(std::string_view name) { return unary(name, "t > t", infer_unary, lower_unary); }
 constexpr Op with_number(std::string_view name) {
-  return {name, "t f > t", infer_unary, lower_unary};
+  return unary(name, "t f > t", infer_unary, lower_unary);
 }
 
 constexpr Op kOps[] = {
     plain("aten.abs.default"),
     plain("aten.bitwise_not.default"),
-    {"aten.clamp.default", "t f? f? > t", infer_same, lower_clamp},
+    unary("aten.clamp.default", "t f? f? > t", infer_same, lower_clamp),
     plain("aten.cos.default"),
     plain("aten.exp.default"),
     {"aten.gelu.default", "t [s?] > t", infer_gelu, lower_gelu},
     with_number("aten.hardshrink.default"),
     plain("aten.hardswish.default"),
-    {"aten.hardtanh.default", "t f f > t", infer_same, lower_clamp},
+    unary("aten.hardtanh.default", "t f f > t", infer_same, lower_clamp),
     with_number("aten.leaky_relu.default"),
     plain("aten.log10.default"),
     plain("aten.logical_not.default"),

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/storage.h"
 #include "ir/graph.h"
+#include "ops/op.h"
 
 namespace etwebgpu {
 
@@ -23,9 +25,11 @@ struct Aliasing {
 };
 Aliasing find_aliases(const Graph& graph);
 
-// By ValueId, for roots: 1 for mutable tensors that every call can use as two f16 per word
-// (Op::half_args): KV caches, under FloatType::F16.
-std::vector<std::uint8_t> find_half_states(const Graph& graph, const Aliasing& aliasing);
+// By ValueId: how a tensor is stored. KV caches are two f16 a word under FloatType::F16. With
+// `wide_integers` those that the file records as int32 have 64 bits where operators can compute
+// with them: the format has no int64, and a host with int64 tensors means them.
+std::vector<Storage> choose_storage(const Graph& graph, const Aliasing& aliasing,
+                                    FloatType kv_cache, bool wide_integers);
 
 // Fails for an output that looks like the new contents of a mutable buffer, in a program exported
 // without alias_buffer_mutations: nobody would keep them. Such outputs are computed from constants

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace etwebgpu {
 namespace {
@@ -101,8 +102,8 @@ Result<void> Model::make_tables() {
   live_.scalars.assign(count, 0);
   live_.changed.assign(count, 0);
   host_data_.resize(count);
-  tables_.half.assign(count, 0);
-  if (options_.kv_cache == FloatType::F16) tables_.half = find_half_states(graph_, aliasing_);
+  tables_.wide = choose_storage(graph_, aliasing_, options_.kv_cache, true);
+  tables_.narrow = choose_storage(graph_, aliasing_, options_.kv_cache, false);
   for (std::size_t v = 0; v < count; ++v) {
     const auto id = static_cast<ValueId>(v);
     if (graph_.is_symint(id)) {
@@ -115,7 +116,7 @@ Result<void> Model::make_tables() {
     if (!aliasing_.mutated[v]) continue;
     StateSpec state;
     state.value = id;
-    state.initial = {tables_.half[v] ? Packing::HalfPairs : Packing::Words,
+    state.initial = {flat_packing(tables_.wide[v]),
                      {PackedPart{info->constant, info->dtype, info->bound}}};
     TRY_ASSIGN(state.bytes, packed_size(state.initial));
     tables_.state_of[v] = static_cast<std::int32_t>(tables_.states.size());
@@ -156,14 +157,14 @@ void Model::find_dependencies() {
 
 Result<void> Model::plan_bounds() {
   TRY(infer(true, true));
-  TRY_ASSIGN(bound_plan_, make_plan(planner_input(false), live_, tables_));
+  TRY_ASSIGN(bound_plan_, make_plan(planner_input(false, true), live_, tables_));
   tables_.constants.seal();
   return {};
 }
 
 // --- Each call ---
 
-Result<const Plan*> Model::prepare(std::span<const HostInput> inputs) {
+Result<const Plan*> Model::prepare(std::span<const HostInput> inputs, bool wide_integers) {
   CHECK_OR_FAIL(inputs.size() == graph_.inputs.size(), ErrorKind::InvalidArgument, "the graph has ",
                 graph_.inputs.size(), " inputs, but ", inputs.size(), " were given");
   const bool everything = !live_is_valid_;
@@ -172,7 +173,8 @@ Result<const Plan*> Model::prepare(std::span<const HostInput> inputs) {
   TRY(set_inputs(inputs));
   TRY(infer(everything, false));
   TRY(update_scalars());
-  if (everything || current_ == nullptr || shapes_changed()) {
+  const bool same_width = std::exchange(wide_integers_, wide_integers) == wide_integers;
+  if (everything || current_ == nullptr || !same_width || shapes_changed()) {
     TRY_ASSIGN(current_, find_or_make_plan());
   }
   live_is_valid_ = true;
@@ -207,7 +209,7 @@ Result<void> Model::set_tensor_input(std::size_t position, const HostInput& inpu
     live_.sizes[index(v)] = input.sizes;
     live_.changed[index(v)] |= kNewSize;
   }
-  std::vector<std::int32_t>& data = host_data_[index(v)];
+  std::vector<std::int64_t>& data = host_data_[index(v)];
   if (wants_host_[position] && !std::ranges::equal(data, input.elements)) {
     data.assign(input.elements.begin(), input.elements.end());
     live_.changed[index(v)] |= kNewContent;
@@ -221,7 +223,7 @@ Result<void> Model::infer(bool everything, bool at_load) {
     const auto changed = [this](ValueId v) { return live_.changed[index(v)] != 0; };
     if (!everything && std::ranges::none_of(deps_[c], changed)) continue;
     InferContext context(graph_, graph_.calls[c], live_, aliasing_.storage,
-                         at_load ? std::span<const std::vector<std::int32_t>>() : host_data_,
+                         at_load ? std::span<const std::vector<std::int64_t>>() : host_data_,
                          at_load);
     if (auto inferred = ops_[c]->infer(context); !inferred) {
       return std::unexpected(
@@ -265,6 +267,7 @@ Result<const Plan*> Model::find_or_make_plan() {
       key.insert(key.end(), live_.sizes[v].begin(), live_.sizes[v].end());
     }
     for (ValueId v : tables_.baked) key.push_back(live_.scalars[index(v)]);
+    key.push_back(wide_integers_ || tables_.wide == tables_.narrow);
     return key;
   };
   ++uses_;
@@ -274,7 +277,7 @@ Result<const Plan*> Model::find_or_make_plan() {
     cached.last_use = uses_;
     return cached.plan.get();
   }
-  TRY_ASSIGN(auto plan, make_plan(planner_input(true), live_, tables_));
+  TRY_ASSIGN(auto plan, make_plan(planner_input(true, wide_integers_), live_, tables_));
   if (plans_.size() == kMaxCachedPlans) {
     plans_.erase(std::ranges::min_element(plans_, {}, &CachedPlan::last_use));
   }

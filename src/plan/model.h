@@ -25,7 +25,7 @@ namespace etwebgpu {
 // One input of a call, as the host has it.
 struct HostInput {
   Dims sizes;                              // live sizes of a tensor
-  std::span<const std::int32_t> elements;  // its content, where Model::wants_host_data says so
+  std::span<const std::int64_t> elements;  // its content, where Model::wants_host_data says so
   std::int64_t scalar = 0;                 // for SymInt inputs
 };
 
@@ -49,8 +49,9 @@ class Model {
   bool wants_host_data(std::size_t input) const { return wants_host_[input] != 0; }
 
   // Sets live sizes and scalars from the inputs (as many as graph().inputs) and returns the plan
-  // for them, valid until the next prepare. After an error the next call works.
-  Result<const Plan*> prepare(std::span<const HostInput> inputs);
+  // for them, valid until the next prepare. After an error the next call works. `wide_integers`:
+  // the host has int64 tensors, so that integers are computed in 64 bits.
+  Result<const Plan*> prepare(std::span<const HostInput> inputs, bool wide_integers = true);
 
   // Live scalar values by slot, and whether each changed since clear_dirty().
   std::span<const std::int32_t> scalar_values() const { return scalar_values_; }
@@ -72,8 +73,9 @@ class Model {
   void find_dependencies();
   Result<void> plan_bounds();
 
-  PlannerInput planner_input(bool check_activation_limits) const {
-    return {graph_, ops_, aliasing_, capabilities_, options_, check_activation_limits};
+  PlannerInput planner_input(bool check_activation_limits, bool wide_integers) const {
+    return {graph_,       ops_, aliasing_, capabilities_, options_, check_activation_limits,
+            wide_integers};
   }
   Result<void> set_inputs(std::span<const HostInput> inputs);
   Result<void> set_tensor_input(std::size_t position, const HostInput& input);
@@ -93,7 +95,8 @@ class Model {
 
   LiveState live_;
   bool live_is_valid_ = false;
-  std::vector<std::vector<std::int32_t>> host_data_;  // by ValueId of a graph input
+  bool wide_integers_ = true;                         // of the last prepare
+  std::vector<std::vector<std::int64_t>> host_data_;  // by ValueId of a graph input
   std::vector<std::int32_t> scalar_values_;           // by slot
   std::vector<std::uint8_t> scalar_dirty_;            // by slot
   std::unique_ptr<Plan> bound_plan_;

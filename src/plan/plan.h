@@ -9,6 +9,7 @@
 
 #include "base/dims.h"
 #include "base/dtype.h"
+#include "base/storage.h"
 #include "ir/graph.h"
 #include "ops/kernel_call.h"
 
@@ -43,7 +44,8 @@ struct PlannedTensor {
   std::uint32_t position = 0;  // among the graph's inputs or outputs
   Space space = Space::Slot;
   std::uint32_t index = 0;
-  DType dtype = DType::Float32;  // as recorded; on the device one 32-bit word per element
+  DType dtype = DType::Float32;  // as recorded
+  Storage storage = Storage::F32;
   Dims sizes;
   bool on_device = true;  // inputs: false if no dispatch reads it (a position read on the host)
 

@@ -43,7 +43,11 @@ struct Placed {
 class Planner {
  public:
   Planner(const PlannerInput& input, const LiveState& live, SharedTables& tables)
-      : in_(input), live_(live), tables_(tables), activation_of_(input.graph.values.size(), -1) {}
+      : in_(input),
+        live_(live),
+        tables_(tables),
+        layout_(input.layout(tables)),
+        activation_of_(input.graph.values.size(), -1) {}
 
   Result<std::unique_ptr<Plan>> run() {
     plan_ = std::make_unique<Plan>();
@@ -67,9 +71,10 @@ class Planner {
   ValueId root(ValueId v) const { return in_.aliasing.storage[static_cast<std::size_t>(v)]; }
   const Dims& sizes(ValueId v) const { return live_.sizes[static_cast<std::size_t>(v)]; }
 
+  Storage storage(ValueId v) const { return layout_[static_cast<std::size_t>(v)]; }
   std::uint64_t bytes_of(ValueId v) const {
-    const auto words = static_cast<std::uint64_t>(sizes(v).numel());
-    return std::max(round_up(words * kWord, kMinBinding), kMinBinding);
+    return std::max(round_up(storage_bytes(storage(v), sizes(v).numel()), kMinBinding),
+                    kMinBinding);
   }
 
   std::uint32_t new_activation(std::uint64_t bytes) {
@@ -114,8 +119,8 @@ class Planner {
     } else if (info.constant >= 0) {
       out.space = Space::Constant;
       TRY_ASSIGN(const std::int32_t index,
-                 tables_.constants.add(
-                     {Packing::Words, {PackedPart{info.constant, info.dtype, info.bound}}}));
+                 tables_.constants.add({flat_packing(storage(r)),
+                                        {PackedPart{info.constant, info.dtype, info.bound}}}));
       out.index = static_cast<std::uint32_t>(index);
     } else {
       out.index = activation(r);
@@ -141,8 +146,8 @@ class Planner {
       if (!info) continue;
       TRY_ASSIGN(const PlannedBinding at, place(v));
       if (at.space == Space::Slot) touch(at.index, end).at_host = true;
-      plan_->outputs.push_back(
-          {static_cast<std::uint32_t>(i), at.space, at.index, info->host_dtype, sizes(v), true});
+      plan_->outputs.push_back({static_cast<std::uint32_t>(i), at.space, at.index, info->host_dtype,
+                                storage(v), sizes(v), true});
     }
     return {};
   }
@@ -157,8 +162,9 @@ class Planner {
     }
     const LowerContext::Services services{in_.capabilities,     in_.options,
                                           tables_.constants,    in_.aliasing.storage,
-                                          in_.aliasing.mutated, tables_.half};
+                                          in_.aliasing.mutated, layout_};
     LowerContext context(in_.graph, call, live_, services);
+    if (!in_.ops[c]->takes_wide) context.narrow_inputs();
     TRY(in_.ops[c]->lower(context));
     std::vector<std::uint32_t> scratch;
     for (std::uint64_t bytes : context.scratch_sizes()) scratch.push_back(new_activation(bytes));
@@ -293,7 +299,7 @@ class Planner {
       const bool on_device = a >= 0 && used[static_cast<std::size_t>(a)];
       plan_->inputs.push_back({static_cast<std::uint32_t>(i), Space::Slot,
                                on_device ? places[static_cast<std::size_t>(a)].slot : 0,
-                               info->host_dtype, sizes(v), on_device});
+                               info->host_dtype, storage(v), sizes(v), on_device});
     }
   }
 
@@ -399,6 +405,7 @@ class Planner {
   const PlannerInput& in_;
   const LiveState& live_;
   SharedTables& tables_;
+  const std::span<const Storage> layout_;
   std::unique_ptr<Plan> plan_;
   std::vector<Activation> activations_;
   std::vector<std::int32_t> activation_of_;  // by ValueId of a root

@@ -26,12 +26,12 @@ struct SharedTables {
   ConstantPool constants;
   std::vector<StateSpec> states;
   std::vector<std::int32_t> state_of;  // by ValueId of a root; -1 if not a state
-  std::vector<std::uint8_t> half;      // by ValueId of a root: its state holds two f16 per word
   std::vector<KernelVariant> kernels;
   std::unordered_map<std::string, std::uint32_t> kernel_index;
   std::vector<ValueId> scalars;           // every SymInt, in slot order
   std::vector<std::int32_t> scalar_slot;  // by ValueId; -1 if not a SymInt
   std::vector<ValueId> baked;             // SymInts whose value is part of a plan's key
+  std::vector<Storage> narrow, wide;      // by ValueId: for hosts with int32 alone, and with int64
 };
 
 struct PlannerInput {
@@ -42,6 +42,11 @@ struct PlannerInput {
   const ModelOptions& options;
   // At load, activations may pass the device's limits: shorter inputs will not.
   bool check_activation_limits = true;
+  bool wide_integers = true;  // SharedTables::wide
+
+  std::span<const Storage> layout(const SharedTables& tables) const {
+    return wide_integers ? tables.wide : tables.narrow;
+  }
 };
 
 Result<std::unique_ptr<Plan>> make_plan(const PlannerInput& input, const LiveState& live,

@@ -169,6 +169,7 @@ std::string plan_json(const Plan& plan) {
   const auto write_tensor = [&](const PlannedTensor& tensor) {
     json.begin_object().member("position", tensor.position).member("space", name(tensor.space));
     json.member("index", tensor.index).member("dtype", name(tensor.dtype));
+    json.member("storage", name(tensor.storage));
     json.member("sizes", tensor.sizes).member("on_device", tensor.on_device).end_object();
   };
   write_array(json, "inputs", plan.inputs, write_tensor);
@@ -213,20 +214,22 @@ Settings settings_of(const double* n) {
   return s;
 }
 
-Result<HostInput> host_input(const EtwgInput& input) {
+Result<HostInput> host_input(const EtwgInput& input, std::vector<std::int64_t>& elements) {
   CHECK_OR_FAIL(input.rank <= kMaxRank, ErrorKind::InvalidArgument, "an input has rank ",
                 input.rank, ", but ", kMaxRank, " is the most");
   HostInput out;
   for (std::uint32_t i = 0; i < input.rank; ++i) out.sizes.push_back(input.sizes[i]);
-  out.elements = std::span(input.elements, input.element_count);
+  elements.assign(input.elements, input.elements + input.element_count);
+  out.elements = elements;
   out.scalar = input.scalar;
   return out;
 }
 
 Result<std::uint32_t> prepare(Model& model, std::span<const EtwgInput> inputs) {
   std::vector<HostInput> host;
-  for (const EtwgInput& input : inputs) {
-    TRY_ASSIGN(HostInput converted, host_input(input));
+  std::vector<std::vector<std::int64_t>> elements(inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    TRY_ASSIGN(HostInput converted, host_input(inputs[i], elements[i]));
     host.push_back(std::move(converted));
   }
   TRY_ASSIGN(current_plan, model.prepare(host));

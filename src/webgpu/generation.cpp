@@ -23,7 +23,8 @@ std::span<const std::byte> bytes_of(const std::int64_t& value, DType dtype) {
 Result<std::unique_ptr<Generation>> Generation::create(std::shared_ptr<Device> device,
                                                        ModelMemory& memory) {
   std::unique_ptr<Generation> made(new Generation(std::move(device)));
-  TRY_ASSIGN(made->chosen_, memory.make("the chosen token", kWord,
+  // Two words, for where tokens have 64 bits; the high one stays 0.
+  TRY_ASSIGN(made->chosen_, memory.make("the chosen token", 2 * kWord,
                                         WGPUBufferUsage_Storage | WGPUBufferUsage_CopySrc));
   for (Landing& landing : made->landings_) {
     TRY_ASSIGN(landing.buffer, memory.make("staging for a token", kWord,
@@ -43,6 +44,7 @@ Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
                 ErrorKind::InvalidArgument, "the model's first output is not logits");
   const PlannedTensor& token = plan.inputs[0];
   input_ = token.on_device ? memory.at(token.space, token.index) : BufferRange{};
+  input_.bytes = storage_bytes(token.storage, 1);
   const PlannedTensor& logits = plan.outputs[0];
   if (group_ && logits == logits_ && generation_ == memory.generation()) return {};
   TRY(bind_logits(logits, memory.at(logits.space, logits.index)));
@@ -84,7 +86,7 @@ Result<void> Generation::bind_logits(const PlannedTensor& logits, const BufferRa
 void Generation::encode_feed(WGPUCommandEncoder encoder) const {
   if (!input_.buffer) return;
   device_->api().CommandEncoderCopyBufferToBuffer(encoder, chosen_.get(), 0, input_.buffer,
-                                                  input_.offset, kWord);
+                                                  input_.offset, input_.bytes);
 }
 
 void Generation::encode_choice(WGPUCommandEncoder encoder, std::size_t step) const {
@@ -186,7 +188,7 @@ Result<void> Runner::send_step(const Greedy& from, std::size_t step) {
     inputs[1].is_scalar = true;
     inputs[1].scalar = position;
   }
-  TRY(prepare(inputs));
+  TRY(prepare(inputs, true));
   TRY_ASSIGN(const Replay* const replay, ready_replay());
   TRY(generation_->bind(*plan_, memory_));
   write_scalars();

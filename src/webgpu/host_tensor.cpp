@@ -109,9 +109,54 @@ bool convertible(DType host, DType device) {
          (wide_integer(host) && wide_integer(device));
 }
 
+bool is_words(DType host, Storage storage) {
+  switch (storage) {
+    case Storage::F32:
+      return host == DType::Float32;
+    case Storage::I32:
+      return host == DType::Int32;
+    case Storage::I64:
+      return host == DType::Int64;
+    case Storage::HalfPairs:
+      return host == DType::Float16;
+  }
+  return false;
+}
+
+std::vector<std::int64_t> integers(DType host, std::span<const std::byte> data) {
+  std::vector<std::int64_t> out(data.size() / byte_size(host));
+  const auto fill = [&]<typename T>(T) {
+    for (std::size_t i = 0; i < out.size(); ++i)
+      out[i] = static_cast<std::int64_t>(load<T>(data, i));
+  };
+  switch (host) {
+    case DType::Int64:
+      fill(std::int64_t{});
+      break;
+    case DType::Int32:
+      fill(std::int32_t{});
+      break;
+    case DType::Int8:
+      fill(std::int8_t{});
+      break;
+    default:
+      fill(std::uint8_t{});
+  }
+  return out;
+}
+
 Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
-                      std::span<std::uint32_t> words) {
+                      Storage storage, std::span<std::uint32_t> words) {
   if (words.empty()) return {};  // memcpy wants pointers even for nothing
+  if (is_words(host, storage)) {
+    std::memcpy(words.data(), data.data(), words.size_bytes());
+    return {};
+  }
+  if (storage == Storage::I64) {
+    const std::vector<std::int64_t> wide = integers(host, data);
+    std::memcpy(words.data(), wide.data(), words.size_bytes());
+    return {};
+  }
   switch (host) {
     case DType::Float32:
     case DType::Int32:
@@ -139,8 +184,17 @@ Result<void> to_words(std::string_view what, DType host, std::span<const std::by
   return fail(ErrorKind::Internal, what, ": unknown dtype ", host);
 }
 
-void from_words(std::span<const std::uint32_t> words, DType host, std::span<std::byte> data) {
+void from_words(std::span<const std::uint32_t> words, Storage storage, DType host,
+                std::span<std::byte> data) {
   if (words.empty()) return;
+  if (is_words(host, storage)) {
+    std::memcpy(data.data(), words.data(), words.size_bytes());
+    return;
+  }
+  if (storage == Storage::I64) {  // to int32
+    for (std::size_t i = 0; i < words.size() / 2; ++i) store<std::uint32_t>(data, i, words[2 * i]);
+    return;
+  }
   switch (host) {
     case DType::Float32:
     case DType::Int32:

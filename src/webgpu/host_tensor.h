@@ -11,6 +11,7 @@
 #include "base/dims.h"
 #include "base/dtype.h"
 #include "base/result.h"
+#include "base/storage.h"
 
 namespace etwebgpu {
 
@@ -48,14 +49,19 @@ void scatter(std::span<const std::byte> rows, const HostDestination& to);
 bool convertible(DType host, DType device);
 
 // True if a host tensor's bytes are the device's words as they are.
-inline bool is_words(DType host) { return host == DType::Float32 || host == DType::Int32; }
+bool is_words(DType host, Storage storage);
 
-// Widens a host tensor to words (numel of them). int64 values must fit int32: the error names the
-// value, its index and `what`.
+// Widens a host tensor to the words that the device stores. int64 values must fit int32 where that
+// is stored: the error names the value, its index and `what`.
 Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
-                      std::span<std::uint32_t> words);
+                      Storage storage, std::span<std::uint32_t> words);
 
-// Narrows words to the host's dtype: f32 to f16 rounds to nearest even, i32 to int64 widens.
-void from_words(std::span<const std::uint32_t> words, DType host, std::span<std::byte> data);
+// Makes the host's dtype of stored words: f32 to f16 rounds to nearest even, i32 to int64 widens,
+// 64 bits to int32 wrap, as PyTorch's arithmetic in int32 does.
+void from_words(std::span<const std::uint32_t> words, Storage storage, DType host,
+                std::span<std::byte> data);
+
+// An integer or bool tensor's elements.
+std::vector<std::int64_t> integers(DType host, std::span<const std::byte> data);
 
 }  // namespace etwebgpu

@@ -32,7 +32,10 @@ bool is_made(const Runner::MadeStates& made, std::size_t state) {
   return state < made.size() && made[state] != nullptr;
 }
 
-std::uint64_t words_of(const Dims& sizes) { return static_cast<std::uint64_t>(sizes.numel()); }
+std::uint64_t bytes_of(const PlannedTensor& tensor) {
+  return storage_bytes(tensor.storage, tensor.sizes.numel());
+}
+std::uint64_t words_of(const PlannedTensor& tensor) { return bytes_of(tensor) / kWord; }
 
 }  // namespace
 
@@ -104,7 +107,7 @@ Result<void> Runner::execute(std::span<const HostTensor> inputs, OutputSink& out
   const auto held = device_->lock();
   clock_.start();
   TRY(device_->status());
-  TRY(prepare(inputs));
+  TRY(prepare(inputs, has_wide_integers(inputs, outputs)));
   TRY_ASSIGN(const Replay* const replay, ready_replay());
   TRY(place_outputs(outputs));
   write_scalars();
@@ -121,15 +124,26 @@ Result<void> Runner::execute(std::span<const HostTensor> inputs, OutputSink& out
 }
 
 // Host data that the model looks at, and the plan for the inputs' sizes.
-Result<void> Runner::prepare(std::span<const HostTensor> inputs) {
+Result<void> Runner::prepare(std::span<const HostTensor> inputs, bool wide_integers) {
   const Graph& graph = model_->graph();
   CHECK_OR_FAIL(inputs.size() == graph.inputs.size(), ErrorKind::InvalidArgument,
                 "the model takes ", graph.inputs.size(), " inputs and was given ", inputs.size());
   host_inputs_.resize(inputs.size());
   for (std::size_t i = 0; i < inputs.size(); ++i) TRY(read_host_input(i, inputs[i]));
   plan_ = nullptr;
-  TRY_ASSIGN(plan_, model_->prepare(host_inputs_));
+  TRY_ASSIGN(plan_, model_->prepare(host_inputs_, wide_integers));
   return {};
+}
+
+bool Runner::has_wide_integers(std::span<const HostTensor> inputs,
+                               const OutputSink& outputs) const {
+  const auto is_wide = [](const HostTensor& input) {
+    return !input.is_scalar && input.dtype == DType::Int64;
+  };
+  if (std::ranges::any_of(inputs, is_wide)) return true;
+  for (std::size_t i = 0; i < model_->graph().outputs.size(); ++i)
+    if (outputs.wants_wide(i)) return true;
+  return false;
 }
 
 Result<void> Runner::read_host_input(std::size_t position, const HostTensor& input) {
@@ -157,22 +171,15 @@ Result<void> Runner::read_host_input(std::size_t position, const HostTensor& inp
                 what, " of sizes ", to_string(input.sizes), " brings ", input.data.size(),
                 " bytes");
   const bool integer = !is_floating(input.dtype);
-  std::vector<std::int32_t>& elements = elements_[position];
   if (info && model_->wants_host_data(position) && integer) {
-    elements.resize(count);
-    words_.resize(count);
-    TRY(to_words(what, input.dtype, row_major(input), words_));
-    std::ranges::transform(words_, elements.begin(),
-                           [](std::uint32_t word) { return std::bit_cast<std::int32_t>(word); });
-    out.elements = elements;
+    elements_[position] = integers(input.dtype, row_major(input));
+    out.elements = elements_[position];
   } else if (!info) {
     // A tensor where the graph has a SymInt.
     CHECK_OR_FAIL(count == 1 && integer, ErrorKind::InvalidArgument, what,
                   " must be one integer, not a ", name(input.dtype), " tensor of sizes ",
                   to_string(input.sizes));
-    std::uint32_t word = 0;
-    TRY(to_words(what, input.dtype, input.data, std::span(&word, 1)));
-    out.scalar = std::bit_cast<std::int32_t>(word);
+    out.scalar = integers(input.dtype, input.data).front();
   }
   return {};
 }
@@ -215,20 +222,21 @@ Result<void> Runner::place_output(std::size_t plan_output, OutputSink& outputs) 
   constexpr std::uint64_t kMapAlignment = 8;
   const PlannedTensor& output = plan_->outputs[plan_output];
   places_.clear();
-  TRY(outputs.place(output.position, output.dtype, output.sizes, places_));
-  const std::uint64_t count = words_of(output.sizes);
+  const DType type = output.storage == Storage::I64 ? DType::Int64 : output.dtype;
+  TRY(outputs.place(output.position, type, output.sizes, places_));
+  const std::int64_t count = output.sizes.numel();
   std::erase_if(places_, [](const HostDestination& to) { return to.data.empty(); });
   if (places_.empty() || count == 0) return {};
   for (const HostDestination& to : places_) {
     CHECK_OR_FAIL(convertible(to.dtype, output.dtype), ErrorKind::InvalidArgument, "output ",
                   output.position, " is wanted as ", name(to.dtype), ", but the model gives ",
                   name(output.dtype));
-    CHECK_OR_FAIL(to.data.size() >= count * byte_size(to.dtype), ErrorKind::InvalidArgument,
-                  "output ", output.position, " of sizes ", to_string(output.sizes),
-                  " does not fit ", to.data.size(), " bytes");
+    CHECK_OR_FAIL(to.data.size() / byte_size(to.dtype) >= static_cast<std::uint64_t>(count),
+                  ErrorKind::InvalidArgument, "output ", output.position, " of sizes ",
+                  to_string(output.sizes), " does not fit ", to.data.size(), " bytes");
     readbacks_.push_back({plan_output, staged_bytes_, to});
   }
-  staged_bytes_ = round_up(staged_bytes_ + count * kWord, kMapAlignment);
+  staged_bytes_ = round_up(staged_bytes_ + bytes_of(output), kMapAlignment);
   return {};
 }
 
@@ -265,14 +273,14 @@ void Runner::write_scalars() {
 // Inputs from position `first` on.
 Result<void> Runner::write_inputs(std::span<const HostTensor> inputs, std::size_t first) {
   for (const PlannedTensor& planned : plan_->inputs) {
-    const std::uint64_t count = words_of(planned.sizes);
+    const std::uint64_t count = words_of(planned);
     if (!planned.on_device || count == 0 || planned.position < first) continue;
     const HostTensor& input = inputs[planned.position];
     const std::span<const std::byte> rows = row_major(input);
     const void* words = rows.data();
-    if (!is_words(input.dtype)) {
+    if (!is_words(input.dtype, planned.storage)) {
       words_.resize(count);
-      TRY(to_words(cat("input ", planned.position), input.dtype, rows, words_));
+      TRY(to_words(cat("input ", planned.position), input.dtype, rows, planned.storage, words_));
       words = words_.data();
     }
     const BufferRange to = memory_.at(planned.space, planned.index);
@@ -364,9 +372,8 @@ void Runner::encode_readbacks(WGPUCommandEncoder encoder) {
     if (i > 0 && readbacks_[i - 1].offset == readback.offset) continue;  // wanted twice
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
     const BufferRange from = memory_.at(output.space, output.index);
-    device_->api().CommandEncoderCopyBufferToBuffer(encoder, from.buffer, from.offset,
-                                                    staging_.get(), readback.offset,
-                                                    words_of(output.sizes) * kWord);
+    device_->api().CommandEncoderCopyBufferToBuffer(
+        encoder, from.buffer, from.offset, staging_.get(), readback.offset, bytes_of(output));
   }
   if (profiler_) profiler_->resolve(encoder, plan_->dispatches.size());
 }
@@ -381,12 +388,12 @@ Result<void> Runner::read_outputs() {
     if (!mapped) break;
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
     const std::span words(reinterpret_cast<const std::uint32_t*>(mapped + readback.offset),
-                          words_of(output.sizes));
+                          words_of(output));
     if (is_row_major(readback.to.sizes, readback.to.strides)) {
-      from_words(words, readback.to.dtype, readback.to.data);
+      from_words(words, output.storage, readback.to.dtype, readback.to.data);
     } else {
       rows_.resize(readback.to.data.size());
-      from_words(words, readback.to.dtype, rows_);
+      from_words(words, output.storage, readback.to.dtype, rows_);
       scatter(rows_, readback.to);
     }
   }

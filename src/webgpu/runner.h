@@ -38,10 +38,12 @@ class OutputSink {
  public:
   virtual ~OutputSink() = default;
   // Makes room for output `index` (among the graph's outputs) of these live sizes, and adds where
-  // it is written: nowhere, once or several times. A destination's dtype may differ from the
-  // recorded one where convertible() allows it.
+  // it is written: nowhere, once or several times. `recorded` is its type, int64 for integers that
+  // are computed in 64 bits; a destination's may differ where convertible() allows it.
   virtual Result<void> place(std::size_t index, DType recorded, const Dims& sizes,
                              std::vector<HostDestination>& to) = 0;
+  // True if integer output `index` is wanted in 64 bits.
+  virtual bool wants_wide(std::size_t index) const = 0;
   // The value of a SymInt output.
   virtual Result<void> scalar(std::size_t index, std::int64_t value) = 0;
 };
@@ -121,7 +123,8 @@ class Runner {
          const RunnerOptions& options);
   Result<void> allocate(const MadeStates& made);
   Result<void> upload(ConstantSource& constants, const MadeStates& made);
-  Result<void> prepare(std::span<const HostTensor> inputs);
+  Result<void> prepare(std::span<const HostTensor> inputs, bool wide_integers);
+  bool has_wide_integers(std::span<const HostTensor> inputs, const OutputSink& outputs) const;
   Result<void> read_host_input(std::size_t position, const HostTensor& input);
   Result<Replay*> ready_replay();
   std::span<const std::byte> row_major(const HostTensor& input);
@@ -159,7 +162,7 @@ class Runner {
 
   // Scratch of execute, kept so that a step allocates nothing.
   std::vector<HostInput> host_inputs_;
-  std::vector<std::vector<std::int32_t>> elements_;  // by input
+  std::vector<std::vector<std::int64_t>> elements_;  // by input
   std::vector<std::uint32_t> words_;
   std::vector<std::byte> rows_;
   std::vector<HostDestination> places_;

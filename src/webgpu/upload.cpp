@@ -117,8 +117,9 @@ class Sources {
 // Fresh buffers hold zeros already, and a cache's first contents are nothing else.
 bool packs_to_zeros(const PackedConstant& constant,
                     std::span<const std::span<const std::byte>> sources) {
-  const bool keeps_zero =
-      constant.packing == Packing::Words || constant.packing == Packing::HalfPairs;
+  const bool keeps_zero = constant.packing == Packing::Words ||
+                          constant.packing == Packing::HalfPairs ||
+                          constant.packing == Packing::WideWords;
   return keeps_zero && std::ranges::all_of(sources, all_zero);
 }
 

@@ -126,7 +126,7 @@ class FormatMutation : public ::testing::Test {
     TRY_ASSIGN(const auto model, Model::create(std::move(graph), Capabilities(), ModelOptions()));
     for (const bool whole : {true, false}) {
       std::vector<HostInput> inputs;
-      const std::vector<std::int32_t> elements(64, whole ? 0 : 1);
+      const std::vector<std::int64_t> elements(64, whole ? 0 : 1);
       for (ValueId id : model->graph().inputs) {
         HostInput input;
         if (const TensorInfo* tensor = model->graph().tensor(id)) {

@@ -11,7 +11,7 @@
 namespace etwebgpu::testing {
 
 inline HostInput host_input(Dims sizes, std::int64_t scalar = 0,
-                            std::span<const std::int32_t> elements = {}) {
+                            std::span<const std::int64_t> elements = {}) {
   HostInput out;
   out.sizes = sizes;
   out.scalar = scalar;

@@ -76,7 +76,7 @@ TEST(SymInt, IsReadFromAnInputOnTheHost) {
   auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_TRUE((*model)->wants_host_data(0));
-  const std::int32_t elements[] = {5, 6, 7, 8};
+  const std::int64_t elements[] = {5, 6, 7, 8};
   const HostInput full[] = {host_input({1, 4}, 0, elements)};
   auto plan = (*model)->prepare(full);
   ASSERT_TRUE(plan) << plan.error().message;

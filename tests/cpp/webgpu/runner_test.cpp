@@ -80,6 +80,9 @@ struct Outputs : OutputSink {
     to.push_back({dtype, live, {}, bytes[index]});
     return {};
   }
+  bool wants_wide(std::size_t index) const override {
+    return wanted.contains(index) && wanted.at(index) == DType::Int64;
+  }
   Result<void> scalar(std::size_t index, std::int64_t value) override {
     scalars[index] = value;
     return {};

@@ -235,6 +235,7 @@ def _bound_bytes(tensor: schema.VkTensor) -> int:
         schema.VkDataType.INT8: 1,
         schema.VkDataType.FLOAT16: 2,
         schema.VkDataType.FLOAT64: 8,
+        schema.VkDataType.INT32: 8,  # what is computed in 64 bits
         schema.VkDataType.INT64: 8,
     }
     count = sizes.get(tensor.datatype, 4)
