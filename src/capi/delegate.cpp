@@ -19,6 +19,14 @@ Result<bool> holds_zeros(ConstantSource& constants, std::int32_t index) {
   return zeros;
 }
 
+Result<HostElements> read_integers(ConstantSource& constants, const TensorInfo& constant) {
+  TRY_ASSIGN(const std::span<const std::byte> bytes, constants.fetch(constant.constant));
+  const auto needed = static_cast<std::size_t>(constant.bound.numel()) * byte_size(constant.dtype);
+  HostElements elements = integers(constant.dtype, bytes.first(std::min(needed, bytes.size())));
+  constants.release(constant.constant);
+  return elements;
+}
+
 void publish_states(const Runner& runner, const std::shared_ptr<DelegateStates>& states) {
   const auto specs = runner.model().states();
   for (std::size_t i = 0; i < specs.size(); ++i)
@@ -97,8 +105,11 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
     TRY_ASSIGN(loaded.states, DelegateStates::resolve(graph, source.named, *source.origin, before));
     written_elsewhere = loaded.states->written_elsewhere(graph);
   }
-  TRY_ASSIGN(auto model, Model::create(std::move(graph), device->capabilities(), options.model,
-                                       written_elsewhere));
+  const Surroundings surroundings{written_elsewhere, [&](const TensorInfo& constant) {
+                                    return read_integers(constants, constant);
+                                  }};
+  TRY_ASSIGN(auto model,
+             Model::create(std::move(graph), device->capabilities(), options.model, surroundings));
   Runner::MadeStates made;
   for (const StateSpec& state : model->states())
     made.push_back(loaded.states ? loaded.states->buffer(state.value) : nullptr);

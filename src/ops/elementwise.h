@@ -22,9 +22,7 @@ Element stored_element_of(const LowerContext& c, ValueId value);
 inline Element stored_element(const LowerContext& c, std::size_t arg) {
   return stored_element_of(c, c.id(arg));
 }
-inline Element output_element(const LowerContext& c) {
-  return stored_element_of(c, c.output_id());
-}
+inline Element output_element(const LowerContext& c) { return stored_element_of(c, c.output_id()); }
 
 // A number of a call: as a double, and exactly where it is an integer.
 struct Number {

@@ -74,10 +74,13 @@ Aliasing find_aliases(const Graph& graph) {
   }
 
   out.mutated.assign(graph.values.size(), 0);
+  out.overwritten.assign(graph.values.size(), 0);
   for (std::size_t v = 0; v < written.size(); ++v) {
     const auto root = static_cast<std::size_t>(out.storage[v]);
     const TensorInfo* info = graph.tensor(out.storage[v]);
-    if (written[v] >= 0 && info && info->constant >= 0) out.mutated[root] = 1;
+    if (written[v] < 0 || !info) continue;
+    out.overwritten[root] = 1;
+    if (info->constant >= 0) out.mutated[root] = 1;
   }
   return out;
 }

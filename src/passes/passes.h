@@ -21,7 +21,8 @@ std::vector<std::uint8_t> find_overwrites(const Graph& graph);
 // Who writes what, and which values share memory.
 struct Aliasing {
   std::vector<ValueId> storage;  // by ValueId: the value whose memory it shares; itself if its own
-  std::vector<std::uint8_t> mutated;  // by ValueId, for roots: a constant that some call writes
+  std::vector<std::uint8_t> mutated;      // by ValueId, for roots: a constant that some call writes
+  std::vector<std::uint8_t> overwritten;  // by ValueId, for roots: written once it had contents
 };
 Aliasing find_aliases(const Graph& graph);
 

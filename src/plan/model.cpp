@@ -18,7 +18,7 @@ std::size_t index(ValueId v) { return static_cast<std::size_t>(v); }
 
 Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& capabilities,
                                              const ModelOptions& options,
-                                             std::span<const std::uint8_t> written_elsewhere) {
+                                             const Surroundings& surroundings) {
   std::unique_ptr<Model> model(new Model(std::move(graph), capabilities, options));
   TRY(model->resolve_operators());
   TRY(model->check_definitions());
@@ -30,10 +30,11 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   }
   TRY(model->resolve_operators());
   model->aliasing_ = find_aliases(model->graph_);
-  for (std::size_t v = 0; v < written_elsewhere.size(); ++v)
-    model->aliasing_.mutated[v] |= written_elsewhere[v];
+  for (std::size_t v = 0; v < surroundings.written_elsewhere.size(); ++v)
+    model->aliasing_.mutated[v] |= surroundings.written_elsewhere[v];
   TRY(model->make_tables());
-  TRY(model->find_host_reads());
+  TRY_ASSIGN(model->host_, find_host_reads(model->graph_, model->ops_, model->aliasing_));
+  TRY(model->read_host_constants(surroundings));
   model->find_dependencies();
   TRY(model->plan_bounds());
   return model;
@@ -127,16 +128,11 @@ Result<void> Model::make_tables() {
   return {};
 }
 
-Result<void> Model::find_host_reads() {
-  wants_host_.assign(graph_.inputs.size(), 0);
-  for (std::size_t c = 0; c < graph_.calls.size(); ++c) {
-    if (!ops_[c]->reads_host) continue;
-    const ValueId source = aliasing_.storage[index(graph_.calls[c].args.front())];
-    const auto input = std::ranges::find(graph_.inputs, source);
-    CHECK_OR_FAIL(input != graph_.inputs.end(), ErrorKind::NotSupported, "call ", c, " ",
-                  graph_.calls[c].name, ": value ", source,
-                  " is computed on the device, but its elements are needed on the host");
-    wants_host_[static_cast<std::size_t>(input - graph_.inputs.begin())] = 1;
+Result<void> Model::read_host_constants(const Surroundings& surroundings) {
+  for (ValueId v : host_.constants) {
+    CHECK_OR_FAIL(surroundings.integers, ErrorKind::NotSupported, "the elements of value ", v,
+                  ", a constant, are needed on the host");
+    TRY_ASSIGN(host_data_[index(v)], surroundings.integers(*graph_.tensor(v)));
   }
   return {};
 }
@@ -146,6 +142,8 @@ void Model::find_dependencies() {
     std::vector<ValueId> deps;
     auto add = [&](auto&& self, ValueId v) -> void {
       if (graph_.tensor(v) || graph_.is_symint(v)) deps.push_back(v);
+      // New content shows where it lies, behind views.
+      if (graph_.tensor(v)) deps.push_back(aliasing_.storage[index(v)]);
       if (const auto* list = std::get_if<ValueList>(&graph_.value(v))) {
         for (ValueId item : list->items) self(self, item);
       }
@@ -209,8 +207,12 @@ Result<void> Model::set_tensor_input(std::size_t position, const HostInput& inpu
     live_.sizes[index(v)] = input.sizes;
     live_.changed[index(v)] |= kNewSize;
   }
-  std::vector<std::int64_t>& data = host_data_[index(v)];
-  if (wants_host_[position] && !std::ranges::equal(data, input.elements)) {
+  HostElements& data = host_data_[index(v)];
+  CHECK_OR_FAIL(
+      !host_.inputs[position] || std::cmp_equal(input.elements.size(), input.sizes.numel()),
+      ErrorKind::InvalidArgument, "input ", position, " of sizes ", to_string(input.sizes),
+      " brings ", input.elements.size(), " elements to the host, which reads all of them");
+  if (host_.inputs[position] && !std::ranges::equal(data, input.elements)) {
     data.assign(input.elements.begin(), input.elements.end());
     live_.changed[index(v)] |= kNewContent;
   }
@@ -222,14 +224,35 @@ Result<void> Model::infer(bool everything, bool at_load) {
   for (std::size_t c = 0; c < graph_.calls.size(); ++c) {
     const auto changed = [this](ValueId v) { return live_.changed[index(v)] != 0; };
     if (!everything && std::ranges::none_of(deps_[c], changed)) continue;
-    InferContext context(graph_, graph_.calls[c], live_, aliasing_.storage,
-                         at_load ? std::span<const std::vector<std::int64_t>>() : host_data_,
-                         at_load);
-    if (auto inferred = ops_[c]->infer(context); !inferred) {
+    auto inferred = infer_call(c, at_load);
+    if (!inferred) {
       return std::unexpected(
           std::move(inferred.error()).within("call ", c, " ", graph_.calls[c].name));
     }
   }
+  return {};
+}
+
+Result<void> Model::infer_call(std::size_t c, bool at_load) {
+  InferContext context(graph_, graph_.calls[c], live_, aliasing_.storage,
+                       at_load ? std::span<const HostElements>() : host_data_, at_load);
+  TRY(ops_[c]->infer(context));
+  return host_.calls[c] && !at_load ? evaluate_call(c) : Result<void>();
+}
+
+Result<void> Model::evaluate_call(std::size_t c) {
+  constexpr std::int64_t kMost = 1 << 16;
+  const ValueId output = graph_.calls[c].args.back();
+  const Dims& sizes = live_.sizes[index(output)];
+  CHECK_OR_FAIL(sizes.numel() <= kMost, ErrorKind::NotSupported, "value ", output, " of sizes ",
+                to_string(sizes), " is needed on the host, which computes at most ", kMost,
+                " elements");
+  TRY_ASSIGN(HostElements elements,
+             evaluate(graph_, graph_.calls[c], live_, aliasing_.storage, host_data_));
+  const std::size_t root = index(aliasing_.storage[index(output)]);
+  if (elements == host_data_[root]) return {};
+  host_data_[root] = std::move(elements);
+  live_.changed[root] |= kNewContent;
   return {};
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -17,10 +18,20 @@
 #include "ir/graph.h"
 #include "ops/op.h"
 #include "passes/passes.h"
+#include "plan/host_calls.h"
 #include "plan/plan.h"
 #include "plan/planner.h"
 
 namespace etwebgpu {
+
+// What a graph does not say of itself.
+struct Surroundings {
+  // By ValueId, or empty: constants that are states although this graph does not write them,
+  // because another of the program does.
+  std::span<const std::uint8_t> written_elsewhere = {};
+  // Elements of a constant of integers that the host computes with.
+  std::function<Result<HostElements>(const TensorInfo&)> integers = {};
+};
 
 // One input of a call, as the host has it.
 struct HostInput {
@@ -31,11 +42,9 @@ struct HostInput {
 
 class Model {
  public:
-  // `written_elsewhere`, by ValueId or empty: constants that are states although this graph does
-  // not write them, because another of the program does.
-  static Result<std::unique_ptr<Model>> create(
-      Graph graph, const Capabilities& capabilities, const ModelOptions& options,
-      std::span<const std::uint8_t> written_elsewhere = {});
+  static Result<std::unique_ptr<Model>> create(Graph graph, const Capabilities& capabilities,
+                                               const ModelOptions& options,
+                                               const Surroundings& surroundings = {});
 
   const Graph& graph() const { return graph_; }
   std::span<const PackedConstant> constants() const { return tables_.constants.constants(); }
@@ -46,7 +55,7 @@ class Model {
   std::span<const ValueId> scalars() const { return tables_.scalars; }
 
   // True if infer reads this input's elements on the host (a position, say).
-  bool wants_host_data(std::size_t input) const { return wants_host_[input] != 0; }
+  bool wants_host_data(std::size_t input) const { return host_.inputs[input] != 0; }
 
   // Sets live sizes and scalars from the inputs (as many as graph().inputs) and returns the plan
   // for them, valid until the next prepare. After an error the next call works. `wide_integers`:
@@ -69,17 +78,25 @@ class Model {
   Result<void> resolve_operators();
   Result<void> check_definitions() const;
   Result<void> make_tables();
-  Result<void> find_host_reads();
+  Result<void> read_host_constants(const Surroundings& surroundings);
   void find_dependencies();
   Result<void> plan_bounds();
 
   PlannerInput planner_input(bool check_activation_limits, bool wide_integers) const {
-    return {graph_,       ops_, aliasing_, capabilities_, options_, check_activation_limits,
-            wide_integers};
+    return {.graph = graph_,
+            .ops = ops_,
+            .aliasing = aliasing_,
+            .capabilities = capabilities_,
+            .options = options_,
+            .host_only = host_.only,
+            .check_activation_limits = check_activation_limits,
+            .wide_integers = wide_integers};
   }
   Result<void> set_inputs(std::span<const HostInput> inputs);
   Result<void> set_tensor_input(std::size_t position, const HostInput& input);
   Result<void> infer(bool everything, bool at_load);
+  Result<void> infer_call(std::size_t call, bool at_load);
+  Result<void> evaluate_call(std::size_t call);
   Result<void> update_scalars();
   Result<const Plan*> find_or_make_plan();
   bool shapes_changed() const;
@@ -91,14 +108,14 @@ class Model {
   std::vector<std::vector<ValueId>> deps_;  // by call: every value its infer may look at
   Aliasing aliasing_;
   SharedTables tables_;
-  std::vector<std::uint8_t> wants_host_;  // by input position
+  HostReads host_;
 
   LiveState live_;
   bool live_is_valid_ = false;
-  bool wide_integers_ = true;                         // of the last prepare
-  std::vector<std::vector<std::int64_t>> host_data_;  // by ValueId of a graph input
-  std::vector<std::int32_t> scalar_values_;           // by slot
-  std::vector<std::uint8_t> scalar_dirty_;            // by slot
+  bool wide_integers_ = true;                // of the last prepare
+  std::vector<HostElements> host_data_;      // by ValueId of a root that the host reads
+  std::vector<std::int32_t> scalar_values_;  // by slot
+  std::vector<std::uint8_t> scalar_dirty_;   // by slot
   std::unique_ptr<Plan> bound_plan_;
 
   struct CachedPlan {

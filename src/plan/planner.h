@@ -40,6 +40,7 @@ struct PlannerInput {
   const Aliasing& aliasing;
   const Capabilities& capabilities;
   const ModelOptions& options;
+  std::span<const std::uint8_t> host_only;  // by call: nothing on the device needs it
   // At load, activations may pass the device's limits: shorter inputs will not.
   bool check_activation_limits = true;
   bool wide_integers = true;  // SharedTables::wide

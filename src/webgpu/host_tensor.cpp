@@ -126,8 +126,7 @@ bool is_words(DType host, Storage storage) {
 std::vector<std::int64_t> integers(DType host, std::span<const std::byte> data) {
   std::vector<std::int64_t> out(data.size() / byte_size(host));
   const auto fill = [&]<typename T>(T) {
-    for (std::size_t i = 0; i < out.size(); ++i)
-      out[i] = static_cast<std::int64_t>(load<T>(data, i));
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = std::int64_t{load<T>(data, i)};
   };
   switch (host) {
     case DType::Int64:

@@ -52,9 +52,10 @@ ARITHMETIC = {
     "alpha": lambda a, b: torch.add(a, b, alpha=3),
     "negative alpha": lambda a, b: torch.sub(a, b, alpha=100_000),
 }
-COMPARISONS = {
-    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
-} | {"logical_and": torch.logical_and, "logical_or": torch.logical_or}
+COMPARISONS = {name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")} | {
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+}
 
 
 @pytest.mark.parametrize("name", ARITHMETIC | COMPARISONS)
