@@ -74,8 +74,13 @@ export_app = typer.Typer(no_args_is_help=True, help="Make a program (.pte) from 
 app.add_typer(export_app, name="export")
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.pte", help="The program.")]
-DataFile = Annotated[
-    Path | None, typer.Option("--data", metavar="FILE.ptd", help="Its weights, if outside of it.")
+DataFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        metavar="FILE.ptd",
+        help="Its weights, if outside of it; once for each file, or the folder of all.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PeakBandwidth = Annotated[
@@ -165,10 +170,12 @@ def chat(
     seed: Annotated[
         int | None, typer.Option(min=0, help="For the same choices every time.")
     ] = None,
+    data: DataFiles = None,
 ) -> None:
     """Talk with a model. Ctrl-C stops an answer; at the prompt it quits, as Ctrl-D and /exit do.
 
-    /clear starts the conversation over. Without a terminal, every line of stdin is one message.
+    /clear starts the conversation over. Without a terminal, every line of stdin is a message or one
+    of these commands.
     """
     from .chat import Conversation
     from .files import check_program
@@ -179,7 +186,7 @@ def chat(
     check_program(path)
     # The program before its tokenizer: a truncated one should not be blamed on what lies beside it.
     with _notes.status(f"Loading {path.name}"):
-        language_model = LanguageModel.load(path)
+        language_model = LanguageModel.load(path, data)
     tokenizer = ChatTokenizer.load(path.parent)
     stop_tokens = language_model.eos | ({tokenizer.eos} if tokenizer.eos is not None else set())
     sampler = Sampler(temperature, top_k, seed)
@@ -193,6 +200,8 @@ def chat(
     with _notes.status("Warming up"):
         language_model.warm_up()
     for line in _lines():
+        if line == "/exit":
+            break
         if line == "/clear":
             conversation.clear()
         elif line:
@@ -213,7 +222,7 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="Write outputs there as output_0.npy and so on."),
     ] = None,
-    data: DataFile = None,
+    data: DataFiles = None,
 ) -> None:
     """Run one method of a program and print or save its outputs."""
     from .files import check_program
@@ -222,7 +231,9 @@ def run(
     tensors = [_load_tensor(path) for path in inputs or []]
     from .runtime import load
 
-    for i, value in enumerate(load(model, data).execute(method, tensors)):
+    program = load(model, data)
+    program.import_kernels()
+    for i, value in enumerate(program.execute(method, tensors)):
         _output.print(f"output {i}: {_summary(value)}")
         if output_dir is not None:
             _save_array(output_dir / f"output_{i}.npy", value)
@@ -239,20 +250,23 @@ def inspect(
     adapter: Annotated[
         str | None, typer.Option(help="Plan for this kind: discrete, integrated or software.")
     ] = None,
-    data: DataFile = None,
+    data: DataFiles = None,
 ) -> None:
     """Show what is in a program: operators, weights, dispatches and memory. Needs no GPU."""
     from . import render
     from .runtime import inspect as inspect_program
+    from .runtime import obstacles
 
     found = inspect_program(model, data, {"adapter": adapter} if adapter else None)
     if as_json:
         _print_json(found)
-        return
-    hidden = ["graph"]
-    hidden += [] if plan else ["dispatches"]
-    hidden += [] if memory else ["weights", "memory", "slots"]
-    _output.print(render.document(found, hidden))
+    else:
+        hidden = ["graph"]
+        hidden += [] if plan else ["dispatches"]
+        hidden += [] if memory else ["weights", "memory", "slots"]
+        _output.print(render.document(found, hidden))
+    for obstacle in obstacles(found):
+        _notes.print(f"[yellow]{escape(obstacle)}[/]")
 
 
 @app.command()
@@ -275,6 +289,7 @@ def bench(
     peak_bandwidth: PeakBandwidth = None,
     peak_tflops: PeakTflops = None,
     as_json: AsJson = False,
+    data: DataFiles = None,
 ) -> None:
     """Measure prefill and decode speed of a language model, and how long it takes to start."""
     from .bench import bench as measure
@@ -287,6 +302,7 @@ def bench(
             _adapter_name(),
             lambda what: status.update(f"Measuring: {what}"),
             Peaks(peak_bandwidth, peak_tflops),
+            data,
         )
     if as_json:
         _print_json(report.to_json())
@@ -344,22 +360,17 @@ def _write_pieces(pieces: Iterator[str]) -> None:
 
 
 def _lines() -> Iterator[str]:
-    """Messages from the terminal until Ctrl-C, Ctrl-D or /exit, or the lines of stdin."""
+    """Lines from the terminal until Ctrl-C or Ctrl-D, or those of stdin."""
     if not sys.stdin.isatty():
         yield from map(str.strip, sys.stdin)
         return
     with suppress(ImportError):
         import readline  # noqa: F401  history and line editing for input()
     _notes.print("[dim]Ctrl-C stops an answer, Ctrl-D or /exit quits, /clear starts over.[/]")
-    while True:
-        try:
-            line = input("> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            _notes.print()
-            return
-        if line == "/exit":
-            return
-        yield line
+    with suppress(EOFError, KeyboardInterrupt):
+        while True:
+            yield input("> ").strip()
+    _notes.print()
 
 
 def _cached_smollm2() -> Path:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import WebGPUError
+
+StrPath = str | os.PathLike[str]
+# The .ptd files of a program, or folders of them.
+DataPath = StrPath | Sequence[StrPath] | None
 
 # Bytes 4 to 8 of every ExecuTorch program.
 _PROGRAM_MAGIC = b"ET12"
@@ -48,14 +52,28 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
 def check_program(path: Path) -> None:
     """Raise WebGPUError unless `path` is a file that begins like an ExecuTorch program."""
-    if not path.exists():
-        raise WebGPUError(f"no such file: {path}")
+    _check_exists(path)
     if not path.is_file():
         raise WebGPUError(f"not a file: {path}")
     with path.open("rb") as file:
         head = file.read(8)
     if head[4:] != _PROGRAM_MAGIC:
         raise WebGPUError(f"not an ExecuTorch program (.pte): {path}")
+
+
+def data_file_list(paths: DataPath) -> list[Path]:
+    """One path or several, of files or folders. Raises WebGPUError for one that does not exist."""
+    if paths is None:
+        return []
+    found = [Path(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    for path in found:
+        _check_exists(path)
+    return found
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise WebGPUError(f"no such file: {path}")
 
 
 def _umask() -> int:

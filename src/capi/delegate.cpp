@@ -78,10 +78,23 @@ Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
 }
 
 namespace {
-thread_local std::weak_ptr<Runner> latest;
+thread_local std::vector<std::weak_ptr<Runner>> loaded;  // on this thread, in order
 }
 
-void note_delegate(const std::shared_ptr<Runner>& runner) { latest = runner; }
-std::shared_ptr<Runner> latest_delegate() { return latest.lock(); }
+void note_delegate(const std::shared_ptr<Runner>& runner) {
+  std::erase_if(loaded, [](const auto& earlier) { return earlier.expired(); });
+  loaded.push_back(runner);
+}
+
+std::vector<std::shared_ptr<Runner>> latest_delegates(std::size_t most) {
+  std::vector<std::shared_ptr<Runner>> runners;
+  for (const auto& one : loaded) {
+    if (auto runner = one.lock()) runners.push_back(std::move(runner));
+  }
+  if (runners.size() > most) {
+    runners.erase(runners.begin(), runners.end() - static_cast<std::ptrdiff_t>(most));
+  }
+  return runners;
+}
 
 }  // namespace etwebgpu

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "capi/options.h"
@@ -33,11 +34,11 @@ Result<std::unique_ptr<Runner>> load_delegate(std::span<const std::byte> blob,
                                               NamedDataSource& named, const Options& options,
                                               bool trace);
 
-// The runner of the delegate that ExecuTorch initialized last on this thread, while it lives; null
-// without one. So a host that loads programs through ExecuTorch reaches what only the C interface
-// offers.
+// The runners of the delegates that ExecuTorch initialized last on this thread and that still live:
+// up to `most`, in the order of loading. So a host that loads programs through ExecuTorch reaches
+// what only the C interface offers.
 void note_delegate(const std::shared_ptr<Runner>& runner);
-std::shared_ptr<Runner> latest_delegate();
+std::vector<std::shared_ptr<Runner>> latest_delegates(std::size_t most);
 
 // Notes that the host brought a provider of its own, so that none is looked for.
 void note_provider_registered();

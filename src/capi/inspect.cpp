@@ -2,15 +2,16 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "base/json.h"
+#include "capi/data_files.h"
 #include "capi/delegate.h"
 #include "capi/json_value.h"
 #include "capi/mapped_file.h"
 #include "capi/plan_json.h"
 #include "format/delegate.h"
-#include "format/flat_tensor.h"
 #include "format/program.h"
 #include "plan/model.h"
 
@@ -19,10 +20,10 @@ namespace {
 
 constexpr std::string_view kOurBackend = "VulkanBackend";
 
-// Everything about the file that one delegate's part of the answer needs.
+// Everything about the files that one delegate's part of the answer needs.
 struct Context {
   const Program& program;
-  const FlatTensorFile* external;  // null without a .ptd
+  const DataFiles& data_files;
   const InspectSettings& settings;
   const Capabilities& capabilities;
 };
@@ -162,9 +163,8 @@ void write_graph(JsonWriter& json, const Graph& graph) {
   json.end_array().end_object();
 }
 
-bool is_stored(const Context& context, const Constant& constant) {
-  if (constant.key.empty() || context.program.named_data(constant.key)) return true;
-  return context.external != nullptr && context.external->data(constant.key).has_value();
+bool is_stored(const Context& context, const std::string& key) {
+  return context.program.named_data(key) || !context.data_files.holders(key).empty();
 }
 
 void write_weights(JsonWriter& json, const Context& context, const Graph& graph) {
@@ -181,7 +181,8 @@ void write_weights(JsonWriter& json, const Context& context, const Graph& graph)
     const Constant& constant = graph.constants[static_cast<std::size_t>(tensor->constant)];
     json.begin_object().member("key", constant.key).member("type", name(tensor->dtype));
     json.member("sizes", tensor->bound).member("bytes", constant.length);
-    json.member("stored", is_stored(context, constant)).end_object();
+    const bool stored = constant.key.empty() || is_stored(context, constant.key);
+    json.member("stored", stored).end_object();
   }
   json.end_array();
 }
@@ -244,19 +245,30 @@ std::vector<Dims> recorded_sizes(const Graph& graph) {
   return sizes;
 }
 
-// The sizes of a decode step: one token in every input of integers.
-std::vector<Dims> one_token_sizes(const Graph& graph) {
+// The sizes of a decode step. A program records upper bounds only, so this is a guess: where what
+// the delegate gets has live sizes, extents that equal the method's largest number of tokens are 1.
+std::vector<Dims> one_token_sizes(const Method& method, const ProgramDelegate& delegate,
+                                  const Graph& graph) {
+  std::vector<std::int64_t> lengths;
+  for (const ProgramValue& input : method.inputs) {
+    const auto* tensor = std::get_if<ProgramTensor>(&input);
+    if (tensor == nullptr || tensor->dynamism == Dynamism::Static) continue;
+    if (tensor->dtype == DType::Int64 || tensor->dtype == DType::Int32) {
+      lengths.insert(lengths.end(), tensor->sizes.begin(), tensor->sizes.end());
+    }
+  }
   std::vector<Dims> sizes = recorded_sizes(graph);
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    const TensorInfo* tensor = graph.tensor(graph.inputs[i]);
-    if (tensor != nullptr && tensor->dtype == DType::Int32)
-      sizes[i] = Dims::filled(sizes[i].rank(), 1);
+  for (std::size_t i = 0; i < std::min(sizes.size(), delegate.arguments.size()); ++i) {
+    if (delegate.arguments[i] == Dynamism::Static) continue;
+    for (std::size_t d = 0; d < sizes[i].rank(); ++d) {
+      if (std::ranges::find(lengths, sizes[i][d]) != lengths.end()) sizes[i][d] = 1;
+    }
   }
   return sizes;
 }
 
 // Plans for these input sizes, with zeros where the model reads elements.
-Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes) {
+Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes, std::int64_t scalar) {
   CHECK_OR_FAIL(sizes.size() == model.graph().inputs.size(), ErrorKind::InvalidArgument,
                 "sizes for ", sizes.size(), " inputs were given, but there are ",
                 model.graph().inputs.size());
@@ -264,6 +276,7 @@ Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes) {
   std::vector<std::vector<std::int32_t>> zeros(sizes.size());
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     inputs[i].sizes = sizes[i];
+    inputs[i].scalar = scalar;
     if (!model.wants_host_data(i)) continue;
     constexpr std::int64_t kMostElements = 1 << 20;
     CHECK_OR_FAIL(sizes[i].numel() <= kMostElements, ErrorKind::ResourceLimit, "input ", i,
@@ -274,10 +287,10 @@ Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes) {
   return model.prepare(inputs);
 }
 
-void write_plan_for(JsonWriter& json, Model& model, std::string_view purpose,
-                    std::span<const Dims> sizes) {
+void write_plan_for(JsonWriter& json, const Model& model, std::string_view purpose,
+                    const Result<const Plan*>& plan) {
   json.begin_object().member("for", purpose);
-  if (const auto plan = plan_for(model, sizes)) {
+  if (plan) {
     write_plan(json, model, **plan);
   } else {
     json.member("error", plan.error().message);
@@ -285,24 +298,25 @@ void write_plan_for(JsonWriter& json, Model& model, std::string_view purpose,
   json.end_object();
 }
 
-void write_plans(JsonWriter& json, const Context& context, Model& model) {
+void write_plans(JsonWriter& json, const Context& context, std::span<const Dims> one_token,
+                 Model& model) {
   json.key("plans").begin_array();
-  json.begin_object().member("for", "the largest inputs");
-  write_plan(json, model, model.bound_plan());
-  json.end_object();
-  const auto one_token = one_token_sizes(model.graph());
-  if (one_token != recorded_sizes(model.graph())) {
-    write_plan_for(json, model, "one token", one_token);
+  write_plan_for(json, model, "the largest inputs", &model.bound_plan());
+  if (!std::ranges::equal(one_token, recorded_sizes(model.graph()))) {
+    // Sizes that contradict each other are the guess's fault, not the program's.
+    const auto plan = plan_for(model, one_token, 1);
+    if (plan) write_plan_for(json, model, "one token", plan);
   }
-  if (!context.settings.sizes.empty()) {
-    write_plan_for(json, model, "the given sizes", context.settings.sizes);
+  if (const auto& sizes = context.settings.sizes; !sizes.empty()) {
+    write_plan_for(json, model, "the given sizes", plan_for(model, sizes, 0));
   }
   json.end_array();
 }
 
-Result<void> write_compiled(JsonWriter& json, const Context& context,
-                            std::span<const std::byte> blob) {
-  TRY_ASSIGN(Graph graph, decode_delegate(blob));
+Result<void> write_compiled(JsonWriter& json, const Context& context, const Method& method,
+                            const ProgramDelegate& delegate) {
+  TRY_ASSIGN(Graph graph, decode_delegate(delegate.blob));
+  const std::vector<Dims> one_token = one_token_sizes(method, delegate, graph);
   json.member("version", graph.version);
   write_graph(json, graph);
   write_weights(json, context, graph);
@@ -310,11 +324,12 @@ Result<void> write_compiled(JsonWriter& json, const Context& context,
   TRY_ASSIGN(const auto model,
              Model::create(std::move(graph), context.capabilities, options.model));
   write_memory(json, *model);
-  write_plans(json, context, *model);
+  write_plans(json, context, one_token, *model);
   return {};
 }
 
-void write_delegate(JsonWriter& json, const Context& context, const ProgramDelegate& delegate) {
+void write_delegate(JsonWriter& json, const Context& context, const Method& method,
+                    const ProgramDelegate& delegate) {
   json.begin_object()
       .member("backend", delegate.backend)
       .member("blob_bytes", delegate.blob.size());
@@ -327,12 +342,30 @@ void write_delegate(JsonWriter& json, const Context& context, const ProgramDeleg
     json.member(spec.key, value);
   }
   json.end_object();
-  if (delegate.backend == kOurBackend) {
-    if (auto written = write_compiled(json, context, delegate.blob); !written) {
+  if (delegate.backend == kOurBackend && !context.settings.outline) {
+    if (auto written = write_compiled(json, context, method, delegate); !written) {
       json.member("error", written.error().message);
     }
   }
   json.end_object();
+}
+
+// What ExecuTorch's own kernels do.
+void write_kernels(JsonWriter& json, const Context& context, const Method& method) {
+  json.key("kernels").begin_array();
+  for (const KernelUse& kernel : method.kernels) {
+    json.begin_object().member("name", kernel.name).member("calls", kernel.calls).end_object();
+  }
+  json.end_array().key("external_constants").begin_array();
+  for (const std::string& key : method.external_constants) {
+    json.begin_object().member("name", key).member("stored", is_stored(context, key));
+    json.key("files").begin_array();
+    for (const std::size_t i : context.data_files.holders(key)) {
+      json.value(context.data_files.files()[i].path);
+    }
+    json.end_array().end_object();
+  }
+  json.end_array();
 }
 
 void write_method(JsonWriter& json, const Context& context, const Method& method) {
@@ -340,9 +373,25 @@ void write_method(JsonWriter& json, const Context& context, const Method& method
   json.member("delegate_calls", method.delegate_calls);
   write_values(json, "inputs", method.inputs);
   write_values(json, "outputs", method.outputs);
+  write_kernels(json, context, method);
   json.key("delegates").begin_array();
-  for (const ProgramDelegate& delegate : method.delegates) write_delegate(json, context, delegate);
+  for (const ProgramDelegate& delegate : method.delegates) {
+    write_delegate(json, context, method, delegate);
+  }
   json.end_array().end_object();
+}
+
+void write_stored(JsonWriter& json, const Program& program, const DataFiles& data_files) {
+  std::uint64_t named_bytes = 0;
+  for (const auto& [key, bytes] : program.named_data()) named_bytes += bytes.size();
+  json.key("named_data").begin_object().member("entries", program.named_data().size());
+  json.member("bytes", named_bytes).end_object();
+  json.key("data_files").begin_array();
+  for (const DataFiles::File& file : data_files.files()) {
+    json.begin_object().member("path", file.path).member("bytes", file.mapped.bytes().size());
+    json.member("entries", file.content.entries().size()).end_object();
+  }
+  json.end_array();
 }
 
 // --- What to plan for ---
@@ -397,35 +446,33 @@ Result<InspectSettings> InspectSettings::parse(std::string_view text) {
       settings.sizes.push_back(dims);
     }
   }
+  if (const Json* outline = json.find("outline")) {
+    CHECK_OR_FAIL(outline->flag() != nullptr, ErrorKind::InvalidArgument,
+                  "'outline' must be true or false");
+    settings.outline = *outline->flag();
+  }
   return settings;
 }
 
-Result<std::string> inspect_json(const std::string& pte, const std::string& ptd,
+Result<std::string> inspect_json(const std::string& pte, std::span<const std::string> data_files,
                                  const InspectSettings& settings) {
   TRY_ASSIGN(const MappedFile file, MappedFile::open(pte));
   auto program = Program::read(file.bytes());
   if (!program) return std::unexpected(std::move(program).error().within(pte));
+  TRY_ASSIGN(const DataFiles external, DataFiles::open(data_files));
 
-  std::optional<MappedFile> external_file;
-  std::optional<FlatTensorFile> external;
-  if (!ptd.empty()) {
-    TRY_ASSIGN(external_file, MappedFile::open(ptd));
-    auto read = FlatTensorFile::read(external_file->bytes());
-    if (!read) return std::unexpected(std::move(read).error().within(ptd));
-    external = *std::move(read);
-  }
-
-  const auto [capabilities, adapter] = target(settings);
-  const Context context{*program, external ? &*external : nullptr, settings, capabilities};
   JsonWriter json;
   json.begin_object().member("path", pte).member("bytes", file.bytes().size());
-  json.key("planned_for").begin_object().member("adapter", adapter);
-  json.member("type", name(capabilities.adapter_class)).end_object();
+  Capabilities capabilities;
+  if (!settings.outline) {
+    std::string adapter;
+    std::tie(capabilities, adapter) = target(settings);
+    json.key("planned_for").begin_object().member("adapter", adapter);
+    json.member("type", name(capabilities.adapter_class)).end_object();
+  }
   write_constants(json, *program);
-  std::uint64_t named_bytes = 0;
-  for (const auto& [key, bytes] : program->named_data()) named_bytes += bytes.size();
-  json.key("named_data").begin_object().member("entries", program->named_data().size());
-  json.member("bytes", named_bytes).end_object();
+  write_stored(json, *program, external);
+  const Context context{*program, external, settings, capabilities};
   json.key("methods").begin_array();
   for (const Method& method : program->methods()) {
     if (!method.is_constant()) write_method(json, context, method);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "capi/last_error.h"
 #include "capi/options.h"
 #include "executorch/events.h"
+#include "executorch/named_data.h"
 #include "executorch/report.h"
 #include "executorch/values.h"
 
@@ -25,42 +25,25 @@ namespace et = executorch::runtime;
 // What partitioned programs name as their backend.
 constexpr const char* kBackendName = "VulkanBackend";
 
-// Weights in ExecuTorch's named data. Each buffer is freed as soon as it is on the GPU.
-class NamedData final : public NamedDataSource {
- public:
-  explicit NamedData(const et::NamedDataMap* map) : map_(map) {}
-
-  Result<std::span<const std::byte>> fetch(std::int32_t index, const std::string& key) override {
-    CHECK_OR_FAIL(map_ != nullptr, ErrorKind::InvalidArgument,
-                  "the program keeps its weights in a .ptd file, which was not given");
-    et::Result<et::FreeableBuffer> data = map_->get_data(key);
-    CHECK_OR_FAIL(data.ok(), ErrorKind::InvalidArgument, "neither the program nor its .ptd ",
-                  "file holds it (", et::to_string(data.error()), ")");
-    const auto [entry, added] = held_.emplace(index, std::move(data.get()));
-    const auto bytes = entry->second.data_safe();
-    CHECK_OR_FAIL(added && bytes.ok(), ErrorKind::Internal, "its bytes are not in host memory");
-    return std::span(static_cast<const std::byte*>(*bytes), entry->second.size());
-  }
-
-  void release(std::int32_t index) override { held_.erase(index); }
-
- private:
-  const et::NamedDataMap* map_;
-  std::map<std::int32_t, et::FreeableBuffer> held_;
-};
-
-std::string text_of(const et::OptionValue& value) {
-  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "1" : "0";
-  if (const auto* number = std::get_if<int>(&value)) return cat(*number);
-  const auto& text = std::get<std::array<char, et::kMaxOptionValueLength>>(value);
-  return std::string(text.data(), strnlen(text.data(), text.size()));
+// ExecuTorch cuts texts that are too long without a word.
+Result<OptionText> text_of(const et::BackendOption& option) {
+  std::string key(option.key, strnlen(option.key, sizeof option.key));
+  if (const auto* flag = std::get_if<bool>(&option.value))
+    return OptionText(key, *flag ? "1" : "0");
+  if (const auto* number = std::get_if<int>(&option.value)) return OptionText(key, cat(*number));
+  const auto& text = std::get<std::array<char, et::kMaxOptionValueLength>>(option.value);
+  const std::size_t length = strnlen(text.data(), text.size());
+  CHECK_OR_FAIL(length < text.size() - 1, ErrorKind::InvalidArgument, "option ", key,
+                ": ExecuTorch's options carry ", text.size() - 2,
+                " characters, and this text may have been cut: use etwg_set_option or the "
+                "environment, or for data_files name their folder");
+  return OptionText(std::move(key), std::string(text.data(), length));
 }
 
 Result<Options> options_for(const et::BackendInitContext& context) {
   std::vector<OptionText> specs;
   for (const et::BackendOption& spec : context.runtime_specs()) {
-    specs.emplace_back(std::string(spec.key, strnlen(spec.key, sizeof spec.key)),
-                       text_of(spec.value));
+    TRY_ASSIGN(specs.emplace_back(), text_of(spec));
   }
   return resolve_options(specs);
 }
@@ -74,7 +57,7 @@ Result<Handle*> load(et::BackendInitContext& context, et::FreeableBuffer& proces
   const auto blob = processed.data_safe();
   CHECK_OR_FAIL(blob.ok() && *blob != nullptr, ErrorKind::InvalidProgram,
                 "the delegate has no data");
-  NamedData named(context.get_named_data_map());
+  NamedData named(context.get_named_data_map(), options.data_files);
   TRY_ASSIGN(auto runner, load_delegate({static_cast<const std::byte*>(*blob), processed.size()},
                                         named, options, context.event_tracer() != nullptr));
   processed.Free();
@@ -141,8 +124,10 @@ class Backend final : public et::BackendInterface {
   et::Error set_option(et::BackendOptionContext&,
                        const et::Span<et::BackendOption>& options) override {
     for (const et::BackendOption& option : options) {
-      const auto done = without_exceptions(
-          [&] { return etwebgpu::set_option(option.key, text_of(option.value)); });
+      const auto done = without_exceptions([&] -> Result<void> {
+        TRY_ASSIGN(const auto setting, text_of(option));
+        return etwebgpu::set_option(setting.first, setting.second);
+      });
       if (!done) return report("WebGPU backend, setting an option", done.error());
     }
     return et::Error::Ok;

@@ -274,17 +274,25 @@ def test_last_error_belongs_to_its_thread(external):
     assert seen == [""]
 
 
-def test_the_latest_delegate_belongs_to_its_thread(library, add):
-    loaded = [stock_forward(add)]
-    assert library.latest_delegate() is not None
+def test_the_latest_delegates_belong_to_their_thread(library, add, folder):
+    broken = save(folder, "two_delegates", Broken(), (torch.ones(5, 3),), partly=True)
+    loaded = [stock_forward(add), stock_forward(broken)]
+    loaded[1](torch.randn(5, 3))
+    counts = [len(library.latest_delegates(most)) for most in (0, 1, 2, 3, 9)]
+    assert counts[:4] == [0, 1, 2, 3]
+    first, second = library.latest_delegates(2)
+    # In the order of loading: a sigmoid comes before the host's operator, no sigmoid after it.
+    assert [d["call"] for d in first.profile()["dispatches"]][-1] == "aten.sigmoid.default"
+    assert "aten.sigmoid.default" not in [d["call"] for d in second.profile()["dispatches"]]
     seen = []
-    thread = threading.Thread(target=lambda: seen.append(library.latest_delegate()))
+    thread = threading.Thread(target=lambda: seen.append(library.latest_delegates(9)))
     thread.start()
     thread.join()
-    assert seen == [None]
+    assert seen == [[]]
+    del first, second
     loaded.clear()
     gc.collect()
-    assert library.latest_delegate() is None
+    assert len(library.latest_delegates(9)) == counts[4] - 3
 
 
 def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
