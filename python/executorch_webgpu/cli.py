@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from .errors import WebGPUError
-from .files import cached_smollm2
+from .files import cached_smollm2, check_file, check_program, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,9 @@ class _OneSentenceErrors(TyperGroup):
         try:
             with _only_notes_on_stderr():
                 return super().invoke(ctx)
+        except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+            _discard_output()
+            raise typer.Exit(128 + signal.SIGPIPE) from None
         except (WebGPUError, OSError, MemoryError) as error:
             _fail(_sentence(error))
         except KeyboardInterrupt:
@@ -84,10 +89,11 @@ DataFiles = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PeakBandwidth = Annotated[
-    float | None, typer.Option(help="The memory's GB/s, to report what share is used.")
+    float | None, typer.Option(min=0.001, help="The memory's GB/s, to report what share is used.")
 ]
 PeakTflops = Annotated[
-    float | None, typer.Option(help="The adapter's TFLOP/s, to report what share is used.")
+    float | None,
+    typer.Option(min=0.001, help="The adapter's TFLOP/s, to report what share is used."),
 ]
 
 
@@ -133,7 +139,7 @@ def export_smollm2(
     """Export SmolLM2-135M-Instruct with 4-bit weights, and its tokenizer beside it."""
     if output.is_dir():
         raise WebGPUError(f"{output} is a folder, not a file to write")
-    _check_writable(output)
+    make_folder(output.parent)  # now, rather than after minutes of work
     with _stages() as progress:
         progress("Importing torch", 0, 0)
         from .smollm2 import Recipe, export
@@ -178,7 +184,6 @@ def chat(
     of these commands.
     """
     from .chat import Conversation
-    from .files import check_program
     from .generate import LanguageModel, Sampler
     from .tokenizer import ChatTokenizer
 
@@ -225,9 +230,9 @@ def run(
     data: DataFiles = None,
 ) -> None:
     """Run one method of a program and print or save its outputs."""
-    from .files import check_program
-
     check_program(model)
+    if output_dir is not None:
+        make_folder(output_dir)
     tensors = [_load_tensor(path) for path in inputs or []]
     from .runtime import load
 
@@ -278,8 +283,10 @@ def devices(as_json: AsJson = False) -> None:
     found = find_devices()
     if as_json:
         _print_json(found)
-    else:
-        _output.print(render.devices(found))
+        return
+    _output.print(render.devices(found))
+    if problem := found.get("error"):
+        _notes.print(f"[yellow]{escape(problem)}[/]")
 
 
 @app.command()
@@ -361,6 +368,8 @@ def _write_pieces(pieces: Iterator[str]) -> None:
 
 def _lines() -> Iterator[str]:
     """Lines from the terminal until Ctrl-C or Ctrl-D, or those of stdin."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     if not sys.stdin.isatty():
         yield from map(str.strip, sys.stdin)
         return
@@ -414,25 +423,21 @@ def _stages() -> Iterator[Callable[[str, int, int], None]]:
         finish()
 
 
-def _check_writable(path: Path) -> None:
-    """Fail before minutes of work, not after."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise WebGPUError(f"cannot write into {path.parent}")
-
-
 def _load_tensor(path: Path) -> torch.Tensor:
     import numpy as np
     import torch
 
-    if not path.is_file():
-        raise WebGPUError(f"no such file: {path}")
+    check_file(path)
     try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+        array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise WebGPUError(f"not a NumPy array (.npy): {path}") from error
-    except TypeError as error:  # a type that torch does not have, or an .npz archive
-        raise WebGPUError(f"{path} cannot be a tensor: {error}") from error
+        raise WebGPUError(f"not a NumPy array of numbers (.npy): {path}") from error
+    if not isinstance(array, np.ndarray):
+        raise WebGPUError(f"{path} is an archive of arrays: give each as a file of its own (.npy)")
+    try:
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except TypeError as error:  # a type that torch does not have
+        raise WebGPUError(f"{path} cannot be a tensor: its elements are {array.dtype}") from error
 
 
 def _summary(value: Any) -> str:
@@ -468,6 +473,12 @@ def _adapter_name() -> str:
 def _print_json(value: Any) -> None:
     # Not through rich, which would wrap and colour it.
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _discard_output() -> None:
+    """Let what is still buffered for stdout go nowhere when the process ends."""
+    with suppress(OSError), open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _sentence(error: BaseException) -> str:

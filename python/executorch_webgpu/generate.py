@@ -53,9 +53,10 @@ class LanguageModel:
         signature = model.signature() if "forward" in model.method_names else []
         shapes = [sizes for kind, sizes in signature if kind == "int64"]
         if [len(sizes) for sizes in shapes] != [2, 1]:
+            takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "nothing"
             raise WebGPUError(
-                f"{model.path} is not a language model: forward takes {signature or 'nothing'}, "
-                "not tokens [1, S] and a position [1]"
+                f"{model.path} is not a language model: forward takes {takes}, "
+                "not tokens [1, S] and a position [1] of int64"
             )
         self.longest_input: int = shapes[0][1]
         self.context: int = model.constant(

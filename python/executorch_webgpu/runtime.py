@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from operator import le
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import kernels
 from .errors import WebGPUError
 from .files import DataPath, StrPath, check_program, data_file_list
+from .inputs import are_passable, laid_out, mismatch
 from .native import Delegate, library, path_list
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ _OWN_BACKEND = "VulkanBackend"  # what partitioned programs name
 # Constant methods are not among an outline's.
 _CONSTANT: Mapping[str, Any] = {
     "name": "",
-    "kernels": [],
-    "delegates": [],
+    "inputs": [],
+    "host_kernels": [],
     "external_constants": [],
+    "delegates": [],
 }
 
 
@@ -123,7 +124,7 @@ class Model:
         if name not in self.method_names:
             known = ", ".join(self.method_names)
             raise WebGPUError(f"{self.path} has no method {name!r}: it has {known}")
-        method = next((m for m in self.outline["methods"] if m["name"] == name), _CONSTANT)
+        method = self._outline_of(name)
         if obstacle := _obstacle(self.outline, method):
             raise WebGPUError(f"{self.path}: {obstacle}")
         with _explained(self.path), library().thread_option("data_files", self._data_files):
@@ -142,8 +143,11 @@ class Model:
         Raises WebGPUError with the backend's reason when loading or running it fails.
         """
         self.load_method(name)
-        with _explained(self.path, lambda: self._mismatch(name, inputs)):
-            outputs: list[Any] = self._methods[name](inputs)
+        wanted = self._outline_of(name)["inputs"]
+        if not are_passable(wanted, inputs):
+            raise WebGPUError(f"{self.path}: {mismatch(name, wanted, inputs)}")
+        with _explained(self.path, lambda: mismatch(name, wanted, inputs)):
+            outputs: list[Any] = self._methods[name](laid_out(wanted, inputs))
         return outputs
 
     def forward(self, *inputs: Value) -> list[Any]:
@@ -159,41 +163,13 @@ class Model:
 
     def signature(self, name: str = "forward") -> list[tuple[str, tuple[int, ...]]]:
         """Type and largest sizes of every tensor input; other inputs are ("scalar", ())."""
-        meta = self._program.method_meta(name)
-        return [_describe_input(meta.input_tensor_meta, i) for i in range(meta.num_inputs())]
+        return [
+            (one["type"], tuple(one["sizes"])) if "sizes" in one else ("scalar", ())
+            for one in self._outline_of(name)["inputs"]
+        ]
 
-    def _mismatch(self, name: str, inputs: Sequence[Value]) -> str | None:
-        """What is wrong with a method's inputs, or None if they fit its signature."""
-        signature = self.signature(name)
-        if len(inputs) != len(signature):
-            takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "none"
-            return f"{name!r} takes {len(signature)} inputs ({takes}) but got {len(inputs)}"
-        for i, ((kind, most), value) in enumerate(zip(signature, inputs, strict=True)):
-            if kind == "scalar":
-                continue
-            given = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
-            sizes = tuple(getattr(value, "shape", ()))
-            if given != kind or len(sizes) != len(most) or not all(map(le, sizes, most)):
-                return (
-                    f"input {i} of {name!r} is {given} {list(sizes)}, "
-                    f"not {kind} of at most {list(most)}"
-                )
-        return None
-
-
-def _describe_input(tensor_meta: Callable[[int], Any], index: int) -> tuple[str, tuple[int, ...]]:
-    try:
-        info = tensor_meta(index)
-    except (RuntimeError, IndexError):  # not a tensor
-        return "scalar", ()
-    return str(_dtype(info.dtype())), tuple(info.sizes())
-
-
-def _dtype(scalar_type: int) -> str:
-    """The name of an ExecuTorch ScalarType number."""
-    names = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16"}
-    names |= {6: "float32", 7: "float64", 11: "bool", 15: "bfloat16"}
-    return names.get(scalar_type, f"type {scalar_type}")
+    def _outline_of(self, name: str) -> Mapping[str, Any]:
+        return next((m for m in self.outline["methods"] if m["name"] == name), _CONSTANT)
 
 
 def _file_for_executorch(outline: Mapping[str, Any]) -> str | None:
@@ -250,7 +226,7 @@ def _obstacle(
 
 def _missing_kernels(method: Mapping[str, Any]) -> set[str]:
     """Operators outside the delegates that no kernel is registered for."""
-    names = {kernel["name"] for kernel in method["kernels"]}
+    names = {kernel["name"] for kernel in method["host_kernels"]}
     return names.difference(_pybindings()._get_operator_names()) if names else names
 
 

@@ -23,8 +23,8 @@ Result<std::vector<std::string>> paths_of_list(std::string_view text) {
   std::vector<std::string> paths;
   for (const Json& item : *json.items()) {
     const std::string* path = item.text();
-    CHECK_OR_FAIL(path != nullptr && !path->empty(), ErrorKind::InvalidArgument,
-                  "expected a list of paths, got ", quoted(text));
+    CHECK_OR_FAIL(path != nullptr && !path->empty() && !path->contains('\0'),
+                  ErrorKind::InvalidArgument, "expected a list of paths, got ", quoted(text));
     paths.push_back(*path);
   }
   return paths;

@@ -47,7 +47,9 @@ struct ValueWriter {
   void operator()(const ProgramTensor& tensor) const {
     json.begin_object().member("type", tensor.dtype_name).key("sizes").begin_array();
     for (std::int64_t extent : tensor.sizes) json.value(extent);
-    json.end_array().member("dynamic", tensor.dynamism != Dynamism::Static).end_object();
+    json.end_array().member("dynamic", tensor.dynamism != Dynamism::Static);
+    if (!tensor.contiguous) json.member("contiguous", false);
+    json.end_object();
   }
   void operator()(const OpaqueValue& v) const {
     json.begin_object().member("type", v.kind).end_object();
@@ -352,7 +354,7 @@ void write_delegate(JsonWriter& json, const Context& context, const Method& meth
 
 // What ExecuTorch's own kernels do.
 void write_kernels(JsonWriter& json, const Context& context, const Method& method) {
-  json.key("kernels").begin_array();
+  json.key("host_kernels").begin_array();
   for (const KernelUse& kernel : method.kernels) {
     json.begin_object().member("name", kernel.name).member("calls", kernel.calls).end_object();
   }

@@ -4,7 +4,7 @@
 //    "constants": {"get_max_seq_len": 2048, ...},             the constant methods
 //    "named_data": {"entries", "bytes"}, "data_files": [{"path", "bytes", "entries"}],
 //    "methods": [{"name", "kernel_calls", "delegate_calls", "inputs": [...], "outputs": [...],
-//      "kernels": [{"name", "calls"}],                         outside the delegates
+//      "host_kernels": [{"name", "calls"}],                    outside the delegates
 //      "external_constants": [{"name", "stored", "files": [...]}],  of those: who holds each
 //      "delegates": [{"backend", "blob_bytes", "options": {...},
 //        "version", "operators": [{"name", "calls"}],

@@ -197,6 +197,9 @@ class Reader {
                     " is negative");
       tensor.sizes.push_back(extent);
     }
+    for (std::size_t i = 0; i < size_of(source.dim_order()); ++i) {
+      tensor.contiguous = tensor.contiguous && element(*source.dim_order(), i) == i;
+    }
     return ProgramValue(std::move(tensor));
   }
 

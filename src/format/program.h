@@ -27,6 +27,7 @@ struct ProgramTensor {
   std::optional<DType> dtype;       // unset for types this runtime does not know
   std::vector<std::int64_t> sizes;  // upper bounds where dynamic
   Dynamism dynamism = Dynamism::Static;
+  bool contiguous = true;  // its dimensions lie in memory in their order
 };
 
 // A list of tensors or another kind that has no plain value.

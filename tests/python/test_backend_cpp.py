@@ -39,8 +39,8 @@ class TwiceWeighted(Weighted):
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory) -> Path:
-    """A folder with weighted.pte, with external.pte and external.ptd, and with split.pte and the two
-    .ptd files in split.data."""
+    """A folder of weighted.pte, of external.pte and its .ptd, and of split.pte, whose two .ptd
+    files are in split.data."""
     folder = tmp_path_factory.mktemp("programs")
     inputs = (torch.ones(2, 3), torch.ones(2, 3))
     save(folder, "weighted", Weighted(), inputs)
