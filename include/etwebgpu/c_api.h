@@ -47,8 +47,8 @@ ETWG_EXPORT void etwg_clear_error(void);
 ETWG_EXPORT const char* etwg_devices_json(void);
 
 /* Graph, operators, weights, memory plan and dispatches of every delegate in a .pte as JSON (its
- * members are listed in src/capi/inspect.h); NULL on error. `data_files` is written as the option of
- * that name, and NULL stands for the option's value. `options_json` may be NULL, or hold
+ * members are listed in src/capi/inspect.h); NULL on error. `data_files` is written as the option
+ * of that name, and NULL stands for the option's value. `options_json` may be NULL, or hold
  * {"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...], "outline": true |
  * false}: the kind of adapter to plan for instead of this machine's, sizes of a delegate's inputs
  * to plan for besides the usual ones, and whether to leave out what is inside of delegates, which

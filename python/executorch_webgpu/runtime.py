@@ -212,9 +212,9 @@ def _obstacle(
     if missing := _missing_kernels(method).difference(importable):
         return kernels.explain_missing(name, missing)
     backends = {delegate["backend"] for delegate in method["delegates"]} - {_OWN_BACKEND}
-    if others := backends and backends.difference(_pybindings()._get_registered_backend_names()):
+    if others := {backend for backend in backends if not _pybindings()._is_available(backend)}:
         listed = ", ".join(sorted(others))
-        return f"{name!r} has delegates for {listed}, which this process does not have"
+        return f"{name!r} has delegates for {listed}, which is not available in this process"
     if lost := [c["name"] for c in method["external_constants"] if not c["stored"]]:
         files = ", ".join(file["path"] for file in outline["data_files"]) or "none"
         return (

@@ -31,9 +31,9 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
 
 void MappedFile::drop_pages(const void* data, std::size_t size) {
   const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(data) & ~(page - 1);
-  const auto end = reinterpret_cast<std::uintptr_t>(data) + size;
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  const std::size_t into_page = reinterpret_cast<std::uintptr_t>(data) % page;
+  std::byte* first = static_cast<std::byte*>(const_cast<void*>(data)) - into_page;
+  madvise(first, size + into_page, MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {

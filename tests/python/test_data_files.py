@@ -19,6 +19,7 @@ from executorch_webgpu import WebGPUError
 from executorch_webgpu.cli import app
 from executorch_webgpu.lowering import partition, quiet_upstream
 from executorch_webgpu.native import path_list
+from support.mixed import EightBitEmbedding, save_decoder
 from support.options import option
 from support.program import Saved, save, stock_forward, write
 from torch import nn
@@ -421,3 +422,20 @@ def test_the_command_takes_data_several_times(deep, tmp_path):
     assert "several .ptd files" in refused.stderr
     shown = runner.invoke(app, ["inspect", str(deep.pte), *data])
     assert all(str(path) in shown.stdout for path in deep.ptds)
+
+
+def test_bench_and_chat_take_data(folder, tiny):
+    """A decoder whose delegates' weights are split; the tokenizer is another model's."""
+    options = {"external_constants_max_data_bytes": 3_200_000}
+    saved = save_decoder(folder, "decoder", EightBitEmbedding(49152), options)
+    assert len(saved.ptds) >= 2
+    data = f"--data={saved.ptds[0].parent}"
+    benched = CliRunner().invoke(app, ["bench", str(saved.pte), "--repetitions=1", data])
+    assert "| prefill | 63 |" in benched.stdout
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).symlink_to(tiny.parent / name)
+    chat = ["chat", str(saved.pte), "--prompt", "Hi", "--max-tokens", "2"]
+    assert "tok/s" in CliRunner().invoke(app, [*chat, data]).stderr
+    for arguments in (["bench", str(saved.pte)], chat):
+        refused = CliRunner().invoke(app, arguments)
+        assert refused.exit_code == 1 and "data files read: none" in refused.stderr

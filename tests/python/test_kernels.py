@@ -151,7 +151,10 @@ def test_a_backend_that_is_not_there(twisted, tmp_path):
     path.write_bytes(twisted.pte.read_bytes().replace(b"VulkanBackend", b"TensorBackend"))
     model = executorch_webgpu.load(path)
     model.outline["methods"][0]["host_kernels"].clear()
-    with pytest.raises(executorch_webgpu.WebGPUError, match="has delegates for TensorBackend"):
+    with pytest.raises(
+        executorch_webgpu.WebGPUError,
+        match="has delegates for TensorBackend, which is not available",
+    ):
         model.load_method()
 
 

@@ -3,7 +3,9 @@ upstream's ``export_llm`` leaves it outside the delegate, and sums that make it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import executorch.kernels.quantized  # noqa: F401  out variants, which lowering looks for
 import torch
@@ -38,8 +40,14 @@ class EightBitEmbedding(nn.Module):
         return self.out(torch.cumsum(x, 1))[:, -1]
 
 
-def save_decoder(folder: Path, name: str, model: EightBitEmbedding) -> Saved:
-    """The model as a program, with its context among the constant methods."""
+def save_decoder(
+    folder: Path, name: str, model: EightBitEmbedding, options: Mapping[str, Any] | None = None
+) -> Saved:
+    """The model as a program, with its context among the constant methods.
+
+    Args:
+        options: the partitioner's compile options.
+    """
     length = torch.export.Dim("length", max=CONTEXT - 1)
     return save(
         folder,
@@ -47,6 +55,7 @@ def save_decoder(folder: Path, name: str, model: EightBitEmbedding) -> Saved:
         model,
         (torch.tensor([[1, 2, 3]]), torch.tensor([0])),
         dynamic_shapes={"tokens": {1: length}, "position": None},
+        options=options,
         constants={"get_max_seq_len": CONTEXT},
         partly=True,
     )
