@@ -13,6 +13,10 @@ MOST_DIMENSIONS = 16
 # if it is not, else {"type", "value"}.
 Input = Mapping[str, Any]
 
+# What ExecuTorch takes only as it was when the program was exported.
+_RECORDED = frozenset({"int", "double", "bool", "string", "none"})
+_Plain = int | float | str | None
+
 
 def describe(wanted: Input) -> str:
     """An input in words: "float32 [1, 4]", or "int 3" of a number."""
@@ -27,7 +31,8 @@ def are_passable(wanted: Sequence[Input], given: Sequence[Any]) -> bool:
 
 
 def laid_out(wanted: Sequence[Input], given: Sequence[Any]) -> list[Any]:
-    """The inputs, with tensors contiguous where the program takes them so.
+    """The inputs as the program takes them: tensors contiguous unless it says otherwise, and where
+    it has a number, that of a tensor of one element.
 
     ExecuTorch's Python interface refuses strided tensors, and takes those in channels-last order
     for contiguous ones, whatever the program says.
@@ -37,6 +42,8 @@ def laid_out(wanted: Sequence[Input], given: Sequence[Any]) -> list[Any]:
     def arranged(one: Input, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or value.layout is not torch.strided:
             return value
+        if "value" in one and value.numel() == 1:
+            return value.item()
         return value.contiguous() if one.get("contiguous", True) else value
 
     return [arranged(one, value) for one, value in zip(wanted, given, strict=True)]
@@ -54,9 +61,9 @@ def mismatch(name: str, wanted: Sequence[Input], given: Sequence[Any]) -> str | 
 
 
 def _misfit(wanted: Input, value: Any) -> str | None:
-    if "value" in wanted:
-        fits = isinstance(value, int | float) and value == wanted["value"]
-        return None if fits else f"{_name(value)}, not the {describe(wanted)} of its export"
+    if wanted["type"] in _RECORDED:
+        same = isinstance(value, _Plain) and value == wanted.get("value")
+        return None if same else f"{_name(value)}, not the {describe(wanted)} of its export"
     if "sizes" not in wanted:
         return None if getattr(value, "ndim", 0) <= MOST_DIMENSIONS else "of too many dimensions"
     import torch
@@ -72,4 +79,4 @@ def _misfit(wanted: Input, value: Any) -> str | None:
 
 
 def _name(value: Any) -> str:
-    return repr(value) if isinstance(value, int | float) else f"of type {type(value).__name__}"
+    return repr(value) if isinstance(value, _Plain) else f"of type {type(value).__name__}"

@@ -146,8 +146,9 @@ class Model:
         wanted = self._outline_of(name)["inputs"]
         if not are_passable(wanted, inputs):
             raise WebGPUError(f"{self.path}: {mismatch(name, wanted, inputs)}")
-        with _explained(self.path, lambda: mismatch(name, wanted, inputs)):
-            outputs: list[Any] = self._methods[name](laid_out(wanted, inputs))
+        arranged = laid_out(wanted, inputs)
+        with _explained(self.path, lambda: mismatch(name, wanted, arranged)):
+            outputs: list[Any] = self._methods[name](arranged)
         return outputs
 
     def forward(self, *inputs: Value) -> list[Any]:

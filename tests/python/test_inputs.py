@@ -115,7 +115,7 @@ def test_a_tensor_past_the_bound(rows):
 
 @pytest.mark.parametrize("x", [None, [1.0], "x", np.ones((2, 3), np.float32), 3])
 def test_no_tensor_at_all(rows, x):
-    given = "3" if isinstance(x, int) else f"of type {type(x).__name__}"
+    given = repr(x) if isinstance(x, int | str | None) else f"of type {type(x).__name__}"
     assert refusal(rows, x) == (
         f"input 0 of 'forward' is no tensor but {given}: it takes float32 of at most [6, 3]"
     )
@@ -132,10 +132,14 @@ def test_wrong_counts(rows, numbers):
 def test_numbers_are_those_of_the_export(numbers):
     x = torch.ones(4)
     assert numbers.forward(x, 3, 0.5, True)[0].tolist() == [3.5] * 4
+    in_tensors = torch.tensor(3), torch.tensor([0.5]), torch.tensor(True)  # as `run` reads them
+    assert numbers.forward(x, *in_tensors)[0].tolist() == [3.5] * 4
     for inputs, given in (
         ((x, 4, 0.5, True), "input 1 of 'forward' is 4, not the int 3 of its export"),
         ((x, 2**70, 0.5, True), f"is {2**70}, not the int 3"),
-        ((x, None, 0.5, True), "is of type NoneType, not the int 3"),
+        ((x, None, 0.5, True), "is None, not the int 3"),
+        ((x, torch.tensor(4), 0.5, True), "is 4, not the int 3"),
+        ((x, torch.ones(2), 0.5, True), "is of type Tensor, not the int 3"),
         ((x, 3, float("nan"), True), "input 2 of 'forward' is nan, not the double 0.5"),
         ((x, 3, 0.5, False), "input 3 of 'forward' is False, not the bool True"),
     ):
