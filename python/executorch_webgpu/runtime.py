@@ -100,7 +100,7 @@ class Model:
     ) -> None:
         self.path = path
         self.outline = outline
-        self._data_files = path_list(data_files)
+        self._data_files = path_list(file.absolute() for file in data_files)
         self._program = program
         self._methods: dict[str, Any] = {}
         self._delegates: dict[str, list[Delegate]] = {}

@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/text.h"
+#include "capi/data_files.h"
 #include "capi/delegate.h"
 #include "capi/inspect.h"
 #include "capi/last_error.h"
@@ -233,15 +234,12 @@ const char* etwg_inspect_json(const char* pte_path, const char* data_files,
                               const char* options_json) {
   return guarded<const char*>(nullptr, [&] -> Result<const char*> {
     TRY_ASSIGN(const std::string pte, text_argument("pte_path", pte_path));
-    std::vector<OptionText> overrides;
-    if (data_files != nullptr && *data_files != '\0')
-      overrides.push_back({"data_files", data_files});
-    TRY_ASSIGN(const Options options, resolve_options(overrides));
+    TRY_ASSIGN(const auto files, parse_data_files(data_files == nullptr ? "" : data_files));
     InspectSettings settings;
     if (options_json != nullptr) {
       TRY_ASSIGN(settings, InspectSettings::parse(options_json));
     }
-    TRY_ASSIGN(std::string json, inspect_json(pte, options.data_files, settings));
+    TRY_ASSIGN(std::string json, inspect_json(pte, files, settings));
     return keep(json);
   });
 }

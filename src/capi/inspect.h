@@ -42,7 +42,8 @@ struct InspectSettings {
   static Result<InspectSettings> parse(std::string_view json);
 };
 
-// Weights that are neither in the program nor in the data files are shown as not stored.
+// Without data files, those of the option count. Weights that are neither in the program nor in the
+// data files are shown as not stored.
 Result<std::string> inspect_json(const std::string& pte, std::span<const std::string> data_files,
                                  const InspectSettings& settings);
 

@@ -157,6 +157,19 @@ def test_the_option_serves_load_and_inspect(deep):
     assert stored(found) == {True}
 
 
+def test_the_option_does_not_trouble_other_programs(folder):
+    saved = save(folder, "inside", Deep(), (X,))
+    with option("data_files", "/nowhere/other.ptd"):
+        assert runs(executorch_webgpu.load(saved.pte))
+
+
+def test_relative_paths_are_those_of_load(deep, monkeypatch):
+    monkeypatch.chdir(deep.ptds[0].parent)
+    model = executorch_webgpu.load(deep.pte, [path.name for path in deep.ptds])
+    monkeypatch.chdir("/")
+    assert runs(model)
+
+
 def stored(found) -> set[bool]:
     return {row["stored"] for row in found["methods"][0]["delegates"][0]["weights"]}
 
@@ -271,6 +284,15 @@ def test_constants_of_host_operators_in_several_files(folder):
     for part in (*map(str, of_host), "lie in several files", "Module in C++"):
         assert part in sentence
     assert sentence.count(str(saved.pte)) == 1
+
+
+def test_constants_of_host_operators_in_files_that_disagree(mixed, tmp_path):
+    (of_host,) = [path for path in mixed.ptds if "vulkan" not in path.name]
+    changed = bytearray(of_host.read_bytes())
+    changed[struct.unpack_from("<Q", changed, 32)[0]] ^= 0xFF
+    (tmp_path / "changed.ptd").write_bytes(bytes(changed))
+    sentence = refusal(mixed.pte, [*mixed.ptds, tmp_path / "changed.ptd"])
+    assert str(of_host) in sentence and "hold different data under 'first'" in sentence
 
 
 # --- Hostile files ---
