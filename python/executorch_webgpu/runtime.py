@@ -201,8 +201,9 @@ def _several_files(program: str, holders: Sequence[Sequence[str]]) -> str:
 def obstacles(found: Mapping[str, Any]) -> list[str]:
     """Why methods of an inspected program could not be loaded, a sentence for each, when the
     installed packages with kernels are imported."""
-    sentences = (_obstacle(found, method, kernels.importable()) for method in found["methods"])
-    return [sentence for sentence in sentences if sentence]
+    methods = found["methods"]
+    importable = kernels.importable() if any(m["host_kernels"] for m in methods) else frozenset()
+    return [text for method in methods if (text := _obstacle(found, method, importable))]
 
 
 def _obstacle(
