@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
-from .errors import WebGPUError
+from .errors import WebGPUError, listed
 
 
 def _names(namespace: str, operators: str) -> frozenset[str]:
@@ -71,7 +71,7 @@ def explain_missing(method: str, operators: Collection[str]) -> str:
     sources: dict[str, list[str]] = {}
     for operator in sorted(operators):
         sources.setdefault(_source_of(operator), []).append(operator)
-    parts = [f"{', '.join(names)} ({source})" for source, names in sources.items()]
+    parts = [f"{listed(names)} ({source})" for source, names in sources.items()]
     return f"{method!r} needs kernels that are not loaded: {'; '.join(parts)}"
 
 

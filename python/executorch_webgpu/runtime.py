@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import kernels
-from .errors import WebGPUError
+from .errors import WebGPUError, listed
 from .files import DataPath, StrPath, check_program, data_file_list
 from .inputs import are_passable, laid_out, mismatch
 from .native import Delegate, library, path_list
@@ -138,7 +138,8 @@ class Model:
         return self._delegates[name]
 
     def execute(self, name: str, inputs: Sequence[Value] = ()) -> list[Any]:
-        """Run a method: a list of its outputs, tensors being copies of the backend's.
+        """Run a method: a list of its outputs, tensors being copies of the backend's. Inputs may
+        have any layout.
 
         Raises WebGPUError with the backend's reason when loading or running it fails.
         """
@@ -215,12 +216,11 @@ def _obstacle(
         return kernels.explain_missing(name, missing)
     backends = {delegate["backend"] for delegate in method["delegates"]} - {_OWN_BACKEND}
     if others := {backend for backend in backends if not _pybindings()._is_available(backend)}:
-        listed = ", ".join(sorted(others))
-        return f"{name!r} has delegates for {listed}, which is not available in this process"
+        return f"{name!r} has delegates for {listed(others)}, not available in this process"
     if lost := [c["name"] for c in method["external_constants"] if not c["stored"]]:
         files = ", ".join(file["path"] for file in outline["data_files"]) or "none"
         return (
-            f"{name!r} needs constants that the program keeps in a .ptd file: {', '.join(lost)}; "
+            f"{name!r} needs constants that the program keeps in a .ptd file: {listed(lost)}; "
             f"data files read: {files}; an export may be split over several .ptd files: give all"
         )
     return None

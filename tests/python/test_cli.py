@@ -274,7 +274,7 @@ def test_chat_at_a_terminal_obeys_the_same_commands(tiny: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    os.write(main, b"Hi\n/clear\nHi\n/exit\nHi\n")
+    os.write(main, b"Hi\n/clear\nHi\n/exit\nHi\n\x04")  # and Ctrl-D, should it not be obeyed
     output, errors = process.communicate(timeout=600)
     os.close(main)
     os.close(terminal)

@@ -146,6 +146,15 @@ def test_every_missing_kernel_is_named_with_its_source():
     )
 
 
+def test_names_that_are_no_sentence(twisted, tmp_path):
+    path = tmp_path / "hostile.pte"
+    path.write_bytes(twisted.pte.read_bytes().replace(b"nowhere::twist", b"nowhere\n\x1b[31m\xff"))
+    with pytest.raises(executorch_webgpu.WebGPUError) as refused:
+        executorch_webgpu.load(path).load_method()
+    assert str(refused.value).isprintable()
+    assert r"'nowhere\n\x1b[31m" in str(refused.value)
+
+
 def test_a_backend_that_is_not_there(twisted, tmp_path):
     path = tmp_path / "elsewhere.pte"
     path.write_bytes(twisted.pte.read_bytes().replace(b"VulkanBackend", b"TensorBackend"))
@@ -153,7 +162,7 @@ def test_a_backend_that_is_not_there(twisted, tmp_path):
     model.outline["methods"][0]["host_kernels"].clear()
     with pytest.raises(
         executorch_webgpu.WebGPUError,
-        match="has delegates for TensorBackend, which is not available",
+        match="has delegates for TensorBackend, not available",
     ):
         model.load_method()
 
