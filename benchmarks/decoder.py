@@ -27,7 +27,7 @@ import torch
 import typer
 from executorch_webgpu.bench import measure
 from executorch_webgpu.native import library
-from executorch_webgpu.report import Peaks, Report, Timings, Work
+from executorch_webgpu.report import Peaks, Report, Timings, Work, times_by_kernel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "python"))
 from skeleton import Skeleton
@@ -101,10 +101,7 @@ def _examine(
 
 def print_profile(model: Model) -> None:
     """GPU time of the last run by call and kernel; needs ETWEBGPU_PROFILING=1."""
-    totals: dict[str, list[float]] = defaultdict(list)
-    for dispatch in model.profile()["dispatches"]:
-        kernel = dispatch["kernel"].partition("[")[0]
-        totals[f"{dispatch['call']} {kernel}"].append(dispatch.get("microseconds", 0.0))
+    totals = times_by_kernel([model.profile()])
     for name, times in sorted(totals.items(), key=lambda item: -sum(item[1])):
         print(f"    {sum(times):9.1f} us in {len(times):4} dispatches of {name}")
 

@@ -30,10 +30,13 @@ ETWG_EXPORT int etwg_register_provider_library(const char* name, const char* pat
 /* Keys: "provider" (a registered name or a library path), "adapter" (index, type: discrete |
  * integrated | software, or part of a name), "profiling" (0 | 1), "kv_cache_dtype" (f32 | f16),
  * "matmul_dtype" (f32 | f16), "memory_limit" (bytes), "trusted" (0 | 1: kernels without the
- * provider's checks of indices). Take effect for models loaded afterwards. An empty value resets
- * the key.
+ * provider's checks of indices), "data_files" (.ptd files for weights that the host does not have:
+ * paths with ':' between them, ';' on Windows, or a JSON list of paths; a folder stands for the
+ * .ptd files in it). Take effect for models loaded afterwards. An empty value resets the key.
  */
 ETWG_EXPORT int etwg_set_option(const char* key, const char* value);
+/* The same for models that this thread loads, before what etwg_set_option says. */
+ETWG_EXPORT int etwg_set_thread_option(const char* key, const char* value);
 
 /* The sentence of this thread's latest failure; "" after etwg_clear_error(), or without one. */
 ETWG_EXPORT const char* etwg_last_error(void);
@@ -44,11 +47,13 @@ ETWG_EXPORT void etwg_clear_error(void);
 ETWG_EXPORT const char* etwg_devices_json(void);
 
 /* Graph, operators, weights, memory plan and dispatches of every delegate in a .pte as JSON (its
- * members are listed in src/capi/inspect.h); NULL on error. `ptd_path` and `options_json` may be
- * NULL. `options_json` may hold {"adapter": "discrete" | "integrated" | "software", "sizes":
- * [[...], ...]}: the kind of adapter to plan for instead of this machine's, and sizes of a
- * delegate's inputs to plan for besides the usual ones. */
-ETWG_EXPORT const char* etwg_inspect_json(const char* pte_path, const char* ptd_path,
+ * members are listed in src/capi/inspect.h); NULL on error. `data_files` is written as the option
+ * of that name, and NULL stands for the option's value. `options_json` may be NULL, or hold
+ * {"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...], "outline": true |
+ * false}: the kind of adapter to plan for instead of this machine's, sizes of a delegate's inputs
+ * to plan for besides the usual ones, and whether to leave out what is inside of delegates, which
+ * takes the time. */
+ETWG_EXPORT const char* etwg_inspect_json(const char* pte_path, const char* data_files,
                                           const char* options_json);
 
 /* --- A delegate without ExecuTorch --- */
@@ -90,9 +95,10 @@ ETWG_EXPORT const char* etwg_model_profile_json(etwg_model* model);
 ETWG_EXPORT int etwg_model_generate(etwg_model* model, int64_t token, int64_t position,
                                     size_t count, int (*take)(void* user, int64_t token),
                                     void* user);
-/* The delegate that ExecuTorch loaded last on this thread, as a model that keeps it alive until it
- * is freed; NULL without one. */
-ETWG_EXPORT etwg_model* etwg_latest_delegate(void);
+/* The delegates that ExecuTorch loaded last on this thread and that still live: puts up to `most`
+ * of them into `models`, in the order of loading, as models that keep them alive until they are
+ * freed, and returns how many. */
+ETWG_EXPORT size_t etwg_latest_delegates(etwg_model** models, size_t most);
 ETWG_EXPORT void etwg_model_free(etwg_model* model);
 
 #ifdef __cplusplus

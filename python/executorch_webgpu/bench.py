@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .errors import WebGPUError
+from .files import DataPath
 from .generate import LanguageModel
-from .report import Peaks, Report, Timings, Work, work_of_inspected
+from .report import Peaks, Report, Timings, Work, times_by_kernel, work_of_inspected
 from .runtime import inspect
 
 PREFILL_LENGTHS = (128, 512, 2048)
@@ -28,6 +31,7 @@ def bench(
     adapter: str = "the default adapter",
     report: Progress = lambda what: None,
     peaks: Peaks | None = None,
+    data_path: DataPath = None,
 ) -> Report:
     """Measure a model. Lengths beyond what it takes are measured at its limit.
 
@@ -37,10 +41,11 @@ def bench(
         adapter: what to call the adapter in the report.
         report: called with what is measured next.
         peaks: of the machine, to report shares of them.
+        data_path: the program's .ptd files, if its weights lie outside.
     """
     report("load")
     started = time.perf_counter()
-    model = LanguageModel.load(path)
+    model = LanguageModel.load(path, data_path)
     load_seconds = time.perf_counter() - started
 
     first = min(PREFILL_LENGTHS[0], model.longest_input)
@@ -53,13 +58,12 @@ def bench(
     for tokens in _within(PREFILL_LENGTHS, model.longest_input):
         report(f"prefill {tokens}")
         measured = measure("prefill", tokens, partial(_call, model), [(tokens, 0)] * repetitions)
-        timings.append(replace(measured, dispatches=_dispatches(path, tokens)))
+        timings.append(_with_profiles(measured, model))
     for context in _within(DECODE_CONTEXTS, model.context):
         report(f"decode at {context}")
         # What the cache holds does not matter for speed: no need to fill it first.
         measured = _measure_decode(context, model, repetitions)
-        timings.append(replace(measured, dispatches=_dispatches(path, 1)))
-    gpu_bytes, work = _planned(path)
+        timings.append(_with_profiles(measured, model))
     return Report(
         str(path),
         adapter,
@@ -67,8 +71,8 @@ def bench(
         first,
         first_token_seconds,
         timings,
-        gpu_bytes=gpu_bytes,
-        work=work,
+        gpu_bytes=sum(profile["gpu_bytes"] for profile in _profiles(model)),
+        work=_work(path),
         peaks=peaks or Peaks(),
     )
 
@@ -121,35 +125,27 @@ def _measure_decode(context: int, model: LanguageModel, repetitions: int) -> Tim
     return measure("decode", context, decode, runs, steps=steps)
 
 
-def _dispatches(path: Path, tokens: int) -> int | None:
-    """Dispatches of a call with `tokens` tokens; None when the graph is not one delegate's."""
-    for delegate in _delegates(path, {"sizes": [[1, tokens], [1]]}):
-        for plan in delegate.get("plans", []):
-            sizes = [value["sizes"] for value in plan.get("inputs", [])]
-            if [1, tokens] in sizes:
-                count: int = plan["dispatch_count"]
-                return count
-    return None
+def _with_profiles(timings: Timings, model: LanguageModel) -> Timings:
+    """With the dispatches of the last call, in all delegates, and their times if there are any."""
+    profiles = _profiles(model)
+    times = {name: sum(each) for name, each in times_by_kernel(profiles).items()}
+    dispatches = sum(profile["dispatch_count"] for profile in profiles)
+    return replace(timings, dispatches=dispatches, kernel_microseconds=times or None)
 
 
-def _planned(path: Path) -> tuple[int | None, Work | None]:
-    """GPU memory that the delegates are planned to take in bytes, and the work of a call."""
-    delegates = list(_delegates(path))
-    if any("memory" not in delegate for delegate in delegates):
-        return None, None
-    total = sum(
-        delegate["memory"]["constant_bytes"]
-        + delegate["memory"]["state_bytes"]
-        + max((plan.get("slot_bytes", 0) for plan in delegate["plans"]), default=0)
-        for delegate in delegates
-    )
-    return total, work_of_inspected(delegates[0]) if len(delegates) == 1 else None
+def _profiles(model: LanguageModel) -> list[dict[str, Any]]:
+    found = []
+    for delegate in model.delegates:
+        with suppress(WebGPUError):  # one that no call has come to
+            found.append(delegate.profile())
+    return found
 
 
-def _delegates(path: Path, settings: dict[str, Any] | None = None) -> Iterable[dict[str, Any]]:
-    for method in inspect(path, None, settings)["methods"]:
-        if method["name"] == "forward":
-            yield from method["delegates"]
+def _work(path: Path) -> Work | None:
+    """The work of a call; None where that is more than one delegate's."""
+    methods = inspect(path)["methods"]
+    (delegates,) = [method["delegates"] for method in methods if method["name"] == "forward"]
+    return work_of_inspected(delegates[0]) if len(delegates) == 1 else None
 
 
 def _within(lengths: Sequence[int], limit: int) -> list[int]:

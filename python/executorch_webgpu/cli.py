@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from .errors import WebGPUError
-from .files import cached_smollm2
+from .files import cached_smollm2, check_file, check_program, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,9 @@ class _OneSentenceErrors(TyperGroup):
         try:
             with _only_notes_on_stderr():
                 return super().invoke(ctx)
+        except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+            _discard_output()
+            raise typer.Exit(128 + signal.SIGPIPE) from None
         except (WebGPUError, OSError, MemoryError) as error:
             _fail(_sentence(error))
         except KeyboardInterrupt:
@@ -74,15 +79,21 @@ export_app = typer.Typer(no_args_is_help=True, help="Make a program (.pte) from 
 app.add_typer(export_app, name="export")
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.pte", help="The program.")]
-DataFile = Annotated[
-    Path | None, typer.Option("--data", metavar="FILE.ptd", help="Its weights, if outside of it.")
+DataFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        metavar="FILE.ptd",
+        help="Its weights, if outside of it; once for each file, or the folder of all.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PeakBandwidth = Annotated[
-    float | None, typer.Option(help="The memory's GB/s, to report what share is used.")
+    float | None, typer.Option(min=0.001, help="The memory's GB/s, to report what share is used.")
 ]
 PeakTflops = Annotated[
-    float | None, typer.Option(help="The adapter's TFLOP/s, to report what share is used.")
+    float | None,
+    typer.Option(min=0.001, help="The adapter's TFLOP/s, to report what share is used."),
 ]
 
 
@@ -128,7 +139,7 @@ def export_smollm2(
     """Export SmolLM2-135M-Instruct with 4-bit weights, and its tokenizer beside it."""
     if output.is_dir():
         raise WebGPUError(f"{output} is a folder, not a file to write")
-    _check_writable(output)
+    make_folder(output.parent)  # now, rather than after minutes of work
     with _stages() as progress:
         progress("Importing torch", 0, 0)
         from .smollm2 import Recipe, export
@@ -165,13 +176,14 @@ def chat(
     seed: Annotated[
         int | None, typer.Option(min=0, help="For the same choices every time.")
     ] = None,
+    data: DataFiles = None,
 ) -> None:
     """Talk with a model. Ctrl-C stops an answer; at the prompt it quits, as Ctrl-D and /exit do.
 
-    /clear starts the conversation over. Without a terminal, every line of stdin is one message.
+    /clear starts the conversation over. Without a terminal, every line of stdin is a message or one
+    of these commands.
     """
     from .chat import Conversation
-    from .files import check_program
     from .generate import LanguageModel, Sampler
     from .tokenizer import ChatTokenizer
 
@@ -179,7 +191,7 @@ def chat(
     check_program(path)
     # The program before its tokenizer: a truncated one should not be blamed on what lies beside it.
     with _notes.status(f"Loading {path.name}"):
-        language_model = LanguageModel.load(path)
+        language_model = LanguageModel.load(path, data)
     tokenizer = ChatTokenizer.load(path.parent)
     stop_tokens = language_model.eos | ({tokenizer.eos} if tokenizer.eos is not None else set())
     sampler = Sampler(temperature, top_k, seed)
@@ -193,6 +205,8 @@ def chat(
     with _notes.status("Warming up"):
         language_model.warm_up()
     for line in _lines():
+        if line == "/exit":
+            break
         if line == "/clear":
             conversation.clear()
         elif line:
@@ -213,16 +227,18 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="Write outputs there as output_0.npy and so on."),
     ] = None,
-    data: DataFile = None,
+    data: DataFiles = None,
 ) -> None:
     """Run one method of a program and print or save its outputs."""
-    from .files import check_program
-
     check_program(model)
+    if output_dir is not None:
+        make_folder(output_dir)
     tensors = [_load_tensor(path) for path in inputs or []]
     from .runtime import load
 
-    for i, value in enumerate(load(model, data).execute(method, tensors)):
+    program = load(model, data)
+    program.import_kernels()
+    for i, value in enumerate(program.execute(method, tensors)):
         _output.print(f"output {i}: {_summary(value)}")
         if output_dir is not None:
             _save_array(output_dir / f"output_{i}.npy", value)
@@ -239,20 +255,23 @@ def inspect(
     adapter: Annotated[
         str | None, typer.Option(help="Plan for this kind: discrete, integrated or software.")
     ] = None,
-    data: DataFile = None,
+    data: DataFiles = None,
 ) -> None:
     """Show what is in a program: operators, weights, dispatches and memory. Needs no GPU."""
     from . import render
     from .runtime import inspect as inspect_program
+    from .runtime import obstacles
 
     found = inspect_program(model, data, {"adapter": adapter} if adapter else None)
     if as_json:
         _print_json(found)
-        return
-    hidden = ["graph"]
-    hidden += [] if plan else ["dispatches"]
-    hidden += [] if memory else ["weights", "memory", "slots"]
-    _output.print(render.document(found, hidden))
+    else:
+        hidden = ["graph"]
+        hidden += [] if plan else ["dispatches"]
+        hidden += [] if memory else ["weights", "memory", "slots"]
+        _output.print(render.document(found, hidden))
+    for obstacle in obstacles(found):
+        _notes.print(f"[yellow]{escape(obstacle)}[/]")
 
 
 @app.command()
@@ -264,8 +283,10 @@ def devices(as_json: AsJson = False) -> None:
     found = find_devices()
     if as_json:
         _print_json(found)
-    else:
-        _output.print(render.devices(found))
+        return
+    _output.print(render.devices(found))
+    if problem := found.get("error"):
+        _notes.print(f"[yellow]{escape(problem)}[/]")
 
 
 @app.command()
@@ -275,6 +296,7 @@ def bench(
     peak_bandwidth: PeakBandwidth = None,
     peak_tflops: PeakTflops = None,
     as_json: AsJson = False,
+    data: DataFiles = None,
 ) -> None:
     """Measure prefill and decode speed of a language model, and how long it takes to start."""
     from .bench import bench as measure
@@ -287,6 +309,7 @@ def bench(
             _adapter_name(),
             lambda what: status.update(f"Measuring: {what}"),
             Peaks(peak_bandwidth, peak_tflops),
+            data,
         )
     if as_json:
         _print_json(report.to_json())
@@ -344,22 +367,19 @@ def _write_pieces(pieces: Iterator[str]) -> None:
 
 
 def _lines() -> Iterator[str]:
-    """Messages from the terminal until Ctrl-C, Ctrl-D or /exit, or the lines of stdin."""
+    """Lines from the terminal until Ctrl-C or Ctrl-D, or those of stdin."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     if not sys.stdin.isatty():
         yield from map(str.strip, sys.stdin)
         return
     with suppress(ImportError):
         import readline  # noqa: F401  history and line editing for input()
     _notes.print("[dim]Ctrl-C stops an answer, Ctrl-D or /exit quits, /clear starts over.[/]")
-    while True:
-        try:
-            line = input("> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            _notes.print()
-            return
-        if line == "/exit":
-            return
-        yield line
+    with suppress(EOFError, KeyboardInterrupt):
+        while True:
+            yield input("> ").strip()
+    _notes.print()
 
 
 def _cached_smollm2() -> Path:
@@ -403,25 +423,21 @@ def _stages() -> Iterator[Callable[[str, int, int], None]]:
         finish()
 
 
-def _check_writable(path: Path) -> None:
-    """Fail before minutes of work, not after."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise WebGPUError(f"cannot write into {path.parent}")
-
-
 def _load_tensor(path: Path) -> torch.Tensor:
     import numpy as np
     import torch
 
-    if not path.is_file():
-        raise WebGPUError(f"no such file: {path}")
+    check_file(path)
     try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+        array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise WebGPUError(f"not a NumPy array (.npy): {path}") from error
-    except TypeError as error:  # a type that torch does not have, or an .npz archive
-        raise WebGPUError(f"{path} cannot be a tensor: {error}") from error
+        raise WebGPUError(f"not a NumPy array of numbers (.npy): {path}") from error
+    if not isinstance(array, np.ndarray):
+        raise WebGPUError(f"{path} is an archive of arrays: give each as a file of its own (.npy)")
+    try:
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except TypeError as error:  # a type that torch does not have
+        raise WebGPUError(f"{path} cannot be a tensor: its elements are {array.dtype}") from error
 
 
 def _summary(value: Any) -> str:
@@ -457,6 +473,12 @@ def _adapter_name() -> str:
 def _print_json(value: Any) -> None:
     # Not through rich, which would wrap and colour it.
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _discard_output() -> None:
+    """Let what is still buffered for stdout go nowhere when the process ends."""
+    with suppress(OSError), open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,4 +1,8 @@
-"""The one exception type of this package."""
+"""The one exception type of this package, and names from files inside its sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class WebGPUError(RuntimeError):
@@ -6,3 +10,8 @@ class WebGPUError(RuntimeError):
 
     `str(error)` is that sentence: what failed, where, and with which value.
     """
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names that come from a file, for a sentence: sorted, each printable."""
+    return ", ".join(sorted(name if name.isprintable() else repr(name) for name in names))

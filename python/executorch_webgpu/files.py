@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +12,12 @@ from typing import BinaryIO
 
 from .errors import WebGPUError
 
-# Bytes 4 to 8 of every ExecuTorch program.
-_PROGRAM_MAGIC = b"ET12"
+StrPath = str | os.PathLike[str]
+# The .ptd files of a program, or folders of them.
+DataPath = StrPath | Sequence[StrPath] | None
+
+# Bytes 4 to 8 of every ExecuTorch program, and of every tensor data file.
+_PROGRAM_MAGIC, _DATA_MAGIC = b"ET12", b"FT01"
 
 
 def cache_dir() -> Path:
@@ -48,14 +52,49 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
 def check_program(path: Path) -> None:
     """Raise WebGPUError unless `path` is a file that begins like an ExecuTorch program."""
-    if not path.exists():
-        raise WebGPUError(f"no such file: {path}")
+    check_file(path)
+    with path.open("rb") as file:
+        magic = file.read(8)[4:]
+    if magic == _DATA_MAGIC:
+        raise WebGPUError(f"not a program (.pte) but its data (.ptd): {path}")
+    if magic != _PROGRAM_MAGIC:
+        empty = ", it is empty" if path.stat().st_size == 0 else ""
+        raise WebGPUError(f"not an ExecuTorch program (.pte){empty}: {path}")
+
+
+def check_file(path: Path) -> None:
+    """Raise WebGPUError unless `path` is a file."""
+    _check_exists(path)
     if not path.is_file():
         raise WebGPUError(f"not a file: {path}")
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head[4:] != _PROGRAM_MAGIC:
-        raise WebGPUError(f"not an ExecuTorch program (.pte): {path}")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write into. Raises WebGPUError where there can be none."""
+    if path.exists() and not path.is_dir():
+        raise WebGPUError(f"{path} is a file, not a folder to write into")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK)
+    except OSError as error:
+        raise WebGPUError(f"cannot write into the folder {path}: {error.strerror}") from error
+    if not writable:
+        raise WebGPUError(f"cannot write into the folder {path}")
+
+
+def data_file_list(paths: DataPath) -> list[Path]:
+    """One path or several, of files or folders. Raises WebGPUError for one that does not exist."""
+    if paths is None:
+        return []
+    found = [Path(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    for path in found:
+        _check_exists(path)
+    return found
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise WebGPUError(f"no such file: {path}")
 
 
 def _umask() -> int:

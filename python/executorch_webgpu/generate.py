@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import WebGPUError
-from .native import Delegate, library
-from .runtime import Model, StrPath, inspect, load
+from .files import DataPath, StrPath
+from .native import Delegate
+from .runtime import Model, load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,14 +49,14 @@ class LanguageModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._delegate: Delegate | None = None
         self.path: Path = model.path
         signature = model.signature() if "forward" in model.method_names else []
         shapes = [sizes for kind, sizes in signature if kind == "int64"]
         if [len(sizes) for sizes in shapes] != [2, 1]:
+            takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "nothing"
             raise WebGPUError(
-                f"{model.path} is not a language model: forward takes {signature or 'nothing'}, "
-                "not tokens [1, S] and a position [1]"
+                f"{model.path} is not a language model: forward takes {takes}, "
+                "not tokens [1, S] and a position [1] of int64"
             )
         self.longest_input: int = shapes[0][1]
         self.context: int = model.constant(
@@ -66,11 +67,14 @@ class LanguageModel:
         self.eos: frozenset[int] = frozenset(eos if isinstance(eos, list) else [eos])
 
     @classmethod
-    def load(cls, path: StrPath, data_path: StrPath | None = None) -> LanguageModel:
-        """Load a program and its ``forward``. Raises WebGPUError if it is no language model."""
+    def load(cls, path: StrPath, data_path: DataPath = None) -> LanguageModel:
+        """Load a program and its ``forward``, and import the kernels that these need.
+
+        Raises WebGPUError if it is no language model.
+        """
         model = cls(load(path, data_path))
+        model._model.import_kernels()
         model._model.load_method("forward")
-        model._delegate = library().latest_delegate()
         return model
 
     def __call__(self, tokens: Sequence[int], position: int) -> Logits:
@@ -95,15 +99,20 @@ class LanguageModel:
         else:
             self([0], tokens)
 
+    @property
+    def delegates(self) -> list[Delegate]:
+        """The delegates of ``forward`` on the device."""
+        return self._model.delegates()
+
     @cached_property
     def continue_greedily(self) -> Continue | None:
         """Greedy decoding with the tokens kept on the GPU; None where the program is more than one
         delegate's graph, whose logits would not be the program's."""
-        methods = inspect(self.path)["methods"]
+        methods = self._model.outline["methods"]
         (forward,) = [method for method in methods if method["name"] == "forward"]
         if forward["kernel_calls"] != 0 or forward["delegate_calls"] != 1:
             return None
-        return self._delegate.generate if self._delegate else None
+        return self.delegates[0].generate if self.delegates else None
 
 
 @dataclass

@@ -12,7 +12,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "etwg_register_provider_library": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p]),
     "etwg_set_option": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p]),
+    "etwg_set_thread_option": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p]),
     "etwg_last_error": (ctypes.c_char_p, []),
     "etwg_clear_error": (None, []),
     "etwg_devices_json": (ctypes.c_char_p, []),
@@ -49,7 +51,11 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         ctypes.c_char_p,
         [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p],
     ),
-    "etwg_latest_delegate": (ctypes.c_void_p, []),
+    "etwg_latest_delegates": (
+        ctypes.c_size_t,
+        [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t],
+    ),
+    "etwg_model_profile_json": (ctypes.c_char_p, [ctypes.c_void_p]),
     "etwg_model_free": (None, [ctypes.c_void_p]),
     "etwg_model_generate": (
         ctypes.c_int,
@@ -105,7 +111,16 @@ class Library:
 
     def set_option(self, key: str, value: str) -> None:
         """Set an option for models loaded afterwards; an empty value resets it."""
-        self._check(self._c.etwg_set_option(key.encode(), value.encode()))
+        self._check(self._c.etwg_set_option(key.encode(), os.fsencode(value)))
+
+    @contextmanager
+    def thread_option(self, key: str, value: str) -> Iterator[None]:
+        """Within the block the option has this value for what this thread loads."""
+        self._check(self._c.etwg_set_thread_option(key.encode(), os.fsencode(value)))
+        try:
+            yield
+        finally:
+            self._c.etwg_set_thread_option(key.encode(), None)
 
     def last_error(self) -> str:
         """The sentence of this thread's latest failure, or "" if there was none."""
@@ -121,17 +136,23 @@ class Library:
         return self._json(self._c.etwg_devices_json())
 
     def inspect(
-        self, path: Path, data_path: Path | None, settings: Mapping[str, Any] | None
+        self, path: Path, data_files: Sequence[Path], settings: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """Graph, weights, memory plan and dispatches of every delegate of a .pte (see c_api.h)."""
-        data = os.fsencode(data_path) if data_path else None
+        data = os.fsencode(path_list(data_files))
         text = json.dumps(settings).encode() if settings else None
         return self._json(self._c.etwg_inspect_json(os.fsencode(path), data, text))
 
-    def latest_delegate(self) -> Delegate | None:
-        """The delegate that ExecuTorch loaded last on this thread, if it still lives."""
-        handle = self._c.etwg_latest_delegate()
-        return Delegate(self, handle) if handle else None
+    def latest_delegates(self, most: int) -> list[Delegate]:
+        """Up to `most` delegates that ExecuTorch loaded last on this thread and that still live, in
+        the order of loading."""
+        handles = (ctypes.c_void_p * most)()
+        count = self._c.etwg_latest_delegates(handles, most)
+        return [Delegate(self, handle) for handle in handles[:count] if handle]
+
+    def profile(self, handle: int) -> dict[str, Any]:
+        """The plan of an ``etwg_model``'s last execute, and where its time went (see c_api.h)."""
+        return self._json(self._c.etwg_model_profile_json(handle))
 
     def generate(
         self, handle: int, token: int, position: int, count: int, take: Callable[[int], bool]
@@ -192,6 +213,19 @@ class Delegate:
 
         self._library.generate(self._handle, token, position, count, take)
         return tokens
+
+    def profile(self) -> dict[str, Any]:
+        """Dispatches of the last execute, with times if the option profiling was on at load.
+
+        Raises WebGPUError before the first execute.
+        """
+        return self._library.profile(self._handle)
+
+
+def path_list(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """Paths as the option data_files takes them, whatever characters they have; "" for none."""
+    texts = [os.fspath(path) for path in paths]
+    return json.dumps(texts, ensure_ascii=False) if texts else ""
 
 
 @cache

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
-from .native import library
+from .files import DataPath
+from .native import library, path_list
 
 
 def options(
@@ -17,6 +19,7 @@ def options(
     memory_limit: int | None = None,
     trusted: bool | None = None,
     shared_states: bool | None = None,
+    data_files: DataPath = None,
 ) -> None:
     """Set options for models loaded afterwards. What is left out stays as it is; "" resets.
 
@@ -33,6 +36,9 @@ def options(
             you trust; some percent faster on some GPUs.
         shared_states: methods of a program whose mutable buffers have equal first contents, types
             and sizes share them (the default), or each keeps its own.
+        data_files: .ptd files, or folders of them, for weights that are neither in a program nor in
+            the one data file that ExecuTorch's `load_program` takes. A text may be several paths,
+            as in the environment.
 
     Raises:
         WebGPUError: an option has a value the backend does not know.
@@ -40,13 +46,24 @@ def options(
     given = {
         "adapter": adapter,
         "provider": provider,
-        "profiling": None if profiling is None else int(profiling),
+        "profiling": profiling,
         "kv_cache_dtype": kv_cache_dtype,
         "matmul_dtype": matmul_dtype,
         "memory_limit": memory_limit,
-        "trusted": None if trusted is None else int(trusted),
-        "shared_states": None if shared_states is None else int(shared_states),
+        "trusted": trusted,
+        "shared_states": shared_states,
+        "data_files": _path_text(data_files),
     }
     for key, value in given.items():
         if value is not None:
-            library().set_option(key, str(value))
+            library().set_option(key, _text(value))
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _path_text(paths: DataPath) -> str | None:
+    if paths is None or isinstance(paths, str):
+        return paths
+    return path_list([paths] if isinstance(paths, os.PathLike) else paths)

@@ -47,7 +47,7 @@ def _without(value: Any, hidden: frozenset[str]) -> Any:
 
 
 def _sections(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[RenderableType]:
-    plain = {key: item for key, item in value.items() if not _is_nested(item)}
+    plain = {key: item for key, item in value.items() if not _is_nested(item) and item != []}
     if plain:
         if path:
             yield _heading(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -107,6 +108,7 @@ class Timings:
         cpu_seconds: processor time of one call, on average.
         dispatches: of one call.
         host_microseconds: a call's time on the host by what it was spent on.
+        kernel_microseconds: a call's time on the GPU by kernel, where that was timed.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Timings:
     cpu_seconds: float | None = None
     dispatches: int | None = None
     host_microseconds: Mapping[str, float] | None = None
+    kernel_microseconds: Mapping[str, float] | None = None
 
     @property
     def tokens_per_call(self) -> int:
@@ -222,7 +225,20 @@ class Report:
             "of peak arithmetic": lambda t: _text(self._shares()["arithmetic_share"](t), _percent),
             "warm-up + runs": lambda t: f"{t.warmups} + {len(t.seconds)}",
         }
-        return f"{self._summary()}\n\n{table(columns, self.timings)}"
+        parts = [self._summary(), table(columns, self.timings), self._kernels_to_markdown()]
+        return "\n\n".join(filter(None, parts))
+
+    def _kernels_to_markdown(self) -> str:
+        """A row for each kernel, the slowest first; "" where kernels were not timed."""
+        totals: dict[str, float] = defaultdict(float)
+        columns: dict[str, Callable[[str], str]] = {"GPU µs of a call": str}
+        for timings in self.timings:
+            times = timings.kernel_microseconds or {}
+            columns[f"{timings.name} {timings.tokens}"] = partial(_time_text, times)
+            for kernel, microseconds in times.items():
+                totals[kernel] += microseconds
+        kernels = sorted(totals, key=lambda kernel: -totals[kernel])
+        return table(columns, kernels) if kernels else ""
 
     def _shares(self) -> dict[str, Callable[[Timings], float | None]]:
         work, peaks = self.work, self.peaks
@@ -245,6 +261,21 @@ class Report:
         if self.gpu_bytes is not None:
             facts.append(f"{self.gpu_bytes / 1e6:,.0f} MB of GPU memory")
         return "; ".join(facts) + "."
+
+
+def times_by_kernel(profiles: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Microseconds of every dispatch by operator and kernel, where dispatches were timed.
+
+    Args:
+        profiles: of one call's delegates; see `native.Delegate.profile`.
+    """
+    times: dict[str, list[float]] = defaultdict(list)
+    for profile in profiles:
+        for dispatch in profile["dispatches"]:
+            if "microseconds" in dispatch:
+                kernel = dispatch["kernel"].partition("[")[0]
+                times[f"{dispatch['call']} {kernel}"].append(dispatch["microseconds"])
+    return times
 
 
 def comparison(reports: Sequence[Report]) -> str:
@@ -286,6 +317,10 @@ def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(value: Any, write: Callable[[Any], str]) -> str:
     return "" if value is None else write(value)
+
+
+def _time_text(times: Mapping[str, float], kernel: str) -> str:
+    return _text(times.get(kernel), lambda value: f"{value:,.1f}")
 
 
 def _percent(share: float) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from operator import le
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .errors import WebGPUError
-from .files import check_program
-from .native import library
+from . import kernels
+from .errors import WebGPUError, listed
+from .files import DataPath, StrPath, check_program, data_file_list
+from .inputs import are_passable, laid_out, mismatch
+from .native import Delegate, library, path_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     # What a method takes and gives: tensors and plain numbers.
     Value = torch.Tensor | int | float | bool
 
-StrPath = str | os.PathLike[str]
+_OWN_BACKEND = "VulkanBackend"  # what partitioned programs name
+# Constant methods are not among an outline's.
+_CONSTANT: Mapping[str, Any] = {
+    "name": "",
+    "inputs": [],
+    "host_kernels": [],
+    "external_constants": [],
+    "delegates": [],
+}
 
 
 def last_error() -> str:
@@ -45,71 +53,103 @@ def devices() -> dict[str, Any]:
 
 def inspect(
     path: StrPath,
-    data_path: StrPath | None = None,
+    data_path: DataPath = None,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Graph, operators, weights, memory plan and dispatches of every delegate of a program.
 
     Args:
         path: the .pte file.
-        data_path: its .ptd file, if its weights lie outside.
-        settings: ``{"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...]}``,
-            the kind of adapter and the input sizes to plan for.
+        data_path: its .ptd files, or their folder, if its weights lie outside.
+        settings: ``{"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...],
+            "outline": True | False}``, the kind of adapter and the input sizes to plan for, and
+            whether to leave out what is inside of delegates.
     """
-    program, data = _checked_paths(path, data_path)
-    return library().inspect(program, data, settings)
+    program = Path(path)
+    check_program(program)
+    return library().inspect(program, data_file_list(data_path), settings)
 
 
-def load(path: StrPath, data_path: StrPath | None = None) -> Model:
+def load(path: StrPath, data_path: DataPath = None) -> Model:
     """Load a program. Its methods are loaded when first called.
 
     Args:
         path: a .pte file.
-        data_path: its .ptd file, if its weights lie outside.
+        data_path: its .ptd files, or their folder, if its weights lie outside.
 
     Raises:
-        WebGPUError: a file is missing or not a program, or the backend is not there.
+        WebGPUError: a file is missing or not what it should be, or the backend is not there.
     """
-    program_path, data = _checked_paths(path, data_path)
-    library()
-    with _explained(program_path, lambda: _unreadable(program_path)):
-        program = _pybindings()._load_program(
-            str(program_path), data_path=None if data is None else str(data)
-        )
-    return Model(program_path, program)
+    program_path, data_files = Path(path), data_file_list(data_path)
+    outline = inspect(program_path, data_files, {"outline": True})
+    own_file = _file_for_executorch(outline)
+    with _explained(program_path):
+        program = _pybindings()._load_program(str(program_path), data_path=own_file)
+    return Model(program_path, data_files, outline, program)
 
 
 class Model:
-    """A loaded program: its methods by name."""
+    """A loaded program: its methods by name.
 
-    def __init__(self, path: Path, program: Any) -> None:
+    Attributes:
+        outline: of the program, as `inspect` gives it.
+    """
+
+    def __init__(
+        self, path: Path, data_files: Sequence[Path], outline: Mapping[str, Any], program: Any
+    ) -> None:
         self.path = path
+        self.outline = outline
+        self._data_files = path_list(file.absolute() for file in data_files)
         self._program = program
         self._methods: dict[str, Any] = {}
+        self._delegates: dict[str, list[Delegate]] = {}
         count: int = program.num_methods()
         self.method_names: tuple[str, ...] = tuple(program.get_method_name(i) for i in range(count))
+
+    def import_kernels(self) -> None:
+        """Import the installed packages that have kernels which operators outside the delegates
+        need and which are not loaded. Raises WebGPUError when one cannot be imported."""
+        for method in self.outline["methods"]:
+            kernels.import_for(_missing_kernels(method))
 
     def load_method(self, name: str = "forward") -> None:
         """Load a method now instead of at its first call: shaders are compiled, weights uploaded.
 
-        Raises WebGPUError with the backend's reason when it cannot.
+        Raises WebGPUError with the backend's reason when it cannot, or with the kernels that are
+        missing for operators outside the delegates and what to import for them.
         """
         if name in self._methods:
             return
         if name not in self.method_names:
             known = ", ".join(self.method_names)
             raise WebGPUError(f"{self.path} has no method {name!r}: it has {known}")
-        with _explained(self.path):
+        method = self._outline_of(name)
+        if obstacle := _obstacle(self.outline, method):
+            raise WebGPUError(f"{self.path}: {obstacle}")
+        with _explained(self.path), library().thread_option("data_files", self._data_files):
             self._methods[name] = self._program.load_method(name)
+        own = [d for d in method["delegates"] if d["backend"] == _OWN_BACKEND]
+        self._delegates[name] = library().latest_delegates(len(own))
+
+    def delegates(self, name: str = "forward") -> list[Delegate]:
+        """This backend's delegates of a method, which is loaded if it is not."""
+        self.load_method(name)
+        return self._delegates[name]
 
     def execute(self, name: str, inputs: Sequence[Value] = ()) -> list[Any]:
-        """Run a method: a list of its outputs, tensors being copies of the backend's.
+        """Run a method: a list of its outputs, tensors being copies of the backend's. Inputs may
+        have any layout.
 
         Raises WebGPUError with the backend's reason when loading or running it fails.
         """
         self.load_method(name)
-        with _explained(self.path, lambda: self._mismatch(name, inputs)):
-            outputs: list[Any] = self._methods[name](inputs)
+        wanted = self._outline_of(name)["inputs"]
+        if not are_passable(wanted, inputs):
+            raise WebGPUError(f"{self.path}: {mismatch(name, wanted, inputs)}")
+        arranged = laid_out(wanted, inputs)
+        with _explained(self.path, lambda: mismatch(name, wanted, arranged)):
+            outputs: list[Any] = self._methods[name](arranged)
         return outputs
 
     def forward(self, *inputs: Value) -> list[Any]:
@@ -125,59 +165,71 @@ class Model:
 
     def signature(self, name: str = "forward") -> list[tuple[str, tuple[int, ...]]]:
         """Type and largest sizes of every tensor input; other inputs are ("scalar", ())."""
-        meta = self._program.method_meta(name)
-        return [_describe_input(meta.input_tensor_meta, i) for i in range(meta.num_inputs())]
+        return [
+            (one["type"], tuple(one["sizes"])) if "sizes" in one else ("scalar", ())
+            for one in self._outline_of(name)["inputs"]
+        ]
 
-    def _mismatch(self, name: str, inputs: Sequence[Value]) -> str | None:
-        """What is wrong with a method's inputs, or None if they fit its signature."""
-        signature = self.signature(name)
-        if len(inputs) != len(signature):
-            takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "none"
-            return f"{name!r} takes {len(signature)} inputs ({takes}) but got {len(inputs)}"
-        for i, ((kind, most), value) in enumerate(zip(signature, inputs, strict=True)):
-            if kind == "scalar":
-                continue
-            given = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
-            sizes = tuple(getattr(value, "shape", ()))
-            if given != kind or len(sizes) != len(most) or not all(map(le, sizes, most)):
-                return (
-                    f"input {i} of {name!r} is {given} {list(sizes)}, "
-                    f"not {kind} of at most {list(most)}"
-                )
-        return None
+    def _outline_of(self, name: str) -> Mapping[str, Any]:
+        return next((m for m in self.outline["methods"] if m["name"] == name), _CONSTANT)
 
 
-def _describe_input(tensor_meta: Callable[[int], Any], index: int) -> tuple[str, tuple[int, ...]]:
-    try:
-        info = tensor_meta(index)
-    except (RuntimeError, IndexError):  # not a tensor
-        return "scalar", ()
-    return str(_dtype(info.dtype())), tuple(info.sizes())
+def _file_for_executorch(outline: Mapping[str, Any]) -> str | None:
+    """The one data file that its Python interface takes: the only one, else that with the constants
+    of operators outside the delegates, if there are any.
+
+    Raises WebGPUError when those lie in several.
+    """
+    files: list[str] = [file["path"] for file in outline["data_files"]]
+    if len(files) > 1:
+        constants = [c for method in outline["methods"] for c in method["external_constants"]]
+        holders = [constant["files"] for constant in constants if constant["files"]]
+        files = [f for f in files if holders and all(f in holding for holding in holders)]
+        if holders and not files:
+            raise WebGPUError(_several_files(outline["path"], holders))
+    return files[0] if files else None
 
 
-def _dtype(scalar_type: int) -> str:
-    """The name of an ExecuTorch ScalarType number."""
-    names = {0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16"}
-    names |= {6: "float32", 7: "float64", 11: "bool", 15: "bfloat16"}
-    return names.get(scalar_type, f"type {scalar_type}")
+def _several_files(program: str, holders: Sequence[Sequence[str]]) -> str:
+    names = ", ".join(sorted({name for holding in holders for name in holding}))
+    return (
+        f"{program}: the constants of operators outside its delegates lie in several files "
+        f"({names}), and ExecuTorch's Python interface reads one: export them into one file, or "
+        "load the program with ExecuTorch's Module in C++"
+    )
 
 
-def _checked_paths(path: StrPath, data_path: StrPath | None) -> tuple[Path, Path | None]:
-    program = Path(path)
-    check_program(program)
-    data = None if data_path is None else Path(data_path)
-    if data is not None and not data.is_file():
-        raise WebGPUError(f"no such file: {data}")
-    return program, data
+def obstacles(found: Mapping[str, Any]) -> list[str]:
+    """Why methods of an inspected program could not be loaded, a sentence for each, when the
+    installed packages with kernels are imported."""
+    methods = found["methods"]
+    importable = kernels.importable() if any(m["host_kernels"] for m in methods) else frozenset()
+    return [text for method in methods if (text := _obstacle(found, method, importable))]
 
 
-def _unreadable(program: Path) -> str | None:
-    """What this package's own reader finds wrong with a program that ExecuTorch refuses."""
-    try:
-        library().inspect(program, None, None)
-    except WebGPUError as error:
-        return str(error).removeprefix(f"{program}: ")
+def _obstacle(
+    outline: Mapping[str, Any], method: Mapping[str, Any], importable: Collection[str] = ()
+) -> str | None:
+    """Why ExecuTorch cannot load a method, as far as the program's outline tells."""
+    name = method["name"]
+    if missing := _missing_kernels(method).difference(importable):
+        return kernels.explain_missing(name, missing)
+    backends = {delegate["backend"] for delegate in method["delegates"]} - {_OWN_BACKEND}
+    if others := {backend for backend in backends if not _pybindings()._is_available(backend)}:
+        return f"{name!r} has delegates for {listed(others)}, not available in this process"
+    if lost := [c["name"] for c in method["external_constants"] if not c["stored"]]:
+        files = ", ".join(file["path"] for file in outline["data_files"]) or "none"
+        return (
+            f"{name!r} needs constants that the program keeps in a .ptd file: {listed(lost)}; "
+            f"data files read: {files}; an export may be split over several .ptd files: give all"
+        )
     return None
+
+
+def _missing_kernels(method: Mapping[str, Any]) -> set[str]:
+    """Operators outside the delegates that no kernel is registered for."""
+    names = {kernel["name"] for kernel in method["host_kernels"]}
+    return names.difference(_pybindings()._get_operator_names()) if names else names
 
 
 @cache

@@ -112,8 +112,12 @@ class ChatTokenizer:
         return found
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, in which special tokens such as ``<|im_end|>`` are recognized."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        """Token ids of a text, in which special tokens such as ``<|im_end|>`` are recognized.
+
+        What is no Unicode text, such as undecodable bytes of a command line, becomes "?".
+        """
+        clean = text.encode(errors="replace").decode()
+        ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -136,13 +140,19 @@ class ChatTokenizer:
             return text.encode()
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The conversation as the model was trained to see it, up to where it is to answer."""
-        text: str = self._template.render(
-            messages=messages,
-            add_generation_prompt=True,
-            bos_token=self._config.get("bos_token", ""),
-            eos_token=self._config.get("eos_token", ""),
-        )
+        """The conversation as the model was trained to see it, up to where it is to answer.
+
+        Raises WebGPUError when the template, which is code of the model's maker, fails.
+        """
+        try:
+            text: str = self._template.render(
+                messages=messages,
+                add_generation_prompt=True,
+                bos_token=self._config.get("bos_token", ""),
+                eos_token=self._config.get("eos_token", ""),
+            )
+        except Exception as error:
+            raise WebGPUError(f"the model's chat template fails: {error}") from error
         return text
 
     @cached_property

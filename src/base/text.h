@@ -22,7 +22,8 @@ void append(std::string& out, const T& value) {
     append(out, static_cast<std::int64_t>(value));
   } else if constexpr (std::integral<T>) {
     char buffer[24];
-    out.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
+    const char* end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
+    out += std::string_view(buffer, end);
   } else {
     static_assert(std::floating_point<T>, "append: no text form for this type");
     // The shortest text that gives the same number back, and a float literal in WGSL too.

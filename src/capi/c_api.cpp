@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/text.h"
+#include "capi/data_files.h"
 #include "capi/delegate.h"
 #include "capi/inspect.h"
 #include "capi/last_error.h"
@@ -215,6 +216,13 @@ int etwg_set_option(const char* key, const char* value) {
   });
 }
 
+int etwg_set_thread_option(const char* key, const char* value) {
+  return status_of([&] -> Result<void> {
+    TRY_ASSIGN(const std::string text, text_argument("key", key));
+    return set_thread_option(text, value == nullptr ? "" : value);
+  });
+}
+
 const char* etwg_last_error(void) { return last_error(); }
 
 void etwg_clear_error(void) { set_last_error(""); }
@@ -227,15 +235,16 @@ const char* etwg_devices_json(void) {
   });
 }
 
-const char* etwg_inspect_json(const char* pte_path, const char* ptd_path,
+const char* etwg_inspect_json(const char* pte_path, const char* data_files,
                               const char* options_json) {
   return guarded<const char*>(nullptr, [&] -> Result<const char*> {
     TRY_ASSIGN(const std::string pte, text_argument("pte_path", pte_path));
+    TRY_ASSIGN(const auto files, parse_data_files(data_files == nullptr ? "" : data_files));
     InspectSettings settings;
     if (options_json != nullptr) {
       TRY_ASSIGN(settings, InspectSettings::parse(options_json));
     }
-    TRY_ASSIGN(std::string json, inspect_json(pte, ptd_path == nullptr ? "" : ptd_path, settings));
+    TRY_ASSIGN(std::string json, inspect_json(pte, files, settings));
     return keep(json);
   });
 }
@@ -281,12 +290,15 @@ const char* etwg_model_profile_json(etwg_model* model) {
   });
 }
 
-etwg_model* etwg_latest_delegate(void) {
-  return guarded<etwg_model*>(nullptr, [] -> Result<etwg_model*> {
-    auto model = std::make_unique<etwg_model>();
-    model->runner = latest_delegate();
-    CHECK_OR_FAIL(model->runner, ErrorKind::InvalidArgument, "no program's delegate is loaded");
-    return model.release();
+size_t etwg_latest_delegates(etwg_model** models, size_t most) {
+  return guarded<size_t>(0, [&] -> Result<size_t> {
+    CHECK_OR_FAIL(models != nullptr || most == 0, ErrorKind::InvalidArgument, "models is null");
+    std::vector<std::unique_ptr<etwg_model>> found;
+    for (auto& runner : latest_delegates(most)) {
+      found.push_back(std::make_unique<etwg_model>(std::move(runner)));
+    }
+    for (std::size_t i = 0; i < found.size(); ++i) models[i] = found[i].release();
+    return found.size();
   });
 }
 

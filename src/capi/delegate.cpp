@@ -102,7 +102,7 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
   std::vector<std::uint8_t> written_elsewhere;
   if (source.origin && options.shared_states) {
     loading = DelegateStates::lock();
-    TRY_ASSIGN(loaded.states, DelegateStates::resolve(graph, source.named, *source.origin, before));
+    TRY_ASSIGN(loaded.states, DelegateStates::resolve(graph, *source.origin, before));
     written_elsewhere = loaded.states->written_elsewhere(graph);
   }
   const Surroundings surroundings{written_elsewhere, [&](const TensorInfo& constant) {
@@ -123,10 +123,23 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
 }
 
 namespace {
-thread_local std::weak_ptr<Runner> latest;
+thread_local std::vector<std::weak_ptr<Runner>> loaded;  // on this thread, in order
 }
 
-void note_delegate(const std::shared_ptr<Runner>& runner) { latest = runner; }
-std::shared_ptr<Runner> latest_delegate() { return latest.lock(); }
+void note_delegate(const std::shared_ptr<Runner>& runner) {
+  std::erase_if(loaded, [](const auto& earlier) { return earlier.expired(); });
+  loaded.push_back(runner);
+}
+
+std::vector<std::shared_ptr<Runner>> latest_delegates(std::size_t most) {
+  std::vector<std::shared_ptr<Runner>> runners;
+  for (const auto& one : loaded) {
+    if (auto runner = one.lock()) runners.push_back(std::move(runner));
+  }
+  if (runners.size() > most) {
+    runners.erase(runners.begin(), runners.end() - static_cast<std::ptrdiff_t>(most));
+  }
+  return runners;
+}
 
 }  // namespace etwebgpu

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "capi/delegate_states.h"
@@ -42,11 +43,11 @@ struct LoadedDelegate {
 Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options& options,
                                      bool trace, const DelegateStates* before = nullptr);
 
-// The runner of the delegate that ExecuTorch initialized last on this thread, while it lives; null
-// without one. So a host that loads programs through ExecuTorch reaches what only the C interface
-// offers.
+// The runners of the delegates that ExecuTorch initialized last on this thread and that still live:
+// up to `most`, in the order of loading. So a host that loads programs through ExecuTorch reaches
+// what only the C interface offers.
 void note_delegate(const std::shared_ptr<Runner>& runner);
-std::shared_ptr<Runner> latest_delegate();
+std::vector<std::shared_ptr<Runner>> latest_delegates(std::size_t most);
 
 // Notes that the host brought a provider of its own, so that none is looked for.
 void note_provider_registered();

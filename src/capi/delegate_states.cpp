@@ -30,15 +30,16 @@ void DelegateStates::publish(const std::shared_ptr<DelegateStates>& states) {
 }
 
 Result<std::shared_ptr<DelegateStates>> DelegateStates::resolve(const Graph& graph,
-                                                                NamedDataSource& named,
                                                                 const StateOrigin& origin,
                                                                 const DelegateStates* before) {
   auto states = std::make_shared<DelegateStates>();
   states->origin_ = origin;
-  states->collect(graph, named);
+  states->collect(graph);
   List others;
   for (const auto& entry : registry().published) {
-    if (auto other = entry.lock(); other && other.get() != before) others.push_back(other);
+    auto other = entry.lock();
+    const bool is_other = other && other.get() != before;
+    if (is_other && other->origin_.program == origin.program) others.push_back(std::move(other));
   }
   if (before) {
     states->keep(*before);
@@ -50,17 +51,16 @@ Result<std::shared_ptr<DelegateStates>> DelegateStates::resolve(const Graph& gra
   return states;
 }
 
-void DelegateStates::collect(const Graph& graph, NamedDataSource& named) {
+void DelegateStates::collect(const Graph& graph) {
   const std::vector<std::uint8_t> written = find_aliases(graph).mutated;
   for (std::size_t v = 0; v < graph.values.size(); ++v) {
     const auto id = static_cast<ValueId>(v);
     const TensorInfo* info = graph.tensor(id);
     if (!info || info->constant < 0) continue;
     const std::string& key = graph.constants[static_cast<std::size_t>(info->constant)].key;
-    const void* source = key.empty() ? nullptr : named.identity(key);
-    if (!source) continue;
+    if (key.empty()) continue;
     const auto name = origin_.names.find(info->file_constant);
-    uses_.push_back({id, source, name == origin_.names.end() ? std::string() : name->second,
+    uses_.push_back({id, key, name == origin_.names.end() ? std::string() : name->second,
                      info->dtype, info->bound, written[v] != 0});
   }
   buffers_.resize(uses_.size());
@@ -83,8 +83,7 @@ void DelegateStates::find_session(const List& others) {
 }
 
 bool DelegateStates::is_twin(const DelegateStates& other) const {
-  return other.origin_.method == origin_.method && other.origin_.blob_hash == origin_.blob_hash &&
-         !uses_.empty() && !other.uses_.empty() && uses_[0].source == other.uses_[0].source;
+  return other.origin_.method == origin_.method && other.origin_.blob_hash == origin_.blob_hash;
 }
 
 Result<void> DelegateStates::join(const List& others) {

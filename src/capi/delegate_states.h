@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "base/result.h"
-#include "capi/named_data.h"
 #include "ir/graph.h"
 #include "plan/state_pairs.h"
 #include "webgpu/memory.h"
@@ -22,6 +21,8 @@ namespace etwebgpu {
 
 // A delegate among those of its program.
 struct StateOrigin {
+  // Tells the program from every other living one, and is the same in each of its methods.
+  const void* program = nullptr;
   std::string method;
   // A second living delegate of the same method and blob belongs to another session of the program.
   std::size_t blob_hash = 0;
@@ -35,7 +36,7 @@ class DelegateStates {
 
   // Looks among the published delegates of the program for the states of `graph`. With `before` the
   // delegate is loaded once more and keeps what it had. Fails where which is which cannot be told.
-  static Result<std::shared_ptr<DelegateStates>> resolve(const Graph& graph, NamedDataSource& named,
+  static Result<std::shared_ptr<DelegateStates>> resolve(const Graph& graph,
                                                          const StateOrigin& origin,
                                                          const DelegateStates* before);
   // Lets delegates loaded later find this one, while it lives.
@@ -53,7 +54,7 @@ class DelegateStates {
  private:
   using List = std::vector<std::shared_ptr<DelegateStates>>;
 
-  void collect(const Graph& graph, NamedDataSource& named);
+  void collect(const Graph& graph);
   void keep(const DelegateStates& before);
   void find_session(const List& others);
   bool is_twin(const DelegateStates& other) const;

@@ -1,31 +1,21 @@
 #include "capi/inspect.h"
 
 #include <algorithm>
-#include <map>
+#include <tuple>
 #include <utility>
 
 #include "base/json.h"
+#include "capi/data_files.h"
 #include "capi/delegate.h"
+#include "capi/inspect_delegate.h"
 #include "capi/json_value.h"
 #include "capi/mapped_file.h"
-#include "capi/plan_json.h"
-#include "format/delegate.h"
-#include "format/flat_tensor.h"
 #include "format/program.h"
-#include "plan/model.h"
 
 namespace etwebgpu {
 namespace {
 
 constexpr std::string_view kOurBackend = "VulkanBackend";
-
-// Everything about the file that one delegate's part of the answer needs.
-struct Context {
-  const Program& program;
-  const FlatTensorFile* external;  // null without a .ptd
-  const InspectSettings& settings;
-  const Capabilities& capabilities;
-};
 
 // --- The program ---
 
@@ -46,7 +36,9 @@ struct ValueWriter {
   void operator()(const ProgramTensor& tensor) const {
     json.begin_object().member("type", tensor.dtype_name).key("sizes").begin_array();
     for (std::int64_t extent : tensor.sizes) json.value(extent);
-    json.end_array().member("dynamic", tensor.dynamism != Dynamism::Static).end_object();
+    json.end_array().member("dynamic", tensor.dynamism != Dynamism::Static);
+    if (!tensor.contiguous) json.member("contiguous", false);
+    json.end_object();
   }
   void operator()(const OpaqueValue& v) const {
     json.begin_object().member("type", v.kind).end_object();
@@ -101,220 +93,8 @@ void write_constants(JsonWriter& json, const Program& program) {
   json.end_object();
 }
 
-// --- The delegate's graph ---
-
-std::string describe(const Graph& graph, ValueId id) {
-  const Value& value = graph.value(id);
-  if (const auto* tensor = std::get_if<TensorInfo>(&value)) {
-    return cat(tensor->constant >= 0 ? "weight " : "", name(tensor->dtype),
-               to_string(tensor->bound));
-  }
-  if (std::holds_alternative<std::monostate>(value)) return "none";
-  if (std::holds_alternative<SymInt>(value)) return "symint";
-  if (const auto* text = std::get_if<std::string>(&value)) return cat("'", *text, "'");
-  if (const auto* flag = std::get_if<bool>(&value)) return cat(*flag);
-  if (const auto* integer = std::get_if<std::int64_t>(&value)) return cat(*integer);
-  if (const auto* number = std::get_if<double>(&value)) return cat(*number);
-  std::string out;
-  const auto add_all = [&](const auto& items, std::string_view prefix) {
-    for (const auto item : items) out += cat(out.empty() ? "" : ", ", prefix, item);
-  };
-  if (const auto* list = std::get_if<IntList>(&value)) add_all(list->items, "");
-  if (const auto* list = std::get_if<DoubleList>(&value)) add_all(list->items, "");
-  if (const auto* list = std::get_if<ValueList>(&value)) add_all(list->items, "%");
-  if (const auto* list = std::get_if<BoolList>(&value)) {
-    for (const bool item : list->items) out += cat(out.empty() ? "" : ", ", item);
-  }
-  return cat("[", out, "]");
-}
-
-void write_ids(JsonWriter& json, std::string_view key, std::span<const ValueId> ids) {
-  json.key(key).begin_array();
-  for (ValueId id : ids) json.value(id);
-  json.end_array();
-}
-
-void write_graph(JsonWriter& json, const Graph& graph) {
-  std::map<std::string_view, std::size_t> histogram;
-  for (const Call& call : graph.calls) ++histogram[call.name];
-  std::vector<std::pair<std::string_view, std::size_t>> operators(histogram.begin(),
-                                                                  histogram.end());
-  std::ranges::stable_sort(operators, std::greater(), &decltype(operators)::value_type::second);
-  json.key("operators").begin_array();
-  for (const auto& [name, count] : operators) {
-    json.begin_object().member("name", name).member("calls", count).end_object();
-  }
-  json.end_array();
-
-  json.key("graph").begin_object();
-  write_ids(json, "inputs", graph.inputs);
-  write_ids(json, "outputs", graph.outputs);
-  json.key("calls").begin_array();
-  for (const Call& call : graph.calls) {
-    json.begin_object().member("name", call.name);
-    write_ids(json, "args", call.args);
-    json.end_object();
-  }
-  json.end_array().key("values").begin_array();
-  for (std::size_t i = 0; i < graph.values.size(); ++i) {
-    json.value(describe(graph, static_cast<ValueId>(i)));
-  }
-  json.end_array().end_object();
-}
-
-bool is_stored(const Context& context, const Constant& constant) {
-  if (constant.key.empty() || context.program.named_data(constant.key)) return true;
-  return context.external != nullptr && context.external->data(constant.key).has_value();
-}
-
-void write_weights(JsonWriter& json, const Context& context, const Graph& graph) {
-  // Equal weights share bytes: they count once.
-  std::map<std::pair<std::string_view, std::uint64_t>, std::uint64_t> distinct;
-  for (const Constant& c : graph.constants)
-    distinct[{c.key, c.key.empty() ? c.offset : 0}] = c.length;
-  std::uint64_t total = 0;
-  for (const auto& [place, bytes] : distinct) total += bytes;
-  json.member("weight_bytes", total).key("weights").begin_array();
-  for (const Value& value : graph.values) {
-    const auto* tensor = std::get_if<TensorInfo>(&value);
-    if (tensor == nullptr || tensor->constant < 0) continue;
-    const Constant& constant = graph.constants[static_cast<std::size_t>(tensor->constant)];
-    json.begin_object().member("key", constant.key).member("type", name(tensor->dtype));
-    json.member("sizes", tensor->bound).member("bytes", constant.length);
-    json.member("stored", is_stored(context, constant)).end_object();
-  }
-  json.end_array();
-}
-
-// --- Memory and plans ---
-
-// Writes one row and returns its bytes.
-std::uint64_t write_packed(JsonWriter& json, const PackedConstant& packed) {
-  const std::uint64_t bytes = packed_size(packed).value_or(0);
-  json.begin_object().member("bytes", bytes).member("packing", name(packed.packing));
-  json.key("tensors").begin_array();
-  for (const PackedPart& part : packed.parts)
-    json.value(cat(name(part.dtype), to_string(part.dims)));
-  json.end_array().end_object();
-  return bytes;
-}
-
-// What activations take where the exporter's own plan shares memory between them, at the recorded
-// bounds: a word for each element, as on the device.
-std::uint64_t exporter_slot_bytes(const Graph& graph) {
-  std::map<std::int32_t, std::uint64_t> objects;
-  std::uint64_t total = 0;
-  for (const Value& value : graph.values) {
-    const auto* tensor = std::get_if<TensorInfo>(&value);
-    if (tensor == nullptr || tensor->constant >= 0) continue;
-    const std::uint64_t bytes = 4 * static_cast<std::uint64_t>(tensor->bound.numel());
-    if (tensor->mem_object < 0) {
-      total += bytes;
-    } else {
-      objects[tensor->mem_object] = std::max(objects[tensor->mem_object], bytes);
-    }
-  }
-  for (const auto& [object, bytes] : objects) total += bytes;
-  return total;
-}
-
-void write_memory(JsonWriter& json, const Model& model) {
-  std::uint64_t constant_bytes = 0;
-  std::uint64_t state_bytes = 0;
-  json.key("memory").begin_object().key("constants").begin_array();
-  for (const PackedConstant& constant : model.constants())
-    constant_bytes += write_packed(json, constant);
-  json.end_array().key("states").begin_array();
-  for (const StateSpec& state : model.states()) {
-    json.begin_object().member("bytes", state.bytes);
-    json.member("tensor", describe(model.graph(), state.value)).end_object();
-    state_bytes += state.bytes;
-  }
-  json.end_array().member("constant_bytes", constant_bytes).member("state_bytes", state_bytes);
-  json.member("exporter_slot_bytes", exporter_slot_bytes(model.graph()));
-  json.end_object();
-}
-
-std::vector<Dims> recorded_sizes(const Graph& graph) {
-  std::vector<Dims> sizes;
-  for (ValueId input : graph.inputs) {
-    const TensorInfo* tensor = graph.tensor(input);
-    sizes.push_back(tensor != nullptr ? tensor->bound : Dims());
-  }
-  return sizes;
-}
-
-// The sizes of a decode step: one token in every input of integers.
-std::vector<Dims> one_token_sizes(const Graph& graph) {
-  std::vector<Dims> sizes = recorded_sizes(graph);
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    const TensorInfo* tensor = graph.tensor(graph.inputs[i]);
-    if (tensor != nullptr && tensor->dtype == DType::Int32)
-      sizes[i] = Dims::filled(sizes[i].rank(), 1);
-  }
-  return sizes;
-}
-
-// Plans for these input sizes, with zeros where the model reads elements.
-Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes) {
-  CHECK_OR_FAIL(sizes.size() == model.graph().inputs.size(), ErrorKind::InvalidArgument,
-                "sizes for ", sizes.size(), " inputs were given, but there are ",
-                model.graph().inputs.size());
-  std::vector<HostInput> inputs(sizes.size());
-  std::vector<std::vector<std::int64_t>> zeros(sizes.size());
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    inputs[i].sizes = sizes[i];
-    if (!model.wants_host_data(i)) continue;
-    constexpr std::int64_t kMostElements = 1 << 20;
-    CHECK_OR_FAIL(sizes[i].numel() <= kMostElements, ErrorKind::ResourceLimit, "input ", i,
-                  " of sizes ", to_string(sizes[i]), " is read on the host");
-    zeros[i].assign(static_cast<std::size_t>(sizes[i].numel()), 0);
-    inputs[i].elements = zeros[i];
-  }
-  return model.prepare(inputs);
-}
-
-void write_plan_for(JsonWriter& json, Model& model, std::string_view purpose,
-                    std::span<const Dims> sizes) {
-  json.begin_object().member("for", purpose);
-  if (const auto plan = plan_for(model, sizes)) {
-    write_plan(json, model, **plan);
-  } else {
-    json.member("error", plan.error().message);
-  }
-  json.end_object();
-}
-
-void write_plans(JsonWriter& json, const Context& context, Model& model) {
-  json.key("plans").begin_array();
-  json.begin_object().member("for", "the largest inputs");
-  write_plan(json, model, model.bound_plan());
-  json.end_object();
-  const auto one_token = one_token_sizes(model.graph());
-  if (one_token != recorded_sizes(model.graph())) {
-    write_plan_for(json, model, "one token", one_token);
-  }
-  if (!context.settings.sizes.empty()) {
-    write_plan_for(json, model, "the given sizes", context.settings.sizes);
-  }
-  json.end_array();
-}
-
-Result<void> write_compiled(JsonWriter& json, const Context& context,
-                            std::span<const std::byte> blob) {
-  TRY_ASSIGN(Graph graph, decode_delegate(blob));
-  json.member("version", graph.version);
-  write_graph(json, graph);
-  write_weights(json, context, graph);
-  TRY_ASSIGN(const auto options, resolve_options({}));
-  TRY_ASSIGN(const auto model,
-             Model::create(std::move(graph), context.capabilities, options.model));
-  write_memory(json, *model);
-  write_plans(json, context, *model);
-  return {};
-}
-
-void write_delegate(JsonWriter& json, const Context& context, const ProgramDelegate& delegate) {
+void write_delegate(JsonWriter& json, const InspectContext& context, const Method& method,
+                    const ProgramDelegate& delegate) {
   json.begin_object()
       .member("backend", delegate.backend)
       .member("blob_bytes", delegate.blob.size());
@@ -327,22 +107,56 @@ void write_delegate(JsonWriter& json, const Context& context, const ProgramDeleg
     json.member(spec.key, value);
   }
   json.end_object();
-  if (delegate.backend == kOurBackend) {
-    if (auto written = write_compiled(json, context, delegate.blob); !written) {
+  if (delegate.backend == kOurBackend && !context.settings.outline) {
+    if (auto written = write_compiled(json, context, method, delegate); !written) {
       json.member("error", written.error().message);
     }
   }
   json.end_object();
 }
 
-void write_method(JsonWriter& json, const Context& context, const Method& method) {
+// What ExecuTorch's own kernels do.
+void write_kernels(JsonWriter& json, const InspectContext& context, const Method& method) {
+  json.key("host_kernels").begin_array();
+  for (const KernelUse& kernel : method.kernels) {
+    json.begin_object().member("name", kernel.name).member("calls", kernel.calls).end_object();
+  }
+  json.end_array().key("external_constants").begin_array();
+  for (const std::string& key : method.external_constants) {
+    json.begin_object().member("name", key).member("stored", context.is_stored(key));
+    json.key("files").begin_array();
+    for (const std::size_t i : context.data_files.holders(key)) {
+      json.value(context.data_files.files()[i].path);
+    }
+    json.end_array().end_object();
+  }
+  json.end_array();
+}
+
+void write_method(JsonWriter& json, const InspectContext& context, const Method& method) {
   json.begin_object().member("name", method.name).member("kernel_calls", method.kernel_calls);
   json.member("delegate_calls", method.delegate_calls);
   write_values(json, "inputs", method.inputs);
   write_values(json, "outputs", method.outputs);
+  write_kernels(json, context, method);
   json.key("delegates").begin_array();
-  for (const ProgramDelegate& delegate : method.delegates) write_delegate(json, context, delegate);
+  for (const ProgramDelegate& delegate : method.delegates) {
+    write_delegate(json, context, method, delegate);
+  }
   json.end_array().end_object();
+}
+
+void write_stored(JsonWriter& json, const Program& program, const DataFiles& data_files) {
+  std::uint64_t named_bytes = 0;
+  for (const auto& [key, bytes] : program.named_data()) named_bytes += bytes.size();
+  json.key("named_data").begin_object().member("entries", program.named_data().size());
+  json.member("bytes", named_bytes).end_object();
+  json.key("data_files").begin_array();
+  for (const DataFiles::File& file : data_files.files()) {
+    json.begin_object().member("path", file.path).member("bytes", file.mapped.bytes().size());
+    json.member("entries", file.content.entries().size()).end_object();
+  }
+  json.end_array();
 }
 
 // --- What to plan for ---
@@ -376,6 +190,31 @@ Result<Dims> parse_sizes(const Json& item) {
   return sizes;
 }
 
+// --- Which files to look into ---
+
+// Files named by the option may be another program's: for an outline they are opened only where
+// this one looks for something.
+Result<DataFiles> open_data_files(const Program& program, std::span<const std::string> given,
+                                  const InspectSettings& settings) {
+  if (!given.empty()) return DataFiles::open(given);
+  const auto looks_outside = [&](const Method& method) {
+    return std::ranges::any_of(method.external_constants,
+                               [&](const auto& key) { return !program.named_data(key); });
+  };
+  if (settings.outline && std::ranges::none_of(program.methods(), looks_outside))
+    return DataFiles();
+  TRY_ASSIGN(const Options options, resolve_options({}));
+  return DataFiles::open(options.data_files);
+}
+
+// Kernels' constants must be the same whichever file they come from.
+Result<void> check_constants(const Program& program, const DataFiles& data_files) {
+  for (const Method& method : program.methods()) {
+    for (const std::string& key : method.external_constants) TRY(data_files.find(key));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<InspectSettings> InspectSettings::parse(std::string_view text) {
@@ -397,35 +236,34 @@ Result<InspectSettings> InspectSettings::parse(std::string_view text) {
       settings.sizes.push_back(dims);
     }
   }
+  if (const Json* outline = json.find("outline")) {
+    CHECK_OR_FAIL(outline->flag() != nullptr, ErrorKind::InvalidArgument,
+                  "'outline' must be true or false");
+    settings.outline = *outline->flag();
+  }
   return settings;
 }
 
-Result<std::string> inspect_json(const std::string& pte, const std::string& ptd,
+Result<std::string> inspect_json(const std::string& pte, std::span<const std::string> data_files,
                                  const InspectSettings& settings) {
   TRY_ASSIGN(const MappedFile file, MappedFile::open(pte));
   auto program = Program::read(file.bytes());
   if (!program) return std::unexpected(std::move(program).error().within(pte));
+  TRY_ASSIGN(const DataFiles external, open_data_files(*program, data_files, settings));
+  TRY(check_constants(*program, external));
 
-  std::optional<MappedFile> external_file;
-  std::optional<FlatTensorFile> external;
-  if (!ptd.empty()) {
-    TRY_ASSIGN(external_file, MappedFile::open(ptd));
-    auto read = FlatTensorFile::read(external_file->bytes());
-    if (!read) return std::unexpected(std::move(read).error().within(ptd));
-    external = *std::move(read);
-  }
-
-  const auto [capabilities, adapter] = target(settings);
-  const Context context{*program, external ? &*external : nullptr, settings, capabilities};
   JsonWriter json;
   json.begin_object().member("path", pte).member("bytes", file.bytes().size());
-  json.key("planned_for").begin_object().member("adapter", adapter);
-  json.member("type", name(capabilities.adapter_class)).end_object();
+  Capabilities capabilities;
+  if (!settings.outline) {
+    std::string adapter;
+    std::tie(capabilities, adapter) = target(settings);
+    json.key("planned_for").begin_object().member("adapter", adapter);
+    json.member("type", name(capabilities.adapter_class)).end_object();
+  }
   write_constants(json, *program);
-  std::uint64_t named_bytes = 0;
-  for (const auto& [key, bytes] : program->named_data()) named_bytes += bytes.size();
-  json.key("named_data").begin_object().member("entries", program->named_data().size());
-  json.member("bytes", named_bytes).end_object();
+  write_stored(json, *program, external);
+  const InspectContext context{*program, external, settings, capabilities};
   json.key("methods").begin_array();
   for (const Method& method : program->methods()) {
     if (!method.is_constant()) write_method(json, context, method);

@@ -2,10 +2,12 @@
 //
 //   {"path", "bytes", "planned_for": {"adapter", "type"},
 //    "constants": {"get_max_seq_len": 2048, ...},             the constant methods
-//    "named_data": {"entries", "bytes"},
+//    "named_data": {"entries", "bytes"}, "data_files": [{"path", "bytes", "entries"}],
 //    "methods": [{"name", "kernel_calls", "delegate_calls", "inputs": [...], "outputs": [...],
-//      "delegates": [{"backend", "blob_bytes", "version", "options": {...},
-//        "operators": [{"name", "calls"}],
+//      "host_kernels": [{"name", "calls"}],                    outside the delegates
+//      "external_constants": [{"name", "stored", "files": [...]}],  of those: who holds each
+//      "delegates": [{"backend", "blob_bytes", "options": {...},
+//        "version", "operators": [{"name", "calls"}],
 //        "graph": {"inputs", "outputs", "calls": [{"name", "args"}], "values": [...]},
 //        "weight_bytes", "weights": [{"key", "type", "sizes", "bytes", "stored"}],
 //        "memory": {"constant_bytes", "state_bytes", "constants": [...], "states": [...],
@@ -13,10 +15,12 @@
 //        "plans": [{"for", "inputs", "outputs", "slot_bytes", "slots", "dispatch_count", "layers",
 //                   "dispatches_per_layer", "dispatches": [{"call", "kernel", "grid"}]}]}]}]}
 //
-// A delegate or a plan that this runtime refuses has an "error" instead.
+// A delegate or a plan that this runtime refuses has an "error" instead. An outline has neither
+// "planned_for" nor anything of a delegate from "version" on.
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,13 +35,16 @@ struct InspectSettings {
   std::optional<AdapterClass> adapter;
   // Sizes of every delegate input, for one more plan; empty: only the usual plans.
   std::vector<Dims> sizes;
+  bool outline = false;  // only what the program says without its delegates' blobs
 
-  // From {"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...]}.
+  // From {"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...], "outline":
+  // true | false}.
   static Result<InspectSettings> parse(std::string_view json);
 };
 
-// `ptd` may be empty: weights that lie outside the program are then shown as not stored.
-Result<std::string> inspect_json(const std::string& pte, const std::string& ptd,
+// Without data files, those of the option count. Weights that are neither in the program nor in the
+// data files are shown as not stored.
+Result<std::string> inspect_json(const std::string& pte, std::span<const std::string> data_files,
                                  const InspectSettings& settings);
 
 }  // namespace etwebgpu

@@ -25,6 +25,7 @@ class Json {
 
   // The value as that kind, or null.
   const std::string* text() const { return std::get_if<std::string>(&value_); }
+  const bool* flag() const { return std::get_if<bool>(&value_); }
   const std::int64_t* integer() const { return std::get_if<std::int64_t>(&value_); }
   const Array* items() const { return std::get_if<Array>(&value_); }
   const Object* members() const { return std::get_if<Object>(&value_); }

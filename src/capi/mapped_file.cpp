@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 namespace etwebgpu {
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK a named pipe would wait here for a writer.
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   CHECK_OR_FAIL(file >= 0, ErrorKind::InvalidArgument, "cannot open ", path, ": ",
                 std::strerror(errno));
   struct stat info = {};
@@ -25,6 +27,13 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   CHECK_OR_FAIL(data != MAP_FAILED, ErrorKind::ResourceLimit, "cannot map ", path, ": ",
                 std::strerror(errno));
   return MappedFile(std::span(static_cast<const std::byte*>(data), size));
+}
+
+void MappedFile::drop_pages(const void* data, std::size_t size) {
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t into_page = reinterpret_cast<std::uintptr_t>(data) % page;
+  std::byte* first = static_cast<std::byte*>(const_cast<void*>(data)) - into_page;
+  madvise(first, size + into_page, MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {

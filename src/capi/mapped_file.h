@@ -21,6 +21,8 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Gives back the memory behind a part of some mapped file; it is read again when needed.
+  static void drop_pages(const void* data, std::size_t size);
 
  private:
   explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}

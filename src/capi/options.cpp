@@ -7,6 +7,8 @@
 #include <iterator>
 #include <mutex>
 
+#include "capi/data_files.h"
+
 namespace etwebgpu {
 namespace {
 
@@ -40,6 +42,11 @@ Result<void> parse_adapter(Options& options, std::string_view value) {
   return {};
 }
 
+Result<void> parse_files(Options& options, std::string_view value) {
+  TRY_ASSIGN(options.data_files, parse_data_files(value));
+  return {};
+}
+
 struct OptionSpec {
   std::string_view key;
   const char* environment;
@@ -61,6 +68,7 @@ constexpr OptionSpec kOptions[] = {
      [](Options& o, std::string_view v) { return parse_flag(v, o.trusted); }},
     {"shared_states", "ETWEBGPU_SHARED_STATES",
      [](Options& o, std::string_view v) { return parse_flag(v, o.shared_states); }},
+    {"data_files", "ETWEBGPU_DATA_FILES", parse_files},
 };
 constexpr auto kKeys = [] {
   std::array<std::string_view, std::size(kOptions)> keys;
@@ -68,15 +76,19 @@ constexpr auto kKeys = [] {
   return keys;
 }();
 
+using OptionTexts = std::array<std::string, std::size(kOptions)>;
+
 // Never destroyed: models may outlive the static objects of this library.
 struct OptionStore {
   std::mutex mutex;
-  std::array<std::string, std::size(kOptions)> texts;
+  OptionTexts texts;
 };
 OptionStore& store() {
   static auto* instance = new OptionStore;
   return *instance;
 }
+
+thread_local OptionTexts thread_texts;
 
 Result<std::size_t> find_key(std::string_view key) {
   const auto found = std::ranges::find(kKeys, key);
@@ -92,22 +104,35 @@ Result<void> parse(std::size_t index, std::string_view value, Options& options) 
   return {};
 }
 
+// The key's index, once it is known and its value is understood.
+Result<std::size_t> checked_key(std::string_view key, std::string_view value) {
+  TRY_ASSIGN(const std::size_t index, find_key(key));
+  Options ignored;
+  if (!value.empty()) TRY(parse(index, value, ignored));
+  return index;
+}
+
 }  // namespace
 
 std::span<const std::string_view> option_keys() { return kKeys; }
 
 Result<void> set_option(std::string_view key, std::string_view value) {
-  TRY_ASSIGN(const std::size_t index, find_key(key));
-  Options ignored;
-  if (!value.empty()) TRY(parse(index, value, ignored));
+  TRY_ASSIGN(const std::size_t index, checked_key(key, value));
   std::lock_guard lock(store().mutex);
   store().texts[index] = value;
+  return {};
+}
+
+Result<void> set_thread_option(std::string_view key, std::string_view value) {
+  TRY_ASSIGN(const std::size_t index, checked_key(key, value));
+  thread_texts[index] = value;
   return {};
 }
 
 std::string option_text(std::string_view key) {
   const auto index = find_key(key);
   if (!index) return "";
+  if (!thread_texts[*index].empty()) return thread_texts[*index];
   {
     std::lock_guard lock(store().mutex);
     if (!store().texts[*index].empty()) return store().texts[*index];

@@ -1,6 +1,7 @@
 // Settings of the backend, by key: "provider", "adapter", "profiling", "kv_cache_dtype",
-// "matmul_dtype", "memory_limit", "trusted", "shared_states". A model's own specs come before
-// set_option, which comes before the environment (ETWEBGPU_PROVIDER and so on).
+// "matmul_dtype", "memory_limit", "trusted", "shared_states", "data_files". A model's own specs
+// come before set_thread_option, that before set_option, and that before the environment
+// (ETWEBGPU_PROVIDER and so on).
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "ops/op.h"
@@ -24,6 +26,8 @@ struct Options {
   bool trusted = false;            // kernels without the provider's checks (Device::acquire)
   // Methods of a program whose buffers have equal first contents share them (DelegateStates).
   bool shared_states = true;
+  std::vector<std::string>
+      data_files;  // for weights that the host does not have (capi/data_files.h)
 };
 
 using OptionText = std::pair<std::string, std::string>;
@@ -34,7 +38,10 @@ std::span<const std::string_view> option_keys();
 // Sets a process-wide option; an empty value resets it. Fails on an unknown key or value.
 Result<void> set_option(std::string_view key, std::string_view value);
 
-// The text in force for a key: set_option's, else the environment's, else "".
+// The same for what this thread loads, before what set_option says.
+Result<void> set_thread_option(std::string_view key, std::string_view value);
+
+// The text in force for a key on this thread, "" for none.
 std::string option_text(std::string_view key);
 
 // All options with `overrides` (a model's own specs) in front.

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/quote.h"
@@ -18,6 +18,7 @@
 #include "capi/last_error.h"
 #include "capi/options.h"
 #include "executorch/delegate_call.h"
+#include "executorch/named_data.h"
 #include "executorch/report.h"
 
 namespace etwebgpu {
@@ -28,58 +29,25 @@ namespace et = executorch::runtime;
 // What partitioned programs name as their backend.
 constexpr const char* kBackendName = "VulkanBackend";
 
-// Weights in ExecuTorch's named data. Each buffer is freed as soon as it is on the GPU.
-class NamedData final : public NamedDataSource {
- public:
-  explicit NamedData(const et::NamedDataMap* map) : map_(map) {}
-
-  Result<std::span<const std::byte>> fetch(std::int32_t index, const std::string& key) override {
-    CHECK_OR_FAIL(map_ != nullptr, ErrorKind::InvalidArgument,
-                  "the program keeps its weights in a .ptd file, which was not given");
-    et::Result<et::FreeableBuffer> data = map_->get_data(key);
-    CHECK_OR_FAIL(data.ok(), ErrorKind::InvalidArgument, "neither the program nor its .ptd ",
-                  "file holds it (", et::to_string(data.error()), ")");
-    const auto [entry, added] = held_.emplace(index, std::move(data.get()));
-    const auto bytes = entry->second.data_safe();
-    CHECK_OR_FAIL(added && bytes.ok(), ErrorKind::Internal, "its bytes are not in host memory");
-    return std::span(static_cast<const std::byte*>(*bytes), entry->second.size());
-  }
-
-  void release(std::int32_t index) override { held_.erase(index); }
-
-  // Where the program has the key itself: "owned by the DataMap", and each program has its own.
-  const void* identity(const std::string& key) override {
-    if (map_ != nullptr && places_.empty()) find_places();
-    const auto place = places_.find(key);
-    return place == places_.end() ? nullptr : place->second;
-  }
-
- private:
-  void find_places() {
-    const et::Result<std::uint32_t> count = map_->get_num_keys();
-    for (std::uint32_t i = 0; count.ok() && i < *count; ++i) {
-      const et::Result<const char*> key = map_->get_key(i);
-      if (key.ok()) places_.emplace(*key, *key);
-    }
-  }
-
-  const et::NamedDataMap* map_;
-  std::unordered_map<std::string, const void*> places_;
-  std::map<std::int32_t, et::FreeableBuffer> held_;
-};
-
-std::string text_of(const et::OptionValue& value) {
-  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "1" : "0";
-  if (const auto* number = std::get_if<int>(&value)) return cat(*number);
-  const auto& text = std::get<std::array<char, et::kMaxOptionValueLength>>(value);
-  return std::string(text.data(), strnlen(text.data(), text.size()));
+// ExecuTorch cuts texts that are too long without a word.
+Result<OptionText> text_of(const et::BackendOption& option) {
+  std::string key(option.key, strnlen(option.key, sizeof option.key));
+  if (const auto* flag = std::get_if<bool>(&option.value))
+    return OptionText(key, *flag ? "1" : "0");
+  if (const auto* number = std::get_if<int>(&option.value)) return OptionText(key, cat(*number));
+  const auto& text = std::get<std::array<char, et::kMaxOptionValueLength>>(option.value);
+  const std::size_t length = strnlen(text.data(), text.size());
+  CHECK_OR_FAIL(length < text.size() - 1, ErrorKind::InvalidArgument, "option ", key,
+                ": ExecuTorch's options carry ", text.size() - 2,
+                " characters, and this text may have been cut: use etwg_set_option or the "
+                "environment, or for data_files name their folder");
+  return OptionText(std::move(key), std::string(text.data(), length));
 }
 
 Result<Options> options_for(const et::BackendInitContext& context) {
   std::vector<OptionText> specs;
   for (const et::BackendOption& spec : context.runtime_specs()) {
-    specs.emplace_back(std::string(spec.key, strnlen(spec.key, sizeof spec.key)),
-                       text_of(spec.value));
+    TRY_ASSIGN(specs.emplace_back(), text_of(spec));
   }
   return resolve_options(specs);
 }
@@ -111,6 +79,13 @@ Result<std::map<std::int32_t, std::string>> state_names(CompileSpecs specs) {
   return names;
 }
 
+// The program's first key, which is "owned by the DataMap": each program has its own.
+const void* program_of(const et::NamedDataMap* map) {
+  if (map == nullptr) return nullptr;
+  const et::Result<const char*> key = map->get_key(0);
+  return key.ok() ? *key : nullptr;
+}
+
 // Of the partitioner's compile options only one matters: most are about its choice of memory
 // layouts.
 Result<DelegateCall*> load(et::BackendInitContext& context, et::FreeableBuffer& processed,
@@ -124,16 +99,18 @@ Result<DelegateCall*> load(et::BackendInitContext& context, et::FreeableBuffer& 
   const std::string_view alias = spec_text(specs, "alias_buffer_mutations");
   const bool aliased = !alias.empty() && alias[0] != 0;
   StateOrigin origin;
+  origin.program = program_of(context.get_named_data_map());
   origin.method = context.get_method_name() == nullptr ? "" : context.get_method_name();
   origin.blob_hash = std::hash<std::string_view>()(text);
   TRY_ASSIGN(origin.names, state_names(specs));
+  const auto shares = origin.program == nullptr ? std::nullopt : std::optional(origin);
   // The blob and the data map live as long as the method.
   const auto load_again = [=, map = context.get_named_data_map(),
                            trace = context.event_tracer() != nullptr](
                               const DelegateStates* before) -> Result<LoadedDelegate> {
-    NamedData named(map);
+    NamedData named(map, options.data_files);
     TRY_ASSIGN(LoadedDelegate loaded,
-               load_delegate({blob, named, aliased, origin}, options, trace, before));
+               load_delegate({blob, named, aliased, shares}, options, trace, before));
     note_delegate(loaded.runner);
     return loaded;
   };
@@ -178,8 +155,10 @@ class Backend final : public et::BackendInterface {
   et::Error set_option(et::BackendOptionContext&,
                        const et::Span<et::BackendOption>& options) override {
     for (const et::BackendOption& option : options) {
-      const auto done = without_exceptions(
-          [&] { return etwebgpu::set_option(option.key, text_of(option.value)); });
+      const auto done = without_exceptions([&] -> Result<void> {
+        TRY_ASSIGN(const auto setting, text_of(option));
+        return etwebgpu::set_option(setting.first, setting.second);
+      });
       if (!done) return report("WebGPU backend, setting an option", done.error());
     }
     return et::Error::Ok;

@@ -20,6 +20,7 @@ struct Header {
 Result<Header> read_header(Bytes file) {
   constexpr std::size_t kEnd = 48;
   CHECK_OR_FAIL(file.size() >= kEnd, kInvalid, file.size(), " bytes are too few for the header");
+  CHECK_OR_FAIL(format::text_at(file, 4, 4) != "ET12", kInvalid, "it is a program (.pte)");
   const std::string_view magic = format::text_at(file, 8, 4);
   CHECK_OR_FAIL(magic == "FH01", kInvalid, "the magic bytes are ", quoted(magic),
                 ", expected 'FH01'");

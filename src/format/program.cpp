@@ -3,6 +3,7 @@
 #include <program_generated.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "format/segments.h"
@@ -105,7 +106,8 @@ class Reader {
       if (!delegate) return std::unexpected(std::move(delegate).error().within("delegate ", i));
       method.delegates.push_back(*std::move(delegate));
     }
-    count_calls(plan, method);
+    TRY(read_external_constants(plan, method));
+    TRY(read_calls(plan, method));
     return method;
   }
 
@@ -195,6 +197,9 @@ class Reader {
                     " is negative");
       tensor.sizes.push_back(extent);
     }
+    for (std::size_t i = 0; i < size_of(source.dim_order()); ++i) {
+      tensor.contiguous = tensor.contiguous && element(*source.dim_order(), i) == i;
+    }
     return ProgramValue(std::move(tensor));
   }
 
@@ -222,15 +227,60 @@ class Reader {
     return delegate;
   }
 
-  static void count_calls(const fb::ExecutionPlan& plan, Method& method) {
+  Result<void> read_external_constants(const fb::ExecutionPlan& plan, Method& method) {
+    for (std::size_t i = 0; i < size_of(plan.values()); ++i) {
+      const auto* tensor = plan.values()->Get(static_cast<std::uint32_t>(i))->val_as_Tensor();
+      const auto* extra = tensor == nullptr ? nullptr : tensor->extra_tensor_info();
+      if (extra == nullptr || extra->location() != fb::TensorDataLocation::EXTERNAL) continue;
+      TRY_ASSIGN(std::string key, copy(extra->fully_qualified_name()));
+      CHECK_OR_FAIL(!key.empty(), kInvalid, "value ", i, " lies in a data file, but has no name");
+      method.external_constants.push_back(std::move(key));
+    }
+    return {};
+  }
+
+  Result<void> read_calls(const fb::ExecutionPlan& plan, Method& method) {
+    std::map<std::size_t, std::size_t> calls;  // by operator
     for (std::size_t c = 0; c < size_of(plan.chains()); ++c) {
       const auto* instructions = plan.chains()->Get(static_cast<std::uint32_t>(c))->instructions();
       for (std::size_t i = 0; i < size_of(instructions); ++i) {
-        const auto kind = instructions->Get(static_cast<std::uint32_t>(i))->instr_args_type();
-        method.kernel_calls += kind == fb::InstructionArguments::KernelCall ? 1 : 0;
-        method.delegate_calls += kind == fb::InstructionArguments::DelegateCall ? 1 : 0;
+        const auto& instruction = *instructions->Get(static_cast<std::uint32_t>(i));
+        if (const auto* kernel = instruction.instr_args_as_KernelCall()) {
+          ++calls[static_cast<std::size_t>(kernel->op_index())];
+          ++method.kernel_calls;
+        } else if (const auto* delegate = instruction.instr_args_as_DelegateCall()) {
+          TRY(read_delegate_call(plan, *delegate, method));
+          ++method.delegate_calls;
+        }
       }
     }
+    for (const auto& [index, count] : calls) {
+      CHECK_OR_FAIL(index < size_of(plan.operators()), kInvalid, "a call refers to operator ",
+                    static_cast<std::int32_t>(index), ", but the method has ",
+                    size_of(plan.operators()));
+      const fb::Operator& op = *plan.operators()->Get(static_cast<std::uint32_t>(index));
+      TRY_ASSIGN(std::string name, copy(op.name()));
+      TRY_ASSIGN(const std::string overload, copy(op.overload()));
+      if (!overload.empty()) name += cat(".", overload);
+      method.kernels.push_back({std::move(name), count});
+    }
+    return {};
+  }
+
+  Result<void> read_delegate_call(const fb::ExecutionPlan& plan, const fb::DelegateCall& call,
+                                  Method& method) {
+    const auto index = static_cast<std::size_t>(call.delegate_index());
+    CHECK_OR_FAIL(index < method.delegates.size(), kInvalid, "a call refers to delegate ",
+                  call.delegate_index(), ", but the method has ", method.delegates.size());
+    std::vector<Dynamism>& arguments = method.delegates[index].arguments;
+    if (!arguments.empty()) return {};
+    std::vector<ProgramValue> values;
+    TRY(read_values("argument", plan, call.args(), values));
+    for (const ProgramValue& value : values) {
+      const auto* tensor = std::get_if<ProgramTensor>(&value);
+      arguments.push_back(tensor == nullptr ? Dynamism::Static : tensor->dynamism);
+    }
+    return {};
   }
 
   Result<std::string> copy(const flatbuffers::String* text) {

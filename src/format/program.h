@@ -1,6 +1,6 @@
 // An ExecuTorch program (.pte) as seen from outside: methods with their inputs and outputs,
-// constants a method returns, delegates, and named data. Reads bytes in memory; texts are copied,
-// data is referred to, so the bytes must outlive the Program.
+// constants a method returns, delegates, what is left to the host, and named data. Reads bytes in
+// memory; texts are copied, data is referred to, so the bytes must outlive the Program.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,7 @@ struct ProgramTensor {
   std::optional<DType> dtype;       // unset for types this runtime does not know
   std::vector<std::int64_t> sizes;  // upper bounds where dynamic
   Dynamism dynamism = Dynamism::Static;
+  bool contiguous = true;  // its dimensions lie in memory in their order
 };
 
 // A list of tensors or another kind that has no plain value.
@@ -47,6 +48,14 @@ struct ProgramDelegate {
   std::string backend;  // "VulkanBackend"
   std::span<const std::byte> blob;
   std::vector<CompileSpec> specs;
+  // Of the values that it is called with, its inputs before its outputs; Static for a non-tensor.
+  std::vector<Dynamism> arguments;
+};
+
+// An operator outside any delegate.
+struct KernelUse {
+  std::string name;  // as ExecuTorch registers its kernel: "aten::add.out"
+  std::size_t calls = 0;
 };
 
 struct Method {
@@ -54,7 +63,9 @@ struct Method {
   std::vector<ProgramValue> inputs;
   std::vector<ProgramValue> outputs;
   std::vector<ProgramDelegate> delegates;
-  std::size_t kernel_calls = 0;  // calls outside any delegate
+  std::vector<KernelUse> kernels;
+  std::vector<std::string> external_constants;  // keys of the kernels' constants in .ptd files
+  std::size_t kernel_calls = 0;                 // calls outside any delegate
   std::size_t delegate_calls = 0;
 
   // A constant method only returns values recorded in the program: get_max_seq_len and the like.

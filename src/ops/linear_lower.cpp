@@ -1,8 +1,10 @@
 // The kernel calls of a linear layer, and their parameters.
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <span>
 
+#include "ops/elementwise.h"
 #include "ops/linear_route.h"
 
 namespace etwebgpu {
@@ -85,8 +87,7 @@ class Lowering {
     const auto bytes = static_cast<std::int64_t>(kPanelRowBytes) * std::max(words_, groups_);
     // Column blocks of several panels begin with a binding.
     const std::int64_t unit = std::max<std::int64_t>(1, route.quads / kQuadsPerPanel);
-    CHECK_OR_FAIL(unit * bytes <= limit && (!l_.gated || 2 * panels_ * bytes <= limit),
-                  ErrorKind::NotSupported, "a weight of ", l_.depth,
+    CHECK_OR_FAIL(unit * bytes <= limit, ErrorKind::NotSupported, "a weight of ", l_.depth,
                   " elements per output row does not fit this device's storage "
                   "binding of ",
                   limit, " bytes");
@@ -297,9 +298,99 @@ class Lowering {
   std::vector<std::int64_t> starts_;  // by part: its first panel
 };
 
+// --- Weights too large for a binding in another way than by their rows ---
+
+// Words of a panel's row of weights or of scales, whichever are more.
+std::int64_t panel_row_words(const Linear& l) {
+  const std::int64_t groups = l.group_size > 0 ? l.depth / l.group_size : 1;
+  return std::max(div_up(l.depth, panel_elements(l.packing)), groups);
+}
+
+std::int64_t binding_limit(const LowerContext& c) {
+  return static_cast<std::int64_t>(c.capabilities().max_storage_binding);
+}
+
+// Gate and up are read through one binding.
+bool gate_fits_binding(const LowerContext& c, const Linear& l) {
+  const std::int64_t panels = 2 * div_up(l.parts[0].columns, kPanel);
+  return panels * panel_row_words(l) <= binding_limit(c) / std::int64_t{kPanelRowBytes};
+}
+
+// As two layers, and silu(gate) * up by itself.
+Result<void> lower_gate_apart(LowerContext& c, const Linear& linear) {
+  const std::int64_t count = linear.rows * linear.parts[0].columns;
+  std::vector<Operand> halves;
+  for (const LinearPart& part : linear.parts) {
+    Linear half = linear;
+    half.gated = false;
+    half.parts = {part};
+    half.outs = {c.scratch(4 * static_cast<std::uint64_t>(count))};
+    TRY(lower_linear(c, half));
+    halves.push_back({.kind = Operand::Kind::Tensor, .buffer = half.outs[0]});
+  }
+  const Elementwise product{.expression = "a * sigmoid(a) * b", .library = "sigmoid"};
+  emit_elementwise(c, product, halves, {{count, {1, 1, 0}}}, {linear.outs[0]});
+  return {};
+}
+
+// Elements of K whose panels fit a binding, in whole words and scale groups.
+std::int64_t panel_depth_limit(const LowerContext& c, const Linear& l) {
+  constexpr std::int64_t kUnit = 64;  // elements of x whose bytes suit every alignment
+  const std::int64_t words = binding_limit(c) / std::int64_t{kPanelRowBytes};
+  if (panel_row_words(l) <= words) return l.depth;
+  const bool grouped = l.group_size > 0 && l.group_size < l.depth;
+  const std::int64_t unit = grouped ? std::lcm(kUnit, l.group_size) : kUnit;
+  return words * panel_elements(l.packing) / unit * unit;
+}
+
+// x[:, first : first + count].
+LinearInput cut_columns(LowerContext& c, const Linear& l, std::int64_t first, std::int64_t count) {
+  if (l.rows == 1) return {l.x.buffer, l.x.first_element + first};
+  const BufferRef out = c.scratch(4 * static_cast<std::uint64_t>(l.rows * count));
+  const Loops loops{{l.rows, {l.depth, 0, 0}}, {count, {1, 0, 0}}};
+  emit_copy(c, {l.x.buffer}, l.x.first_element + first, loops, {out});
+  return {out};
+}
+
+// One output as a sum over pieces of K, each added to the one before.
+Result<void> lower_part_by_depth(LowerContext& c, const Linear& linear, std::size_t part,
+                                 std::int64_t step) {
+  Linear piece = linear;
+  for (std::int64_t first = 0; first < linear.depth; first += step) {
+    const std::int64_t count = std::min(step, linear.depth - first);
+    const bool is_last = first + count == linear.depth;
+    piece.parts = {linear.parts[part]};
+    piece.parts[0].weight.first_k = first;
+    piece.parts[0].weight.count_k = count;
+    if (first > 0) piece.parts[0].bias = std::nullopt;
+    piece.depth = count;
+    if (piece.group_size > 0) piece.group_size = count;
+    piece.x = cut_columns(c, linear, first, count);
+    const auto bytes = 4 * static_cast<std::uint64_t>(linear.rows * linear.parts[part].columns);
+    piece.outs = {is_last ? linear.outs[part] : c.scratch(bytes)};
+    TRY(lower_linear(c, piece));
+    piece.residual = LinearInput{piece.outs[0]};
+  }
+  return {};
+}
+
+Result<void> lower_by_depth(LowerContext& c, const Linear& linear) {
+  const std::int64_t step = panel_depth_limit(c, linear);
+  const bool grouped = linear.group_size > 0 && linear.group_size < linear.depth;
+  CHECK_OR_FAIL(step > 0 && !grouped && !linear.norm_weight && !linear.attention,
+                ErrorKind::NotSupported, "a weight of ", linear.depth,
+                " elements per output row does not fit this device's storage binding of ",
+                binding_limit(c), " bytes");
+  for (std::size_t part = 0; part < linear.parts.size(); ++part)
+    TRY(lower_part_by_depth(c, linear, part, step));
+  return {};
+}
+
 }  // namespace
 
 Result<void> lower_linear(LowerContext& c, const Linear& linear) {
+  if (linear.gated && !gate_fits_binding(c, linear)) return lower_gate_apart(c, linear);
+  if (panel_depth_limit(c, linear) < linear.depth) return lower_by_depth(c, linear);
   return Lowering(c, linear).run();
 }
 

@@ -66,10 +66,13 @@ std::int64_t source_columns(const PackedPart& part) {
   return part.dims.product(1, part.dims.rank());
 }
 
-// The K of a panel packing's matrix [N, K].
-std::int64_t panel_depth(Packing packing, const PackedPart& part) {
+// The K of the source's matrix [N, K], and what of it is taken.
+std::int64_t source_depth(Packing packing, const PackedPart& part) {
   if (part.transposed) return part.dims[0];
   return source_columns(part) * (packing == Packing::Q4Panels ? 2 : 1);
+}
+std::int64_t panel_depth(Packing packing, const PackedPart& part) {
+  return part.count_k >= 0 ? part.count_k : source_depth(packing, part);
 }
 
 bool dtype_fits(Packing packing, DType dtype) {
@@ -124,6 +127,11 @@ Result<void> check_part(Packing packing, const PackedPart& part) {
   CHECK_OR_FAIL(part.rows >= -1 && part.rows <= available, ErrorKind::InvalidProgram,
                 "a constant of sizes ", to_string(part.dims), " has ", available,
                 " output rows, but ", part.rows, " are needed");
+  const std::int64_t depth = source_depth(packing, part), elements = panel_elements(packing);
+  CHECK_OR_FAIL(part.first_k >= 0 && part.first_k % elements == 0 &&
+                    panel_depth(packing, part) <= depth - part.first_k,
+                ErrorKind::Internal, "elements from ", part.first_k, " on of ", depth,
+                " cannot be packed as ", name(packing));
   const auto words = checked_mul(round_up(part.panel_rows(), kPanel), panel_words(packing, part));
   CHECK_OR_FAIL(words && *words <= std::int64_t{1} << 56, ErrorKind::InvalidProgram,
                 "a constant of sizes ", to_string(part.dims), " is too large");
@@ -144,19 +152,19 @@ std::uint32_t byte_word(const std::byte* row, std::int64_t row_bytes, std::int64
 // Word kw of source row n, by packing.
 struct Q4Source {
   const std::byte* data;
-  std::int64_t row_bytes;
+  std::int64_t row_stride, row_bytes;
   bool swap;
   std::uint32_t operator()(std::int64_t n, std::int64_t kw) const {
-    const std::uint32_t word = byte_word(data + n * row_bytes, row_bytes, kw, 0x88888888u);
+    const std::uint32_t word = byte_word(data + n * row_stride, row_bytes, kw, 0x88888888u);
     return swap ? (word & 0x0f0f0f0fu) << 4 | (word >> 4 & 0x0f0f0f0fu) : word;
   }
 };
 
 struct Q8Source {
   const std::byte* data;
-  std::int64_t row_bytes;
+  std::int64_t row_stride, row_bytes;
   std::uint32_t operator()(std::int64_t n, std::int64_t kw) const {
-    return byte_word(data + n * row_bytes, row_bytes, kw, 0);
+    return byte_word(data + n * row_stride, row_bytes, kw, 0);
   }
 };
 
@@ -234,17 +242,20 @@ void pack_panels(Packing packing, const PackedPart& part, const std::byte* data,
   const std::int64_t columns = source_columns(part);
   const std::int64_t row_stride = part.transposed ? 1 : columns;
   const std::int64_t k_stride = part.transposed ? columns : 1;
+  const std::int64_t depth = panel_depth(packing, part), first = part.first_k * k_stride;
   auto pack = [&](const auto& source) { pack_panel_bytes(packing, part, source, offset, out); };
   switch (packing) {
     case Packing::Q4Panels:
-      return pack(Q4Source{data, columns, part.high_nibble_first});
+      return pack(Q4Source{data + first / 2, columns, depth / 2, part.high_nibble_first});
     case Packing::Q8Panels:
-      return pack(Q8Source{data, columns});
+      return pack(Q8Source{data + first, columns, depth});
     case Packing::HalfPanels:
-      return pack(HalfSource{data, panel_depth(packing, part), row_stride, k_stride});
+      return pack(HalfSource{data + 2 * first, depth, row_stride, k_stride});
     default:
       return with_words(part.dtype, data, [&](auto word) {
-        pack([=](std::int64_t n, std::int64_t k) { return word(n * row_stride + k * k_stride); });
+        pack([=](std::int64_t n, std::int64_t k) {
+          return word(first + n * row_stride + k * k_stride);
+        });
       });
   }
 }

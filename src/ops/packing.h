@@ -86,6 +86,8 @@ struct PackedPart {
   bool transposed = false;         // HalfPanels, FloatPanels: the source is [K, N]
   // Panels: output rows taken; the rest, an exporter's alignment, is dropped. -1 takes all.
   std::int64_t rows = -1;
+  // Panels: elements of K taken, from the first on, both whole words; -1 takes all.
+  std::int64_t first_k = 0, count_k = -1;
   bool operator==(const PackedPart&) const = default;
 
   // The matrix [N, K] of a panel packing. Requires a part that packed_size accepts.

@@ -66,7 +66,7 @@ class OutputWays {
   }
   void count() {
     ways_.assign((passed_ + 1) * (recorded_ + 1), 0);
-    ways_.back() = 1;
+    ways_[passed_ * (recorded_ + 1) + recorded_] = 1;
     for (std::size_t i = passed_; i-- > 0;) {
       int copies = 0;  // earlier outputs that the passed one may equal
       for (std::size_t next = 0; next <= recorded_; ++next) {

@@ -8,7 +8,7 @@ namespace {
 using Positions = std::vector<std::size_t>;
 
 bool is_alike(const StateUse& a, const StateUse& b) {
-  return a.source == b.source && a.dtype == b.dtype && a.dims == b.dims;
+  return a.contents == b.contents && a.dtype == b.dtype && a.dims == b.dims;
 }
 
 // Positions of the unnamed uses like `of`.
@@ -61,7 +61,7 @@ Result<StatePairs> pair_states(std::span<const StateUse> mine, std::span<const S
       continue;
     }
     const auto same = std::ranges::find_if(theirs, [&](const StateUse& use) {
-      return use.name == mine[i].name && use.source == mine[i].source;
+      return use.name == mine[i].name && use.contents == mine[i].contents;
     });
     if (same == theirs.end() || !(mine[i].written || same->written)) continue;
     CHECK_OR_FAIL(same->dtype == mine[i].dtype && same->dims == mine[i].dims,

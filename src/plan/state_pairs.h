@@ -17,8 +17,8 @@ namespace etwebgpu {
 // A constant tensor of a delegate, as far as it may be a state of the program.
 struct StateUse {
   ValueId value = kNoValue;
-  const void* source = nullptr;  // of its bytes: the same for equal contents in one program
-  std::string name;              // the exporter's for the buffer, or empty
+  std::string contents;  // the key of its bytes
+  std::string name;      // the exporter's for the buffer, or empty
   DType dtype = DType::Float32;
   Dims dims;
   bool written = false;

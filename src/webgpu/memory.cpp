@@ -15,19 +15,6 @@ constexpr WGPUBufferUsage kStorage =
 
 Result<Buffer> ModelMemory::make(std::string_view what, std::uint64_t bytes,
                                  WGPUBufferUsage usage) {
-  if (usage & WGPUBufferUsage_Storage) TRY(check_binding(what, bytes));
-  return allocate(what, bytes, usage);
-}
-
-Result<void> ModelMemory::check_binding(std::string_view what, std::uint64_t bytes) const {
-  const std::uint64_t largest = device_->capabilities().max_storage_binding;
-  CHECK_OR_FAIL(bytes <= largest, ErrorKind::ResourceLimit, what, " needs ", bytes,
-                " bytes; the adapter '", device_->adapter().name, "' binds at most ", largest);
-  return {};
-}
-
-Result<Buffer> ModelMemory::allocate(std::string_view what, std::uint64_t bytes,
-                                     WGPUBufferUsage usage) {
   CHECK_OR_FAIL(limit_ == 0 || (bytes <= limit_ && used_ <= limit_ - bytes),
                 ErrorKind::ResourceLimit, what, " needs ", bytes,
                 " bytes on the GPU; the model uses ", used_, " already and its memory limit is ",
@@ -42,8 +29,8 @@ Result<void> ModelMemory::add_constants(std::span<const NamedSize> constants) {
     TRY_ASSIGN(const std::uint64_t bytes, place_pool(constants));
     const std::size_t others = constants_.size() - first - 1;
     const std::string& name = constants[first].name;
-    TRY_ASSIGN(Buffer pool, allocate(others == 0 ? name : cat(name, " with ", others, " more"),
-                                     bytes, kStorage));
+    TRY_ASSIGN(Buffer pool,
+               make(others == 0 ? name : cat(name, " with ", others, " more"), bytes, kStorage));
     for (; first < constants_.size(); ++first) constants_[first].buffer = pool.get();
     pools_.push_back(std::move(pool));
   }
@@ -59,7 +46,6 @@ Result<std::uint64_t> ModelMemory::place_pool(std::span<const NamedSize> constan
     const auto& [name, bytes] = constants[constants_.size()];
     const std::uint64_t offset = round_up(end, alignment);
     if (offset > 0 && (bytes > kMost || offset > kMost - bytes)) break;
-    TRY(check_binding(name, bytes));
     constants_.push_back({nullptr, offset, bytes});
     end = offset + bytes;
   }
@@ -94,7 +80,7 @@ Result<void> ModelMemory::make_scalars(std::size_t count) {
 std::uint64_t ModelMemory::grown_size(std::uint64_t old_bytes, std::uint64_t needed) const {
   const std::uint64_t roomy = std::max(needed, old_bytes + old_bytes / 2);
   const bool within_limit = limit_ == 0 || (roomy <= limit_ && used_ <= limit_ - roomy);
-  return within_limit && roomy <= device_->capabilities().max_storage_binding ? roomy : needed;
+  return within_limit && roomy <= device_->capabilities().max_buffer_size ? roomy : needed;
 }
 
 Result<void> ModelMemory::fit_slots(std::span<const std::uint64_t> sizes) {

@@ -59,8 +59,6 @@ class ModelMemory {
   std::uint64_t used_bytes() const { return used_; }
 
  private:
-  Result<Buffer> allocate(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage);
-  Result<void> check_binding(std::string_view what, std::uint64_t bytes) const;
   Result<std::uint64_t> place_pool(std::span<const NamedSize> constants);
   std::uint64_t grown_size(std::uint64_t old_bytes, std::uint64_t needed) const;
 

@@ -134,13 +134,11 @@ def test_dtypes_in_and_out(types):
         torch.testing.assert_close(out, expected, rtol=0, atol=0)
 
 
-def test_int64_beyond_int32_is_refused(types):
+def test_int64_beyond_int32(types):
     forward = stock_forward(types)
-    good = (torch.zeros(5, dtype=torch.int32), torch.ones(5).half(), torch.ones(5).bool())
-    error = failing(forward, *good, torch.tensor([0, 0, 2**40, 0, 0]))
-    assert "input 3" in error
-    assert str(2**40) in error
-    assert forward(*good, torch.full((5,), 21))[3].tolist() == [42] * 5
+    others = (torch.zeros(5, dtype=torch.int32), torch.ones(5).half(), torch.ones(5).bool())
+    n = torch.tensor([0, 2**31, 2**40, -(2**50), 21])
+    assert forward(*others, n)[3].tolist() == (n + n).tolist()
 
 
 def test_mutable_buffer_keeps_its_state(summing):
@@ -269,17 +267,25 @@ def test_last_error_belongs_to_its_thread(external):
     assert seen == [""]
 
 
-def test_the_latest_delegate_belongs_to_its_thread(library, add):
-    loaded = [stock_forward(add)]
-    assert library.latest_delegate() is not None
+def test_the_latest_delegates_belong_to_their_thread(library, add, folder):
+    broken = save(folder, "two_delegates", Broken(), (torch.ones(5, 3),), partly=True)
+    loaded = [stock_forward(add), stock_forward(broken)]
+    loaded[1](torch.randn(5, 3))
+    counts = [len(library.latest_delegates(most)) for most in (0, 1, 2, 3, 9)]
+    assert counts[:4] == [0, 1, 2, 3]
+    first, second = library.latest_delegates(2)
+    # In the order of loading: a sigmoid comes before the host's operator, no sigmoid after it.
+    assert [d["call"] for d in first.profile()["dispatches"]][-1] == "aten.sigmoid.default"
+    assert "aten.sigmoid.default" not in [d["call"] for d in second.profile()["dispatches"]]
     seen = []
-    thread = threading.Thread(target=lambda: seen.append(library.latest_delegate()))
+    thread = threading.Thread(target=lambda: seen.append(library.latest_delegates(9)))
     thread.start()
     thread.join()
-    assert seen == [None]
+    assert seen == [[]]
+    del first, second
     loaded.clear()
     gc.collect()
-    assert library.latest_delegate() is None
+    assert len(library.latest_delegates(9)) == counts[4] - 3
 
 
 def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

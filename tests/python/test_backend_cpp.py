@@ -26,14 +26,28 @@ class Weighted(nn.Module):
         return a * self.factors + b
 
 
+class TwiceWeighted(Weighted):
+    """The same with two weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("halves", torch.tensor([0.5, 0.5, 0.5]))
+
+    def forward(self, a, b):
+        return (a + a) * self.factors * self.halves + b
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory) -> Path:
-    """A folder with weighted.pte, and with external.pte and external.ptd."""
+    """A folder of weighted.pte, of external.pte and its .ptd, and of split.pte, whose two .ptd
+    files are in split.data."""
     folder = tmp_path_factory.mktemp("programs")
     inputs = (torch.ones(2, 3), torch.ones(2, 3))
     save(folder, "weighted", Weighted(), inputs)
     options = {"external_constants_max_data_bytes": 1 << 30}
     save(folder, "external", Weighted(), inputs, options=options)
+    options = {"external_constants_max_data_bytes": 12}
+    assert len(save(folder, "split", TwiceWeighted(), inputs, options=options).ptds) == 2
     return folder
 
 

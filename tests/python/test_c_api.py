@@ -77,9 +77,8 @@ def test_unknown_option_names_the_known_ones(c):
     assert c.etwg_set_option(b"colour", b"red") != 0
     error = c.etwg_last_error().decode()
     assert "unknown option 'colour'" in error
-    assert (
-        "provider, adapter, profiling, kv_cache_dtype, matmul_dtype, memory_limit, trusted" in error
-    )
+    assert "provider, adapter, profiling, kv_cache_dtype, matmul_dtype, memory_limit" in error
+    assert "trusted, shared_states, data_files" in error
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from executorch_webgpu import cli, render
 from executorch_webgpu.cli import app
 from rich.console import Console
+from support.program import save
 from typer.testing import CliRunner
 
 runner = CliRunner()
@@ -25,6 +27,15 @@ def not_a_program(tmp_path: Path) -> Path:
     path = tmp_path / "model.pte"
     path.write_bytes(b"hello, world")
     return path
+
+
+@pytest.fixture(scope="module")
+def not_a_language_model(tmp_path_factory) -> Path:
+    class Twice(torch.nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    return save(tmp_path_factory.mktemp("other"), "twice", Twice(), (torch.ones(2, 3),)).pte
 
 
 def command(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
@@ -59,8 +70,26 @@ def test_not_a_program(name: str, not_a_program: Path) -> None:
     assert_one_sentence(result, "not an ExecuTorch program", str(not_a_program))
 
 
-def test_folder_instead_of_a_program(tmp_path: Path) -> None:
-    assert_one_sentence(runner.invoke(app, ["run", str(tmp_path)]), "not a file")
+@pytest.mark.parametrize("name", ["run", "inspect", "chat", "bench"])
+def test_other_things_than_a_program(name: str, tmp_path: Path) -> None:
+    assert_one_sentence(runner.invoke(app, [name, str(tmp_path)]), "not a file")
+    (tmp_path / "empty.pte").touch()
+    result = runner.invoke(app, [name, str(tmp_path / "empty.pte")])
+    assert_one_sentence(result, "not an ExecuTorch program (.pte), it is empty", "empty.pte")
+    (tmp_path / "data.pte").write_bytes(b"\x30\0\0\0FT01FH01")
+    result = runner.invoke(app, [name, str(tmp_path / "data.pte")])
+    assert_one_sentence(result, "not a program (.pte) but its data (.ptd)", "data.pte")
+    os.mkfifo(tmp_path / "pipe.pte")
+    assert_one_sentence(runner.invoke(app, [name, str(tmp_path / "pipe.pte")]), "not a file")
+
+
+@pytest.mark.parametrize("name", ["run", "inspect", "chat", "bench"])
+@pytest.mark.parametrize("share", [0.0001, 0.5, 0.9999])
+def test_truncated_program(name: str, share: float, tiny: Path, tmp_path: Path) -> None:
+    data = tiny.read_bytes()
+    cut = tmp_path / "cut.pte"
+    cut.write_bytes(data[: int(len(data) * share)])
+    assert_one_sentence(runner.invoke(app, [name, str(cut)]), str(cut), "is it truncated?")
 
 
 def test_missing_weights_file(tiny: Path, tmp_path: Path) -> None:
@@ -69,10 +98,20 @@ def test_missing_weights_file(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_input_is_not_an_array(tiny: Path, tmp_path: Path) -> None:
-    path = tmp_path / "x.npy"
-    path.write_bytes(b"nonsense")
-    result = runner.invoke(app, ["run", str(tiny), "--input", str(path)])
-    assert_one_sentence(result, "not a NumPy array", "x.npy")
+    (tmp_path / "x.npy").write_bytes(b"nonsense")
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    np.save(tmp_path / "texts.npy", np.array(["a"]))
+    np.savez(tmp_path / "several.npz", x=np.zeros(2))
+    for name, part in {
+        "x.npy": "not a NumPy array of numbers",
+        "objects.npy": "not a NumPy array of numbers",
+        "texts.npy": "cannot be a tensor: its elements are <U1",
+        "several.npz": "is an archive of arrays",
+        "none.npy": "no such file",
+        "": "not a file",
+    }.items():
+        result = runner.invoke(app, ["run", str(tiny), "--input", str(tmp_path / name)])
+        assert_one_sentence(result, part, name)
 
 
 def test_wrong_number_of_inputs(tiny: Path) -> None:
@@ -121,9 +160,49 @@ def test_prompt_past_the_context(tiny: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_unwritable_output(tmp_path: Path) -> None:
+def test_unwritable_output(tiny: Path, tmp_path: Path) -> None:
+    """Refused before any work."""
     result = runner.invoke(app, ["export", "smollm2", "-o", str(tmp_path)])
     assert_one_sentence(result, "is a folder")
+    file = tmp_path / "file"
+    file.touch()
+    result = runner.invoke(app, ["export", "smollm2", "-o", str(file / "smollm2.pte")])
+    assert_one_sentence(result, f"{file} is a file, not a folder to write into")
+    result = runner.invoke(app, ["run", str(tiny), "--output-dir", str(file)])
+    assert_one_sentence(result, f"{file} is a file, not a folder to write into")
+    result = runner.invoke(app, ["run", str(tiny), "--output-dir", str(file / "out")])
+    assert_one_sentence(result, "cannot write into the folder", str(file / "out"))
+
+
+def test_not_a_language_model(not_a_language_model: Path) -> None:
+    for name in ("chat", "bench"):
+        result = runner.invoke(app, [name, str(not_a_language_model)])
+        assert_one_sentence(result, "forward takes float32 [2, 3], not tokens [1, S]")
+
+
+def test_figures_that_are_none(tiny: Path) -> None:
+    for arguments in (
+        ["bench", str(tiny), "--peak-bandwidth", "nan"],
+        ["bench", str(tiny), "--peak-tflops", "0"],
+        ["bench", str(tiny), "--repetitions", "0"],
+        ["chat", str(tiny), "--temperature", "nan"],
+    ):
+        result = runner.invoke(app, arguments)
+        assert result.exit_code == 2 and f"Invalid value for '{arguments[2]}'" in result.stderr
+
+
+def test_a_reader_that_has_seen_enough(tiny: Path) -> None:
+    line = f"{sys.executable} -m executorch_webgpu inspect {tiny} --plan | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 141) and done.stderr == ""
+
+
+def test_devices_says_why_none_is_used() -> None:
+    result = command("devices", env=os.environ | {"ETWEBGPU_ADAPTER": "Voodoo 2"})
+    assert result.returncode == 0 and "→" not in result.stdout
+    assert "no WebGPU adapter matches 'Voodoo 2'" in result.stderr
 
 
 def test_missing_library_is_one_sentence(tmp_path: Path) -> None:
@@ -172,6 +251,45 @@ def test_chat_reads_lines_from_stdin(tiny: Path) -> None:
     first, second = result.stdout.splitlines()
     assert first == second  # the same question to the same state
     assert result.stderr.count("tok/s") == 4  # prefill and decode, twice
+
+
+def test_chat_obeys_commands_without_a_terminal(tiny: Path) -> None:
+    """As at a terminal: /clear is no message, and nothing after /exit is read."""
+    result = command("chat", tiny, "--max-tokens", "4", input="Hi\n /clear \nHi\n/exit\nHi\n")
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    assert first == second
+    assert result.stderr.count("prefill") == 2
+    assert command("chat", tiny, input="/exit\n").stdout == ""
+    no_command = command("chat", tiny, "--max-tokens", "1", input="/exit now\n")
+    assert no_command.stderr.count("prefill") == 1
+
+
+def test_chat_at_a_terminal_obeys_the_same_commands(tiny: Path) -> None:
+    main, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "executorch_webgpu", "chat", str(tiny), "--max-tokens", "4"],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.write(main, b"Hi\n/clear\nHi\n/exit\nHi\n\x04")  # and Ctrl-D, should it not be obeyed
+    output, errors = process.communicate(timeout=600)
+    os.close(main)
+    os.close(terminal)
+    assert process.returncode == 0, errors
+    answers = [line.lstrip("> ") for line in output.splitlines() if line.strip("> ")]
+    assert len(answers) == 2 and answers[0] == answers[1]
+    assert errors.count("prefill") == 2
+
+
+def test_chat_reads_any_bytes(tiny: Path) -> None:
+    chat = [sys.executable, "-m", "executorch_webgpu", "chat", str(tiny), "--max-tokens", "2"]
+    for more, lines in (([], b"\xff\xfeHi\n"), (["--prompt", b"\xff"], b"")):
+        done = subprocess.run([*chat, *more], input=lines, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(b"prefill") == 1
 
 
 def test_chat_says_when_the_context_is_full(tiny: Path) -> None:

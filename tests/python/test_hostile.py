@@ -117,7 +117,7 @@ def test_inspecting_damaged_programs(saved: Saved, tmp_path: Path) -> None:
     for data in damaged(saved.pte.read_bytes(), 150):
         path.write_bytes(data)
         try:
-            assert library.inspect(path, None, None)["methods"] is not None
+            assert library.inspect(path, [], None)["methods"] is not None
         except executorch_webgpu.WebGPUError as error:
             assert is_sentence(str(error))
             refused += 1

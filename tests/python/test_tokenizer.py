@@ -236,6 +236,24 @@ def test_missing_and_broken_files_are_explained(
         ChatTokenizer.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('roles must alternate') }}", "{% if %}", "{{ 1 / 0 }}"]
+)
+def test_a_template_that_fails(tokenizer: ChatTokenizer, tmp_path: Path, template: str) -> None:
+    tokenizer.save(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({**config, "chat_template": template})
+    )
+    loaded = ChatTokenizer.load(tmp_path)
+    with pytest.raises(WebGPUError, match="the model's chat template fails: "):
+        loaded.render([{"role": "user", "content": "Hi"}])
+
+
+def test_what_is_no_text_is_encoded_all_the_same(tokenizer: ChatTokenizer) -> None:
+    assert tokenizer.encode("a\udcffb") == tokenizer.encode("a?b")
+
+
 def test_configuration_without_a_template(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>"}))

@@ -137,6 +137,73 @@ TEST(FormatProgram, RefusesBrokenContent) {
   EXPECT_SAYS(broken([](auto& p) { p.named_data[0]->key = ""; }), "named data 0 has no key");
 }
 
+// A call of operator `index` behind the delegate's.
+void add_kernel_call(fb::ExecutionPlanT& plan, std::int32_t index) {
+  fb::KernelCallT call;
+  call.op_index = index;
+  auto instruction = std::make_unique<fb::InstructionT>();
+  instruction->instr_args.Set(std::move(call));
+  plan.chains[0]->instructions.push_back(std::move(instruction));
+}
+
+void add_operator(fb::ExecutionPlanT& plan, std::string name, std::string overload) {
+  auto op = std::make_unique<fb::OperatorT>();
+  op->name = std::move(name);
+  op->overload = std::move(overload);
+  plan.operators.push_back(std::move(op));
+}
+
+void keep_outside(fb::TensorT& tensor, std::string name) {
+  tensor.extra_tensor_info = std::make_unique<fb::ExtraTensorInfoT>();
+  tensor.extra_tensor_info->location = fb::TensorDataLocation::EXTERNAL;
+  tensor.extra_tensor_info->fully_qualified_name = std::move(name);
+}
+
+TEST(FormatProgram, SaysWhatIsLeftToTheHost) {
+  fb::ProgramT object = testing::program_object({});
+  fb::ExecutionPlanT& plan = *object.execution_plan[0];
+  add_operator(plan, "aten::unused", "out");
+  add_operator(plan, "aten::add", "out");
+  add_operator(plan, "aten::_local_scalar_dense", "");
+  for (const std::int32_t index : {1, 2, 1}) add_kernel_call(plan, index);
+  plan.values[1]->val.AsTensor()->shape_dynamism = fb::TensorShapeDynamism::STATIC;
+  keep_outside(*plan.values[2]->val.AsTensor(), "layer.weight");
+  const ByteVector file = testing::program_file(std::move(object), {ByteVector(8)});
+  const auto program = Program::read(file);
+  ASSERT_TRUE(program) << program.error().message;
+
+  const Method& forward = program->methods()[0];
+  EXPECT_EQ(forward.kernel_calls, 3u);
+  ASSERT_EQ(forward.kernels.size(), 2u);
+  EXPECT_EQ(forward.kernels[0].name, "aten::add.out");
+  EXPECT_EQ(forward.kernels[0].calls, 2u);
+  EXPECT_EQ(forward.kernels[1].name, "aten::_local_scalar_dense");
+  EXPECT_EQ(forward.external_constants, std::vector<std::string>{"layer.weight"});
+  EXPECT_EQ(forward.delegates[0].arguments,
+            (std::vector{Dynamism::Bounded, Dynamism::Static, Dynamism::Bounded}));
+}
+
+TEST(FormatProgram, RefusesCallsOfWhatIsNotThere) {
+  auto broken = [&](auto edit) {
+    fb::ProgramT object = testing::program_object({});
+    edit(*object.execution_plan[0]);
+    return error_of(testing::program_file(std::move(object), {ByteVector(8)}));
+  };
+  EXPECT_SAYS(broken([](auto& p) { add_kernel_call(p, 0); }),
+              "method 0 'forward': a call refers to operator 0, but the method has 0");
+  EXPECT_SAYS(broken([](auto& p) { add_kernel_call(p, -1); }), "refers to operator -1");
+  EXPECT_SAYS(broken([](auto& p) {
+                p.chains[0]->instructions[0]->instr_args.AsDelegateCall()->delegate_index = 3;
+              }),
+              "a call refers to delegate 3, but the method has 1");
+  EXPECT_SAYS(broken([](auto& p) {
+                p.chains[0]->instructions[0]->instr_args.AsDelegateCall()->args = {0, 17};
+              }),
+              "argument 1 refers to value 17, but the method has 3 values");
+  EXPECT_SAYS(broken([](auto& p) { keep_outside(*p.values[2]->val.AsTensor(), ""); }),
+              "value 2 lies in a data file, but has no name");
+}
+
 TEST(FormatProgram, KnowsTypesItCannotRun) {
   fb::ProgramT object = testing::program_object({});
   object.execution_plan[0]->values[0]->val.AsTensor()->scalar_type = fb::ScalarType::BFLOAT16;
@@ -167,6 +234,8 @@ TEST(FormatFlatTensor, RefusesBrokenFiles) {
     return ptd_error_of(file);
   };
   EXPECT_SAYS(ptd_error_of({}), "tensor data file: 0 bytes are too few");
+  EXPECT_SAYS(ptd_error_of(testing::program_file(testing::add_graph().graph)),
+              "it is a program (.pte)");
   EXPECT_SAYS(broken([](auto& f) { put_text(f, 8, "FH77"); }), "'FH77', expected 'FH01'");
   EXPECT_SAYS(broken([](auto& f) { put_text(f, 4, "FT77"); }), "'FT77', expected 'FT01'");
   EXPECT_SAYS(broken([](auto& f) { put<std::uint32_t>(f, 12, 8); }), "header size 8");

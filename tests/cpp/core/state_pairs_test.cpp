@@ -6,17 +6,17 @@
 namespace etwebgpu {
 namespace {
 
-const int kZeros = 0, kOnes = 0;  // places of contents
+constexpr const char *kZeros = "zeros", *kOnes = "ones";
 
-StateUse use(bool written, const void* source = &kZeros, Dims dims = {4}, std::string name = "") {
-  return {0, source, std::move(name), DType::Float32, dims, written};
+StateUse use(bool written, std::string contents = kZeros, Dims dims = {4}, std::string name = "") {
+  return {0, std::move(contents), std::move(name), DType::Float32, dims, written};
 }
 
 using Uses = std::vector<StateUse>;
 using Pairs = StatePairs;
 
 TEST(StatePairs, WrittenBuffersPairInOrder) {
-  const Uses mine = {use(true), use(true, &kZeros, {2, 2}), use(true)};
+  const Uses mine = {use(true), use(true, kZeros, {2, 2}), use(true)};
   const auto pairs = pair_states(mine, mine);
   ASSERT_TRUE(pairs) << pairs.error().message;
   EXPECT_EQ(*pairs, (Pairs{{0, 0}, {2, 2}, {1, 1}}));
@@ -37,7 +37,7 @@ TEST(StatePairs, ConstantsOfBothAreNoState) {
 TEST(StatePairs, OtherContentsTypesAndSizesAreOtherBuffers) {
   StateUse integers = use(true);
   integers.dtype = DType::Int32;
-  const Uses theirs = {use(true, &kOnes), use(true, &kZeros, {1, 4}), integers};
+  const Uses theirs = {use(true, kOnes), use(true, kZeros, {1, 4}), integers};
   const auto pairs = pair_states(Uses{use(true)}, theirs);
   ASSERT_TRUE(pairs);
   EXPECT_TRUE(pairs->empty());
@@ -51,7 +51,7 @@ TEST(StatePairs, OtherNumbersOfBuffersAreRefused) {
 
 // Numbers of the program's text are constants too, and zeros are frequent among them.
 TEST(StatePairs, NumbersAreToldFromCountersByWhoWrites) {
-  const StateUse number = use(false, &kZeros, {}), counter = use(true, &kZeros, {});
+  const StateUse number = use(false, kZeros, {}), counter = use(true, kZeros, {});
   const auto pairs = pair_states(Uses{counter, number}, Uses{counter});
   ASSERT_TRUE(pairs) << pairs.error().message;
   EXPECT_EQ(*pairs, (Pairs{{0, 0}}));
@@ -61,13 +61,13 @@ TEST(StatePairs, NumbersAreToldFromCountersByWhoWrites) {
 }
 
 TEST(StatePairs, NamesDecideWhereThereAreAny) {
-  const Uses mine = {use(true, &kZeros, {4}, "b"), use(true, &kZeros, {4}, "c")};
-  const Uses theirs = {use(true, &kZeros, {4}, "a"), use(false, &kZeros, {4}, "b"),
-                       use(true, &kOnes, {4}, "c")};  // c of another program
+  const Uses mine = {use(true, kZeros, {4}, "b"), use(true, kZeros, {4}, "c")};
+  const Uses theirs = {use(true, kZeros, {4}, "a"), use(false, kZeros, {4}, "b"),
+                       use(true, kOnes, {4}, "c")};  // other contents
   const auto pairs = pair_states(mine, theirs);
   ASSERT_TRUE(pairs) << pairs.error().message;
   EXPECT_EQ(*pairs, (Pairs{{0, 1}}));
-  EXPECT_FALSE(pair_states(mine, Uses{use(true, &kZeros, {5}, "b")}));
+  EXPECT_FALSE(pair_states(mine, Uses{use(true, kZeros, {5}, "b")}));
 }
 
 TEST(StatePairs, WithinAMethodTheReaderComesFirst) {
@@ -80,7 +80,7 @@ TEST(StatePairs, WithinAMethodTheReaderComesFirst) {
   // Delegates of one method have buffers of their own, and numbers.
   EXPECT_TRUE(pair_within_method(writer, writer)->empty());
   EXPECT_TRUE(
-      pair_within_method(Uses{use(false, &kZeros, {})}, Uses{use(true, &kZeros, {})})->empty());
+      pair_within_method(Uses{use(false, kZeros, {})}, Uses{use(true, kZeros, {})})->empty());
 }
 
 }  // namespace

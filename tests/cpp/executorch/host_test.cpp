@@ -1,6 +1,7 @@
 // A C++ host of the backend: registration, options from each source and their order, load modes,
 // errors and profiling. ETWEBGPU_TEST_PROGRAMS is a folder with weighted.pte (a * [1, 2, 4] + b,
-// both [2, 3]) and external.pte, the same with its weights in external.ptd.
+// both [2, 3]), external.pte, the same with its weights in external.ptd, and split.pte, the same
+// with two weights in the files of the folder split.data.
 #include <etwebgpu/c_api.h>
 #include <executorch/devtools/etdump/etdump_flatcc.h>
 #include <executorch/extension/module/module.h>
@@ -11,6 +12,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
@@ -52,7 +54,9 @@ class HostTest : public testing::Test {
     etwg_set_option("provider", WGPU_NATIVE);
   }
   void TearDown() override {
-    for (const char* key : {"provider", "profiling", "memory_limit"}) etwg_set_option(key, "");
+    for (const char* key : {"provider", "profiling", "memory_limit", "data_files"}) {
+      etwg_set_option(key, "");
+    }
     unsetenv("ETWEBGPU_PROVIDER");
   }
 };
@@ -79,9 +83,55 @@ TEST_F(HostTest, ReadsExternalWeights) {
 TEST_F(HostTest, SaysThatExternalWeightsAreMissing) {
   Module module(program("external.pte"));
   EXPECT_NE(module.load_forward(), et::Error::Ok);
-  EXPECT_TRUE(mentions(last_error(), ".ptd file, which was not given")) << last_error();
+  EXPECT_TRUE(mentions(last_error(), "in a .ptd file; data files read: none;")) << last_error();
   Module good(program("external.pte"), program("external.ptd"));
   EXPECT_EQ(run(good), kExpected) << last_error();
+}
+
+std::vector<std::string> split_files() {
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(program("split.data"))) {
+    files.push_back(entry.path().string());
+  }
+  return files;
+}
+
+TEST_F(HostTest, ModuleTakesSeveralDataFiles) {
+  ASSERT_EQ(split_files().size(), 2u);
+  for (const auto mode : {Module::LoadMode::File, Module::LoadMode::Mmap}) {
+    Module module(program("split.pte"), split_files(), mode);
+    EXPECT_EQ(run(module), kExpected) << last_error();
+  }
+  Module lacking(program("split.pte"), std::vector<std::string>{split_files()[1]});
+  EXPECT_NE(lacking.load_forward(), et::Error::Ok);
+  EXPECT_TRUE(mentions(last_error(), "may be split over several .ptd files")) << last_error();
+}
+
+TEST_F(HostTest, DataFilesByOption) {
+  etwg_set_option("data_files", program("split.data").c_str());
+  Module all(program("split.pte"));
+  EXPECT_EQ(run(all), kExpected) << last_error();
+
+  // Beside a file that ExecuTorch reads.
+  etwg_set_option("data_files", split_files()[1].c_str());
+  Module half(program("split.pte"), split_files()[0]);
+  EXPECT_EQ(run(half), kExpected) << last_error();
+
+  etwg_set_option("data_files", (split_files()[0] + ":" + split_files()[1]).c_str());
+  Module both(program("split.pte"));
+  EXPECT_EQ(run(both), kExpected) << last_error();
+
+  // For this thread only, and before the other.
+  etwg_set_option("data_files", "/nowhere.ptd");
+  etwg_set_thread_option("data_files", program("split.data").c_str());
+  Module own(program("split.pte"));
+  EXPECT_EQ(run(own), kExpected) << last_error();
+  std::thread([] {
+    Module other(program("split.pte"));
+    EXPECT_NE(other.load_forward(), et::Error::Ok);
+    EXPECT_TRUE(mentions(last_error(), "/nowhere.ptd")) << last_error();
+  }).join();
+  etwg_set_thread_option("data_files", "");
 }
 
 TEST_F(HostTest, SetOptionAndGetOption) {
@@ -119,10 +169,10 @@ TEST_F(HostTest, UnknownOptionsAreRefused) {
 }
 
 // Loads with these runtime specs and gives the error's text, "" for none.
-std::string load_with(et::BackendOptions<2>& specs) {
+std::string load_with(et::BackendOptions<2>& specs, const std::string& name = "weighted.pte") {
   et::LoadBackendOptionsMap map;
   EXPECT_EQ(map.set_options(kBackend, specs.view()), et::Error::Ok);
-  Module module(program("weighted.pte"));
+  Module module(program(name));
   EXPECT_EQ(module.load(map), et::Error::Ok);
   if (module.load_forward() != et::Error::Ok) return last_error();
   EXPECT_EQ(run(module), kExpected);
@@ -152,6 +202,32 @@ TEST_F(HostTest, WrongRuntimeSpecsAreNamed) {
   et::BackendOptions<2> limit;
   ASSERT_EQ(limit.set_option("memory_limit", 4), et::Error::Ok);
   EXPECT_TRUE(mentions(load_with(limit), "4")) << last_error();
+}
+
+TEST_F(HostTest, DataFilesBySetOptionAndRuntimeSpecs) {
+  const std::string folder = program("split.data");
+  ASSERT_LT(folder.size(), 254u);
+  et::BackendOptions<2> specs;
+  ASSERT_EQ(specs.set_option("data_files", folder.c_str()), et::Error::Ok);
+  EXPECT_EQ(load_with(specs, "split.pte"), "");
+
+  ASSERT_EQ(et::set_option(kBackend, specs.view()), et::Error::Ok) << last_error();
+  Module module(program("split.pte"));
+  EXPECT_EQ(run(module), kExpected) << last_error();
+}
+
+TEST_F(HostTest, TextsThatExecuTorchCutsAreRefused) {
+  const std::string longer = program("split.data") + std::string(300, '/');
+  et::BackendOptions<2> specs;
+  ASSERT_EQ(specs.set_option("data_files", longer.c_str()), et::Error::Ok);
+  EXPECT_TRUE(mentions(load_with(specs, "split.pte"), "option data_files: ")) << last_error();
+  EXPECT_TRUE(mentions(last_error(), "may have been cut")) << last_error();
+  EXPECT_EQ(et::set_option(kBackend, specs.view()), et::Error::InvalidArgument);
+  EXPECT_TRUE(mentions(last_error(), "etwg_set_option")) << last_error();
+  // There is no limit to what it names instead.
+  ASSERT_EQ(etwg_set_option("data_files", longer.c_str()), 0) << last_error();
+  Module module(program("split.pte"));
+  EXPECT_EQ(run(module), kExpected) << last_error();
 }
 
 TEST_F(HostTest, ProfilesIntoETDump) {

@@ -15,10 +15,11 @@ from . import export as _faster_lowering  # noqa: F401  caches the partitioner's
 
 @dataclass(frozen=True)
 class Saved:
-    """A program on disk; `ptd` holds its external weights, if it has any."""
+    """A program on disk; `ptd` holds its external weights, or `ptds` where they are split."""
 
     pte: Path
     ptd: Path | None = None
+    ptds: tuple[Path, ...] = ()
 
 
 def save(
@@ -56,16 +57,19 @@ def save(
 
 
 def write(folder: Path, name: str, program: Any) -> Saved:
-    """Write a program and its external weights as ``name.pte`` and ``name.ptd``."""
+    """Write a program as ``name.pte`` and its external weights as ``name.ptd``, or into the folder
+    ``name.data`` if they are split."""
     pte = folder / f"{name}.pte"
     with pte.open("wb") as file:
         program.write_to_file(file)
     data = folder / f"{name}.data"
     data.mkdir()
     program.write_tensor_data_to_file(str(data))
-    written = list(data.glob("*.ptd"))
+    written = sorted(data.glob("*.ptd"))
     if not written:
         return Saved(pte)
+    if len(written) > 1:
+        return Saved(pte, ptds=tuple(written))
     return Saved(pte, written[0].rename(folder / f"{name}.ptd"))
 
 
