@@ -6,20 +6,10 @@
 #include <algorithm>
 
 #include "ops/families.h"
-#include "ops/op.h"
+#include "ops/lookup.h"
 
 namespace etwebgpu {
 namespace {
-
-// out[i] = table[indices[i]] for a table of `rows` x `width`.
-struct Lookup {
-  BufferRef table = {}, indices = {}, out = {};
-  std::int64_t rows = 0, width = 0, count = 0;  // count: indices
-  bool panels = false;
-  Packing packing = Packing::Words;
-  std::optional<BufferRef> scales = {};  // [rows, groups], one word each
-  std::int64_t group_size = 1, scale_stride = 0;
-};
 
 std::string_view element_kind(const Lookup& lookup) {
   if (!lookup.panels) return "words";
@@ -32,6 +22,8 @@ std::string_view element_kind(const Lookup& lookup) {
       return "f32";
   }
 }
+
+}  // namespace
 
 // One dispatch for each piece of the table that fits a binding; a piece writes the rows it has, the
 // first also the zeros.
@@ -68,6 +60,8 @@ Result<void> emit_lookup(LowerContext& c, const Lookup& l) {
   }
   return {};
 }
+
+namespace {
 
 // Sizes of the indices followed by the table's width.
 Result<void> set_lookup_sizes(InferContext& c, const Dims& indices, std::int64_t width) {

@@ -5,6 +5,7 @@
 #include "ops/arguments.h"
 #include "ops/elementwise.h"
 #include "ops/families.h"
+#include "ops/lookup.h"
 
 namespace etwebgpu {
 namespace {
@@ -82,7 +83,40 @@ Result<void> infer_rows(InferContext& c, ValueId index, std::size_t dim) {
   return c.set_output(out);
 }
 
-void lower_rows(LowerContext& c, ValueId index, std::size_t dim) {
+// Indices from 0 on: negative ones count from the end.
+BufferRef wrapped(LowerContext& c, ValueId index, std::int64_t extent) {
+  const std::int64_t count = c.sizes_of(index).numel();
+  const Operand given{.kind = Operand::Kind::Tensor,
+                      .element = Element::I32,
+                      .as = Element::I32,
+                      .buffer = c.narrowed(index)};
+  const BufferRef out = scratch_elements(c, count, Element::I32);
+  const Elementwise what{.expression = "select(a, a + x, a < 0)",
+                         .out = Element::I32,
+                         .x_type = Element::I32,
+                         .x = Number(extent)};
+  emit_elementwise(c, what, {&given, 1}, {{count, {1, 0, 0}}}, {out, Element::I32});
+  return out;
+}
+
+// Rows of a source that no binding takes.
+bool is_large_table(const LowerContext& c, std::size_t dim) {
+  const std::uint64_t bytes = storage_bytes(c.storage(0), c.sizes(0).numel());
+  return dim == 0 && bytes > c.capabilities().max_storage_binding && c.storage(0) == Storage::F32;
+}
+
+Result<void> lower_table_rows(LowerContext& c, ValueId index) {
+  const Dims& in = c.sizes(0);
+  const Elements out = output_elements(c);
+  Lookup lookup{.table = c.value(0), .indices = wrapped(c, index, in[0]), .out = out.buffer};
+  lookup.rows = in[0];
+  lookup.width = in.product(1, in.rank());
+  lookup.count = c.sizes_of(index).numel();
+  return emit_lookup(c, lookup);
+}
+
+Result<void> lower_rows(LowerContext& c, ValueId index, std::size_t dim) {
+  if (is_large_table(c, dim)) return lower_table_rows(c, index);
   const Dims& in = c.sizes(0);
   const Dims strides = contiguous_strides(in);
   Loops loops;
@@ -94,6 +128,7 @@ void lower_rows(LowerContext& c, ValueId index, std::size_t dim) {
     }
   }
   emit_moved(c, [&](BufferRef out) { emit_gather(c, index, dim, loops, out); });
+  return {};
 }
 
 Result<void> infer_index_select(InferContext& c) {
@@ -106,8 +141,7 @@ Result<void> infer_index_select(InferContext& c) {
 
 Result<void> lower_index_select(LowerContext& c) {
   TRY_ASSIGN(const std::size_t dim, c.dim(1, c.sizes(0).rank()));
-  lower_rows(c, c.id(2), dim);
-  return {};
+  return lower_rows(c, c.id(2), dim);
 }
 
 // index.Tensor: the partitioner takes it with one index tensor, the other dimensions whole.
@@ -137,8 +171,7 @@ Result<void> infer_index(InferContext& c) {
 
 Result<void> lower_index(LowerContext& c) {
   TRY_ASSIGN(const Indexed indexed, only_index(c));
-  lower_rows(c, indexed.index, indexed.dim);
-  return {};
+  return lower_rows(c, indexed.index, indexed.dim);
 }
 
 Result<void> infer_gather(InferContext& c) {

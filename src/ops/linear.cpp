@@ -3,6 +3,7 @@
 #include "ops/linear.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "ops/families.h"
 
@@ -20,21 +21,50 @@ struct Matmul {
   std::int64_t bias_row = 0, bias_column = 0;
 };
 
-void emit_matmul(LowerContext& c, const Matmul& p) {
-  if (p.batch * p.m * p.n == 0) return;
+// Batches whose matrices fit bindings, in numbers that suit every alignment.
+std::int64_t batches_per_binding(const LowerContext& c, const Matmul& p) {
+  constexpr std::int64_t kUnit = 64;  // elements whose bytes suit every alignment
+  const auto limit = static_cast<std::int64_t>(c.capabilities().max_storage_binding) / 4;
+  const std::int64_t sizes[] = {p.m * p.k, p.k * p.n, p.m * p.n};
+  std::int64_t unit = 1, most = p.batch;
+  for (std::int64_t size : sizes) {
+    if (size == 0) continue;
+    unit = std::lcm(unit, kUnit / std::gcd(kUnit, size));
+    most = std::min(most, limit / size);
+  }
+  return most >= p.batch ? p.batch : std::max(most / unit * unit, unit);
+}
+
+ByteRange batch_range(std::int64_t first, std::int64_t count, std::int64_t batch,
+                      std::int64_t size) {
+  if (count == batch) return {};
+  return {static_cast<std::uint64_t>(4 * first * size),
+          static_cast<std::uint64_t>(4 * count * size)};
+}
+
+void emit_batches(LowerContext& c, const Matmul& p, std::int64_t first, std::int64_t count) {
   const bool software = c.capabilities().adapter_class == AdapterClass::Software;
   // Rows and columns per workgroup: matmul_tiles stages 32 x 32, an invocation of matmul_columns
   // computes 4 x 4 with 16 of them side by side.
   const std::int64_t rows = software ? 4 : 32, columns = software ? 64 : 32;
   KernelCall& k = c.emit(software ? "matmul_columns" : "matmul_tiles");
   k.define("TRANSPOSED", p.y_transposed ? 1 : 0).define("BIAS", p.bias ? 1 : 0);
-  k.read(p.x).read(p.y);
+  const auto range = [&](std::int64_t size) { return batch_range(first, count, p.batch, size); };
+  k.read(p.x, range(p.m * p.k)).read(p.y, range(p.k * p.n));
   if (p.bias) k.read(*p.bias);
-  k.define("AT_OUT", k.buffers.size()).define("AT_PARAMS", k.buffers.size() + 1).write(p.out);
+  k.define("AT_OUT", k.buffers.size()).define("AT_PARAMS", k.buffers.size() + 1);
+  k.write(p.out, range(p.m * p.n));
   const std::int64_t row_blocks = div_up(p.m, rows), column_blocks = div_up(p.n, columns);
-  k.params(p.batch, p.m, p.k, p.n, row_blocks, column_blocks, p.alpha, p.beta, p.bias_row,
+  k.params(count, p.m, p.k, p.n, row_blocks, column_blocks, p.alpha, p.beta, p.bias_row,
            p.bias_column);
-  k.groups(p.batch * row_blocks * column_blocks);
+  k.groups(count * row_blocks * column_blocks);
+}
+
+void emit_matmul(LowerContext& c, const Matmul& p) {
+  if (p.batch * p.m * p.n == 0) return;
+  const std::int64_t step = batches_per_binding(c, p);
+  for (std::int64_t first = 0; first < p.batch; first += step)
+    emit_batches(c, p, first, std::min(step, p.batch - first));
 }
 
 // A bias that broadcasts to [rows, n].
@@ -86,11 +116,18 @@ Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, 
   return lower_linear(c, linear);
 }
 
+Result<void> check_floats(const InferContext& c, std::size_t x, std::size_t y) {
+  CHECK_OR_FAIL(is_floating(c.dtype(x)) && is_floating(c.dtype(y)), ErrorKind::NotSupported,
+                "products of ", name(c.dtype(x)), " and ", name(c.dtype(y)), " matrices");
+  return {};
+}
+
 // --- aten.linear(x [.., K], weight [N, K], bias or None) -> out [.., N] ---
 // The exporter also makes it of addmm(bias, x, y.t()), so a bias may be anything that broadcasts.
 
 Result<void> infer_linear(InferContext& c) {
   const Dims &x = c.sizes(0), &weight = c.sizes(1);
+  TRY(check_floats(c, 0, 1));
   CHECK_OR_FAIL(x.rank() >= 1 && weight.rank() == 2 && weight[1] == x.back(),
                 ErrorKind::InvalidProgram, "x of sizes ", to_string(x), " and weight of sizes ",
                 to_string(weight), " do not fit");
@@ -125,6 +162,7 @@ Result<void> check_product(const Dims& x, const Dims& y, std::size_t rank) {
 }
 
 Result<void> infer_mm(InferContext& c) {
+  TRY(check_floats(c, 0, 1));
   TRY(check_product(c.sizes(0), c.sizes(1), 2));
   return c.set_output({c.sizes(0)[0], c.sizes(1)[1]});
 }
@@ -139,6 +177,7 @@ Result<void> lower_mm(LowerContext& c) {
 
 Result<void> infer_bmm(InferContext& c) {
   const Dims &x = c.sizes(0), &y = c.sizes(1);
+  TRY(check_floats(c, 0, 1));
   TRY(check_product(x, y, 3));
   return c.set_output({x[0], x[1], y[2]});
 }
@@ -159,6 +198,7 @@ Result<void> lower_bmm(LowerContext& c) {
 
 Result<void> infer_addmm(InferContext& c) {
   const Dims &x = c.sizes(1), &y = c.sizes(2);
+  TRY(check_floats(c, 1, 2));
   TRY(check_product(x, y, 2));
   TRY(check_bias(c.sizes(0), x[0], y[1]));
   return c.set_output({x[0], y[1]});

@@ -104,9 +104,17 @@ class Lowering {
     }
     const std::int64_t rows = limit / (4 * widest) - (route.splits > 0 ? route.rows : 0);
     if (rows >= l_.rows) return l_.rows;
-    CHECK_OR_FAIL(rows >= kRowUnit, ErrorKind::NotSupported, kRowUnit, " rows of ", widest,
+    const std::int64_t unit = row_unit();
+    CHECK_OR_FAIL(rows >= unit, ErrorKind::NotSupported, unit, " rows of ", widest,
                   " elements do not fit this device's storage binding of ", limit, " bytes");
-    return rows / kRowUnit * kRowUnit;
+    return rows / unit * unit;
+  }
+  // Rows of x and of every output whose bytes are a multiple of every storage alignment.
+  std::int64_t row_unit() const {
+    std::int64_t unit = kRowUnit / std::gcd(kRowUnit, l_.depth);
+    for (const LinearPart& part : l_.parts)
+      unit = std::max(unit, kRowUnit / std::gcd(kRowUnit, part.columns));
+    return unit;
   }
 
   // Large sums come in sections, which share their memory: two, or such of many tiles.

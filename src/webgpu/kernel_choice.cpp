@@ -29,6 +29,7 @@ Capabilities choose_kernels_as(Capabilities device, std::string_view wanted) {
     if (word == "software") device.adapter_class = AdapterClass::Software;
     if (word == "portable") device = portable(device);
     if (word == "bytes") device.byte_products_from = 1;
+    if (word == "pieces") device.max_storage_binding = 64 << 10;
   }
   return device;
 }

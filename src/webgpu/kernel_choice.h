@@ -3,6 +3,7 @@
 //   discrete | integrated | software   the class to choose kernels for
 //   portable                           WebGPU's guaranteed limits alone, without optional features
 //   bytes                              products of bytes wherever they can be
+//   pieces                             bindings of 64 KiB, so that small tensors come in pieces
 #pragma once
 
 #include <string_view>
