@@ -1,7 +1,7 @@
 """Random chains of moving and arithmetic operators against eager torch.
 
 They show what single operators do not: views of views, memory that is used again, sizes of zero, a
-start that moves.
+start that moves, what infinities, NaN and the largest integers become on their way.
 """
 
 from __future__ import annotations
@@ -13,12 +13,19 @@ from typing import Any
 
 import pytest
 import torch
-from support.cases import BOOL, F32, I32, TIGHT, check_outputs, generator_for, rng_for, seeds
+from support.cases import BOOL, F32, I32, I64, TIGHT, check_outputs, generator_for, rng_for, seeds
 from support.delegate import GraphBuilder, Value
 
 MOST_ELEMENTS = 4096
 MOST_RANK = 6
 INT64_MAX = (1 << 63) - 1
+EDGES = {
+    F32: torch.tensor(
+        [0.0, -0.0, 1.0, -1.0, float("inf"), -float("inf"), float("nan"), 1e30, -2.5]
+    ),
+    I32: torch.tensor([0, 1, -1, 2**31 - 1, -(2**31), 65536, -65537, 12345], dtype=I32),
+    I64: torch.tensor([0, 1, -1, 2**31, -(2**31) - 1, 2**40 + 1, 2**63 - 1, -(2**63), -(2**52)]),
+}
 
 Function = Callable[..., torch.Tensor]
 
@@ -35,8 +42,10 @@ class Run:
 class Program:
     """Grows call by call; every value is computed at once in torch for every run."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, integer: torch.dtype, edges: bool) -> None:
         self.rng = rng
+        self.integer = integer
+        self.edges = edges  # the inputs hold what is no ordinary number
         self.graph = GraphBuilder()
         self.values: list[Value] = []
         most = rng.randint(2, 9)
@@ -51,14 +60,22 @@ class Program:
     def _add_input(self, most: int) -> None:
         bound = [self.rng.choice((1, 2, 3, 4, 5, 8)) for _ in range(self.rng.randint(1, 4))]
         live = self.rng.randrange(len(bound)) if self.rng.random() < 0.7 else None
-        dtype = self.rng.choice((F32, F32, F32, I32))
+        dtype = self.rng.choice((F32, F32, F32, self.integer))
         for run in self.runs:
             shape = [run.size if d == live else n for d, n in enumerate(bound)]
             generator = generator_for("program input", self.rng.random())
-            run.values.append(torch.randint(-5, 6, shape, generator=generator).to(dtype))
+            run.values.append(self._elements(shape, dtype, generator))
         if live is not None:
             bound[live] = most
         self.values.append(self.graph.input(dtype, bound))
+
+    def _elements(
+        self, shape: list[int], dtype: torch.dtype, generator: torch.Generator
+    ) -> torch.Tensor:
+        if not self.edges:
+            return torch.randint(-5, 6, shape, generator=generator).to(dtype)
+        chosen = torch.randint(0, len(EDGES[dtype]), shape, generator=generator)
+        return EDGES[dtype][chosen]
 
     def call(
         self, name: str, args: Sequence[Any], function: Function, operands: Sequence[int]
@@ -70,10 +87,11 @@ class Program:
                 result = function(run, *(run.values[i] for i in operands))
             except (RuntimeError, IndexError):
                 return
-            results.append(result.to(I32) if result.dtype == torch.int64 else result)
+            results.append(result.to(self.integer) if result.dtype == I64 else result)
         first = results[0]
         # Whole numbers stay small enough for f32 to hold exactly.
-        big = any(r.numel() > MOST_ELEMENTS or (r.float().abs() > 1e6).any() for r in results)
+        big = not self.edges and any((r.float().abs() > 1e6).any() for r in results)
+        big = big or any(r.numel() > MOST_ELEMENTS for r in results)
         if big or any(r.dim() != first.dim() or r.dim() > MOST_RANK for r in results):
             return
         bound = [max(extents) for extents in zip(*(r.shape for r in results), strict=True)]
@@ -127,7 +145,7 @@ def _where(p: Program, rng: random.Random) -> None:
 
 def _convert(p: Program, rng: random.Random) -> None:
     i = p.pick()
-    to = rng.choice((F32, I32, BOOL))
+    to = rng.choice((F32, p.integer, BOOL))
     assert i is not None
     args = [p.values[i], None, None, None, None, False, None]
     p.call("aten._to_copy.default", args, lambda _, x: x.to(to), [i])
@@ -283,7 +301,7 @@ STEPS: list[Step] = [
 @pytest.mark.parametrize("seed", seeds(300))
 def test_random_program(seed: int) -> None:
     rng = rng_for("program", seed)
-    program = Program(rng)
+    program = Program(rng, I64 if seed % 2 else I32, edges=seed % 3 == 2)
     for _ in range(rng.randint(2, 14)):
         rng.choice(STEPS)(program, rng)
     last = len(program.values) - 1
@@ -291,7 +309,7 @@ def test_random_program(seed: int) -> None:
     program.graph.output(*(program.values[o] for o in outputs))
     with program.graph.load() as model:
         for run in rng.sample(program.runs * 2, 2 * len(program.runs)):
-            position = torch.tensor([run.position], dtype=I32)
+            position = torch.tensor([run.position], dtype=program.integer)
             got = model.run(*run.values[: program.inputs], position)
             where = f"seed {seed}, size {run.size}, position {run.position}"
             check_outputs(got, [run.values[o] for o in outputs], TIGHT, where)
