@@ -64,14 +64,20 @@ constexpr Binary kDivModes[] = {
     {"trunc", Domain::Output, "trunc_divide(a, b)", "a / b", "division"},
 };
 
-// pow by these exponents is cheaper and more exact.
+// pow by these exponents is cheaper and more exact, and has the edge values of these operations in
+// PyTorch too: the root of -inf is NaN. 1 / (a * a) would be infinite where only a * a is no float.
 struct Power {
   double exponent;
   std::string_view expression;
 };
-constexpr Power kPowers[] = {
-    {-2, "1.0 / (a * a)"}, {-1, "1.0 / a"},  {-0.5, "inverseSqrt(a)"}, {0.5, "sqrt(a)"}, {1, "a"},
-    {2, "a * a"},          {3, "a * a * a"}, {4, "(a * a) * (a * a)"}};
+constexpr Power kPowers[] = {{-2, "(1.0 / a) * (1.0 / a)"},
+                             {-1, "1.0 / a"},
+                             {-0.5, "inverseSqrt(a)"},
+                             {0.5, "sqrt(a)"},
+                             {1, "a"},
+                             {2, "a * a"},
+                             {3, "a * a * a"},
+                             {4, "(a * a) * (a * a)"}};
 
 const Binary* find_binary(std::span<const Binary> table, std::string_view name) {
   for (const Binary& binary : table) {

@@ -1,4 +1,5 @@
 // Operators of one tensor, element by element: a table of WGSL expressions over elementwise.wgsl.
+#include <cmath>
 #include <limits>
 
 #include "ops/elementwise.h"
@@ -32,7 +33,7 @@ constexpr Unary kUnary[] = {
     {"aten.round.default", "round(a)", "a"},
     {"aten.rsqrt.default", "inverseSqrt(a)"},
     {"aten.sigmoid.default", "sigmoid(a)", "", "sigmoid"},
-    {"aten.silu.default", "a * sigmoid(a)", "", "sigmoid"},
+    {"aten.silu.default", "a / (1.0 + exp(-a))"},
     {"aten.sin.default", "exact_sin(a)", "", "trigonometry"},
     {"aten.sqrt.default", "sqrt(a)"},
     {"aten.tanh.default", "stable_tanh(a)", "", "tanh"},
@@ -96,16 +97,18 @@ Result<void> lower_gelu(LowerContext& c) {
   return {};
 }
 
-// --- clamp, hardtanh: bounds may be None; a float bound makes an integer tensor float ---
+// --- clamp, hardtanh: bounds may be None; a float bound makes an integer tensor float; everything
+// clamped to NaN is NaN ---
 
 Result<void> lower_clamp(LowerContext& c) {
   const Element out = element_of(output_dtype(c));
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  const Elementwise what{.expression = "select(select(a, x, a < x), y, select(a, x, a < x) > y)",
-                         .out = out,
-                         .x_type = out,
-                         .x = c.is_none(1) ? -kInfinity : baked_number(c, 1),
-                         .y = c.is_none(2) ? kInfinity : baked_number(c, 2)};
+  Elementwise what{.expression = "select(select(a, x, a < x), y, select(a, x, a < x) > y)",
+                   .out = out,
+                   .x_type = out,
+                   .x = c.is_none(1) ? -kInfinity : baked_number(c, 1),
+                   .y = c.is_none(2) ? kInfinity : baked_number(c, 2)};
+  if (out == Element::F32 && (std::isnan(what.x) || std::isnan(what.y))) what.expression = "x + y";
   emit_unary(c, what, out);
   return {};
 }
