@@ -146,17 +146,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     let score = weights[n];
 #if MASK
-    let seen = begin + n % ${T}u < limit && score >= LOWEST;
+    let hidden = begin + n % ${T}u >= limit || score < LOWEST;
 #else
-    let seen = begin + n % ${T}u < limit;
+    let hidden = begin + n % ${T}u >= limit;
 #endif
-    weights[n] = select(0.0, exp(score - top), seen);
+    weights[n] = select(UNIT * exp(score - top), 0.0, hidden);
   }
   workgroupBarrier();
 
   // Weighted values: lanes are the groups of the row, for each head, for KEYS interleaved sets of keys.
   let v_row = batch * params.v_batch + kv_head * params.v_head;
   let slot = lane / ${ITEMS}u;
+  let count = min(${T}u, max(limit, begin) - begin);
 #if KEYS == 1
   for (var item = lane; item < ${ITEMS}u; item += ${WG}u) {
 #else
@@ -174,7 +175,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let v${N} = load_v(v_row + min(begin + key${N}, last_key) * params.v_row, i);
 #endrepeat
 #repeat N 4
-        if (key${N} < ${T}u) {
+        if (key${N} < count) {
           let w = weights[g * ${T}u + key${N}];
           acc += w * v${N};
           sum += w;
