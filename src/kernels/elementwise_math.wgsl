@@ -3,20 +3,37 @@
 #include "special_floats.wgsl"
 
 #if LIB == exponential
-// Not every device's exp passes NaN on, nor its log2 knows zero and below.
+#include "logarithm.wgsl"
+
+// Not every device's exp passes NaN on.
 fn exact_exp(x: f32) -> f32 {
   return select(exp(x), x, is_nan(x));
 }
 
+// WGSL's own logarithms know no zero and below, and are off by 2^-21 next to 1.
 fn exact_log10(x: f32) -> f32 {
-  if (x > 0.0) {
-    return log2(x) * 0.30103;
+  let bits = bitcast<u32>(x);
+  if (magnitude_bits(x) == 0u) {
+    return bitcast<f32>(bits | 0xff800000u);  // -inf
   }
-  return select(-1.0 / abs(x), sqrt(x), x != 0.0);
+  if (bits >= INFINITY_BITS) {
+    return select(nan(x), x, bits == INFINITY_BITS);
+  }
+  let parts = log2_parts(bits);
+  return (parts.x + parts.y) * 0.30103;
 }
 #endif
 
 #if LIB == minmax
+// Comparisons by floats would not do: compilers make min and max of a < b ? a : b, which lose NaN on GPUs.
+fn is_negative(x: f32) -> bool {
+  return bitcast<u32>(x) - 0x80000001u < 0x7f800000u;
+}
+
+fn clamped(x: f32, least: f32, most: f32) -> f32 {
+  return select(min(max(x, least), most), x, is_nan(x));
+}
+
 fn nan_min(a: f32, b: f32) -> f32 {
   return select(min(a, b), a + b, is_nan(a) || is_nan(b));
 }
@@ -69,10 +86,17 @@ fn gelu_tanh(x: f32) -> f32 {
 #endif
 
 #if LIB == power
+#include "logarithm.wgsl"
 #include "power.wgsl"
 #endif
 
 #if LIB == division
+// WGSL's own quotient is good for divisors up to 2^126.
+fn quotient(a: f32, b: f32) -> f32 {
+  let scale = select(1.0, 0x1p-64f, abs(b) > 0x1p+125f);
+  return (a * scale) / (b * scale);
+}
+
 // a - whole * b without rounding, for whole numbers below 2^23: factors of 12 bits have exact products.
 fn exact_remainder(a: f32, b: f32, whole: f32) -> f32 {
   let whole_high = trunc(whole / 4096.0) * 4096.0;
@@ -89,12 +113,12 @@ fn has_remainder(whole: f32) -> bool {
 
 // The floor of the exact quotient, as PyTorch has it: 0.5 // 0.1 is 4 in f32.
 fn floor_divide(a: f32, b: f32) -> f32 {
-  let whole = round(a / b);
+  let whole = round(quotient(a, b));
   if (magnitude_bits(a) == INFINITY_BITS && b != 0.0) {
     return nan(a);  // as the remainder is
   }
   if (b == 0.0 || !has_remainder(whole)) {
-    return floor(a / b);
+    return floor(quotient(a, b));
   }
   var rest = a;
   if (whole != 0.0) {
@@ -105,9 +129,9 @@ fn floor_divide(a: f32, b: f32) -> f32 {
 
 // The correctly rounded quotient, truncated: a GPU's own quotient may be one bit short of a whole number.
 fn trunc_divide(a: f32, b: f32) -> f32 {
-  let whole = round(a / b);
+  let whole = round(quotient(a, b));
   if (b == 0.0 || whole == 0.0 || !has_remainder(whole)) {
-    return trunc(a / b);
+    return trunc(quotient(a, b));
   }
   let rest = exact_remainder(a, b, whole);
   let beyond = rest != 0.0 && ((rest < 0.0) != (b < 0.0)) == (whole > 0.0);

@@ -29,7 +29,7 @@ constexpr Binary kBinary[] = {
     {"aten.add.Tensor", Domain::Output, "a + b", "a + b"},
     {"aten.bitwise_and.Tensor", Domain::Output, "", "a & b"},
     {"aten.bitwise_or.Tensor", Domain::Output, "", "a | b"},
-    {"aten.div.Tensor", Domain::Output, "a / b", ""},
+    {"aten.div.Tensor", Domain::Output, "quotient(a, b)", "", "division"},
     {"aten.eq.Scalar", Domain::Operands, "i32(a == b)", "i32(a == b)"},
     {"aten.eq.Tensor", Domain::Operands, "i32(a == b)", "i32(a == b)"},
     {"aten.ge.Scalar", Domain::Operands, "i32(a >= b)", "i32(a >= b)"},
@@ -58,7 +58,7 @@ constexpr Binary kBinary[] = {
 
 // By rounding mode.
 constexpr Binary kDivModes[] = {
-    {"", Domain::Output, "a / b", ""},
+    {"", Domain::Output, "quotient(a, b)", "", "division"},
     {"floor", Domain::Output, "floor_divide(a, b)", "floor_divide_int(a, b)", "division",
      "division"},
     {"trunc", Domain::Output, "trunc_divide(a, b)", "a / b", "division"},

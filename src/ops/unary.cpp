@@ -29,11 +29,11 @@ constexpr Unary kUnary[] = {
     {"aten.log10.default", "exact_log10(a)", "", "exponential"},
     {"aten.logical_not.default", "i32(!bool(a))", "i32(!bool(a))", "", "", true},
     {"aten.neg.default", "-a", "-a"},
-    {"aten.relu.default", "select(a, 0.0, a < 0.0)", "max(a, 0)"},
+    {"aten.relu.default", "select(a, 0.0, is_negative(a))", "max(a, 0)", "minmax"},
     {"aten.round.default", "round(a)", "a"},
     {"aten.rsqrt.default", "inverseSqrt(a)"},
     {"aten.sigmoid.default", "sigmoid(a)", "", "sigmoid"},
-    {"aten.silu.default", "a / (1.0 + exp(-a))"},
+    {"aten.silu.default", "quotient(a, 1.0 + exp(-a))", "", "division"},
     {"aten.sin.default", "exact_sin(a)", "", "trigonometry"},
     {"aten.sqrt.default", "sqrt(a)"},
     {"aten.tanh.default", "stable_tanh(a)", "", "tanh"},
@@ -103,12 +103,14 @@ Result<void> lower_gelu(LowerContext& c) {
 Result<void> lower_clamp(LowerContext& c) {
   const Element out = element_of(output_dtype(c));
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  Elementwise what{.expression = "select(select(a, x, a < x), y, select(a, x, a < x) > y)",
+  const bool is_float = out == Element::F32;
+  Elementwise what{.expression = is_float ? "clamped(a, x, y)" : "min(max(a, x), y)",
+                   .library = is_float ? "minmax" : "",
                    .out = out,
                    .x_type = out,
                    .x = c.is_none(1) ? -kInfinity : baked_number(c, 1),
                    .y = c.is_none(2) ? kInfinity : baked_number(c, 2)};
-  if (out == Element::F32 && (std::isnan(what.x) || std::isnan(what.y))) what.expression = "x + y";
+  if (is_float && (std::isnan(what.x) || std::isnan(what.y))) what.expression = "x + y";
   emit_unary(c, what, out);
   return {};
 }
