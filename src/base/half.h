@@ -32,4 +32,13 @@ constexpr std::uint16_t float_to_half_bits(float value) {
   return static_cast<std::uint16_t>(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
 }
 
+// For tensors that are kept in f16 though the program has them in f32: finite values past the
+// largest f16 become that one, as where kernels store them (kernels/half.wgsl).
+constexpr std::uint16_t float_to_kept_half_bits(float value) {
+  const std::uint16_t half = float_to_half_bits(value);
+  const bool infinite = (std::bit_cast<std::uint32_t>(value) & 0x7fffffffu) == 0x7f800000u;
+  const bool overflowed = (half & 0x7fffu) == 0x7c00u && !infinite;
+  return static_cast<std::uint16_t>(overflowed ? half - 1 : half);
+}
+
 }  // namespace etwebgpu

@@ -40,6 +40,11 @@ const params = Params(P[0], P[1], P[2], P[3], P[4], P[5], P[6], P[7], P[8], P[9]
 
 const LOWEST: f32 = -0x1.fffffep+127f;
 
+// A key's weight is this times exp(score - maximum), so that sums of 2^17 values are floats if their mean is. A score of
+// NaN or +inf makes its weight NaN (or, on devices whose exp of NaN is that, infinite), and so the query's result NaN;
+// conditions on scores are written such that NaN fails them.
+const UNIT: f32 = 0x1p-17f;
+
 fn key_count() -> u32 {
 #if POSITION
   return params.keys + u32(position.x);

@@ -16,27 +16,22 @@ var<workgroup> lane_acc: array<vec4<f32>, ${WG}>;
 var<workgroup> lane_sum: array<f32, ${WG}>;
 
 #if FRESH
+#include "attention_fresh.wgsl"
+
 // Writes a head's row of k_new (rotated) and v_new, which start at `source`, to the caches from element
 // `start` on, in the caches' own units.
 fn write_fresh(lane: u32, source: u32, start: u32) {
 #if VEC
   for (var e = 4u * lane; e < ${D}u; e += 4u * ${WG}u) {
-    let kg = rotated_k_group(source, e);
-    let vg = vec4<f32>(v_new[source + e], v_new[source + e + 1u], v_new[source + e + 2u], v_new[source + e + 3u]);
-#if HALF
-    k[(start + e) / 4u] = vec2<u32>(pack2x16float(kg.xy), pack2x16float(kg.zw));
-    v[(start + e) / 4u] = vec2<u32>(pack2x16float(vg.xy), pack2x16float(vg.zw));
-#else
-    k[(start + e) / 4u] = kg;
-    v[(start + e) / 4u] = vg;
-#endif
+    k[(start + e) / 4u] = packed(rotated_k_group(source, e));
+    v[(start + e) / 4u] = packed(v_new_group(source + e));
   }
 #else
   let angles = table_row(0u);
 #if HALF
   for (var e = 2u * lane; e < ${D}u; e += 2u * ${WG}u) {
-    k[(start + e) / 2u] = pack2x16float(vec2<f32>(rotated_k(source, e, angles), rotated_k(source, e + 1u, angles)));
-    v[(start + e) / 2u] = pack2x16float(vec2<f32>(v_new[source + e], v_new[source + e + 1u]));
+    k[(start + e) / 2u] = packed_halves(vec2<f32>(rotated_k(source, e, angles), rotated_k(source, e + 1u, angles)));
+    v[(start + e) / 2u] = packed_halves(vec2<f32>(v_new[source + e], v_new[source + e + 1u]));
   }
 #else
   for (var e = lane; e < ${D}u; e += ${WG}u) {
@@ -146,17 +141,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     let score = weights[n];
 #if MASK
-    let seen = begin + n % ${T}u < limit && score >= LOWEST;
+    let hidden = begin + n % ${T}u >= limit || score < LOWEST;
 #else
-    let seen = begin + n % ${T}u < limit;
+    let hidden = begin + n % ${T}u >= limit;
 #endif
-    weights[n] = select(0.0, exp(score - top), seen);
+    weights[n] = select(UNIT * exp(score - top), 0.0, hidden);
   }
   workgroupBarrier();
 
   // Weighted values: lanes are the groups of the row, for each head, for KEYS interleaved sets of keys.
   let v_row = batch * params.v_batch + kv_head * params.v_head;
   let slot = lane / ${ITEMS}u;
+  let count = min(${T}u, max(limit, begin) - begin);
 #if KEYS == 1
   for (var item = lane; item < ${ITEMS}u; item += ${WG}u) {
 #else
@@ -174,7 +170,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let v${N} = load_v(v_row + min(begin + key${N}, last_key) * params.v_row, i);
 #endrepeat
 #repeat N 4
-        if (key${N} < ${T}u) {
+        if (key${N} < count) {
           let w = weights[g * ${T}u + key${N}];
           acc += w * v${N};
           sum += w;

@@ -1,8 +1,9 @@
 // Four elements of a row as the caches hold them, and the new row of v. Needs attention_load with FRESH.
 #if HALF
+#include "half.wgsl"
 alias Group = vec2<u32>;
 fn packed(group: vec4<f32>) -> Group {
-  return Group(pack2x16float(group.xy), pack2x16float(group.zw));
+  return Group(packed_halves(group.xy), packed_halves(group.zw));
 }
 fn unpacked(group: Group) -> vec4<f32> {
   return vec4<f32>(unpack2x16float(group.x), unpack2x16float(group.y));

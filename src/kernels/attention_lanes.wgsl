@@ -12,7 +12,7 @@
 
 var<workgroup> queries: array<vec4<f32>, ${GC_D4}>;
 var<workgroup> tops: array<f32, ${GC_WG}>;  // maximal scores, [head][lane]
-var<workgroup> sums: array<f32, ${GC_WG}>;  // of exp(score - maximum of all lanes)
+var<workgroup> sums: array<f32, ${GC_WG}>;  // of the weights, to the maximum of all lanes
 var<workgroup> parts: array<vec4<f32>, ${WG_ITEMS}>;
 
 @compute @workgroup_size(${WG})
@@ -42,7 +42,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   let first = min(begin + lane, fresh);  // a lane without keys reads the last one, and counts nothing
   let count = min((max(limit, begin + lane) - begin - lane + ${WG}u - 1u) / ${WG}u, ${LANE_KEYS}u);
   let most = min((limit - begin + ${WG}u - 1u) / ${WG}u, ${LANE_KEYS}u);  // of any lane
-  var weights: array<f32, ${GC_KEYS}>;  // [key][head]: scores, then exp(score - maximum)
+  var weights: array<f32, ${GC_KEYS}>;  // [key][head]: scores, then the keys' own
 #repeat G GC
   var top${G} = LOWEST;
 #endrepeat
@@ -85,7 +85,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   for (var b = 0u; b < most; b++) {
 #repeat G GC
     {
-      let weight = select(0.0, exp(weights[b * ${GC}u + ${G}u] - top${G}), b < count);
+      let weight = select(0.0, UNIT * exp(weights[b * ${GC}u + ${G}u] - top${G}), b < count);
       weights[b * ${GC}u + ${G}u] = weight;
       sum${G} += weight;
     }
@@ -106,7 +106,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
       let weight${G} = weights[b * ${GC}u + ${G}u];
 #endrepeat
 #repeat J VU
-      let value${J} = load_v(row, i + ${J}u);
+      let value${J} = select(vec4<f32>(0.0), load_v(row, i + ${J}u), b < count);
 #repeat G GC
       acc${J}_${G} += weight${G} * value${J};
 #endrepeat

@@ -17,6 +17,7 @@
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #include "attention_store.wgsl"
+#include "half.wgsl"
 // Indices of workgroup memory are plain to see here, not in functions: else each would be clamped.
 alias Left = subgroup_matrix_left<f16, ${MATRIX}, ${MATRIX}>;
 alias Right = subgroup_matrix_right<f16, ${MATRIX}, ${MATRIX}>;
@@ -34,8 +35,6 @@ var<workgroup> scores: array<f32, ${BQ}u * SCORE_PITCH>;    // [row][key], or 32
 var<workgroup> weights: array<f16, ${BQ}u * WEIGHT_PITCH>;  // [row][key]
 var<workgroup> fell_back: array<u32, 4>;                    // by subgroup: whether its maxima did, too far
 
-const MOST = vec4<f32>(65504.0);  // of f16
-
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -48,7 +47,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let row = min(first_row + n / ${D4}u, rows - 1u);
     let head = kv_head * params.group + row % params.group;
     let part = load_q(batch * params.q_batch + head * params.q_head + (row / params.group) * params.q_row, n % ${D4}u);
-    let value = vec4<f16>(clamp(part * params.scale, -MOST, MOST));
+    let value = vec4<f16>(within_half(part * params.scale));
 #repeat J 4
     staged[n / ${D4}u * PITCH + n % ${D4}u * 4u + ${J}u] = value[${J}];
 #endrepeat
@@ -74,6 +73,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #repeat N STAGED
     fetched${N} = load_v(v_base + min(begin + key${N}, last_key) * params.v_row, i${N});
 #endrepeat
+    if (begin + ${KEYS}u > tile_limit) {
+#repeat N STAGED
+      fetched${N} = select(vec4<f32>(0.0), fetched${N}, begin + key${N} < tile_limit);
+#endrepeat
+    }
 #repeat C SQUARES
     {
       var s = Sums();
@@ -101,11 +105,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     var score${S} = scores[my_row * SCORE_PITCH + my_part + ${S}u * ${LANES}u];
 #if MASK
     score${S} += load_mask(batch, my_head, my_query, min(at${S}, last_key));
-    let seen${S} = at${S} < my_limit && score${S} >= LOWEST;
+    let hidden${S} = at${S} >= my_limit || score${S} < LOWEST;
 #else
-    let seen${S} = at${S} < my_limit;
+    let hidden${S} = at${S} >= my_limit;
 #endif
-    most = max(most, select(LOWEST, score${S}, seen${S}));
+    most = max(most, select(score${S}, LOWEST, hidden${S}));
 #endrepeat
 #if LANES != 1
     most = max(most, subgroupShuffleXor(most, 1u));
@@ -123,7 +127,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     sum *= fade;
 #repeat S SCORES
     {
-      let weight = select(0.0, exp(score${S} - top), seen${S});
+      let weight = select(exp(score${S} - top), 0.0, hidden${S});
       weights[my_row * WEIGHT_PITCH + my_part + ${S}u * ${LANES}u] = f16(weight);
       sum += weight;
     }

@@ -1,5 +1,5 @@
 // Joins the partial results of one query head and query over the splits of its keys (flash decoding: Dao
-// et al. 2023). Each is an output of DV4 groups, then (maximum, sum of exp(score - maximum), 0, 0) to that scale.
+// et al. 2023). Each is an output of DV4 groups, then (maximum, sum of weights, 0, 0) to that scale.
 // A workgroup has LANES * DV4 invocations for one row: lane l takes the splits l, l + LANES, ..., then lane
 // 0 joins the lanes. With LANES 1 there is no barrier, and a workgroup of WG covers several rows' groups.
 // Parameters: those of attention_common, WG, T (keys of a workgroup before), PARTS (its partial results), LANES.

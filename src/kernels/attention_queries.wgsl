@@ -72,12 +72,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     top${G} = next${G};
     sum${G} *= fade${G};
 #repeat K WG
-    let weight${K}_${G} = exp(score${K}_${G} - next${G});  // 0 past the limit, for every query sees a key
+    let weight${K}_${G} = select(0.0, UNIT * exp(score${K}_${G} - next${G}), begin + ${K}u < limit);
     sum${G} += weight${K}_${G};
 #endrepeat
 #endrepeat
     for (var i = 0u; i < params.dv4; i++) {
-      let values = load_v(v_row, i);
+      let values = select(vec4<f32>(0.0), load_v(v_row, i), begin + lane < most);
 #repeat G GC
       var o${G} = acc[${G}u * ${DV4}u + i] * fade${G};
 #endrepeat

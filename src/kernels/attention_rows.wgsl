@@ -50,7 +50,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
                   wid.y * ${WG}u + lane) * (${DV4}u + 1u);
 #endif
 #endrepeat
-  var weights: array<f32, ${GC_T}>;  // [key][head]: scores, then exp(score - maximum)
+  var weights: array<f32, ${GC_T}>;  // [key][head]: scores, then the keys' own
 #if SPLIT
   {
 #else
@@ -106,9 +106,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       {
         let score = weights[b * ${GC}u + ${G}u];
 #if MASK
-        let weight = select(0.0, exp(score - next${G}), score >= LOWEST);
+        let weight = select(UNIT * exp(score - next${G}), 0.0, score < LOWEST);
 #else
-        let weight = exp(score - next${G});
+        let weight = UNIT * exp(score - next${G});
 #endif
         weights[b * ${GC}u + ${G}u] = weight;
         sum${G} += weight;

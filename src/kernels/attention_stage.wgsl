@@ -2,7 +2,11 @@
 // not be told that no index is past the end, and each would be clamped.
 #repeat N STAGED
     {
-      let value = vec4<f16>(clamp(fetched${N}, -MOST, MOST));
+#if HALF
+      let value = vec4<f16>(fetched${N});
+#else
+      let value = vec4<f16>(within_half(fetched${N}));
+#endif
 #repeat J 4
       staged[key${N} * PITCH + i${N} * 4u + ${J}u] = value[${J}];
 #endrepeat

@@ -15,7 +15,7 @@
 
 var<workgroup> queries: array<vec4<f32>, ${GC_D4}>;
 var<workgroup> run_acc: array<vec4<f32>, ${RUNS_ITEMS}>;
-var<workgroup> run_stats: array<vec2<f32>, ${GC_RUNS}>;  // (maximum, sum of exp(score - maximum))
+var<workgroup> run_stats: array<vec2<f32>, ${GC_RUNS}>;  // (maximum, sum of weights)
 
 // The fresh row goes through workgroup memory as the cache holds it, because what a compiler makes of packing
 // and unpacking in one place is not always the cache's rounding.
@@ -103,7 +103,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
   for (var stride = ${PARTS}u; stride < ${RUN}u; stride *= 2u) {
     top${G} = max(top${G}, subgroupShuffleXor(top${G}, stride));
   }
-  let weight${G} = select(0.0, exp(dot${G} - top${G}), seen);
+  let weight${G} = select(0.0, UNIT * exp(dot${G} - top${G}), seen);
   var sum${G} = 0.0;
 #repeat I V_ITEMS
   var acc${G}_${I} = vec4<f32>(0.0);

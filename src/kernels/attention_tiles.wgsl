@@ -67,7 +67,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 
     // The v tile takes the k tile's place while the softmax runs on the scores.
     for (var n = lane; n < ${BK_DV4}u; n += ${WG}u) {
-      kv_tile[n] = load_v(v_base + min(begin + n / ${DV4}u, last_key) * params.v_row, n % ${DV4}u);
+      let key = begin + n / ${DV4}u;
+      let value = load_v(v_base + min(key, last_key) * params.v_row, n % ${DV4}u);
+      kv_tile[n] = select(vec4<f32>(0.0), value, key <= last_key);
     }
     var part = top;
     for (var key = my_part; key < ${BK}u; key += ${LANES}u) {
@@ -92,9 +94,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     for (var key = my_part; key < ${BK}u; key += ${LANES}u) {
       let score = scores[my_row * ${BK}u + key];
 #if MASK
-      let weight = select(0.0, exp(score - next), begin + key < my_limit && score >= LOWEST);
+      let weight = select(UNIT * exp(score - next), 0.0, begin + key >= my_limit || score < LOWEST);
 #else
-      let weight = select(0.0, exp(score - next), begin + key < my_limit);
+      let weight = select(UNIT * exp(score - next), 0.0, begin + key >= my_limit);
 #endif
       scores[my_row * ${BK}u + key] = weight;
       sum += weight;

@@ -26,6 +26,9 @@ struct Params {
 @group(0) @binding(5) var<uniform> position: vec4<i32>;
 #endif
 #endif
+#if HALF
+#include "half.wgsl"
+#endif
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -41,7 +44,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let at = (i / params.batch_units) * params.cache_units + row * params.row_units + i % params.batch_units;
 #repeat N TENSORS
 #if HALF
-  cache${N}[at] = pack2x16float(value${N}[i]);
+  cache${N}[at] = packed_halves(value${N}[i]);
 #else
   cache${N}[at] = value${N}[i];
 #endif

@@ -1,24 +1,39 @@
-// Functions that WGSL lacks or computes too loosely (its sin and cos promise 11 bits). LIB names the
-// one that is needed.
-fn is_nan(x: f32) -> bool {
-  return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
+// Functions that WGSL lacks, computes too loosely (its sin and cos promise 11 bits) or leaves open at the edges. LIB
+// names the one that is needed.
+#include "special_floats.wgsl"
 
 #if LIB == exponential
-// Not every device's exp passes NaN on, nor its log2 knows zero and below.
+#include "logarithm.wgsl"
+
+// Not every device's exp passes NaN on.
 fn exact_exp(x: f32) -> f32 {
   return select(exp(x), x, is_nan(x));
 }
 
+// WGSL's own logarithms know no zero and below, and are off by 2^-21 next to 1.
 fn exact_log10(x: f32) -> f32 {
-  if (x > 0.0) {
-    return log2(x) * 0.30103;
+  let bits = bitcast<u32>(x);
+  if (magnitude_bits(x) == 0u) {
+    return bitcast<f32>(bits | 0xff800000u);  // -inf
   }
-  return select(-1.0 / abs(x), sqrt(x), x != 0.0);
+  if (bits >= INFINITY_BITS) {
+    return select(nan(x), x, bits == INFINITY_BITS);
+  }
+  let parts = log2_parts(bits);
+  return (parts.x + parts.y) * 0.30103;
 }
 #endif
 
 #if LIB == minmax
+// Comparisons by floats would not do: compilers make min and max of a < b ? a : b, which lose NaN on GPUs.
+fn is_negative(x: f32) -> bool {
+  return bitcast<u32>(x) - 0x80000001u < 0x7f800000u;
+}
+
+fn clamped(x: f32, least: f32, most: f32) -> f32 {
+  return select(min(max(x, least), most), x, is_nan(x));
+}
+
 fn nan_min(a: f32, b: f32) -> f32 {
   return select(min(a, b), a + b, is_nan(a) || is_nan(b));
 }
@@ -29,53 +44,7 @@ fn nan_max(a: f32, b: f32) -> f32 {
 #endif
 
 #if LIB == trigonometry
-// x mod pi/2 in three parts of pi/2, the first two short enough to be exact up to kFar; then the
-// polynomials are least-squares fits at Chebyshev nodes, in x^2, over [-pi/4, pi/4].
-const kFar = 1e5;
-
-struct Reduced {
-  value: f32,
-  quadrant: i32,
-}
-
-fn reduce(x: f32) -> Reduced {
-  let turns = round(x * 0.63661977);
-  var r = fma(turns, -1.5703125, x);
-  r = fma(turns, -0.00048351288, r);
-  r = fma(turns, -3.1391647e-07, r);
-  return Reduced(r, i32(turns));
-}
-
-fn sin_polynomial(r: f32) -> f32 {
-  let z = r * r;
-  return r + r * z * (-0.16666664 + z * (0.0083327 + z * -0.00019577));
-}
-
-fn cos_polynomial(r: f32) -> f32 {
-  let z = r * r;
-  return 1.0 - 0.5 * z + z * z * (0.041666639 + z * (-0.00138882222 + z * 0.0000245337042));
-}
-
-fn turn(r: f32, quadrant: i32) -> f32 {
-  let magnitude = select(sin_polynomial(r), cos_polynomial(r), (quadrant & 1) == 1);
-  return select(magnitude, -magnitude, (quadrant & 2) == 2);
-}
-
-fn exact_sin(x: f32) -> f32 {
-  if (abs(x) > kFar) {
-    return sin(x);
-  }
-  let r = reduce(x);
-  return turn(r.value, r.quadrant);
-}
-
-fn exact_cos(x: f32) -> f32 {
-  if (abs(x) > kFar) {
-    return cos(x);
-  }
-  let r = reduce(x);
-  return turn(r.value, r.quadrant + 1);
-}
+#include "trigonometry.wgsl"
 #endif
 
 #if LIB == sigmoid
@@ -92,7 +61,7 @@ fn stable_tanh(x: f32) -> f32 {
   let e = exp(-2.0 * abs(x));
   let quotient = (1.0 - e) / (1.0 + e);
   let z = x * x;
-  let series = x + x * z * (-0.33333334 + z * (0.13333334 + z * (-0.05396825 + z * 0.021869489)));
+  let series = x * (1.0 + z * (-0.33333334 + z * (0.13333334 + z * (-0.05396825 + z * 0.021869489))));
   return select(select(quotient, -quotient, x < 0.0), series, abs(x) < 0.25);
 }
 #endif
@@ -117,53 +86,17 @@ fn gelu_tanh(x: f32) -> f32 {
 #endif
 
 #if LIB == power
-fn integer_power(base: i32, exponent: i32) -> i32 {
-  if (exponent < 0) {
-    let sign = select(1, base, (exponent & 1) == 1);
-    return select(0, sign, base == 1 || base == -1);
-  }
-  var result = 1;
-  var square = base;
-  for (var e = exponent; e > 0; e >>= 1u) {
-    if ((e & 1) == 1) {
-      result *= square;
-    }
-    square *= square;
-  }
-  return result;
-}
-
-fn whole_power(base: f32, exponent: f32) -> f32 {
-  var result = 1.0;
-  var square = base;
-  for (var e = u32(abs(exponent)); e > 0u; e >>= 1u) {
-    if ((e & 1u) == 1u) {
-      result *= square;
-    }
-    square *= square;
-  }
-  return select(result, 1.0 / result, exponent < 0.0);
-}
-
-// Negative bases need whole exponents; WGSL's pow knows none.
-fn float_power(base: f32, exponent: f32) -> f32 {
-  if (exponent == trunc(exponent) && abs(exponent) <= 256.0) {
-    return whole_power(base, exponent);
-  }
-  if (base == 0.0) {
-    return select(0.0, 1.0 / abs(base), exponent < 0.0);
-  }
-  if (base < 0.0) {
-    let odd = fract(abs(exponent) * 0.5) != 0.0;
-    let magnitude = pow(-base, exponent);
-    let whole = select(magnitude, -magnitude, odd);
-    return select(sqrt(base), whole, exponent == trunc(exponent));
-  }
-  return pow(base, exponent);
-}
+#include "logarithm.wgsl"
+#include "power.wgsl"
 #endif
 
 #if LIB == division
+// WGSL's own quotient is good for divisors up to 2^126.
+fn quotient(a: f32, b: f32) -> f32 {
+  let scale = select(1.0, 0x1p-64f, abs(b) > 0x1p+125f);
+  return (a * scale) / (b * scale);
+}
+
 // a - whole * b without rounding, for whole numbers below 2^23: factors of 12 bits have exact products.
 fn exact_remainder(a: f32, b: f32, whole: f32) -> f32 {
   let whole_high = trunc(whole / 4096.0) * 4096.0;
@@ -173,11 +106,19 @@ fn exact_remainder(a: f32, b: f32, whole: f32) -> f32 {
   return a - whole_high * b_high - whole_high * b_low - whole_low * b_high - whole_low * b_low;
 }
 
+// False for NaN.
+fn has_remainder(whole: f32) -> bool {
+  return magnitude_bits(whole) < 0x4b000000u;  // 2^23
+}
+
 // The floor of the exact quotient, as PyTorch has it: 0.5 // 0.1 is 4 in f32.
 fn floor_divide(a: f32, b: f32) -> f32 {
-  let whole = round(a / b);
-  if (b == 0.0 || !(abs(whole) < 8388608.0)) {
-    return floor(a / b);
+  let whole = round(quotient(a, b));
+  if (magnitude_bits(a) == INFINITY_BITS && b != 0.0) {
+    return nan(a);  // as the remainder is
+  }
+  if (b == 0.0 || !has_remainder(whole)) {
+    return floor(quotient(a, b));
   }
   var rest = a;
   if (whole != 0.0) {
@@ -188,14 +129,16 @@ fn floor_divide(a: f32, b: f32) -> f32 {
 
 // The correctly rounded quotient, truncated: a GPU's own quotient may be one bit short of a whole number.
 fn trunc_divide(a: f32, b: f32) -> f32 {
-  let whole = round(a / b);
-  if (b == 0.0 || whole == 0.0 || !(abs(whole) < 8388608.0)) {
-    return trunc(a / b);
+  let whole = round(quotient(a, b));
+  if (b == 0.0 || whole == 0.0 || !has_remainder(whole)) {
+    return trunc(quotient(a, b));
   }
   let rest = exact_remainder(a, b, whole);
   let beyond = rest != 0.0 && ((rest < 0.0) != (b < 0.0)) == (whole > 0.0);
-  let spacing = abs(whole) - bitcast<f32>(bitcast<u32>(abs(whole)) - 1u);
-  return whole - select(0.0, sign(whole), beyond && abs(rest) > 0.5 * spacing * abs(b));
+  let magnitude = abs(whole);
+  let spacing = magnitude - bitcast<f32>(bitcast<u32>(magnitude) - 1u);
+  let result = magnitude - select(0.0, 1.0, beyond && abs(rest) > 0.5 * spacing * abs(b));
+  return select(result, -result, whole < 0.0);
 }
 
 fn floor_divide_int(a: i32, b: i32) -> i32 {

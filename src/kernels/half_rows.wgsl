@@ -1,7 +1,8 @@
 // Rows of x in f16 for linear_matrices, one workgroup per row: out[r, k] = norm(r) * x[r, k] * norm_weight[k], zero
-// from K to the end of the last 32 elements. Numbers that f16 does not hold become its largest.
+// from K to the end of the last 32 elements.
 // Parameters: WG, FOLD (of workgroup_reduce), NORM (norm(r) = 1 / sqrt(mean(x[r]^2) + eps), else both factors are 1).
 #requires f16
+#include "half.wgsl"
 #if NORM
 #include "workgroup_reduce.wgsl"
 #endif
@@ -14,8 +15,6 @@ struct Params { rows: u32, quads: u32, padded_quads: u32, eps: f32 }  // quads: 
 #else
 @group(0) @binding(2) var<uniform> params: Params;
 #endif
-
-const MOST = vec4<f32>(65504.0);
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -42,6 +41,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       value = x[base + i];
 #endif
     }
-    out[row * params.padded_quads + i] = vec4<f16>(clamp(value, -MOST, MOST));
+    out[row * params.padded_quads + i] = vec4<f16>(within_half(value));
   }
 }

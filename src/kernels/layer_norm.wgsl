@@ -1,6 +1,7 @@
 // Layer and group normalization, one workgroup per row of n elements: out = (x - mean) * rstd * weight
 // + bias, with mean and rstd = 1 / sqrt(variance + eps) per row as further outputs. Two passes over the
-// row: the variance of centered values does not cancel.
+// row: the variance of centered values does not cancel. The mean is summed in parts of itself and from the first element
+// on, so that only the variance can overflow, which leaves the bias, as in PyTorch.
 // A row belongs to group row % groups; element i of it has channel (row % groups) * channels + i / inner,
 // the index of its weight and bias. Layer norm: groups = 1, inner = 1.
 // Parameters: WG, FOLD, PARAMS_BINDING, and those of affine.wgsl.
@@ -18,11 +19,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
         @builtin(local_invocation_index) lane: u32) {
   let row = wid.y * groups.x + wid.x;
   let base = min(row, params.rows - 1u) * params.n;
+  let first = x[base];
   var sum = 0.0;
   for (var i = lane; i < params.n; i += ${WG}u) {
-    sum += x[base + i];
+    sum += (x[base + i] - first) * params.scale;
   }
-  let mean = workgroup_sum(lane, sum) * params.scale;
+  let mean = first + workgroup_sum(lane, sum);
   var square = 0.0;
   for (var i = lane; i < params.n; i += ${WG}u) {
     let v = x[base + i] - mean;

@@ -1,9 +1,8 @@
 // Reductions over any set of dimensions. Dimensions are merged into at most 4 kept and 4 reduced ones; an
 // output's elements are x[f(output index) + g(i)] for i < n, in row-major order of the reduced ones.
-// NaN wins in maximum and minimum, as in PyTorch; a test for it reads !(v == v), because Naga makes != an
-// ordered comparison, which is false for NaN.
+// NaN wins in maximum and minimum, as in PyTorch.
 // Parameters: WG; COOPERATE (1: one workgroup per output, 0: one invocation per output); T (f32 or i32);
-// OP: sum, max, min, argmax or argmin; ARG (1 for the last two); FLAT (1: one reduced dimension).
+// OP: sum, max or min; ARG (1: the position of the latter); FLAT (1: one reduced dimension).
 struct Params {
   kept_sizes: vec4<u32>,
   kept_strides: vec4<u32>,
@@ -35,30 +34,33 @@ fn offset(index: u32, sizes: vec4<u32>, strides: vec4<u32>) -> u32 {
 // A value and the index it came from; the index counts for argmax and argmin only.
 struct Best { value: ${T}, index: u32 }
 
-#if ARG
-// True if b should replace a.
-fn better(a: Best, b: Best) -> bool {
-#if OP == argmax
-  let wins = b.value > a.value || (!(b.value == b.value) && a.value == a.value);
+#if T == f32
+#include "special_floats.wgsl"
 #else
-  let wins = b.value < a.value || (!(b.value == b.value) && a.value == a.value);
-#endif
-  let ties = b.value == a.value || (!(b.value == b.value) && !(a.value == a.value));
-  return wins || (ties && b.index < a.index);
+fn is_nan(x: ${T}) -> bool {
+  return false;
 }
 #endif
+
+// True if b should replace a.
+fn better(a: Best, b: Best) -> bool {
+#if OP == min
+  let wins = b.value < a.value || (is_nan(b.value) && !is_nan(a.value));
+#else
+  let wins = b.value > a.value || (is_nan(b.value) && !is_nan(a.value));
+#endif
+#if ARG
+  let ties = b.value == a.value || (is_nan(b.value) && is_nan(a.value));
+  return wins || (ties && b.index < a.index);
+#else
+  return wins;
+#endif
+}
 
 fn join(a: Best, b: Best) -> Best {
 #if OP == sum
   return Best(a.value + b.value, 0u);
-#endif
-#if OP == max
-  return Best(select(a.value, b.value, b.value > a.value || !(b.value == b.value)), 0u);
-#endif
-#if OP == min
-  return Best(select(a.value, b.value, b.value < a.value || !(b.value == b.value)), 0u);
-#endif
-#if ARG
+#else
   if (better(a, b)) {
     return b;
   }

@@ -13,6 +13,7 @@ struct Params {
 }
 @group(0) @binding(5) var<storage, read_write> q_out: array<f32>;
 #if HALF
+#include "half.wgsl"
 @group(0) @binding(6) var<storage, read_write> k: array<u32>;
 @group(0) @binding(7) var<storage, read_write> v: array<u32>;
 #else
@@ -71,7 +72,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let next = min(e + 1u, ${D}u - 1u);
   if (is_v) {
 #if HALF
-    v[at / 2u] = pack2x16float(vec2<f32>(v_new[base + e], v_new[base + next]));
+    v[at / 2u] = packed_halves(vec2<f32>(v_new[base + e], v_new[base + next]));
 #else
     v[at] = v_new[base + e];
     if (e + 1u < ${D}u) {
@@ -81,7 +82,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   } else {
     let angles = table_row(s);
 #if HALF
-    k[at / 2u] = pack2x16float(vec2<f32>(rotated_k(base, e, angles), rotated_k(base, next, angles)));
+    k[at / 2u] = packed_halves(vec2<f32>(rotated_k(base, e, angles), rotated_k(base, next, angles)));
 #else
     k[at] = rotated_k(base, e, angles);
     if (e + 1u < ${D}u) {

@@ -1,12 +1,12 @@
 // Softmax or log-softmax of n elements `inner` apart, one invocation per row, neighbours in the last
 // dimension. As softmax_rows otherwise.
 // Parameters: WG, LOG (1: log-softmax).
-struct Params { rows: u32, n: u32, inner: u32, no_maximum: f32 }
+#include "special_floats.wgsl"
+#include "softmax_kind.wgsl"
+struct Params { rows: u32, n: u32, inner: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
-
-const LOWEST: f32 = -0x1.fffffep+127f;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -20,22 +20,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   // The sum follows the running maximum (Milakov & Gimelshein 2018).
   var top = LOWEST;
   var sum = 0.0;
-  var seen = false;
+  var kind = EMPTY;
   for (var i = first; i < end; i += params.inner) {
     let v = x[i];
     let next = max(top, v);
-    seen = seen || v >= LOWEST;
+    kind = max(kind, kind_of(v));
     sum = sum * exp(top - next) + exp(v - next);
     top = next;
   }
-#if LOG
   let log_sum = log(sum);
-#endif
   for (var i = first; i < end; i += params.inner) {
-#if LOG
-    out[i] = select(params.no_maximum, x[i] - top - log_sum, seen);
-#else
-    out[i] = select(params.no_maximum, exp(x[i] - top) / sum, seen);
-#endif
+    out[i] = normalized(x[i] - top, sum, log_sum, kind);
   }
 }

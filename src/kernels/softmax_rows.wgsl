@@ -1,13 +1,13 @@
 // Softmax or log-softmax of contiguous rows of n elements, one workgroup per row: maximum, then the sum of
-// exp(x - maximum), then the result. A row of -inf only has no maximum to subtract: NaN, as in PyTorch.
+// exp(x - maximum), then the result. Rows of nothing but -inf, and those with NaN or +inf, are NaN, as in PyTorch.
 // Parameters: WG, FOLD, LOG (1: log-softmax).
+#include "special_floats.wgsl"
+#include "softmax_kind.wgsl"
 #include "workgroup_reduce.wgsl"
-struct Params { rows: u32, n: u32, no_maximum: f32 }
+struct Params { rows: u32, n: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
-
-const LOWEST: f32 = -0x1.fffffep+127f;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -15,14 +15,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   let row = wid.y * groups.x + wid.x;
   let base = min(row, params.rows - 1u) * params.n;
   var part = LOWEST;
-  var seen = 0.0;  // of elements above -inf
+  var part_kind = EMPTY;
   for (var i = lane; i < params.n; i += ${WG}u) {
     let v = x[base + i];
     part = max(part, v);
-    seen = select(seen, 1.0, v >= LOWEST);
+    part_kind = max(part_kind, kind_of(v));
   }
   let top = workgroup_max(lane, part);
-  let any_seen = workgroup_max(lane, seen);
+  let kind = u32(workgroup_max(lane, f32(part_kind)));
   var sum = 0.0;
   for (var i = lane; i < params.n; i += ${WG}u) {
     sum += exp(x[base + i] - top);
@@ -31,14 +31,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   if (row >= params.rows) {
     return;
   }
-#if LOG
   let log_sum = log(sum);
-#endif
   for (var i = lane; i < params.n; i += ${WG}u) {
-#if LOG
-    out[base + i] = select(params.no_maximum, x[base + i] - top - log_sum, any_seen > 0.0);
-#else
-    out[base + i] = select(params.no_maximum, exp(x[base + i] - top) / sum, any_seen > 0.0);
-#endif
+    out[base + i] = normalized(x[base + i] - top, sum, log_sum, kind);
   }
 }

@@ -29,7 +29,7 @@ constexpr Binary kBinary[] = {
     {"aten.add.Tensor", Domain::Output, "a + b", "a + b"},
     {"aten.bitwise_and.Tensor", Domain::Output, "", "a & b"},
     {"aten.bitwise_or.Tensor", Domain::Output, "", "a | b"},
-    {"aten.div.Tensor", Domain::Output, "a / b", ""},
+    {"aten.div.Tensor", Domain::Output, "quotient(a, b)", "", "division"},
     {"aten.eq.Scalar", Domain::Operands, "i32(a == b)", "i32(a == b)"},
     {"aten.eq.Tensor", Domain::Operands, "i32(a == b)", "i32(a == b)"},
     {"aten.ge.Scalar", Domain::Operands, "i32(a >= b)", "i32(a >= b)"},
@@ -58,20 +58,26 @@ constexpr Binary kBinary[] = {
 
 // By rounding mode.
 constexpr Binary kDivModes[] = {
-    {"", Domain::Output, "a / b", ""},
+    {"", Domain::Output, "quotient(a, b)", "", "division"},
     {"floor", Domain::Output, "floor_divide(a, b)", "floor_divide_int(a, b)", "division",
      "division"},
     {"trunc", Domain::Output, "trunc_divide(a, b)", "a / b", "division"},
 };
 
-// pow by these exponents is cheaper and more exact.
+// pow by these exponents is cheaper and more exact, and has the edge values of these operations in
+// PyTorch too: the root of -inf is NaN. 1 / (a * a) would be infinite where only a * a is no float.
 struct Power {
   double exponent;
   std::string_view expression;
 };
-constexpr Power kPowers[] = {
-    {-2, "1.0 / (a * a)"}, {-1, "1.0 / a"},  {-0.5, "inverseSqrt(a)"}, {0.5, "sqrt(a)"}, {1, "a"},
-    {2, "a * a"},          {3, "a * a * a"}, {4, "(a * a) * (a * a)"}};
+constexpr Power kPowers[] = {{-2, "(1.0 / a) * (1.0 / a)"},
+                             {-1, "1.0 / a"},
+                             {-0.5, "inverseSqrt(a)"},
+                             {0.5, "sqrt(a)"},
+                             {1, "a"},
+                             {2, "a * a"},
+                             {3, "a * a * a"},
+                             {4, "(a * a) * (a * a)"}};
 
 const Binary* find_binary(std::span<const Binary> table, std::string_view name) {
   for (const Binary& binary : table) {

@@ -58,7 +58,7 @@ constexpr WideForm kWideForms[] = {
     {"max(a, 0)", "wide_max(a, vec2<u32>())"},
     {"max(a, b)", "wide_max(a, b)"},
     {"min(a, b)", "wide_min(a, b)"},
-    {"select(select(a, x, a < x), y, select(a, x, a < x) > y)", "wide_min(wide_max(a, x), y)"},
+    {"min(max(a, x), y)", "wide_min(wide_max(a, x), y)"},
     {"~a", "~a"},
     {"a & b", "a & b"},
     {"a | b", "a | b"},

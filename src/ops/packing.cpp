@@ -55,8 +55,8 @@ void with_words(DType dtype, const std::byte* data, F&& f) {
 
 std::uint16_t half_word(DType dtype, const std::byte* data, std::int64_t i) {
   if (dtype == DType::Float16) return load<std::uint16_t>(data + 2 * i);
-  if (dtype == DType::Float32) return float_to_half_bits(load<float>(data + 4 * i));
-  return float_to_half_bits(static_cast<float>(load<double>(data + 8 * i)));
+  if (dtype == DType::Float32) return float_to_kept_half_bits(load<float>(data + 4 * i));
+  return float_to_kept_half_bits(static_cast<float>(load<double>(data + 8 * i)));
 }
 
 // --- Shapes ---

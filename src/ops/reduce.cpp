@@ -26,13 +26,11 @@ constexpr std::string_view kernel_op(Reduction r) {
     case Reduction::Mean:
       return "sum";
     case Reduction::Max:
+    case Reduction::ArgMax:
       return "max";
     case Reduction::Min:
-      return "min";
-    case Reduction::ArgMax:
-      return "argmax";
     case Reduction::ArgMin:
-      return "argmin";
+      return "min";
   }
   return "";
 }

@@ -1,6 +1,4 @@
 // aten._softmax and aten._log_softmax(x, dim, half_to_float) -> out: any dimension, any rank.
-#include <limits>
-
 #include "ops/families.h"
 #include "ops/op.h"
 #include "ops/rows.h"
@@ -22,19 +20,18 @@ Result<void> lower_softmax(LowerContext& c) {
   const std::int64_t n = x.empty() ? 1 : x[dim];
   const std::int64_t inner = x.empty() ? 1 : x.product(dim + 1, x.rank());
   const std::int64_t rows = x.numel() / n;
-  const float nan = std::numeric_limits<float>::quiet_NaN();
   const bool software = c.capabilities().adapter_class == AdapterClass::Software;
   // Where rows are short or plenty, an invocation each keeps the device as busy without barriers.
   if (inner != 1 || n <= 16 || (software && rows >= 16)) {
     const std::uint32_t wg = c.workgroup_size(software ? 8 : 64);
     KernelCall& k = c.emit("softmax_columns");
     k.define("WG", wg).define("LOG", kLog ? 1 : 0).read(c.value(0)).write(c.output());
-    k.params(rows, n, inner, nan).groups(div_up<std::int64_t>(rows, wg));
+    k.params(rows, n, inner).groups(div_up<std::int64_t>(rows, wg));
     return {};
   }
   KernelCall& k = emit_rows(c, "softmax_rows", rows, n);
   k.define("LOG", kLog ? 1 : 0).read(c.value(0)).write(c.output());
-  k.params(rows, n, nan);
+  k.params(rows, n);
   return {};
 }
 

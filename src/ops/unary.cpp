@@ -1,4 +1,5 @@
 // Operators of one tensor, element by element: a table of WGSL expressions over elementwise.wgsl.
+#include <cmath>
 #include <limits>
 
 #include "ops/elementwise.h"
@@ -28,11 +29,11 @@ constexpr Unary kUnary[] = {
     {"aten.log10.default", "exact_log10(a)", "", "exponential"},
     {"aten.logical_not.default", "i32(!bool(a))", "i32(!bool(a))", "", "", true},
     {"aten.neg.default", "-a", "-a"},
-    {"aten.relu.default", "select(a, 0.0, a < 0.0)", "max(a, 0)"},
+    {"aten.relu.default", "select(a, 0.0, is_negative(a))", "max(a, 0)", "minmax"},
     {"aten.round.default", "round(a)", "a"},
     {"aten.rsqrt.default", "inverseSqrt(a)"},
     {"aten.sigmoid.default", "sigmoid(a)", "", "sigmoid"},
-    {"aten.silu.default", "a * sigmoid(a)", "", "sigmoid"},
+    {"aten.silu.default", "quotient(a, 1.0 + exp(-a))", "", "division"},
     {"aten.sin.default", "exact_sin(a)", "", "trigonometry"},
     {"aten.sqrt.default", "sqrt(a)"},
     {"aten.tanh.default", "stable_tanh(a)", "", "tanh"},
@@ -96,16 +97,20 @@ Result<void> lower_gelu(LowerContext& c) {
   return {};
 }
 
-// --- clamp, hardtanh: bounds may be None; a float bound makes an integer tensor float ---
+// --- clamp, hardtanh: bounds may be None; a float bound makes an integer tensor float; everything
+// clamped to NaN is NaN ---
 
 Result<void> lower_clamp(LowerContext& c) {
   const Element out = output_element(c);
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  const Elementwise what{.expression = "select(select(a, x, a < x), y, select(a, x, a < x) > y)",
-                         .out = out,
-                         .x_type = out,
-                         .x = c.is_none(1) ? Number(-kInfinity) : baked_number(c, 1),
-                         .y = c.is_none(2) ? Number(kInfinity) : baked_number(c, 2)};
+  const bool is_float = out == Element::F32;
+  Elementwise what{.expression = is_float ? "clamped(a, x, y)" : "min(max(a, x), y)",
+                   .library = is_float ? "minmax" : "",
+                   .out = out,
+                   .x_type = out,
+                   .x = c.is_none(1) ? Number(-kInfinity) : baked_number(c, 1),
+                   .y = c.is_none(2) ? Number(kInfinity) : baked_number(c, 2)};
+  if (is_float && (std::isnan(what.x.value) || std::isnan(what.y.value))) what.expression = "x + y";
   emit_unary(c, what, out);
   return {};
 }

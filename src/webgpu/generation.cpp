@@ -30,6 +30,7 @@ Result<std::unique_ptr<Generation>> Generation::create(std::shared_ptr<Device> d
     TRY_ASSIGN(landing.buffer, memory.make("staging for a token", kWord,
                                            WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst));
   }
+  TRY_ASSIGN(made->poison_, WorkgroupPoison::create(made->device_));
   return made;
 }
 
@@ -93,6 +94,7 @@ void Generation::encode_choice(WGPUCommandEncoder encoder, std::size_t step) con
   const Api& api = device_->api();
   {
     const PassHandle pass(api, api.CommandEncoderBeginComputePass(encoder, nullptr));
+    if (poison_) poison_->encode(pass.get());
     api.ComputePassEncoderSetPipeline(pass.get(), pipeline_->pipeline.get());
     api.ComputePassEncoderSetBindGroup(pass.get(), 0, group_.get(), 0, nullptr);
     api.ComputePassEncoderDispatchWorkgroups(pass.get(), 1, 1, 1);

@@ -11,6 +11,7 @@
 #include "plan/plan.h"
 #include "webgpu/device.h"
 #include "webgpu/memory.h"
+#include "webgpu/workgroup_poison.h"
 
 namespace etwebgpu {
 
@@ -50,6 +51,7 @@ class Generation {
   std::array<Landing, kMostOnTheWay> landings_;
   const Pipeline* pipeline_ = nullptr;
   BindGroupHandle group_;
+  std::unique_ptr<WorkgroupPoison> poison_;
   PlannedTensor logits_;          // what group_ was made for,
   std::uint64_t generation_ = 0;  // and with which slots
   BufferRange input_;             // without a buffer if no dispatch reads the token

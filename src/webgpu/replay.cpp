@@ -38,6 +38,7 @@ Result<std::shared_ptr<Replay>> Replay::create(std::shared_ptr<Device> device, c
                device->pipeline(*request.kernel, request.signature));
   }
   TRY(replay->upload_uniforms());
+  TRY_ASSIGN(replay->poison_, WorkgroupPoison::create(device));
   return replay;
 }
 
@@ -137,6 +138,10 @@ void Replay::encode(WGPUCommandEncoder encoder, std::size_t first, std::size_t l
     const bool empty = !step.group || grid.x == 0 || grid.y == 0 || grid.z == 0;
     if (profiler) begin_pass(i);
     if (!empty) {
+      if (poison_) {
+        poison_->encode(pass.get());
+        current = nullptr;
+      }
       if (current != step.pipeline) api.ComputePassEncoderSetPipeline(pass.get(), step.pipeline);
       current = step.pipeline;
       api.ComputePassEncoderSetBindGroup(pass.get(), 0, step.group.get(), 0, nullptr);

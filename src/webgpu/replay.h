@@ -11,6 +11,7 @@
 #include "plan/plan.h"
 #include "webgpu/device.h"
 #include "webgpu/memory.h"
+#include "webgpu/workgroup_poison.h"
 
 namespace etwebgpu {
 
@@ -55,9 +56,10 @@ class Replay {
   std::shared_ptr<Device> device_;
   const Plan& plan_;
   Buffer uniforms_;
-  std::vector<const Pipeline*> pipelines_;  // by dispatch
-  std::vector<Step> steps_;                 // by dispatch
-  std::uint64_t generation_ = UINT64_MAX;   // of the slots in steps_
+  std::unique_ptr<WorkgroupPoison> poison_;  // before every dispatch, if there is any
+  std::vector<const Pipeline*> pipelines_;   // by dispatch
+  std::vector<Step> steps_;                  // by dispatch
+  std::uint64_t generation_ = UINT64_MAX;    // of the slots in steps_
 };
 
 // GPU times of the dispatches of one execute.

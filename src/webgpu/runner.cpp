@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <cstring>
 #include <ranges>
 #include <utility>
 
 #include "base/checked.h"
+#include "webgpu/developer_switch.h"
 
 namespace etwebgpu {
 
@@ -15,11 +15,6 @@ namespace {
 
 constexpr std::uint64_t kWord = 4;
 constexpr std::uint64_t kScalarBytes = 16;
-
-bool validation_wanted() {
-  const char* text = std::getenv("ETWEBGPU_VALIDATE");
-  return text && std::string_view(text) != "0" && *text != '\0';
-}
 
 std::string describe(std::string_view role, std::size_t index, const PackedConstant& constant) {
   if (constant.parts.empty()) return cat(role, " ", index);
@@ -45,7 +40,7 @@ Runner::Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device,
       model_(std::move(model)),
       options_(options),
       memory_(device_, options.memory_limit) {
-  options_.validate |= validation_wanted();
+  options_.validate |= switched_on("ETWEBGPU_VALIDATE");
   elements_.resize(model_->graph().inputs.size());
 }
 

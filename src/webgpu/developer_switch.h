@@ -1,0 +1,15 @@
+// Switches for developers in the environment: ETWEBGPU_VALIDATE, ETWEBGPU_POISON_WORKGROUP.
+#pragma once
+
+#include <cstdlib>
+#include <string_view>
+
+namespace etwebgpu {
+
+// True if the variable is set, and neither empty nor "0".
+inline bool switched_on(const char* variable) {
+  const char* text = std::getenv(variable);
+  return text && *text != '\0' && std::string_view(text) != "0";
+}
+
+}  // namespace etwebgpu

@@ -1,0 +1,106 @@
+"""The edges of f32, and what an operator may give there.
+
+WGSL lets a device take subnormal numbers for zero. So a subnormal operand counts as itself or as
+zero, each operand by itself, and a subnormal result counts as zero. Everything else must be what
+eager torch gives, NaN and infinities included, within a relative tolerance, and a zero must have
+its sign where no subnormal number is about.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+INFINITY = math.inf
+NAN = math.nan
+LARGEST = torch.finfo(torch.float32).max
+SMALLEST = torch.finfo(torch.float32).tiny  # that is normal
+
+_MAGNITUDES = (
+    # zero, subnormal numbers, and around the smallest normal one
+    *(0.0, 1e-45, 1e-40, SMALLEST * (1 - 2**-23), SMALLEST, 2 * SMALLEST),
+    # whose squares, and products with each other, are past the range, or whose sines are their own
+    *(1e-20, 6e-20, 1e-8, 1e8, 1e20, 1e30, 3e38),
+    *(0.25, 0.5, 0.75, 1.0, 1.0 + 2**-23, 1.5, 2.0, 2.5, 3.0, 3.5, 10.0, 100.0, 257.0),
+    # halves to round, whole numbers that float and integer still tell apart, and those past that
+    *(0.49999997, 4194304.5, 8388607.5, 8388609.0, 16777216.0, 16777218.0, 2.0**31, 2.0**63),
+    # where exp, and what is made of it, leaves the range
+    *(16.7, 43.0, 87.3, 88.0, 88.72, 88.73, 103.9, 104.1),
+    *(LARGEST, LARGEST / 2, INFINITY),
+)
+
+# Both signs of all, and NaN.
+EDGES = torch.tensor([*_MAGNITUDES, *(-m for m in _MAGNITUDES), NAN])
+
+
+def flushed(t: torch.Tensor) -> torch.Tensor:
+    """Subnormal numbers as zeros of their sign."""
+    return torch.where(t.abs() < SMALLEST, t * 0, t) if t.is_floating_point() else t
+
+
+def readings(*operands: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+    """The operands as they are, and each of them with subnormal numbers as zeros."""
+    return list(itertools.product(*((t, flushed(t)) for t in operands)))
+
+
+def check_edges(
+    got: torch.Tensor,
+    reference: Callable[..., torch.Tensor],
+    operands: Sequence[torch.Tensor],
+    *,
+    relative: float,
+    absolute: float = 0.0,
+    also: Sequence[Callable[..., torch.Tensor]] = (),
+    signed_zeros: bool = True,
+    where: str,
+) -> None:
+    """Every element is what `reference` makes of one of the readings of its operands.
+
+    Args:
+        operands: as the operator got them, all of the output's sizes.
+        relative: of the error; 0 for exact results.
+        absolute: error that is accepted beside that.
+        also: other references that may be followed, where eager torch has more than one answer.
+        signed_zeros: False where WGSL leaves open which of two zeros is the larger.
+    """
+    wrong = torch.ones_like(got, dtype=torch.bool)
+    expected = [f(*reading) for f in (reference, *also) for reading in readings(*operands)]
+    for e in expected:
+        assert e.shape == got.shape, f"{where}: {tuple(got.shape)} != {tuple(e.shape)}"
+        wrong &= ~_agrees(got, e, relative, absolute)
+    settled = _is_settled(expected) & ~torch.stack([_subnormal(t) for t in operands]).any(0)
+    if signed_zeros:
+        wrong |= settled & (got == 0) & (torch.signbit(got) != torch.signbit(expected[0]))
+    if not wrong.any():
+        return
+    listed = [
+        f"of {[t[at].item() for t in operands]} {got[at].item()!r}, not {expected[0][at].item()!r}"
+        for at in map(tuple, wrong.nonzero()[:5].tolist())
+    ]
+    raise AssertionError(f"{where}: {int(wrong.sum())} differ: {'; '.join(listed)}")
+
+
+def _agrees(
+    got: torch.Tensor, expected: torch.Tensor, relative: float, absolute: float
+) -> torch.Tensor:
+    if not got.is_floating_point():
+        return got == expected
+    g, e = flushed(got).double(), flushed(expected).double()
+    # What rounds to the smallest normal number may have been taken for zero before.
+    least = (g.abs() <= SMALLEST) & (e.abs() <= SMALLEST)
+    close = (g - e).abs() <= absolute + relative * e.abs()
+    return (g == e) | (g.isnan() & e.isnan()) | least | close
+
+
+def _subnormal(t: torch.Tensor) -> torch.Tensor:
+    return (t != 0) & (t.abs() < SMALLEST)
+
+
+def _is_settled(expected: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Where every reading gives the same zero."""
+    first = expected[0]
+    same = [(e == 0) & (torch.signbit(e) == torch.signbit(first)) for e in expected]
+    return torch.stack(same).all(0)
