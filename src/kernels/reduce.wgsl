@@ -1,8 +1,10 @@
 // Reductions over any set of dimensions. Dimensions are merged into at most 4 kept and 4 reduced ones; an
 // output's elements are x[f(output index) + g(i)] for i < n, in row-major order of the reduced ones.
 // NaN wins in maximum and minimum, as in PyTorch.
-// Parameters: WG; COOPERATE (1: one workgroup per output, 0: one invocation per output); T (f32 or i32);
-// OP: sum, max or min; ARG (1: the position of the latter); FLAT (1: one reduced dimension).
+// Parameters: WG; COOPERATE (1: one workgroup per output, 0: one invocation per output); T (f32, i32 or vec2<u32>
+// for 64-bit integers); X and OUT (T's choices: how x and the output are stored); LOAD and STORE (functions from X to T
+// and from T, or from an index of i32, to OUT); OP: sum, max or min; ARG (1: the position of the latter);
+// FLAT (1: one reduced dimension); SCALED (1: a sum of floats is multiplied by scale); WIDE (1: some type has 64 bits).
 struct Params {
   kept_sizes: vec4<u32>,
   kept_strides: vec4<u32>,
@@ -10,14 +12,10 @@ struct Params {
   reduced_strides: vec4<u32>,
   outputs: u32,
   n: u32,
-  scale: f32,  // of a sum: 1 / n for a mean
+  scale: f32,  // 1 / n
 }
-@group(0) @binding(0) var<storage, read> x: array<${T}>;
-#if ARG
-@group(0) @binding(1) var<storage, read_write> out: array<i32>;
-#else
-@group(0) @binding(1) var<storage, read_write> out: array<${T}>;
-#endif
+@group(0) @binding(0) var<storage, read> x: array<${X}>;
+@group(0) @binding(1) var<storage, read_write> out: array<${OUT}>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 fn offset(index: u32, sizes: vec4<u32>, strides: vec4<u32>) -> u32 {
@@ -34,23 +32,40 @@ fn offset(index: u32, sizes: vec4<u32>, strides: vec4<u32>) -> u32 {
 // A value and the index it came from; the index counts for argmax and argmin only.
 struct Best { value: ${T}, index: u32 }
 
+#if WIDE
+#include "wide_integers.wgsl"
+#endif
 #if T == f32
 #include "special_floats.wgsl"
-#else
-fn is_nan(x: ${T}) -> bool {
-  return false;
-}
 #endif
+
+// True if a comes before b in the order of values, where NaN is past every number in OP's direction.
+fn before(a: ${T}, b: ${T}) -> bool {
+#if T == vec2<u32>
+#if OP == min
+  return wide_less(b, a);
+#else
+  return wide_less(a, b);
+#endif
+#else
+#if OP == min
+  let is_number_before = b < a;
+#else
+  let is_number_before = a < b;
+#endif
+#if T == f32
+  return is_number_before || (is_nan(b) && !is_nan(a));
+#else
+  return is_number_before;
+#endif
+#endif
+}
 
 // True if b should replace a.
 fn better(a: Best, b: Best) -> bool {
-#if OP == min
-  let wins = b.value < a.value || (is_nan(b.value) && !is_nan(a.value));
-#else
-  let wins = b.value > a.value || (is_nan(b.value) && !is_nan(a.value));
-#endif
+  let wins = before(a.value, b.value);
 #if ARG
-  let ties = b.value == a.value || (is_nan(b.value) && is_nan(a.value));
+  let ties = !wins && !before(b.value, a.value);
   return wins || (ties && b.index < a.index);
 #else
   return wins;
@@ -59,7 +74,11 @@ fn better(a: Best, b: Best) -> bool {
 
 fn join(a: Best, b: Best) -> Best {
 #if OP == sum
+#if T == vec2<u32>
+  return Best(wide_add(a.value, b.value), 0u);
+#else
   return Best(a.value + b.value, 0u);
+#endif
 #else
   if (better(a, b)) {
     return b;
@@ -70,24 +89,20 @@ fn join(a: Best, b: Best) -> Best {
 
 fn load(base: u32, i: u32) -> Best {
 #if FLAT
-  return Best(x[base + i * params.reduced_strides.w], i);
+  return Best(${LOAD}(x[base + i * params.reduced_strides.w]), i);
 #else
-  return Best(x[base + offset(i, params.reduced_sizes, params.reduced_strides)], i);
+  return Best(${LOAD}(x[base + offset(i, params.reduced_sizes, params.reduced_strides)]), i);
 #endif
 }
 
 fn store(output: u32, best: Best) {
 #if ARG
-  out[output] = i32(best.index);
+  out[output] = ${STORE}(i32(best.index));
 #else
-#if OP == sum
-#if T == f32
-  out[output] = best.value * params.scale;
+#if SCALED
+  out[output] = ${STORE}(best.value * params.scale);
 #else
-  out[output] = best.value;
-#endif
-#else
-  out[output] = best.value;
+  out[output] = ${STORE}(best.value);
 #endif
 #endif
 }

@@ -13,11 +13,6 @@ namespace {
 constexpr std::uint32_t kWorkgroup = 64;
 constexpr std::string_view kNames[3] = {"A", "B", "C"};
 
-std::string_view wgsl(Element element) {
-  constexpr std::string_view names[] = {"f32", "i32", "u32", "vec2<u32>"};
-  return names[static_cast<std::size_t>(element)];
-}
-
 std::int64_t words_per(Element element) { return element == Element::I64 ? 2 : 1; }
 
 // What makes a stored element one that the expression sees: by stored, then by seen type.
@@ -27,16 +22,6 @@ constexpr std::string_view kConversions[4][4] = {
     {"f32", "i32", "u32", "wide_of_u32"},
     {"wide_to_f32", "low_i32", "low_u32", "vec2<u32>"},
 };
-
-std::string_view conversion(Element stored, Element seen) {
-  return kConversions[static_cast<std::size_t>(stored)][static_cast<std::size_t>(seen)];
-}
-
-// The same from an expression to memory; an integer that needs more bits stays out of range.
-std::string_view storing(Element seen, Element stored) {
-  const bool narrows = seen == Element::I64 && stored == Element::I32;
-  return narrows ? "saturated_i32" : conversion(seen, stored);
-}
 
 // Integer expressions and the same in 64 bits (kernels/wide_integers.wgsl).
 struct WideForm {
@@ -147,11 +132,11 @@ Layout lay_out(std::span<const Operand> operands, Loops loops, const LiveBase& l
 
 void define_operand(KernelCall& call, const Operand& operand, std::string_view name, bool vectors,
                     bool wide, ByteRange at, int& binding) {
-  const std::string_view as = wgsl(operand.as);
+  const std::string_view as = wgsl_type(operand.as);
   call.define(cat(name, "_AS"), as);
   call.define(cat(name, "_VALUE"), vectors ? cat("vec4<", as, ">") : std::string(as));
   if (operand.kind == Operand::Kind::Tensor) {
-    const std::string_view stored = wgsl(operand.element);
+    const std::string_view stored = wgsl_type(operand.element);
     call.define(name, wide ? "vector" : "element");
     call.define(cat(name, "_STORED"), wide ? cat("vec4<", stored, ">") : std::string(stored));
     call.define(cat(name, "_FROM"), conversion(operand.element, operand.as));
@@ -308,9 +293,9 @@ void emit_piece(LowerContext& c, const Elementwise& what, const Piece& piece, co
   if (uses_wide(what, operands, out.element)) call.define("WIDE", 1);
   call.define("LANES", layout.vectors ? 4 : 1);
   call.define("LOOPS", layout.loops.size()).define("SPLITS", layout.loops.size() - 1);
-  call.define("X", wgsl(what.x_type))
-      .define("OUT", wgsl(out.element))
-      .define("OUT_AS", wgsl(what.out));
+  call.define("X", wgsl_type(what.x_type))
+      .define("OUT", wgsl_type(out.element))
+      .define("OUT_AS", wgsl_type(what.out));
   call.define("OUT_FROM", storing(what.out, out.element));
   int binding = 0;
   for (std::size_t k = 0; k < operands.size(); ++k) {
@@ -342,6 +327,20 @@ Loops coalesced(const Loops& loops) {
   }
   if (out.empty()) out.push_back({});
   return out;
+}
+
+std::string_view wgsl_type(Element element) {
+  constexpr std::string_view names[] = {"f32", "i32", "u32", "vec2<u32>"};
+  return names[static_cast<std::size_t>(element)];
+}
+
+std::string_view conversion(Element stored, Element seen) {
+  return kConversions[static_cast<std::size_t>(stored)][static_cast<std::size_t>(seen)];
+}
+
+std::string_view storing(Element seen, Element stored) {
+  const bool narrows = seen == Element::I64 && stored == Element::I32;
+  return narrows ? "saturated_i32" : conversion(seen, stored);
 }
 
 Element stored_element_of(const LowerContext& c, ValueId value) {

@@ -17,6 +17,13 @@ namespace etwebgpu {
 // first.
 enum class Element : std::uint8_t { F32, I32, U32, I64 };
 
+std::string_view wgsl_type(Element element);
+// The WGSL function that makes a stored element one that an expression sees, and back: of
+// elementwise.wgsl and wide_integers.wgsl. An integer that needs more bits than memory has stays
+// out of their range.
+std::string_view conversion(Element stored, Element seen);
+std::string_view storing(Element seen, Element stored);
+
 // In memory. HalfPairs have no elements.
 Element stored_element_of(const LowerContext& c, ValueId value);
 inline Element stored_element(const LowerContext& c, std::size_t arg) {

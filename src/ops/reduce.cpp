@@ -53,12 +53,24 @@ Result<std::uint32_t> reduced_dims(const CallContext& c, Reduction r) {
   return mask & ((1u << rank) - 1);
 }
 
+// What the reduction is computed in.
+Element computed_in(const LowerContext& c, Reduction r) {
+  if (is_arg(r)) return stored_element(c, 0);
+  const Element out = output_element(c);
+  return out == Element::I32 ? stored_element(c, 0) : out;
+}
+
 template <Reduction kOp>
 Result<void> infer_reduce(InferContext& c) {
   const Dims& x = c.sizes(0);
   TRY_ASSIGN(const std::uint32_t mask, reduced_dims(c, kOp));
-  CHECK_OR_FAIL(is_floating(c.dtype(0)) || (kOp != Reduction::Mean && c.dtype(0) != DType::Bool),
-                ErrorKind::NotSupported, "this reduction of ", name(c.dtype(0)));
+  const DType in = c.dtype(0), out_type = c.graph().tensor(c.output_id())->dtype;
+  const bool fits = has_identity(kOp)
+                        ? is_floating(out_type) || (kOp == Reduction::Sum && !is_floating(in))
+                    : is_arg(kOp) ? !is_floating(out_type)
+                                  : out_type == in;
+  CHECK_OR_FAIL(fits, ErrorKind::NotSupported, "there is no form from ", name(in), " to ",
+                name(out_type));
   const bool keep = c.boolean(2);
   Dims out;
   for (std::size_t d = 0; d < x.rank(); ++d) {
@@ -124,8 +136,16 @@ Result<void> lower_reduce(LowerContext& c) {
           : c.workgroup_size(software ? 8 : 64);
   KernelCall& k = c.emit("reduce");
   k.define("WG", wg).define("COOPERATE", cooperate ? 1 : 0);
-  k.define("T", is_floating(c.dtype(0)) ? "f32" : "i32").define("OP", kernel_op(kOp));
-  k.define("ARG", is_arg(kOp) ? 1 : 0).define("FLAT", reduced.count <= 1 ? 1 : 0);
+  const Element x_type = stored_element(c, 0), out_type = output_element(c);
+  const Element type = computed_in(c, kOp);
+  const bool wide =
+      (x_type == Element::I64) || (type == Element::I64) || (out_type == Element::I64);
+  k.define("X", wgsl_type(x_type)).define("T", wgsl_type(type)).define("OUT", wgsl_type(out_type));
+  k.define("LOAD", conversion(x_type, type));
+  k.define("STORE", storing(is_arg(kOp) ? Element::I32 : type, out_type));
+  k.define("WIDE", wide ? 1 : 0).define("OP", kernel_op(kOp)).define("ARG", is_arg(kOp) ? 1 : 0);
+  k.define("SCALED", has_identity(kOp) && type == Element::F32 ? 1 : 0);
+  k.define("FLAT", reduced.count <= 1 ? 1 : 0);
   k.read(c.value(0)).write(c.output());
   for (const Axes* axes : {&kept, &reduced}) {
     for (std::int64_t size : axes->sizes) k.params(size);
@@ -138,7 +158,11 @@ Result<void> lower_reduce(LowerContext& c) {
 
 template <Reduction kOp>
 constexpr Op entry(std::string_view name, std::string_view signature) {
-  return {name, signature, infer_reduce<kOp>, lower_reduce<kOp>};
+  return {.name = name,
+          .signature = signature,
+          .infer = infer_reduce<kOp>,
+          .lower = lower_reduce<kOp>,
+          .takes_wide = true};
 }
 
 constexpr Op kOps[] = {

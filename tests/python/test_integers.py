@@ -7,6 +7,8 @@ import operator
 import executorch_webgpu
 import pytest
 import torch
+from support.cases import EXACT, SUMS, check_outputs
+from support.delegate import GraphBuilder
 from support.stock import program
 from torch import nn
 
@@ -126,6 +128,58 @@ MOVES = {
 @pytest.mark.parametrize("name", MOVES)
 def test_moves(name):
     check(MOVES[name], EDGES[-24:].reshape(4, 6))
+
+
+# The partitioner leaves reductions of integers to other kernels; the format has them all the same.
+REDUCTIONS = {
+    "sum.dim_IntList": (torch.Tensor.sum, [None]),
+    "amax.default": (torch.Tensor.amax, []),
+    "amin.default": (torch.Tensor.amin, []),
+}
+
+
+def samples(*sizes: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(sizes))
+    return EDGES[torch.randint(len(EDGES), sizes, generator=generator)]
+
+
+def check_reduction(name, x, expected, *args) -> None:
+    graph = GraphBuilder()
+    value = graph.input(x.dtype, x.shape)
+    out = (expected.dtype, expected.shape)
+    graph.output(graph.call(f"aten.{name}", value, *args, out=out))
+    with graph.load() as model:
+        check_outputs(model.run(x), [expected], SUMS if expected.is_floating_point() else EXACT)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("dims", [[1], [0], [0, 2], [1, 2]], ids=str)
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions(name, dims, keep):
+    """Short rows, and ones long enough for a workgroup each."""
+    reference, more = REDUCTIONS[name]
+    for sizes in (3, 5, 2), (2, 33, 9), (1, 150, 2):
+        x = samples(*sizes)
+        check_reduction(name, x, reference(x, dims, keep), dims, keep, *more)
+
+
+@pytest.mark.parametrize("dims", [[1], [0, 2]], ids=str)
+def test_sums_of_integers_as_floats(dims):
+    x = (samples(3, 130, 2) // 128).abs()  # nothing cancels
+    check_reduction("sum.dim_IntList", x, x.sum(dims).float(), dims, False, None)
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_positions_of_extremes(name):
+    for sizes in (4, 5), (3, 200):
+        x = samples(*sizes)
+        for dim in (0, 1):
+            check_reduction(f"{name}.default", x, getattr(x, name)(dim), dim, False)
+
+
+def test_positions_grow_past_32_bits():
+    x, factor = torch.randn(3, 50), torch.tensor([2**33, -(2**57), 3])
+    check(lambda x, factor: x.argmax(1) * factor, x, factor)
 
 
 def test_broadcast_with_narrow_types():
