@@ -73,11 +73,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #repeat N STAGED
     fetched${N} = load_v(v_base + min(begin + key${N}, last_key) * params.v_row, i${N});
 #endrepeat
-    if (begin + ${KEYS}u > tile_limit) {
-#repeat N STAGED
-      fetched${N} = select(vec4<f32>(0.0), fetched${N}, begin + key${N} < tile_limit);
-#endrepeat
-    }
 #repeat C SQUARES
     {
       var s = Sums();
@@ -92,6 +87,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     workgroupBarrier();
 
     // The values take the keys' place, and the next keys are fetched, while the softmax runs on the scores.
+    if (begin + ${KEYS}u > tile_limit) {
+#repeat N STAGED
+      fetched${N} = select(vec4<f32>(0.0), fetched${N}, begin + key${N} < tile_limit);
+#endrepeat
+    }
 #include "attention_stage.wgsl"
     let next_begin = begin + ${KEYS}u;
     if (next_begin < tile_limit) {
