@@ -10,7 +10,7 @@ namespace {
 
 // More than the machine runs at once, so that none of its memory is left out.
 std::uint32_t workgroups(const Capabilities& caps) {
-  constexpr std::uint32_t kOfAGpu = 2048, kOfAThread = 4;
+  constexpr std::uint32_t kOfAGpu = 2048, kOfAThread = 2;
   if (caps.adapter_class != AdapterClass::Software) return kOfAGpu;
   return kOfAThread * std::max(1u, std::thread::hardware_concurrency());
 }

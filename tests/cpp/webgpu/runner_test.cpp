@@ -97,7 +97,7 @@ Result<std::unique_ptr<Runner>> load(const std::shared_ptr<Device>& device, Grap
 
 template <typename T>
 HostTensor host(DType dtype, Dims sizes, const std::vector<T>& values) {
-  return {dtype, sizes, std::as_bytes(std::span(values))};
+  return {.dtype = dtype, .sizes = sizes, .data = std::as_bytes(std::span(values))};
 }
 
 HostTensor host_scalar(std::int64_t value) {
@@ -184,6 +184,7 @@ TEST(Runner, EveryDtypePassesTheBoundary) {
                                     host(DType::Int32, {4}, i), host(DType::Int64, {4}, l),
                                     host(DType::Bool, {4}, flags)};
   Outputs outputs;
+  outputs.wanted[2] = DType::Int32;
   outputs.wanted[3] = DType::Int64;
   ASSERT_OK((*runner)->execute(inputs, outputs));
   EXPECT_EQ(values_of<float>(outputs.bytes[0]), (std::vector<float>{-1.5f, 2.0f, 0.0f, -1e30f}));
@@ -201,11 +202,8 @@ TEST(Runner, EveryDtypePassesTheBoundary) {
     EXPECT_EQ(result.error().kind, ErrorKind::InvalidArgument);
     EXPECT_NE(result.error().message.find(part), std::string::npos) << result.error().message;
   };
-  const std::vector<std::int64_t> huge = {0, 0, 3000000000, 0};
   expect_error(std::span(inputs).first(4), "5 inputs");
   auto bad = inputs;
-  bad[3] = host(DType::Int64, {4}, huge);
-  expect_error(bad, "element 2 is 3000000000");
   bad[3] = host(DType::Float32, {4}, f);
   expect_error(bad, "input 3 is float32");
   bad[3] = host(DType::Int64, {5}, l);
