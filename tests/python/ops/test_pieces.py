@@ -234,7 +234,9 @@ def what_reads_all_over_a_tensor() -> None:
     graph = GraphBuilder()
     out = (F32, (300, 130))
     graph.output(graph.call("aten.permute_copy.default", graph.prepack(big), [1, 0], out=out))
-    with pytest.raises(ModelError, match=r"needs a binding of 15\d{4} bytes, but the adapter.s limit is 65536"):
+    with pytest.raises(
+        ModelError, match=r"needs a binding of 15\d{4} bytes, but the adapter.s limit is 65536"
+    ):
         graph.load()
 
 
