@@ -103,6 +103,7 @@ MERGED = ("cannot be told", "outputs that are copies of others")
 UNREAD = ("an input that nothing reads", "export the model without it")
 LOST = ("mutable buffer", "alias_buffer_mutations")
 VIEW = ("which part is meant is lost", "clone()")
+FIXED = ("ExecuTorch cannot resize", "smallest size for which they hold")
 SHARED = ("shares states with", "shared_states")
 
 
@@ -149,6 +150,7 @@ class Draft:
         self.body: Body
         self.trials: list[Trial]
         self.exact: list[bool]
+        self.stored: set[int]  # values that are the state itself: the exporter refuses such outputs
 
     def _input(self) -> Input:
         sizes: list[int | None] = [
@@ -171,9 +173,18 @@ class Draft:
     def elements(self, shape: Sequence[int], dtype: torch.dtype, key: object) -> Tensor:
         generator = generator_for(*self.key, key)
         if self.edges:
-            return EDGES[dtype][torch.randint(0, len(EDGES[dtype]), shape, generator=generator)]
-        whole = torch.randint(-5, 6, shape, generator=generator)
-        return whole > 0 if dtype == BOOL else (whole * 0.5 if dtype == F32 else whole).to(dtype)
+            chosen = torch.randint(0, len(EDGES[dtype]), shape, generator=generator)
+            elements = EDGES[dtype][chosen]
+        else:
+            whole = torch.randint(-5, 6, shape, generator=generator)
+            elements = whole > 0 if dtype == BOOL else whole * 0.5 if dtype == F32 else whole
+        # ExecuTorch's binding does not survive the strides that operators give what is empty.
+        return torch.empty(*shape, dtype=dtype).copy_(elements)
+
+    def _stored(self, shape: Sequence[int], dtype: torch.dtype, key: object) -> Tensor:
+        """Elements that the exporter can store: it cuts whole numbers to 32 bits."""
+        elements = self.elements(shape, dtype, key)
+        return elements.to(I32).to(I64) if dtype == I64 else elements
 
     def _static_shape(self) -> list[int]:
         like = self.rng.choice(self.inputs).sizes
@@ -182,17 +193,17 @@ class Draft:
     def _buffer(self, name: str) -> None:
         shape, dtype = self._static_shape(), self.rng.choice((F32, F32, I32, I64))
         zeros = not self.aliased or self.rng.random() < 0.5
-        start = torch.zeros(shape, dtype=dtype) if zeros else self.elements(shape, dtype, name)
+        start = torch.zeros(shape, dtype=dtype) if zeros else self._stored(shape, dtype, name)
         self.state.register_buffer(name, start)
         self.buffers.append(name)
 
     def _constant(self, name: str) -> None:
         shape, dtype = self._static_shape(), self.rng.choice((F32, F32, I32, I64, BOOL))
         if self.views:
-            many = self.elements([3, *shape], dtype, name)
+            many = self._stored([3, *shape], dtype, name)
             self.state.register_buffer(name, many[self.rng.randrange(3)])
         else:
-            self.state.register_buffer(name, self.elements(shape, dtype, name))
+            self.state.register_buffer(name, self._stored(shape, dtype, name))
         self.constants.append(name)
 
     def method(self, steps: int) -> Body:
@@ -202,17 +213,18 @@ class Draft:
             Trial(copy.deepcopy(self.state), list(x), [int(p) for p in x[len(self.inputs) :]])
             for _, x in self.runs
         ]
+        self.stored = set()
         self.exact = [True] * (len(self.inputs) + self.positions)
         for name in self.constants:
             if self.rng.random() < 0.7:
-                self.take(lambda state, v, at, n=name: getattr(state, n), exact=True)
+                self.take(lambda state, v, at, n=name: getattr(state, n), exact=True, stored=True)
         for _ in range(steps):
             with suppress(Nothing):
                 self.rng.choice(STEPS)(self)
         self._choose_outputs()
         return self.body
 
-    def take(self, step: Step, *, exact: bool) -> None:
+    def take(self, step: Step, *, exact: bool, stored: bool = False) -> None:
         """Append the step, unless torch refuses it at some size or its result is not wanted."""
         results = []
         for trial in self.trials:
@@ -231,6 +243,8 @@ class Draft:
         for trial in self.trials:
             trial.values.append(step(trial.state, trial.values, trial.positions))
         self.body.steps.append(step)
+        if stored:
+            self.stored.add(len(self.exact))
         self.exact.append(exact)
 
     def pick(self, accept: Callable[[Tensor], bool] = lambda _: True, exact: bool = False) -> int:
@@ -246,10 +260,11 @@ class Draft:
         return self.trials[0].values[index]
 
     def _choose_outputs(self) -> None:
-        computed = range(len(self.inputs) + self.positions, len(self.exact))
+        first = len(self.inputs) + self.positions
+        computed = [i for i in range(first, len(self.exact)) if i not in self.stored]
         if not computed:
             self.take(lambda state, v, at: v[0].clone(), exact=True)
-            computed = range(len(self.exact) - 1, len(self.exact))
+            computed = [len(self.exact) - 1]
         outputs = [computed[-1]]
         for _ in range(self.rng.choice((0, 0, 1, 1, 2, 3))):
             kind = self.rng.random()
@@ -272,6 +287,8 @@ class Draft:
         names = ("forward", "other") if shared else ("forward",)
         methods = {name: self.method(self.rng.randint(1, 9)) for name in names}
         refusals = [MERGED]
+        if any(None in i.sizes for i in self.inputs):
+            refusals.append(FIXED)
         if self.positions:
             refusals.append(UNREAD)
         if self.views:
@@ -331,7 +348,7 @@ def has_dims(t: Tensor) -> bool:
 
 def _unary(d: Draft) -> None:
     """What keeps whole numbers whole."""
-    f = d.rng.choice((torch.abs, torch.neg, torch.relu, torch.square, lambda x: x.clamp(-2, 3)))
+    f = d.rng.choice((torch.abs, torch.neg, torch.relu, lambda x: x.clamp(-2, 3)))
     i = d.pick(is_number)
     d.take(lambda state, v, at: f(v[i]), exact=d.exact[i])
 
@@ -522,7 +539,7 @@ def _write(d: Draft) -> None:
         lambda buffer, x: buffer.add_(1),
     )
     f = d.rng.choice(functions)
-    d.take(lambda state, v, at: f(getattr(state, name), v[i]), exact=True)
+    d.take(lambda state, v, at: f(getattr(state, name), v[i]), exact=True, stored=True)
 
 
 def _read(d: Draft) -> None:
@@ -530,7 +547,7 @@ def _read(d: Draft) -> None:
         return
     name = d.rng.choice(d.buffers)
     f = d.rng.choice((lambda x: x + 1, lambda x: x * 2, lambda x: x.clone(), lambda x: x))
-    d.take(lambda state, v, at: f(getattr(state, name)), exact=True)
+    d.take(lambda state, v, at: f(getattr(state, name)), exact=True, stored=True)
 
 
 STEPS: tuple[Callable[[Draft], None], ...] = (
