@@ -529,8 +529,7 @@ def _write(d: Draft) -> None:
         return
     name = d.rng.choice(d.buffers)
     like = getattr(d.state, name)
-    fits = [lambda t: t.shape == like.shape and t.dtype == like.dtype]
-    i = d.pick(d.rng.choice([*fits, lambda t: t.dtype == like.dtype]), exact=True)
+    i = d.pick(lambda t: t.shape == like.shape and t.dtype == like.dtype, exact=True)
     if any(d.trials[0].values[i].shape != t.values[i].shape for t in d.trials):
         return
     functions = (
