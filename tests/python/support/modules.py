@@ -282,10 +282,10 @@ class Draft:
             self.rng.shuffle(outputs)
         self.body.outputs = outputs
 
-    def finish(self) -> Generated:
+    def finish(self, most_steps: int) -> Generated:
         shared = bool(self.buffers) and self.aliased and self.rng.random() < 0.5
         names = ("forward", "other") if shared else ("forward",)
-        methods = {name: self.method(self.rng.randint(1, 9)) for name in names}
+        methods = {name: self.method(self.rng.randint(1, most_steps)) for name in names}
         refusals = [MERGED]
         if any(None in i.sizes for i in self.inputs):
             refusals.append(FIXED)
@@ -557,5 +557,6 @@ STEPS: tuple[Callable[[Draft], None], ...] = (
 )
 
 
-def generate(*key: object) -> Generated:
-    return Draft(*key).finish()
+def generate(*key: object, most_steps: int = 9) -> Generated:
+    """The program of a key, and of nothing else."""
+    return Draft(*key).finish(most_steps)
