@@ -34,8 +34,9 @@ def laid_out(wanted: Sequence[Input], given: Sequence[Any]) -> list[Any]:
     """The inputs as the program takes them: tensors contiguous unless it says otherwise, and where
     it has a number, that of a tensor of one element.
 
-    ExecuTorch's Python interface refuses strided tensors, and takes those in channels-last order
-    for contiguous ones, whatever the program says.
+    ExecuTorch's Python interface refuses strided tensors, takes those in channels-last order for
+    contiguous ones, whatever the program says, and ends the process at the strides of an empty
+    tensor that are not its sizes', which torch calls contiguous, too.
     """
     import torch
 
@@ -44,6 +45,8 @@ def laid_out(wanted: Sequence[Input], given: Sequence[Any]) -> list[Any]:
             return value
         if "value" in one and value.numel() == 1:
             return value.item()
+        if value.numel() == 0:
+            return value.new_empty(value.shape)
         return value.contiguous() if one.get("contiguous", True) else value
 
     return [arranged(one, value) for one, value in zip(wanted, given, strict=True)]

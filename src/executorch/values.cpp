@@ -100,11 +100,15 @@ Result<HostDestination> place_tensor(Tensor& tensor, const Dims& sizes) {
                   ErrorKind::NotSupported, "extent ", sizes[i], " is above 2^31 - 1");
     extents[i] = static_cast<executorch::aten::SizesType>(sizes[i]);
   }
+  TRY_ASSIGN(const Dims before, sizes_of(tensor));
   const et::Error error = et::resize_tensor(
       tensor,
       executorch::aten::ArrayRef<executorch::aten::SizesType>(extents.data(), sizes.rank()));
-  CHECK_OR_FAIL(error == et::Error::Ok, ErrorKind::InvalidArgument,
-                "ExecuTorch cannot resize it to ", to_string(sizes), ": ", et::to_string(error));
+  CHECK_OR_FAIL(error == et::Error::Ok, ErrorKind::InvalidArgument, "its sizes are now ",
+                to_string(sizes), ", but the program has ", to_string(before),
+                " for it, which ExecuTorch cannot resize (", et::to_string(error),
+                "); torch.export takes a dynamic size for 2 or more where "
+                "others follow from it: export the model with a smallest size for which they hold");
   out.sizes = sizes;
   TRY_ASSIGN(out.strides, strides_of(tensor, sizes));
   CHECK_OR_FAIL(tensor.numel() == 0 || tensor.mutable_data_ptr() != nullptr,

@@ -158,6 +158,18 @@ def test_growing_from_nothing(dim):
     check(model(cache, new), run(cache, new))
 
 
+def test_a_size_that_the_export_holds_for_fixed():
+    """torch.export records that two rows and more have a first one."""
+    model = module(lambda x: (x * 2)[:1])
+    rows = torch.export.Dim("rows", min=0, max=9)
+    run = program(model, MATRIX, dynamic_shapes={"inputs": ({0: rows},)})
+    check(model(MATRIX), run(MATRIX))
+    error = refusal(run, MATRIX[:0])
+    assert "sizes are now [0, 3], but the program has [1, 3]" in error
+    assert "smallest size" in error
+    check(model(MATRIX), run(MATRIX))
+
+
 def test_channels_last():
     model = module(lambda x, y: (x * 2 + 1, x + y, x.sum(1)))
     last = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)

@@ -68,6 +68,15 @@ def test_every_layout_gives_the_same(image, x):
     torch.testing.assert_close(out, (x * 2 + 1).detach().contiguous())
 
 
+@pytest.mark.parametrize(
+    "x",
+    [torch.ones(3, 0).t(), torch.ones(1, 3).expand(5, 3)[torch.zeros(0, dtype=torch.int64)]],
+    ids=["transposed", "indexed"],
+)
+def test_an_empty_input_of_any_strides(rows, x):
+    assert rows.forward(x)[0].shape == (0, 3)
+
+
 def test_a_program_of_channels_last_inputs(folder):
     last = IMAGE.to(memory_format=torch.channels_last)
 

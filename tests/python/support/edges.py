@@ -70,7 +70,7 @@ def check_edges(
     expected = [f(*reading) for f in (reference, *also) for reading in readings(*operands)]
     for e in expected:
         assert e.shape == got.shape, f"{where}: {tuple(got.shape)} != {tuple(e.shape)}"
-        wrong &= ~_agrees(got, e, relative, absolute)
+        wrong &= ~agrees(got, e, relative, absolute)
     settled = _is_settled(expected) & ~torch.stack([_subnormal(t) for t in operands]).any(0)
     if signed_zeros:
         wrong |= settled & (got == 0) & (torch.signbit(got) != torch.signbit(expected[0]))
@@ -83,7 +83,7 @@ def check_edges(
     raise AssertionError(f"{where}: {int(wrong.sum())} differ: {'; '.join(listed)}")
 
 
-def _agrees(
+def agrees(
     got: torch.Tensor, expected: torch.Tensor, relative: float, absolute: float
 ) -> torch.Tensor:
     if not got.is_floating_point():

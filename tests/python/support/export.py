@@ -6,13 +6,14 @@ import functools
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::*
 import torch
+import torch._export.utils
 from executorch.backends.vulkan import serialization
 from executorch.backends.vulkan.patterns import fusable_patterns
 from executorch.backends.vulkan.serialization.vulkan_graph_schema import (
@@ -38,6 +39,27 @@ from .delegate import exported
 for _pattern in fusable_patterns.values():
     if _pattern.get_graphs_fn is not None:
         _pattern.get_graphs_fn = functools.cache(_pattern.get_graphs_fn)
+
+
+def _once_for_the_same_operators(materialize: Callable[[], None]) -> Callable[[], None]:
+    """torch looks every composite operator up anew, some 40 times for an export: two thirds of what
+    is left of a small module's time."""
+    seen = 0
+
+    def look_up() -> None:
+        nonlocal seen
+        count = len(torch._C._dispatch_get_registrations_for_dispatch_key(_COMPOSITE))
+        if count != seen:
+            materialize()
+        seen = count
+
+    return look_up
+
+
+_COMPOSITE = "CompositeImplicitAutograd"
+torch._export.utils._materialize_cpp_cia_ops = _once_for_the_same_operators(
+    torch._export.utils._materialize_cpp_cia_ops
+)
 
 
 @dataclass(frozen=True)
