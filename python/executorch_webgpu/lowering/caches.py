@@ -78,16 +78,22 @@ def _is_alone(write: fx.Node) -> bool:
 
 
 def _same(a: Any, b: Any) -> bool:
-    return a is b or statically_known_true(_number(a) == _number(b))
+    """True for one number, or for two computed alike: each layer may read the position anew."""
+    if isinstance(a, fx.Node) and isinstance(b, fx.Node):
+        calls = a.op == b.op == "call_function" and a.target == b.target
+        if a is b or (calls and _same((a.args, a.kwargs), (b.args, b.kwargs))):
+            return True
+        return statically_known_true(a.meta["val"] == b.meta["val"])
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
 
 
 def _write_plainly(program: ExportedProgram, write: fx.Node) -> None:
     value, cache, start = write.kwargs["value"], _written(write), write.kwargs["start_pos"]
     with program.graph.inserting_before(write):
         end = _sum(program, start, _length(program, value))
-        new = program.graph.call_function(
-            aten.slice_scatter.default, (cache, value, 1, start, end)
-        )
+        new = program.graph.call_function(aten.slice_scatter.default, (cache, value, 1, start, end))
         new.meta["val"] = cache.meta["val"].clone()
     for user in list(write.users):
         user.replace_all_uses_with(new)
@@ -108,9 +114,6 @@ def _sum(program: ExportedProgram, a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int):
         return a + b
     node = program.graph.call_function(operator.add, (a, b))
-    node.meta["val"] = _number(a) + _number(b)
+    a, b = (x.meta["val"] if isinstance(x, fx.Node) else x for x in (a, b))
+    node.meta["val"] = a + b
     return node
-
-
-def _number(value: Any) -> Any:
-    return value.meta["val"] if isinstance(value, fx.Node) else value

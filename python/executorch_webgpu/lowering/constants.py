@@ -63,8 +63,7 @@ def memory_conflicts(programs: Mapping[str, ExportedProgram]) -> dict[tuple[str,
         (method, name): f"'{other}' of the method '{elsewhere}'"
         for (method, name), region in used.items()
         for (elsewhere, other), its in used.items()
-        if its.overlaps(region)
-        and (its != region or (elsewhere == method and other != name))
+        if its.overlaps(region) and (its != region or (elsewhere == method and other != name))
     }
 
 

@@ -70,9 +70,7 @@ def append(program: ExportedProgram, target: Any, args: tuple[Any, ...], value: 
 def append_copy(program: ExportedProgram, value: fx.Node) -> fx.Node:
     """A copy at the end of the graph, as an operator that no pass takes for superfluous."""
     dims = list(range(value.meta["val"].dim()))
-    return append(
-        program, aten.permute_copy.default, (value, dims), value.meta["val"].clone()
-    )
+    return append(program, aten.permute_copy.default, (value, dims), value.meta["val"].clone())
 
 
 def origin(node: fx.Node, *, through_views: bool = False) -> fx.Node:

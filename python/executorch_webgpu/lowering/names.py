@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -122,19 +122,22 @@ def noting_constants() -> Iterator[Constants]:
         preprocess.VkGraphBuilder = original
 
 
-def name_states(edge: EdgeProgramManager, noted: Constants, plan: StatePlan) -> None:
-    """Write the names of shared states beside the delegates that have them."""
-    delegates = list(_delegates(edge))
-    assert len(delegates) == len(noted)
+def name_states(
+    edge: EdgeProgramManager, methods: Iterable[str], noted: Constants, plan: StatePlan
+) -> None:
+    """Write the names of shared states beside the delegates that have them.
+
+    Args:
+        methods: in the order of lowering.
+    """
+    delegates = [d for method in methods for d in _delegates(edge.exported_program(method))]
     for delegate, constants in zip(delegates, noted, strict=True):
         names = {str(i): name for i, name in constants.items() if plan.is_shared(name)}
         if names:
             delegate.compile_specs.append(CompileSpec(_SPEC, json.dumps(names).encode()))
 
 
-def _delegates(edge: EdgeProgramManager) -> Iterator[Any]:
-    """All delegates in the order of lowering."""
-    for method in edge.methods:
-        for module in edge.exported_program(method).graph_module.children():
-            if isinstance(module, LoweredBackendModule):
-                yield module
+def _delegates(program: ExportedProgram) -> Iterator[Any]:
+    for module in program.graph_module.children():
+        if isinstance(module, LoweredBackendModule):
+            yield module

@@ -11,6 +11,7 @@ from executorch.exir.backend.partitioner import DelegationSpec, Partitioner, Par
 from torch import fx
 from torch.export import ExportedProgram
 
+from ..errors import listed
 from .graph import KEPT_OUT, LoweringError, is_tensor
 from .states import State, StatePlan, delegate_of, states_of
 
@@ -24,10 +25,10 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
     """
 
     def __init__(
-        self, options: Mapping[str, Any], plan: StatePlan, conflicts: Mapping[str, str]
+        self, method: str, options: Mapping[str, Any], plan: StatePlan, conflicts: Mapping[str, str]
     ) -> None:
         super().__init__()
-        self.plan, self.conflicts = plan, conflicts
+        self.method, self.plan, self.conflicts = method, plan, conflicts
         self.stock = WebGPUPartitioner(dict(options), nn_module_blocklist=[KEPT_OUT])
 
     def ops_to_not_decompose(self, program: ExportedProgram) -> Any:
@@ -45,8 +46,10 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
             state.buffer.meta.pop("delegation_tag", None)
             if state.name in homes:
                 state.buffer.meta["delegation_tag"] = homes[state.name]
-            elif state.in_place or self.plan.is_shared(state.name):
-                # A custom operator must be written as others are, and methods must agree.
+            elif self.plan.is_shared(state.name):
+                self._refuse(state)
+            elif state.in_place:
+                # It must be written as other states are.
                 self.plan.put_outside(state.name)
         custom = {homes.get(state.name) for state in states if state.in_place}
         result.partition_tags = {
@@ -73,6 +76,19 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
                 homes = {name: home for name, home in homes.items() if home != tag}
         return homes
 
+    def _refuse(self, state: State) -> None:
+        methods = sorted(self.plan.users[state.name])
+        left = [
+            n for n in (*state.buffer.users, state.new) if n and not _tag(n) and n.op != "output"
+        ]
+        because = f", such as {left[0].target}" if left else ""
+        raise LoweringError(
+            f"the methods {listed(methods)} share the buffer '{state.name}', but in "
+            f"'{self.method}' not all that reads and writes it can be in one delegate{because}: "
+            "ExecuTorch's own kernels do not share buffers between methods; read and write it "
+            "with operators that the partitioner takes, without others in between"
+        )
+
     def _check_memory(self, state: State) -> None:
         other = self.conflicts.get(state.name)
         if state.new is not None and other is not None:
@@ -83,16 +99,21 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
             )
 
 
+def _tag(node: fx.Node) -> str | None:
+    tag: str | None = node.meta.get("delegation_tag")
+    return tag
+
+
 def _outputs(graph: fx.Graph, tag: str) -> set[fx.Node]:
     """The tensors that a delegate gives out."""
-    inside = {node for node in graph.nodes if node.meta.get("delegation_tag") == tag}
+    inside = {node for node in graph.nodes if _tag(node) == tag}
     return {node for node in inside if is_tensor(node) and not inside.issuperset(node.users)}
 
 
 def _untag(graph: fx.Graph, tag: str) -> None:
     """Leave to ExecuTorch what has no tensor for a result, which the exporter cannot write."""
     for node in graph.nodes:
-        if node.meta.get("delegation_tag") == tag:
+        if _tag(node) == tag:
             del node.meta["delegation_tag"]
 
 

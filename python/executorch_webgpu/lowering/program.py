@@ -78,7 +78,9 @@ def partition(
                 edge = to_edge_transform_and_lower(
                     programs,
                     transform_passes={m: [Rewrites(names[m], plan)] for m in programs},
-                    partitioner={m: [StatePartitioner(options or {}, plan, conflicts)] for m in programs},
+                    partitioner={
+                        m: [StatePartitioner(m, options or {}, plan, conflicts)] for m in programs
+                    },
                     compile_config=EdgeCompileConfig(
                         _check_ir_validity=False, _skip_dim_order=not dim_order
                     ),
@@ -88,7 +90,7 @@ def partition(
             for program in programs.values():
                 _forget_symbols(program)
             continue
-        name_states(edge, noted, plan)
+        name_states(edge, programs, noted, plan)
         return edge
 
 

@@ -79,7 +79,7 @@ def states_of(program: ExportedProgram, plan: StatePlan) -> list[State]:
         index = written.get(spec.target, -1)
         if index >= 0:
             plan.written.add(spec.target)
-        if index >= 0 or plan.is_shared(spec.target):
+        if index >= 0 or (node.users and plan.is_shared(spec.target)):
             new = values[index] if index >= 0 else None
             found.append(State(spec.target, node, new, index))
     return found
