@@ -13,6 +13,7 @@ namespace {
 struct Registry {
   std::mutex mutex;
   std::vector<std::weak_ptr<DelegateStates>> published;
+  std::size_t loaded = 0;  // delegates so far
 };
 Registry& registry() {
   static auto* instance = new Registry;
@@ -34,6 +35,7 @@ Result<std::shared_ptr<DelegateStates>> DelegateStates::resolve(const Graph& gra
                                                                 const DelegateStates* before) {
   auto states = std::make_shared<DelegateStates>();
   states->origin_ = origin;
+  states->order_ = before ? before->order_ : registry().loaded++;
   states->collect(graph);
   List others;
   for (const auto& entry : registry().published) {
@@ -91,9 +93,13 @@ Result<void> DelegateStates::join(const List& others) {
   for (const auto& other : others) methods[other->origin_.method].push_back(other);
   const List siblings = std::exchange(methods[origin_.method], {});
   for (const auto& sibling : siblings) {
-    auto pairs = pair_within_method(sibling->uses_, uses_);
+    // A delegate that is loaded once more keeps its place before later ones.
+    const bool is_later = sibling->order_ > order_;
+    auto pairs = is_later ? pair_within_method(uses_, sibling->uses_)
+                          : pair_within_method(sibling->uses_, uses_);
     if (!pairs) return std::unexpected(std::move(pairs).error());
-    for (const auto& [mine, theirs] : *pairs) take(mine, *sibling, theirs);
+    for (const auto& [later, earlier] : *pairs)
+      take(is_later ? earlier : later, *sibling, is_later ? later : earlier);
   }
   for (const auto& [method, theirs] : methods) TRY(join_method(method, theirs, siblings));
   return {};

@@ -34,7 +34,7 @@ def settle_caches(program: ExportedProgram, outside: Collection[str]) -> None:
         key, value, position = attention.args[1:4]
         first = position if first is None else first
         caches = [in_place_call(key), in_place_call(value)]
-        places = [c.kwargs["start_pos"] for c in caches if c in alone]
+        places = [c.kwargs["start_pos"] for c in caches if c is not None and c in alone]
         if (
             len(places) == 2
             and key is not value

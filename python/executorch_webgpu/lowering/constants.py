@@ -1,7 +1,7 @@
 """Constants that are parts of larger tensors.
 
-A delegate's file takes a tensor's storage from its beginning, wherever in it the tensor lies. So each
-gets a storage of its own; equal tensors keep sharing one, and are stored once.
+A delegate's file takes a tensor's storage from its beginning, wherever in it the tensor lies. So
+each gets a storage of its own; equal tensors keep sharing one, and are stored once.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -31,9 +32,9 @@ class Region:
         size = tensor.element_size()
         steps = zip(tensor.shape, tensor.stride(), strict=True)
         last = sum((n - 1) * stride for n, stride in steps) if tensor.numel() else -1
-        begin = tensor.storage_offset() * size
+        begin = int(tensor.storage_offset()) * size
         layout = (tensor.dtype, tuple(tensor.shape), tensor.stride())
-        return cls(storage, begin, begin + (last + 1) * size, layout)
+        return cls(storage, begin, begin + int(last + 1) * size, layout)
 
     def overlaps(self, other: Region) -> bool:
         return self.storage == other.storage and self.begin < other.end and other.begin < self.end
@@ -67,7 +68,7 @@ def memory_conflicts(programs: Mapping[str, ExportedProgram]) -> dict[tuple[str,
     }
 
 
-def _copied(tensors: Mapping[str, object], copies: dict[Region, Tensor]) -> dict[str, object]:
+def _copied(tensors: Mapping[str, Any], copies: dict[Region, Tensor]) -> dict[str, Any]:
     return {
         name: _copy(value, copies) if isinstance(value, Tensor) else value
         for name, value in tensors.items()

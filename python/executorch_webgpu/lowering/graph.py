@@ -1,4 +1,4 @@
-"""What the rewrites share: values of placeholders, copies, and nodes that stay outside delegates."""
+"""What the rewrites share: values of placeholders, copies, nodes that stay outside delegates."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
+from .apart import BEFORE
 from .constants import Region
 from .graph import inputs, tensor_of
 from .states import StatePlan
@@ -132,7 +133,8 @@ def name_states(
     """
     delegates = [d for method in methods for d in _delegates(edge.exported_program(method))]
     for delegate, constants in zip(delegates, noted, strict=True):
-        names = {str(i): name for i, name in constants.items() if plan.is_shared(name)}
+        buffers = {i: name.removesuffix(BEFORE) for i, name in constants.items()}
+        names = {str(i): name for i, name in buffers.items() if plan.is_shared(name)}
         if names:
             delegate.compile_specs.append(CompileSpec(_SPEC, json.dumps(names).encode()))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -56,7 +57,7 @@ def _has_wide_scalar(node: fx.Node) -> bool:
 def _scalars(node: fx.Node) -> Iterator[int | float]:
     found: list[int | float] = []
 
-    def note(value: object) -> object:
+    def note(value: Any) -> Any:
         if isinstance(value, int | float):
             found.append(value)
         return value

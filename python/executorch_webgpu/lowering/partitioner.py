@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from executorch.backends.vulkan.partitioner.vulkan_partitioner import parse_compile_options
+from executorch.backends.vulkan.vulkan_preprocess import VulkanBackend
 from executorch.backends.webgpu.partitioner import WebGPUPartitioner
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec, Partitioner, PartitionResult
@@ -12,10 +14,9 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from ..errors import listed
+from .apart import FIRST, delegate_apart
 from .graph import KEPT_OUT, LoweringError, is_tensor
 from .states import State, StatePlan, delegate_of, states_of
-
-_ALIAS = "alias_buffer_mutations"
 
 
 class StatePartitioner(Partitioner):  # type: ignore[misc]
@@ -29,35 +30,47 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.method, self.plan, self.conflicts = method, plan, conflicts
-        self.stock = WebGPUPartitioner(dict(options), nn_module_blocklist=[KEPT_OUT])
+        self.options = dict(options)
+        self.stock = WebGPUPartitioner(self.options, nn_module_blocklist=[KEPT_OUT])
 
     def ops_to_not_decompose(self, program: ExportedProgram) -> Any:
         return self.stock.ops_to_not_decompose(program)
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
+        graph = exported_program.graph
         result = self.stock.partition(exported_program)
+        tags = {*result.partition_tags, *_tag_apart(graph)}
         states = states_of(exported_program, self.plan)
         for state in states:
             self._check_memory(state)
-            # Otherwise ExecuTorch would leave what it holds in the beginning to chance.
-            state.buffer.meta["et_init_buffer"] = True
-        homes = self._homes(states, exported_program.graph)
+        homes = self._homes(states, graph)
         for state in states:
-            state.buffer.meta.pop("delegation_tag", None)
-            if state.name in homes:
-                state.buffer.meta["delegation_tag"] = homes[state.name]
-            elif self.plan.is_shared(state.name):
-                self._refuse(state)
-            elif state.in_place:
-                # It must be written as other states are.
-                self.plan.put_outside(state.name)
+            self._place(state, homes.get(state.name))
         custom = {homes.get(state.name) for state in states if state.in_place}
         result.partition_tags = {
-            tag: _spec(spec, alias=tag not in custom)
-            for tag, spec in result.partition_tags.items()
-            if _outputs(exported_program.graph, tag) or _untag(exported_program.graph, tag)
+            tag: DelegationSpec(VulkanBackend.__name__, self._specs(alias=tag not in custom))
+            for tag in sorted(tags)
+            if _has_result(graph, tag)
         }
         return result
+
+    def _specs(self, alias: bool) -> list[CompileSpec]:
+        return parse_compile_options({**self.options, "alias_buffer_mutations": alias})  # type: ignore[no-any-return]
+
+    def _place(self, state: State, home: str | None) -> None:
+        meta = state.buffer.meta
+        # Otherwise ExecuTorch would leave what it holds in the beginning to chance.
+        meta["et_init_buffer"] = True
+        meta.pop("delegation_tag", None)
+        if home is not None:
+            meta["delegation_tag"] = home
+        elif state.in_place:
+            # It must be written as other states are.
+            self.plan.put_outside(state.name)
+        elif self.plan.is_shared(state.name):
+            if (self.method, state.name) in self.plan.apart:
+                self._refuse(state)
+            self.plan.put_apart(self.method, state.name)
 
     def _homes(self, states: Sequence[State], graph: fx.Graph) -> dict[str, str]:
         """For each state that a delegate keeps, the delegate's tag."""
@@ -77,16 +90,11 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
         return homes
 
     def _refuse(self, state: State) -> None:
-        methods = sorted(self.plan.users[state.name])
-        left = [
-            n for n in (*state.buffer.users, state.new) if n and not _tag(n) and n.op != "output"
-        ]
-        because = f", such as {left[0].target}" if left else ""
         raise LoweringError(
-            f"the methods {listed(methods)} share the buffer '{state.name}', but in "
-            f"'{self.method}' not all that reads and writes it can be in one delegate{because}: "
-            "ExecuTorch's own kernels do not share buffers between methods; read and write it "
-            "with operators that the partitioner takes, without others in between"
+            f"the methods {listed(self.plan.users[state.name])} share the buffer '{state.name}' "
+            f"({state.buffer.meta['val'].dtype}), which no delegate can keep in '{self.method}', "
+            "and ExecuTorch's own kernels do not share buffers between methods; use a type that "
+            "the partitioner takes, and give the method an output that is a tensor"
         )
 
     def _check_memory(self, state: State) -> None:
@@ -110,13 +118,28 @@ def _outputs(graph: fx.Graph, tag: str) -> set[fx.Node]:
     return {node for node in inside if is_tensor(node) and not inside.issuperset(node.users)}
 
 
-def _untag(graph: fx.Graph, tag: str) -> None:
-    """Leave to ExecuTorch what has no tensor for a result, which the exporter cannot write."""
+def _has_result(graph: fx.Graph, tag: str) -> bool:
+    """False for a delegate without a tensor for a result, which the exporter cannot write.
+
+    What it would do is left to ExecuTorch.
+    """
+    if _outputs(graph, tag):
+        return True
     for node in graph.nodes:
         if _tag(node) == tag:
             del node.meta["delegation_tag"]
+    return False
 
 
-def _spec(stock: DelegationSpec, alias: bool) -> DelegationSpec:
-    others = [spec for spec in stock.compile_specs if spec.key != _ALIAS]
-    return DelegationSpec(stock.backend_id, [*others, CompileSpec(_ALIAS, bytes([alias]))])
+def _tag_apart(graph: fx.Graph) -> set[str]:
+    """Tag the delegates that only read states or only write them."""
+    tags = set()
+    for node in graph.nodes:
+        tag = delegate_apart(node)
+        if tag is None:
+            continue
+        tags.add(tag)
+        node.meta["delegation_tag"] = tag
+        if tag == FIRST:
+            node.args[0].meta["delegation_tag"] = tag
+    return tags

@@ -77,7 +77,7 @@ def partition(
             with noting_constants() as noted:
                 edge = to_edge_transform_and_lower(
                     programs,
-                    transform_passes={m: [Rewrites(names[m], plan)] for m in programs},
+                    transform_passes={m: [Rewrites(m, names[m], plan)] for m in programs},
                     partitioner={
                         m: [StatePartitioner(m, options or {}, plan, conflicts)] for m in programs
                     },

@@ -13,12 +13,13 @@ from .graph import name_outputs
 from .names import rename_buffers
 from .numbers import keep_out_wide_numbers
 from .outputs import separate_outputs
-from .states import StatePlan, write_states
+from .states import StatePlan
+from .writes import write_states
 
 
 class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
-    def __init__(self, names: Mapping[str, str], plan: StatePlan) -> None:
-        self.names, self.plan = names, plan
+    def __init__(self, method: str, names: Mapping[str, str], plan: StatePlan) -> None:
+        self.method, self.names, self.plan = method, names, plan
 
     def call(self, exported_program: ExportedProgram) -> ExportedProgramPassResult:
         program = rename_buffers(copy.copy(exported_program), self.names)
@@ -26,7 +27,7 @@ class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
         separate_outputs(program)
         settle_caches(program, self.plan.outside)
         # Last: states are written after everything else has read them.
-        write_states(program, self.plan)
+        write_states(program, self.method, self.plan)
         name_outputs(program)
         program.graph.lint()
         program.graph_module.recompile()

@@ -15,19 +15,14 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from .graph import (
-    append,
-    append_copy,
-    aten,
     in_place_call,
     inputs,
-    origin,
     outputs,
-    replace_output,
 )
 
 
-class PlanAgain(Exception):  # noqa: N818
-    """More states must be ExecuTorch's than the plan had."""
+class PlanAgain(Exception):
+    """The plan has changed, so that all methods must be lowered again."""
 
 
 @dataclass
@@ -36,17 +31,22 @@ class StatePlan:
 
     users: dict[str, set[str]]  # the methods that use a buffer
     written: set[str] = field(default_factory=set)
-    outside: set[str] = field(default_factory=set)  # must be ExecuTorch's in all methods
+    outside: set[str] = field(default_factory=set)  # those that must be ExecuTorch's
+    apart: set[tuple[str, str]] = field(default_factory=set)  # by method: has delegates for itself
 
     def is_shared(self, name: str) -> bool:
         """True for a state of several methods."""
         return name in self.written and len(self.users.get(name, ())) > 1
 
     def put_outside(self, name: str) -> None:
-        """Keep a state out of all delegates; those lowered already must be lowered again."""
-        if name not in self.outside:
-            self.outside.add(name)
-            raise PlanAgain(name)
+        """Keep a state out of all delegates."""
+        self.outside.add(name)
+        raise PlanAgain(name)
+
+    def put_apart(self, method: str, name: str) -> None:
+        """Read and write a state in delegates that do nothing else."""
+        self.apart.add((method, name))
+        raise PlanAgain(name)
 
 
 @dataclass(frozen=True)
@@ -85,40 +85,10 @@ def states_of(program: ExportedProgram, plan: StatePlan) -> list[State]:
     return found
 
 
-def write_states(program: ExportedProgram, plan: StatePlan) -> None:
-    """Make each state's new contents a value of its own, written after all else."""
-    states = states_of(program, plan)
-    values = outputs(program)
-    for state in states:
-        if state.new is None or state.in_place:
-            continue
-        if may_be_inside(state, plan):
-            written = _overwrite(program, state)
-        elif origin(state.new, through_views=True).op == "placeholder" or (
-            values.count(state.new) > 1
-        ):
-            written = append_copy(program, state.new)
-        else:
-            continue
-        replace_output(program, state.output, written)
-
-
 def may_be_inside(state: State, plan: StatePlan) -> bool:
     """True unless its delegate would lose something: it keeps int64 states as int32."""
     wide = state.buffer.meta["val"].dtype in (torch.int64, torch.float64)
     return state.name not in plan.outside and (not wide or plan.is_shared(state.name))
-
-
-def _overwrite(program: ExportedProgram, state: State) -> fx.Node:
-    """A copy of the new contents, which reads the old ones if nothing else does."""
-    assert state.new is not None
-    val = state.buffer.meta["val"]
-    if state.buffer.users or not val.dtype.is_floating_point:
-        return append_copy(program, state.new)
-    with val.fake_mode:
-        condition = torch.full([1], True)
-    always = append(program, aten.full.default, ([1], True), condition)
-    return append(program, aten.where.self, (always, state.new, state.buffer), val.clone())
 
 
 def delegate_of(state: State, plan: StatePlan) -> str | None:
