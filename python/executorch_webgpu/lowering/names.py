@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from .apart import BEFORE
 from .constants import Region
-from .graph import inputs, tensor_of
+from .graph import LoweringError, inputs, tensor_of
 from .states import StatePlan
 
 # What the runtime reads: {"<number of a constant>": "<name of the buffer>"}.
@@ -44,7 +44,12 @@ def shared_names(programs: Mapping[str, ExportedProgram]) -> dict[str, dict[str,
             if not node.users:
                 continue
             if spec.kind is InputKind.BUFFER and spec.target is not None and tensor is not None:
-                out[method][spec.target] = _shared_name(method, spec.target, tensor, names)
+                taken = set(out[method].values())
+                name = _same_elsewhere(tensor, names, taken) or spec.target
+                while name in taken or (name in names and not _is_one(tensor, *names[name])):
+                    name = f"{method}.{name}"
+                names.setdefault(name, (Region.of(tensor), tensor))
+                out[method][spec.target] = name
     return out
 
 
@@ -57,24 +62,18 @@ def users_of(names: Mapping[str, Mapping[str, str]]) -> dict[str, set[str]]:
     return users
 
 
-def _shared_name(
-    method: str, target: str, tensor: Tensor, names: dict[str, tuple[Region, Tensor]]
-) -> str:
+def _same_elsewhere(
+    tensor: Tensor, names: Mapping[str, tuple[Region, Tensor]], taken: Collection[str]
+) -> str | None:
+    """The name that another method has for the memory of `tensor`."""
     region = Region.of(tensor)
-    for name, (other, _) in names.items():
-        if region == other and tensor.numel():
-            return name
-    if target in names and _equal(names[target][1], tensor):
-        return target
-    name = target
-    while name in names:
-        name = f"{method}.{name}"
-    names[name] = (region, tensor)
-    return name
+    found = (n for n, (other, _) in names.items() if other == region and n not in taken)
+    return next(found, None) if tensor.numel() else None
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+def _is_one(tensor: Tensor, region: Region, other: Tensor) -> bool:
+    alike = tensor.dtype == other.dtype and tensor.shape == other.shape
+    return Region.of(tensor) == region or (alike and torch.equal(tensor, other))
 
 
 def rename_buffers(program: ExportedProgram, names: Mapping[str, str]) -> ExportedProgram:
@@ -112,6 +111,7 @@ def noting_constants() -> Iterator[Constants]:
         def build_graph(self) -> Any:
             self.buffers: dict[int, str] = {}
             graph = super().build_graph()
+            _check_written_last(self, graph)
             noted.append(self.buffers)
             return graph
 
@@ -121,6 +121,20 @@ def noting_constants() -> Iterator[Constants]:
         yield noted
     finally:
         preprocess.VkGraphBuilder = original
+
+
+def _check_written_last(builder: VkGraphBuilder, graph: Any) -> None:
+    """Raise where passes of the exporter have moved a read behind a state's write."""
+    for buffer in builder.buffer_mutation_inputs.values():
+        value = builder.node_to_value_ids.get(buffer)
+        writes = [i for i, call in enumerate(graph.chain) if call.args[-1] == value]
+        later = graph.chain[writes[-1] + 1 :] if writes else []
+        readers = [call.name for call in later if value in call.args]
+        if readers:
+            raise LoweringError(
+                f"{readers[0]} would read the state '{buffer.name}' after it is overwritten; "
+                "clone it in forward() before it is written"
+            )
 
 
 def name_states(
