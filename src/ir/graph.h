@@ -51,10 +51,11 @@ struct CallOrigin {
 };
 
 struct Call {
-  std::string name;                // as serialized, e.g. "aten.add.Tensor"; passes add "fused.*"
-  std::vector<ValueId> args;       // inputs in schema order, output last
-  std::uint32_t node_id = 0;       // the exporter's debug handle
-  std::vector<CallOrigin> covers;  // of a fused call: those it stands for, in the program's order
+  std::string name;           // as serialized, e.g. "aten.add.Tensor"; passes add "fused.*"
+  std::vector<ValueId> args;  // inputs in schema order, output last
+  std::uint32_t node_id = 0;  // the exporter's debug handle
+  std::vector<CallOrigin> covers =
+      {};  // of a fused call: those it stands for, in the program's order
 };
 
 // Makes `fused` stand for `other`, too, or for what that stands for.

@@ -9,7 +9,7 @@
 
 namespace etwebgpu::testing {
 
-class GraphBuilder {
+class CallBuilder {
  public:
   Graph graph;
 
@@ -49,7 +49,8 @@ class GraphBuilder {
     return call(std::move(name), std::move(args), tensor(out));
   }
 
-  const Dims& bound(ValueId value) const { return graph.tensor(value)->bound; }
+  // A copy: values move when calls are added.
+  Dims bound(ValueId value) const { return graph.tensor(value)->bound; }
 };
 
 }  // namespace etwebgpu::testing
