@@ -17,7 +17,7 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from .graph import aten, in_place_call, keep_out
+from .graph import aten, auto_functionalized_v2, in_place_call, keep_out
 
 
 def settle_caches(program: ExportedProgram, outside: Collection[str]) -> None:
@@ -55,8 +55,7 @@ def _is(target: object, name: str) -> bool:
 
 
 def _is_write(node: fx.Node) -> bool:
-    in_place = node.target is torch.ops.higher_order.auto_functionalized_v2
-    return in_place and _is(node.args[0], "update_cache")
+    return node.target is auto_functionalized_v2 and _is(node.args[0], "update_cache")
 
 
 def _written(write: fx.Node) -> fx.Node:

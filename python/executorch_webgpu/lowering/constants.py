@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 
 from .graph import inputs, tensor_of
@@ -46,7 +48,25 @@ def own_storages(program: ExportedProgram) -> ExportedProgram:
     copies: dict[Region, Tensor] = {}
     result._state_dict = _copied(program.state_dict, copies)
     result._constants = _copied(program.constants, copies)
+    if any(region.layout != Region.of(own).layout for region, own in copies.items()):
+        result._graph_module = copy.deepcopy(program.graph_module)
+        _note_strides(result)
     return result
+
+
+def _note_strides(program: ExportedProgram) -> None:
+    """Tell the graph the strides of its tensors."""
+    for node, spec in inputs(program):
+        tensor, value = tensor_of(program, spec), node.meta.get("val")
+        if (
+            tensor is not None
+            and isinstance(value, FakeTensor)
+            and value.stride() != tensor.stride()
+        ):
+            with value.fake_mode:
+                node.meta["val"] = torch.empty_strided(
+                    tensor.shape, tensor.stride(), dtype=value.dtype
+                )
 
 
 def memory_conflicts(programs: Mapping[str, ExportedProgram]) -> dict[tuple[str, str], str]:

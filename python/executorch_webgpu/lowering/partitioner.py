@@ -39,7 +39,7 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         graph = exported_program.graph
         result = self.stock.partition(exported_program)
-        tags = {*result.partition_tags, *_tag_apart(graph)}
+        tags = [*result.partition_tags, *_tag_apart(graph)]
         states = states_of(exported_program, self.plan)
         for state in states:
             self._check_memory(state)
@@ -49,7 +49,7 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
         custom = {homes.get(state.name) for state in states if state.in_place}
         result.partition_tags = {
             tag: DelegationSpec(VulkanBackend.__name__, self._specs(alias=tag not in custom))
-            for tag in sorted(tags)
+            for tag in tags
             if _has_result(graph, tag)
         }
         return result
@@ -64,7 +64,7 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
         meta.pop("delegation_tag", None)
         if home is not None:
             meta["delegation_tag"] = home
-        elif state.in_place:
+        elif state.in_place and state.name not in self.plan.outside:
             # It must be written as other states are.
             self.plan.put_outside(state.name)
         elif self.plan.is_shared(state.name):
@@ -131,15 +131,15 @@ def _has_result(graph: fx.Graph, tag: str) -> bool:
     return False
 
 
-def _tag_apart(graph: fx.Graph) -> set[str]:
+def _tag_apart(graph: fx.Graph) -> list[str]:
     """Tag the delegates that only read states or only write them."""
-    tags = set()
+    tags: dict[str, None] = {}
     for node in graph.nodes:
         tag = delegate_apart(node)
         if tag is None:
             continue
-        tags.add(tag)
+        tags[tag] = None
         node.meta["delegation_tag"] = tag
         if tag == FIRST:
             node.args[0].meta["delegation_tag"] = tag
-    return tags
+    return list(tags)

@@ -14,11 +14,7 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from .graph import (
-    in_place_call,
-    inputs,
-    outputs,
-)
+from .graph import in_place_call, inputs, outputs
 
 
 class PlanAgain(Exception):
@@ -86,9 +82,12 @@ def states_of(program: ExportedProgram, plan: StatePlan) -> list[State]:
 
 
 def may_be_inside(state: State, plan: StatePlan) -> bool:
-    """True unless its delegate would lose something: it keeps int64 states as int32."""
+    """True unless its delegate would lose something: it keeps int64 states as int32.
+
+    States that methods share have no choice: only delegates share them.
+    """
     wide = state.buffer.meta["val"].dtype in (torch.int64, torch.float64)
-    return state.name not in plan.outside and (not wide or plan.is_shared(state.name))
+    return plan.is_shared(state.name) or not (wide or state.name in plan.outside)
 
 
 def delegate_of(state: State, plan: StatePlan) -> str | None:
