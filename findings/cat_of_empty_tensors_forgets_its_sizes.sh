@@ -12,7 +12,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet torch==2.13.0 executorch==1.5.1
+"$folder/venv/bin/python" -m pip install --quiet --no-compile torch==2.13.0 executorch==1.5.1
 "$folder/venv/bin/python" -W ignore - <<'PYTHON'
 from importlib.metadata import version
 

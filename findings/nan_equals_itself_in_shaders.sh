@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Expected: x != x finds a NaN in a WGSL shader, as in every language with IEEE 754 floats.
 #
-# So: it is false, also for a NaN that comes from memory, and through both implementations: wgpu-
-# native (Naga) and Dawn (Tint). WGSL lets compilers assume that there is none. Looking at the bits
-# is right.
+# So: it is false, also for a NaN that comes from memory, and through both implementations:
+# wgpu-native (Naga) and Dawn (Tint). WGSL lets compilers assume that there is none. Looking at the
+# bits is right.
 #
 # Why it matters: isnan guards written this way compile, run and guard nothing. (bits & 0x7fffffff)
 # > 0x7f800000 does.
@@ -13,7 +13,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet wgpu==0.32.0 wgpudawn==0.32.0.4 numpy
+"$folder/venv/bin/python" -m pip install --quiet --no-compile wgpu==0.32.0 wgpudawn==0.32.0.4 numpy
 "$folder/venv/bin/python" -W ignore - <<'PYTHON'
 import importlib
 from importlib.metadata import version

@@ -28,10 +28,11 @@ def cache_dir() -> Path:
 
 def cached_smollm2() -> Path:
     """Where SmolLM2, exported with the default recipe, is kept: another file for other code."""
-    sources = "calibration checkpoint lowering quantize shape smollm2 tokenizer transformer"
+    sources = "calibration checkpoint quantize shape smollm2 tokenizer transformer"
+    package = Path(__file__).parent
     digest = sha256()
-    for name in sources.split():
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    for file in (*(package / f"{name}.py" for name in sources.split()), *_lowering(package)):
+        digest.update(file.read_bytes())
     return cache_dir() / f"smollm2-{digest.hexdigest()[:12]}" / "smollm2.pte"
 
 
@@ -48,6 +49,10 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _lowering(package: Path) -> list[Path]:
+    return sorted((package / "lowering").glob("*.py"))
 
 
 def check_program(path: Path) -> None:

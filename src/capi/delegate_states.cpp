@@ -13,6 +13,7 @@ namespace {
 struct Registry {
   std::mutex mutex;
   std::vector<std::weak_ptr<DelegateStates>> published;
+  std::size_t loaded = 0;
 };
 Registry& registry() {
   static auto* instance = new Registry;
@@ -34,6 +35,7 @@ Result<std::shared_ptr<DelegateStates>> DelegateStates::resolve(const Graph& gra
                                                                 const DelegateStates* before) {
   auto states = std::make_shared<DelegateStates>();
   states->origin_ = origin;
+  states->place_ = before ? before->place_ : registry().loaded++;
   states->collect(graph);
   List others;
   for (const auto& entry : registry().published) {
@@ -47,6 +49,7 @@ Result<std::shared_ptr<DelegateStates>> DelegateStates::resolve(const Graph& gra
     states->find_session(others);
   }
   std::erase_if(others, [&](const auto& other) { return other->session_ != states->session_; });
+  std::ranges::sort(others, {}, [](const auto& other) { return other->place_; });
   TRY(states->join(others));
   return states;
 }
@@ -91,9 +94,13 @@ Result<void> DelegateStates::join(const List& others) {
   for (const auto& other : others) methods[other->origin_.method].push_back(other);
   const List siblings = std::exchange(methods[origin_.method], {});
   for (const auto& sibling : siblings) {
-    auto pairs = pair_within_method(sibling->uses_, uses_);
-    if (!pairs) return std::unexpected(std::move(pairs).error());
-    for (const auto& [mine, theirs] : *pairs) take(mine, *sibling, theirs);
+    if (sibling->place_ < place_) {
+      TRY_ASSIGN(const StatePairs pairs, pair_within_method(sibling->uses_, uses_));
+      for (const auto& [mine, theirs] : pairs) take(mine, *sibling, theirs);
+    } else {
+      TRY_ASSIGN(const StatePairs pairs, pair_within_method(uses_, sibling->uses_));
+      for (const auto& [theirs, mine] : pairs) take(mine, *sibling, theirs);
+    }
   }
   for (const auto& [method, theirs] : methods) TRY(join_method(method, theirs, siblings));
   return {};
@@ -105,10 +112,14 @@ Result<void> DelegateStates::join_method(const std::string& method, const List& 
   const auto append = [](std::vector<StateUse>& to, const DelegateStates& from) {
     to.insert(to.end(), from.uses_.begin(), from.uses_.end());
   };
+  const auto later =
+      std::ranges::find_if(siblings, [&](const auto& sibling) { return sibling->place_ > place_; });
   std::vector<StateUse> mine, others;
-  for (const auto& sibling : siblings) append(mine, *sibling);
+  for (auto sibling = siblings.begin(); sibling != later; ++sibling) append(mine, **sibling);
   const std::size_t first = mine.size();
   append(mine, *this);
+  const std::size_t last = mine.size();
+  for (auto sibling = later; sibling != siblings.end(); ++sibling) append(mine, **sibling);
   std::vector<std::pair<DelegateStates*, std::size_t>> owners;  // of each of the others' uses
   for (const auto& other : theirs) {
     append(others, *other);
@@ -123,7 +134,7 @@ Result<void> DelegateStates::join_method(const std::string& method, const List& 
     return std::unexpected(std::move(error));
   }
   for (const auto& [m, t] : *pairs)
-    if (m >= first) take(m - first, *owners[t].first, owners[t].second);
+    if (m >= first && m < last) take(m - first, *owners[t].first, owners[t].second);
   return {};
 }
 

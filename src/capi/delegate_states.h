@@ -64,6 +64,7 @@ class DelegateStates {
 
   StateOrigin origin_;
   std::size_t session_ = 0;
+  std::size_t place_ = 0;  // in the order of loading, which is that of a method's calls
   std::vector<StateUse> uses_;
   std::vector<std::shared_ptr<StateBuffer>> buffers_;  // by use; null for constants
   std::vector<std::uint8_t> elsewhere_;                // by use: another delegate writes it

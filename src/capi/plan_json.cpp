@@ -43,6 +43,12 @@ void write_dispatch(JsonWriter& json, const Model& model, const PlannedDispatch&
                     const DispatchTime* time) {
   const Call& call = model.graph().calls[dispatch.call];
   json.begin_object().member("call", call.name).member("node", call.node_id);
+  if (!call.covers.empty()) {
+    json.key("covers").begin_array();
+    for (const CallOrigin& origin : call.covers)
+      json.begin_object().member("call", origin.name).member("node", origin.node_id).end_object();
+    json.end_array();
+  }
   json.member("kernel", to_string(model.kernels()[dispatch.kernel]));
   json.key("grid").begin_array();
   json.value(dispatch.grid.x).value(dispatch.grid.y).value(dispatch.grid.z).end_array();

@@ -43,11 +43,23 @@ struct SymInt {};  // a live scalar; its value exists only at run time
 using Value = std::variant<std::monostate, bool, std::int64_t, double, TensorInfo, IntList,
                            DoubleList, BoolList, ValueList, std::string, SymInt>;
 
+// A call as the program has it.
+struct CallOrigin {
+  std::string name;
+  std::uint32_t node_id = 0;
+  bool operator==(const CallOrigin&) const = default;
+};
+
 struct Call {
   std::string name;           // as serialized, e.g. "aten.add.Tensor"; passes add "fused.*"
   std::vector<ValueId> args;  // inputs in schema order, output last
   std::uint32_t node_id = 0;  // the exporter's debug handle
+  std::vector<CallOrigin> covers =
+      {};  // of a fused call: those it stands for, in the program's order
 };
+
+// Makes `fused` stand for `other`, too, or for what that stands for.
+void cover(Call& fused, const Call& other);
 
 // Bytes of a constant: in the host's named data when `key` is set, else inside the delegate blob.
 struct Constant {

@@ -57,6 +57,9 @@ class AttentionFusion {
       if (is_written(v)) return;
     }
     const ValueId form = graph_.add(halves);
+    const Call attention = call;
+    for (const Call* covered : {&attention, &source, tables.cos_cut, tables.sin_cut})
+      if (covered) cover(call, *covered);
     call.args = {source.args[kRopeQ],
                  source.args[kRopeK],
                  call.args[kV],
@@ -76,6 +79,7 @@ class AttentionFusion {
 
   struct Tables {
     ValueId cos, sin, row;
+    const Call *cos_cut = nullptr, *sin_cut = nullptr;
   };
 
   // Of whole tables with a first row, where they were cut to the queries' rows before.
@@ -86,7 +90,8 @@ class AttentionFusion {
     const Call *cos_cut = rows_cut(cos, queries), *sin_cut = rows_cut(sin, queries);
     if (!cos_cut || !sin_cut || cos_cut->args[kFirst] != sin_cut->args[kFirst])
       return {cos, sin, graph_.add(std::int64_t{0})};
-    return {cos_cut->args[kSliced], sin_cut->args[kSliced], cos_cut->args[kFirst]};
+    return {cos_cut->args[kSliced], sin_cut->args[kSliced], cos_cut->args[kFirst], cos_cut,
+            sin_cut};
   }
 
   // The slice that v is, if of so many rows of a matrix from a live one on.
@@ -147,6 +152,8 @@ class ProjectionFusion {
     std::vector<ValueId> args = std::move(attention.args);
     args.pop_back();
     args.insert(args.end(), projection->begin(), projection->end());
+    const Call projected = linear;
+    for (const Call* covered : {&std::as_const(attention), &projected}) cover(linear, *covered);
     linear.name = "fused.rope_sdpa_q4gsw";
     linear.args = std::move(args);
     attention = Call{};

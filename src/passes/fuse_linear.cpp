@@ -110,6 +110,7 @@ class LinearFusion {
     Call out;
     out.name = kFused;
     out.node_id = first.node_id;
+    for (std::int32_t c : linears) cover(out, index.call(c));
     out.args = {first.args[kX],
                 list(std::move(weights)),
                 list(std::move(scales)),
@@ -131,9 +132,9 @@ class LinearFusion {
     if (product.name != "aten.mul.Tensor" || product.args.size() != 3) return false;
     for (const auto& [activated, other] : {std::pair(product.args[0], product.args[1]),
                                            std::pair(product.args[1], product.args[0])}) {
-      const std::optional<ValueId> gate_value = silu_input(index, activated);
-      if (!gate_value) continue;
-      const std::int32_t gate = index.computed_by(*gate_value, kLinear);
+      const std::optional<Silu> silu = silu_of(index, activated);
+      if (!silu) continue;
+      const std::int32_t gate = index.computed_by(silu->x, kLinear);
       const std::int32_t up = index.computed_by(other, kLinear);
       if (!is_linear(index, gate) || !is_linear(index, up) || gate == up) continue;
       if (graph_.is_none(index.call(gate).args[kBias]) !=
@@ -144,14 +145,20 @@ class LinearFusion {
       if (!follows_input(index.call(gate), product.args[2])) continue;
       if (!consumed_by(index, gate, c) || !consumed_by(index, up, c)) continue;
       const std::int32_t pair[] = {gate, up};
-      call(c) = fused(index, pair, true, {product.args[2]});
+      Call out = fused(index, pair, true, {product.args[2]});
+      for (std::int32_t part : {silu->sigmoid, silu->product, c}) cover(out, index.call(part));
+      call(c) = std::move(out);
       return true;
     }
     return false;
   }
 
-  // The x of silu(x) = x * sigmoid(x).
-  std::optional<ValueId> silu_input(const GraphIndex& index, ValueId v) const {
+  // silu(x) = x * sigmoid(x).
+  struct Silu {
+    ValueId x;
+    std::int32_t sigmoid, product;
+  };
+  std::optional<Silu> silu_of(const GraphIndex& index, ValueId v) const {
     const std::int32_t product = index.computed_by(v, "aten.mul.Tensor");
     if (product == kNoCall) return std::nullopt;
     const Call& mul = index.call(product);
@@ -159,7 +166,8 @@ class LinearFusion {
          {std::pair(mul.args[0], mul.args[1]), std::pair(mul.args[1], mul.args[0])}) {
       const std::int32_t sigmoid = index.computed_by(gate, "aten.sigmoid.default");
       if (sigmoid == kNoCall) continue;
-      if (index.behind_views(index.call(sigmoid).args[0]) == index.behind_views(x)) return x;
+      if (index.behind_views(index.call(sigmoid).args[0]) == index.behind_views(x))
+        return Silu{x, sigmoid, product};
     }
     return std::nullopt;
   }
@@ -212,6 +220,7 @@ class LinearFusion {
       const std::int32_t one[] = {linear};
       Call out = fused(index, one, false, {sum.args[3]});
       out.args[kFResidual] = residual;
+      cover(out, sum);
       call(c) = std::move(out);
       return true;
     }
@@ -250,6 +259,7 @@ class LinearFusion {
     call(c).args[kFX] = rms.args[0];
     call(c).args[kFNorm] = rms.args[1];
     call(c).args[kFEps] = rms.args[2];
+    cover(call(c), rms);
     return true;
   }
 
@@ -271,6 +281,7 @@ class LinearFusion {
     make_fused(index, c);
     call(c).args[kFX] = source.args[kSelected];
     call(c).args[kFLast] = graph_.add(true);
+    cover(call(c), source);
     return true;
   }
 

@@ -51,11 +51,13 @@ class Ancestors {
 Result<void> check_lost_states(const Graph& graph,
                                const std::function<Result<bool>(std::int32_t)>& is_zero) {
   const Ancestors ancestors(graph);
+  const std::vector<std::uint8_t> kept = find_aliases(graph).mutated;
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
     const TensorInfo* out = graph.tensor(graph.outputs[i]);
     if (!out || out->constant >= 0) continue;
     const Ancestry ancestry = ancestors.of(graph.outputs[i]);
     for (ValueId v : ancestry.constants) {
+      if (kept[static_cast<std::size_t>(v)]) continue;
       const TensorInfo& constant = *graph.tensor(v);
       if (constant.dtype != out->dtype || constant.bound != out->bound) continue;
       bool looks_like_state = !ancestry.inputs;

@@ -81,12 +81,18 @@ Result<StatePairs> pair_within_method(std::span<const StateUse> earlier,
       const bool named = !a.name.empty() || !b.name.empty();
       const bool same = is_alike(a, b) && (named ? a.name == b.name : a.dims.numel() > 1);
       if (!same || a.written == b.written) continue;
-      CHECK_OR_FAIL(b.written, ErrorKind::NotSupported, "an earlier delegate of the method writes ",
-                    "a buffer ", describe(b), " which is read here as it was before the call");
+      CHECK_OR_FAIL(
+          b.written, ErrorKind::NotSupported, "an earlier delegate of the method writes ",
+          "a buffer ", describe(b),
+          " which is read here as it was before the call; read it after the write, or have "
+          "only operators between the two that the partitioner takes, so that one "
+          "delegate does both");
       const bool taken = std::ranges::any_of(
           pairs, [&](const auto& pair) { return pair.first == i || pair.second == j; });
-      CHECK_OR_FAIL(!taken, ErrorKind::NotSupported, "which of several buffers ", describe(b),
-                    " an earlier delegate of the method reads cannot be told");
+      CHECK_OR_FAIL(
+          !taken, ErrorKind::NotSupported, "which of several buffers ", describe(b),
+          " an earlier delegate of the method reads cannot be told; export the method through "
+          "executorch_webgpu.lowering, which names them");
       pairs.emplace_back(i, j);
     }
   }

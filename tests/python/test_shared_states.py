@@ -91,6 +91,28 @@ def test_two_methods_write_both_buffers():
     follows_eager(program, methods, ["add", "scale", "get", "add", "get", "scale", "scale", "get"])
 
 
+class ReadsAndThenAdds(nn.Module):
+    """An operator that the partitioner leaves out makes two delegates: one reads, one writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.zeros(4))
+
+    def forward(self, x):
+        doubled = torch.fmod(self.total * 2, 64.0)
+        self.total.add_(x)
+        return doubled + 1
+
+
+def test_a_delegate_reads_what_a_later_one_of_its_method_writes():
+    eager = ReadsAndThenAdds()
+    pte = export({"forward": (ReadsAndThenAdds(), (ONES,))}, alias_buffer_mutations=True)
+    program = Program(pte)
+    for step in range(4):
+        x = torch.full((4,), 1.0 + step)
+        torch.testing.assert_close(program(x), [eager(x)], rtol=0, atol=0)
+
+
 def test_programs_and_sessions_keep_to_themselves():
     pte = exported(add=AddToA, get=GetA)
     first, second = Program(pte), Program(pte)

@@ -7,28 +7,18 @@ between the two.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torchao.quantization.quant_primitives  # noqa: F401  registers torchao::dequantize_affine
-from executorch.backends.webgpu.partitioner import WebGPUPartitioner
-from executorch.exir import (
-    EdgeCompileConfig,
-    EdgeProgramManager,
-    ExecutorchBackendConfig,
-    ExecutorchProgramManager,
-    to_edge_transform_and_lower,
-)
-from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+from executorch.exir import ExecutorchProgramManager
 from executorch.extension.llm.export.export_passes import RemoveRedundantTransposes
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 
-from .quantize import HIGHEST, LOWEST, QuantizedWeight
+from ..quantize import HIGHEST, LOWEST, QuantizedWeight
+from .program import partition, plan_memory, quiet_upstream
 
 
 class _QuantizedMatrix(nn.Module):
@@ -96,38 +86,6 @@ def lower(
         return plan_memory(edge)
 
 
-def partition(
-    graph: torch.export.ExportedProgram,
-    options: Mapping[str, Any] | None = None,
-    constants: Mapping[str, Any] | None = None,
-    *,
-    dim_order: bool = False,
-) -> EdgeProgramManager:
-    """The program with delegates in place of what the WebGPU partitioner takes.
-
-    Args:
-        options: the partitioner's compile options.
-        constants: values of the program's constant methods, by name.
-        dim_order: keep executorch's dim_order operators for copies.
-    """
-    return to_edge_transform_and_lower(
-        graph,
-        partitioner=[WebGPUPartitioner(dict(options or {}))],
-        compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=not dim_order),
-        constant_methods=dict(constants or {}),
-    )
-
-
-def plan_memory(edge: EdgeProgramManager) -> ExecutorchProgramManager:
-    """The program as it is written; delegates and weights are segments of their own."""
-    return edge.to_executorch(
-        ExecutorchBackendConfig(
-            extract_delegate_segments=True,
-            sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
-        )
-    )
-
-
 def _capture(model: nn.Module, longest_input: int) -> torch.export.ExportedProgram:
     inputs = (torch.tensor([[2, 3, 4]]), {"input_pos": torch.tensor([0])})
     length = torch.export.Dim("token_dim", max=longest_input)
@@ -164,16 +122,3 @@ def _with_upstream_operators(model: nn.Module) -> nn.Module:
 
     replaced: nn.Module = replace_kv_cache_with_custom_kv_cache(replace_sdpa_with_custom_op(model))
     return replaced
-
-
-@contextmanager
-def quiet_upstream() -> Iterator[None]:
-    """Without the deprecation warnings and notices that no user of an export can act on."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

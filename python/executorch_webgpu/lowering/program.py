@@ -1,0 +1,126 @@
+"""Lowering programs of torch.export, with everything in them that the exporter gets wrong."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from executorch.exir import (
+    EdgeCompileConfig,
+    EdgeProgramManager,
+    ExecutorchBackendConfig,
+    ExecutorchProgramManager,
+    to_edge_transform_and_lower,
+)
+from executorch.exir.passes import MemoryPlanningPass
+from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.export import ExportedProgram
+
+from .constants import memory_conflicts, own_storages
+from .graph import LoweringError
+from .names import name_states, noting_constants, shared_names, users_of
+from .partitioner import StatePartitioner
+from .rewrites import Rewrites
+from .states import PlanAgain, StatePlan
+
+__all__ = ["LoweringError", "lower_program", "partition", "plan_memory", "quiet_upstream"]
+
+Methods = ExportedProgram | Mapping[str, ExportedProgram]
+
+
+def lower_program(
+    methods: Methods,
+    options: Mapping[str, Any] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    *,
+    dim_order: bool = False,
+) -> ExecutorchProgramManager:
+    """An ExecuTorch program of one method, "forward", or of several by name.
+
+    Methods share their mutable buffers: two buffers are one where their memory is the same, or else
+    where their names, types, sizes and contents are.
+
+    Args:
+        methods: what torch.export.export gave.
+        options: the partitioner's compile options.
+        constants: values of the program's constant methods, by name.
+        dim_order: keep executorch's dim_order operators for copies.
+
+    Raises:
+        LoweringError: the program cannot be lowered so that it computes what eager PyTorch does.
+    """
+    return plan_memory(partition(methods, options, constants, dim_order=dim_order))
+
+
+def partition(
+    methods: Methods,
+    options: Mapping[str, Any] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    *,
+    dim_order: bool = False,
+) -> EdgeProgramManager:
+    """The program with delegates in place of what the WebGPU partitioner takes.
+
+    It stands between `lower_program` and `plan_memory`, for those who look at it or change it.
+    """
+    given = {"forward": methods} if isinstance(methods, ExportedProgram) else dict(methods)
+    names = shared_names(given)
+    conflicts = {names[m].get(n, n): other for (m, n), other in memory_conflicts(given).items()}
+    programs = {method: own_storages(program) for method, program in given.items()}
+    plan = StatePlan(users_of(names))
+    while True:
+        try:
+            with noting_constants() as noted:
+                edge = to_edge_transform_and_lower(
+                    programs,
+                    transform_passes={m: [Rewrites(m, names[m], plan)] for m in programs},
+                    partitioner={
+                        m: [StatePartitioner(m, options or {}, plan, conflicts)] for m in programs
+                    },
+                    compile_config=EdgeCompileConfig(
+                        _check_ir_validity=False, _skip_dim_order=not dim_order
+                    ),
+                    constant_methods=dict(constants or {}),
+                )
+        except PlanAgain:
+            for program in programs.values():
+                _forget_symbols(program)
+            continue
+        name_states(edge, programs, noted, plan)
+        return edge
+
+
+def _forget_symbols(program: ExportedProgram) -> None:
+    """Drop the symbols that tracing has left over: the next would miss them among its own."""
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, FakeTensor) and value.fake_mode.shape_env is not None:
+            value.fake_mode.shape_env.pending_fresh_unbacked_symbols.clear()
+
+
+def plan_memory(edge: EdgeProgramManager) -> ExecutorchProgramManager:
+    """The program as it is written; delegates and weights are segments of their own."""
+    return edge.to_executorch(
+        ExecutorchBackendConfig(
+            extract_delegate_segments=True,
+            sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
+            memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(edge.methods) > 1),
+        )
+    )
+
+
+@contextmanager
+def quiet_upstream() -> Iterator[None]:
+    """Without the deprecation warnings and notices that no user of an export can act on."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

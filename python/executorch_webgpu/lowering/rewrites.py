@@ -1,0 +1,34 @@
+"""Everything that is rewritten in a method after it has become edge operators, in order."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+from executorch.exir.pass_base import ExportedProgramPassBase, ExportedProgramPassResult
+from torch.export import ExportedProgram
+
+from .caches import settle_caches
+from .graph import name_outputs
+from .names import rename_buffers
+from .numbers import keep_out_wide_numbers
+from .outputs import separate_outputs
+from .states import StatePlan
+from .writes import write_states
+
+
+class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
+    def __init__(self, method: str, names: Mapping[str, str], plan: StatePlan) -> None:
+        self.method, self.names, self.plan = method, names, plan
+
+    def call(self, exported_program: ExportedProgram) -> ExportedProgramPassResult:
+        program = rename_buffers(copy.copy(exported_program), self.names)
+        keep_out_wide_numbers(program)
+        separate_outputs(program)
+        settle_caches(program, self.plan.outside)
+        # Last: states are written after everything else has read them.
+        write_states(program, self.method, self.plan)
+        name_outputs(program)
+        program.graph.lint()
+        program.graph_module.recompile()
+        return ExportedProgramPassResult(program, True)
