@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "kernel_corpus.h"
 #include "kernels/kernel_source.h"
 #include "support.h"
+#include "support/kernel_corpus.h"
 
 namespace etwebgpu {
 namespace {

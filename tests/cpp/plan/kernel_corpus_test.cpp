@@ -1,6 +1,6 @@
 // What plans ask of the kernel templates, over the corpus: every template and every value that a
 // template allows occur, and all expand.
-#include "kernel_corpus.h"
+#include "support/kernel_corpus.h"
 
 #include <gtest/gtest.h>
 

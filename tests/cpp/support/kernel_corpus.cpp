@@ -1,4 +1,4 @@
-#include "kernel_corpus.h"
+#include "support/kernel_corpus.h"
 
 #include <set>
 
