@@ -1,6 +1,6 @@
 // Concatenates up to seven tensors: row r of the output is the inputs' rows r one after another.
 #param WG
-#param N                                // inputs
+#param N                                // inputs: at most 7
 #param T : u32 | vec2<u32> | vec4<u32>  // in which all lengths are counted
 #param PARAMS_AT
 struct Params {

@@ -89,9 +89,9 @@ class Reader {
   }
 
   Result<void> declare(const Declaration& d, std::string_view file) {
-    const KernelParameter p{d.name, file, d.usually, d.allowed};
-    CHECK_OR_FAIL(!p.usually || p.allows(*p.usually), ErrorKind::Internal, "kernel template '",
-                  file, "' gives the parameter ", p.name, " the default '", *p.usually,
+    const KernelParameter p{d.name, file, d.fallback, d.allowed};
+    CHECK_OR_FAIL(!p.fallback || p.allows(*p.fallback), ErrorKind::Internal, "kernel template '",
+                  file, "' gives the parameter ", p.name, " the default '", *p.fallback,
                   "', which is none of its values ", p.allowed);
     if (const Declared* other = find(p.name)) {
       const bool is_same_line = other->parameter.name.data() == p.name.data();  // included twice

@@ -22,9 +22,9 @@ std::span<const KernelTemplate> kernel_templates();
 
 struct KernelParameter {
   std::string_view name;
-  std::string_view file;                    // the template that declares it
-  std::optional<std::string_view> usually;  // its value where none is given
-  std::string_view allowed;                 // "0 | 1"; empty: any value
+  std::string_view file;                     // the template that declares it
+  std::optional<std::string_view> fallback;  // its value where none is given
+  std::string_view allowed;                  // "0 | 1"; empty: any value
 
   bool allows(std::string_view value) const;
   std::vector<std::string_view> allowed_values() const;

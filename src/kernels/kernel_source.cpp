@@ -43,7 +43,7 @@ class Expander {
       bound_.push_back({name, value});
     }
     for (const KernelParameter& p : declared)
-      if (p.usually && !find(p.name)) bound_.push_back({p.name, *p.usually});
+      if (p.fallback && !find(p.name)) bound_.push_back({p.name, *p.fallback});
     return {};
   }
 
@@ -55,8 +55,8 @@ class Expander {
   }
   Result<std::string_view> value_of(std::string_view name, std::string_view file) const {
     const std::string_view* value = find(name);
-    CHECK_OR_FAIL(value, ErrorKind::Internal, "kernel template '", file,
-                  "' needs a value of the parameter ", name, " of kernel '", variant_.name, "'");
+    CHECK_OR_FAIL(value, ErrorKind::Internal, "kernel template '", file, "' needs the parameter ",
+                  name, ", which kernel '", variant_.name, "' is not given");
     return *value;
   }
 
@@ -134,6 +134,7 @@ class Expander {
     int count = -1;
     std::from_chars(loop.count.data(), loop.count.data() + loop.count.size(), count);
     if (count < 0 || count > 4096) return bad(file, "#repeat needs a count", header);
+    if (find(loop.counter)) return bad(file, "the counter has another's name", header);
     TRY_ASSIGN(const std::string_view block, take_block(file, header, text));
     for (int i = 0; i < count; ++i) {
       const std::string number = cat(i);

@@ -1,5 +1,5 @@
-// The prologue of linear_gemv and linear_row that joins the partial results of a split attention, bound as x, into x, in workgroup
-// memory: as attention_merge.wgsl does, but for all heads, and AHEAD splits at a time.
+// The prologue of linear_gemv and linear_row that joins the partial results of a split attention, which are bound as x,
+// in workgroup memory: as attention_merge.wgsl does, but for all heads, and AHEAD splits at a time.
 #param KEYS    // their count without the live position
 #param SPLIT   // keys of a split
 #param SPLITS  // capacity

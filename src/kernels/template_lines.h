@@ -56,7 +56,7 @@ inline Repeat read_repeat(std::string_view text) {
 // What follows "#param": NAME [= DEFAULT] [: VALUE | VALUE ...] [// what it is].
 struct Declaration {
   std::string_view name = {}, allowed = {};
-  std::optional<std::string_view> usually = {};
+  std::optional<std::string_view> fallback = {};
 };
 
 inline Declaration read_declaration(std::string_view text) {
@@ -65,7 +65,7 @@ inline Declaration read_declaration(std::string_view text) {
   Declaration out{.allowed = trim(text)};
   const bool has_default = head.find('=') != std::string_view::npos;
   out.name = trim(take_until(head, '='));
-  if (has_default) out.usually = trim(head);
+  if (has_default) out.fallback = trim(head);
   return out;
 }
 

@@ -55,7 +55,7 @@ TEST(KernelSource, AParameterIsNeededWhereItsDeclarationIsReached) {
   EXPECT_EQ(expanded(text, {{"AT", "3"}}, part), "");
   EXPECT_EQ(expanded(text, {{"A", "1"}, {"AT", "3"}, {"B", "b"}}, part), "3\nb\n");
   EXPECT_EQ(expanded(text, {{"A", "1"}, {"AT", "3"}}, part),
-            "kernel template 'part' needs a value of the parameter B of kernel 'kernel'");
+            "kernel template 'part' needs the parameter B, which kernel 'kernel' is not given");
 }
 
 TEST(KernelSource, RepeatsGiveTheirCountersToWhatTheyInclude) {
@@ -72,8 +72,7 @@ TEST(KernelSource, SaysWhichParameterDoesNotFitItsTemplate) {
   EXPECT_EQ(expanded(text, {{"A", "0"}, {"A", "0"}}),
             "kernel template 'kernel' is given the parameter A twice");
   EXPECT_EQ(expanded(text),
-            "kernel template 'kernel' needs a value of the parameter A of kernel "
-            "'kernel'");
+            "kernel template 'kernel' needs the parameter A, which kernel 'kernel' is not given");
   EXPECT_EQ(expanded(text, {{"A", "2"}}),
             "kernel template 'kernel' is given the parameter A as '2', which is none of its values "
             "0 | 1");
@@ -122,6 +121,8 @@ TEST(KernelSource, SaysWhichDirectiveIsWrong) {
   EXPECT_EQ(expanded("#repeat I 2\n"), error("#repeat without #endrepeat", "I 2"));
   EXPECT_EQ(expanded("#param N\n#repeat I N\n#endrepeat\n", {{"N", "few"}}),
             error("#repeat needs a count", "I N"));
+  EXPECT_EQ(expanded("#param N = 2\n#repeat N N\n#endrepeat\n"),
+            error("the counter has another's name", "N N"));
   EXPECT_EQ(expanded("#requires rays\n"), error("unknown feature", "rays"));
   EXPECT_EQ(expanded("#define A\n"), error("unknown directive", "#define A"));
   EXPECT_EQ(expanded("#include \"none.wgsl\"\n"), "there is no kernel template 'none'");

@@ -45,8 +45,8 @@ void collect_values(const KernelVariant& variant, std::set<std::string>& out) {
     });
     if (given != variant.parameters.end())
       out.insert(named(parameter, given->second));
-    else if (parameter.usually)
-      out.insert(named(parameter, *parameter.usually));
+    else if (parameter.fallback)
+      out.insert(named(parameter, *parameter.fallback));
   }
 }
 

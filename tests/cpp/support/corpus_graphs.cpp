@@ -1,6 +1,5 @@
 // The graphs of the kernel corpus.
 #include "support/call_builder.h"
-#include "support/decoder_graph.h"
 #include "support/kernel_corpus.h"
 
 namespace etwebgpu::testing {
