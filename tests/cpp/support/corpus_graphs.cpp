@@ -50,14 +50,10 @@ void add_unary(Graphs& graphs) {
 void add_binary(Graphs& graphs) {
   const Dims sizes{6, 8}, row{8}, column{6, 1};
   for (const DType dtype : {DType::Float32, DType::Int32, DType::Int64}) {
-    for (const char* name : {"add", "maximum", "pow"}) {
-      const std::string full = cat("aten.", name,
-                                   name == std::string_view("pow")   ? ".Tensor_Tensor"
-                                   : name == std::string_view("add") ? ".Tensor"
-                                                                     : ".default");
+    for (const char* name : {"aten.add.Tensor", "aten.maximum.default", "aten.pow.Tensor_Tensor"}) {
       for (const Dims& other : {sizes, row, column}) {
-        graphs.add(full, [&](CallBuilder& b) {
-          return b.call(full, {b.input(sizes, dtype), b.input(other, dtype)}, sizes, dtype);
+        graphs.add(name, [&](CallBuilder& b) {
+          return b.call(name, {b.input(sizes, dtype), b.input(other, dtype)}, sizes, dtype);
         });
       }
     }
@@ -432,8 +428,7 @@ struct Heads {
 };
 
 struct Cache {
-  ValueId k, v;
-  ValueId position;
+  ValueId k, v, position;
 };
 
 Cache cache_of(CallBuilder& b, const Heads& heads) {
@@ -457,7 +452,7 @@ Values new_rows(CallBuilder& b, const Heads& heads, std::int64_t tokens) {
 
 // Rotated q and k: by a table of the tokens' own angles, or from a live row on.
 Values rotated(CallBuilder& b, const Values& qkv, const Cache& cache, bool halves) {
-  const Dims& q = b.bound(qkv[0]);
+  const Dims q = b.bound(qkv[0]);
   const Values out{b.tensor(q), b.tensor(b.bound(qkv[1]))};
   if (halves) {
     const Dims table{300, q[3]};
