@@ -1,9 +1,12 @@
 // An optional weight and bias for each channel, after a normalization.
-// Parameters: WEIGHT, BIAS (0 or 1: present), WEIGHT_BINDING, BIAS_BINDING.
+#param WEIGHT : 0 | 1  // whether there is one
+#param BIAS : 0 | 1
 #if WEIGHT
+#param WEIGHT_BINDING
 @group(0) @binding(${WEIGHT_BINDING}) var<storage, read> weight: array<f32>;
 #endif
 #if BIAS
+#param BIAS_BINDING
 @group(0) @binding(${BIAS_BINDING}) var<storage, read> bias: array<f32>;
 #endif
 

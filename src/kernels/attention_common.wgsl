@@ -2,10 +2,11 @@
 // Tensors are addressed as batch, head, row (position) and element, strides in elements; the elements of
 // a row are contiguous. Query s sees the keys [0, min(keys, offset + s + 1)) if CAUSAL, else [0, keys),
 // where a live position adds to both keys and offset.
-// Parameters: D, DV (elements of a q/k row and of a v/out row), D4, DV4 (the same in groups of 4, rounded
-// up), VEC (1: D and DV are multiples of 4), HALF (1: k and v hold two halves per word), CAUSAL, POSITION
-// (1: live position bound), MASK (1: an additive mask is bound), and the bindings *_AT. FIXED (1: the
-// parameters below are not a uniform but part of the kernel, their words in PARAMS, floats in FLOATS).
+#param DV                 // elements of a row of v and out
+#param VEC : 0 | 1        // rows, and strides, are multiples of 4 elements
+#param CAUSAL : 0 | 1
+#param POSITION : 0 | 1   // a live position is bound
+#param FIXED = 0 : 0 | 1  // the params are not a uniform but part of the kernel
 struct Params {
   queries: u32,
   kv_heads: u32,
@@ -26,15 +27,19 @@ struct Params {
   no_keys: f32,      // NaN: the result for a query that sees no key
 }
 #if FIXED
+#param PARAMS  // their words
+#param FLOATS  // those that are floats
 const P = array<u32, 28>(${PARAMS});
 const F = array(${FLOATS});
 const params = Params(P[0], P[1], P[2], P[3], P[4], P[5], P[6], P[7], P[8], P[9], P[10], P[11], P[12], P[13],
                       P[14], P[15], P[16], P[17], P[18], P[19], P[20], P[21], P[22], P[23], P[24], P[25],
                       F[0], 0.0);
 #else
+#param PARAMS_AT
 @group(0) @binding(${PARAMS_AT}) var<uniform> params: Params;
 #endif
 #if POSITION
+#param POSITION_AT
 @group(0) @binding(${POSITION_AT}) var<uniform> position: vec4<i32>;
 #endif
 

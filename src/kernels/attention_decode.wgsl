@@ -2,8 +2,23 @@
 // per (unit, query, split of T keys), where a unit is GC query heads of one kv head; keys and values are
 // read once for all of them. Partial results go to attention_merge. With FRESH (one query per batch, its key
 // the last), the kernel also rotates q and k and writes the new rows of k and v.
-// Parameters: those of attention_common, WG, T, GC, CHUNKS as in attention_rows, PARTS (WG / T lanes per
-// key), KEYS (key groups of the value pass: max(1, WG / (GC * DV4))), ITEMS (GC * DV4).
+#param WG
+#param T               // keys of a workgroup
+#param GC              // query heads of a workgroup
+#param CHUNKS          // of GC heads, per kv head
+#param D4              // groups of 4 in a row of q and k, rounded up
+#param DV4             // and of v and out
+#param PARTS           // lanes that share a key: WG / T
+#param PARTS4          // 4 * PARTS
+#param UNROLL : 0 | 1  // D4 is a multiple of PARTS4
+#param ITEMS           // GC * DV4
+#param KEYS            // sets of keys of the value pass: max(1, WG / ITEMS)
+#param KEYS4           // 4 * KEYS
+#param GC_D4           // products
+#param GC_WG
+#param GC_T
+#param GC_16
+#param PARTIAL_AT
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 @group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;

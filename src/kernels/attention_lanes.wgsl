@@ -1,10 +1,21 @@
 // Attention of one query over a cache on software adapters, with the query's own key and value fresh: what
 // attention_subgroups does on GPUs, and the same partial results. A workgroup of WG lanes has T = WG * LANE_KEYS
 // keys of one kv head; each lane takes every WG-th of them, so that lanes read neighbouring keys, for all GC
-// query heads of the group. The workgroup that has the fresh key writes it before it reads.
-// Parameters: those of attention_common (VEC = 1, MASK = 0), WG, T, LANE_KEYS (a multiple of KU), GC (the whole
-// group), KU, VU (keys, and groups of a value, at a time; DV4 is a multiple of VU), GC_KEYS (GC * LANE_KEYS),
-// GC_WG, GC_D4, ITEMS (GC * DV4), WG_ITEMS.
+// query heads of the group. The workgroup that has the fresh key writes it before it reads. Needs VEC 1 and MASK 0.
+#param WG
+#param T          // WG * LANE_KEYS
+#param LANE_KEYS  // a multiple of KU
+#param GC         // query heads of a kv head
+#param D4         // groups of 4 in a row of q and k
+#param DV4        // and of v and out
+#param KU         // keys at a time
+#param VU         // groups of a value at a time; DV4 is a multiple
+#param GC_KEYS    // GC * LANE_KEYS
+#param GC_WG      // products
+#param GC_D4
+#param ITEMS      // GC * DV4
+#param WG_ITEMS
+#param PARTIAL_AT
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #include "attention_fresh.wgsl"

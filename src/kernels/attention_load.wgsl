@@ -1,6 +1,13 @@
 // Groups of 4 elements of a row; `base` is the row's first element, i the group. Elements past the row
 // read as 0. With FRESH, q is read through attention_rope instead, and k and v get new rows.
-// Parameters: FRESH, KV_ACCESS (read, or read_write with FRESH).
+#param D                                     // elements of a row of q and k
+#param HALF : 0 | 1                          // k and v hold two halves per word
+#param FRESH = 0 : 0 | 1
+#param KV_ACCESS = read : read | read_write  // the latter with FRESH
+#param MASK = 0 : 0 | 1                      // an additive mask is bound
+#param Q_AT
+#param K_AT
+#param V_AT
 #if FRESH
 #include "attention_rope.wgsl"
 #else
@@ -76,6 +83,7 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
 #endif
 
 #if MASK
+#param MASK_AT
 @group(0) @binding(${MASK_AT}) var<storage, read> mask: array<f32>;
 fn load_mask(batch: u32, head: u32, s: u32, key: u32) -> f32 {
   return mask[batch * params.mask_batch + head * params.mask_head + s * params.mask_row +

@@ -5,12 +5,21 @@
 // through workgroup memory KEYS at a time, fetched into registers before the sums that hide their latency.
 // Results of the matrix units can only be scaled row by row in memory. So the maximum that a row's weights are
 // relative to may lag behind by SLACK: only when it falls back further are the sums so far scaled, which is rare
-// after the first keys.
-// Parameters: those of attention_common (VEC = 1, D = DV, a multiple of 32), MATRIX (8 or 16), SUBGROUP
-// (invocations), WG (4 * SUBGROUP), BQ (4 * MATRIX), KEYS (a multiple of 32, at most BQ),
-// SQUARES (of KEYS keys: KEYS / MATRIX), DEPTHS (D / MATRIX), STEPS (D / 32), PER_STEP (32 / MATRIX), LANES (that
-// share a row: SUBGROUP / MATRIX), SCORES (of a row per lane: KEYS / LANES), ITEMS (groups of 32 elements per lane:
-// 8 / LANES), STAGED (groups of keys per lane: KEYS * D4 / WG).
+// after the first keys. Needs VEC 1 and D = DV, a multiple of 32.
+#param MATRIX : 8 | 16
+#param SUBGROUP           // its invocations
+#param WG                 // 4 * SUBGROUP
+#param BQ                 // 4 * MATRIX
+#param KEYS               // a multiple of 32, at most BQ
+#param D4                 // groups of 4 in a row
+#param SQUARES            // of KEYS keys: KEYS / MATRIX
+#param DEPTHS             // D / MATRIX
+#param STEPS              // D / 32
+#param PER_STEP           // 32 / MATRIX
+#param LANES : 1 | 2 | 4  // that share a row: SUBGROUP / MATRIX
+#param SCORES             // of a row per lane: KEYS / LANES
+#param ITEMS              // groups of 32 elements per lane: 8 / LANES
+#param STAGED             // groups of keys per lane: KEYS * D4 / WG
 #requires f16
 #requires subgroups
 #requires subgroup_matrix

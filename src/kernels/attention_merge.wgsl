@@ -2,7 +2,12 @@
 // et al. 2023). Each is an output of DV4 groups, then (maximum, sum of weights, 0, 0) to that scale.
 // A workgroup has LANES * DV4 invocations for one row: lane l takes the splits l, l + LANES, ..., then lane
 // 0 joins the lanes. With LANES 1 there is no barrier, and a workgroup of WG covers several rows' groups.
-// Parameters: those of attention_common, WG, T (keys of a workgroup before), PARTS (its partial results), LANES.
+#param WG
+#param T      // keys of a workgroup before
+#param PARTS  // its partial results
+#param LANES
+#param DV4    // groups of 4 in a row of out, rounded up
+#param PARTIAL_AT
 #include "attention_common.wgsl"
 #include "attention_store.wgsl"
 @group(0) @binding(${PARTIAL_AT}) var<storage, read> partials: array<vec4<f32>>;

@@ -1,8 +1,12 @@
 // Attention of many queries on software adapters whose lanes exchange by shuffles: lanes are WG = 8 neighbouring
 // queries of GC heads of one kv head. They see the same keys, and a load goes lane by lane there, so each lane
-// fetches one key of eight, and all use it. Running maximum and sum as in attention_rows.
-// Parameters: those of attention_common (VEC = 1, MASK = 0), WG (8, and a subgroup has as many lanes or more), GC,
-// CHUNKS as in attention_rows, GC_DV4 (GC * DV4).
+// fetches one key of eight, and all use it. Running maximum and sum as in attention_rows. Needs VEC 1 and
+// MASK 0.
+#param WG : 8  // a subgroup has as many lanes or more
+#param GC
+#param CHUNKS  // of GC heads, per kv head
+#param DV4     // groups of 4 in a row of v and out
+#param GC_DV4  // GC * DV4
 #requires subgroups
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"

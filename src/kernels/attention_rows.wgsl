@@ -5,11 +5,22 @@
 //   SPLIT 0: lanes are neighbouring queries, which read the same keys; the result goes to out.
 //   SPLIT 1: a workgroup has WG * T keys of one query and each lane every WG-th of them, so that lanes
 //            read neighbouring keys; partial results go to attention_merge.
-// Parameters: those of attention_common, WG, T (a multiple of KU), GC, CHUNKS (chunks of GC heads per kv
-// head), SPLIT, WG_T, GC_T, GC_DV4 (products), STRIDE (between a lane's keys: WG if SPLIT, else 1), KU, VU (at most DV4).
+#param SPLIT : 0 | 1
+#param WG
+#param T       // a multiple of KU
+#param GC
+#param CHUNKS  // of GC heads, per kv head
+#param DV4     // groups of 4 in a row of v and out, rounded up
+#param STRIDE  // between a lane's keys: WG if SPLIT, else 1
+#param KU
+#param VU      // at most DV4
+#param GC_T    // products
+#param GC_DV4
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #if SPLIT
+#param WG_T
+#param PARTIAL_AT
 @group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
 #else
 #include "attention_store.wgsl"

@@ -1,4 +1,5 @@
 // The output, in groups of 4 elements of a row as in attention_load.wgsl.
+#param OUT_AT
 #if VEC
 @group(0) @binding(${OUT_AT}) var<storage, read_write> out: array<vec4<f32>>;
 fn store_out(base: u32, i: u32, value: vec4<f32>) {

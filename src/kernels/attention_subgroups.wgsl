@@ -2,11 +2,28 @@
 // fresh: what attention_decode does with FRESH, and the same partial results, but nearly without barriers.
 // Each run of RUN invocations takes the softmax over KEYS keys by itself: all loads of keys and values are
 // made at once, at the start; PARTS neighbouring lanes share a key; then lanes are the groups of a value's
-// row, in SLOTS sets of V_KEYS keys. The runs of a workgroup are joined at its end.
-// Parameters: those of attention_common (VEC = 1, MASK = 0), FIXED, PARAMS, WG, T (keys of a workgroup), GC,
-// CHUNKS as in attention_rows, MOST_KEYS (the cache's), RUN (invocations that are surely in one subgroup), RUNS (WG / RUN), PARTS,
-// K_GROUPS (D4 / PARTS), KEYS (RUN / PARTS), V_ITEMS (groups of a value's row per lane), SLOTS, V_KEYS
-// (KEYS / SLOTS), GC_D4, GC_RUNS, ITEMS (GC * DV4), RUNS_ITEMS.
+// row, in SLOTS sets of V_KEYS keys. The runs of a workgroup are joined at its end. Needs VEC 1 and
+// MASK 0.
+#param WG
+#param T          // keys of a workgroup
+#param GC         // query heads of a workgroup
+#param CHUNKS     // of GC heads, per kv head
+#param MOST_KEYS  // the cache's
+#param D4         // groups of 4 in a row of q and k
+#param DV4        // and of v and out
+#param RUN        // invocations that are surely in one subgroup
+#param RUNS       // WG / RUN
+#param PARTS
+#param K_GROUPS   // D4 / PARTS
+#param KEYS       // RUN / PARTS
+#param V_ITEMS    // groups of a value's row per lane
+#param SLOTS
+#param V_KEYS     // KEYS / SLOTS
+#param ITEMS      // GC * DV4
+#param GC_D4      // products
+#param GC_RUNS
+#param RUNS_ITEMS
+#param PARTIAL_AT
 #requires subgroups
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"

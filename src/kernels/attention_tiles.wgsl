@@ -2,9 +2,21 @@
 // BQ rows, where a row is one (query, head of the group) pair of one kv head: heads that share keys share
 // the tile, and short prompts still fill it. Keys and values pass through workgroup memory BK at a time;
 // every lane keeps RQ rows x RK scores and RQ rows of every 16th group of the output in registers.
-// Parameters: those of attention_common, TY, RQ, RK, BQ = TY * RQ, BK = 16 * RK, DV_STEPS (groups of the
-// output per lane: ceil(DV4 / 16)), PITCH (row pitch of the k tile in groups: odd against bank conflicts),
-// WG = 16 * TY, LANES (lanes that share a row's softmax: WG / BQ), KV_TILE (groups of the k/v tile).
+#param RQ
+#param RK
+#param BQ        // TY * RQ
+#param BK        // 16 * RK
+#param WG        // 16 * TY
+#param LANES     // that share a row's softmax: WG / BQ
+#param D4        // groups of 4 in a row of q and k, rounded up
+#param DV4       // and of v and out
+#param DV_STEPS  // groups of the output per lane: DV4 / 16, rounded up
+#param PITCH     // of a row of the k tile in groups: odd against bank conflicts
+#param KV_TILE   // groups of the k/v tile
+#param BQ_D4     // products
+#param BQ_BK
+#param BK_D4
+#param BK_DV4
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #include "attention_store.wgsl"

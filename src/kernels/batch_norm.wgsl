@@ -1,6 +1,7 @@
 // out = (x - mean[c]) / sqrt(variance[c] + eps) * weight[c] + bias[c] for x [N, C, inner], one invocation
 // per element.
-// Parameters: WG, PARAMS_BINDING, and those of affine.wgsl.
+#param WG
+#param PARAMS_BINDING
 #include "affine.wgsl"
 struct Params { count: u32, inner: u32, channels: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;

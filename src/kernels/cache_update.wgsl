@@ -1,7 +1,11 @@
 // Writes new rows into one or two caches at a position: cache[b, position + s] = value[b, s], one
 // invocation per unit of a word, or of a pair of elements where the cache holds two halves per word.
-// Parameters: WG, HALF, TENSORS (1 or 2), POSITION (1: live), T (element type of the value: f32 or vec4<f32>,
-// HALF: vec2<f32>), C (of the cache: the same, HALF: u32).
+#param WG
+#param TENSORS : 1 | 2
+#param HALF : 0 | 1
+#param POSITION : 0 | 1                 // it is live
+#param T : f32 | vec4<f32> | vec2<f32>  // a unit of the value: the last with HALF
+#param C : f32 | vec4<f32> | u32        // and of the cache
 struct Params {
   count: u32,        // units in all of value
   batch_units: u32,  // in one batch of value

@@ -1,5 +1,8 @@
 // Concatenates up to seven tensors: row r of the output is the inputs' rows r one after another.
-// Parameters: WG; N (inputs); T (u32, vec2<u32> or vec4<u32>, in which all lengths are counted).
+#param WG
+#param N                                // inputs: at most 7
+#param T : u32 | vec2<u32> | vec4<u32>  // in which all lengths are counted
+#param PARAMS_AT
 struct Params {
   count: u32,       // elements written
   row: u32,         // of them in one row of this dispatch

@@ -1,6 +1,7 @@
 // Scale and zero point of each row of n elements, so that its range and 0 fit the integers from `lowest` to
 // `highest`; one workgroup per row.
-// Parameters: WG, FOLD, SYMMETRIC (1: the zero point is in the middle).
+#param WG
+#param SYMMETRIC : 0 | 1  // the zero point is in the middle
 #include "workgroup_reduce.wgsl"
 struct Params { rows: u32, n: u32, lowest: f32, highest: f32, least_scale: f32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;

@@ -1,15 +1,35 @@
 // out[i] = EXPR of up to three operands, over a row-major loop nest: arithmetic, comparisons,
 // conversions, fills and every copy that only moves elements (permute, slice, expand, ...).
-//
-// An operand is given by its kind in A, B, C: "element" (one is read), "vector" (four), "literal" (in
-// params) or "live" (a SymInt's uniform); absent operands are not defined.
-// Parameters: WG; LANES (elements an invocation writes, 1 or 4); SPLITS (loops - 1); LOOPS; EXPR in
-// a, b, c, x, y and i (the element's index); LIB (functions of elementwise_math.wgsl that EXPR
-// calls); WIDE (integers of 64 bits take part); OUT, OUT_AT (stored type, binding); OUT_AS (type of
-// EXPR); OUT_FROM (what makes OUT of it); PARAMS_AT; X (type of x and y); for each
-// operand K: K (its kind), K_AS (type that EXPR sees), K_FROM (what makes it of what is stored), K_AT
-// (binding of a tensor or a uniform), K_STORED (a tensor's array type); LIVE_AT where operand a's base
-// follows a SymInt.
+#param WG
+#param LANES : 1 | 4                          // elements an invocation writes
+#param LOOPS
+#param SPLITS                                 // LOOPS - 1
+#param EXPR                                   // in a, b, c, x, y and i (the element's index)
+#param LIB = 0 : 0 | exponential | minmax | trigonometry | sigmoid | tanh | gelu | power | division  // what EXPR calls
+#param WIDE = 0 : 0 | 1                       // integers of 64 bits take part
+#param X : f32 | i32 | u32 | vec2<u32>        // type of x and y
+#param OUT : f32 | i32 | u32 | vec2<u32>      // as it is stored
+#param OUT_AS : f32 | i32 | u32 | vec2<u32>   // type of EXPR
+#param OUT_FROM                               // what makes OUT of it
+#param OUT_AT
+#param PARAMS_AT
+#param LIVE_AT = 0                            // where operand a's base follows a SymInt
+// Operand a: one element is read, or four, it is in params, or a SymInt's uniform. So the others, where there are such.
+#param A : element | vector | literal | live
+#param A_AS : f32 | i32 | u32 | vec2<u32>     // type that EXPR sees
+#param A_FROM = 0                             // what makes it of what is stored
+#param A_STORED = 0                           // a tensor's array type
+#param A_AT = 0                               // binding of a tensor or a uniform
+#param B = 0 : 0 | element | vector | literal | live
+#param B_AS = 0 : 0 | f32 | i32 | vec2<u32>
+#param B_FROM = 0
+#param B_STORED = 0
+#param B_AT = 0
+#param C = 0 : 0 | element | vector | literal | live
+#param C_AS = 0 : 0 | f32 | i32 | vec2<u32>
+#param C_FROM = 0
+#param C_STORED = 0
+#param C_AT = 0
 struct Params {
   count: u32,        // invocations
   live_extent: u32,  // of the dimension that the SymInt selects in
@@ -67,9 +87,7 @@ fn to_i32(a: f32) -> i32 {
 
 fn apply(
     i: u32,
-#if A
     a: ${A_AS},
-#endif
 #if B
     b: ${B_AS},
 #endif
@@ -118,14 +136,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #else
   let a = bitcast<${A_AS}>(params.a.x);
 #endif
-#endif
-#if A == live
+#elif A == live
   let a = ${A_FROM}(a_live.x);
-#endif
-#if A == element
+#elif A == element
   let a = ${A_FROM}(a_data[at.x]);
-#endif
-#if A == vector
+#elif A == vector
   let a = a_data[at.x];
 #endif
 #if B == literal
@@ -134,14 +149,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #else
   let b = bitcast<${B_AS}>(params.b.x);
 #endif
-#endif
-#if B == live
+#elif B == live
   let b = ${B_FROM}(b_live.x);
-#endif
-#if B == element
+#elif B == element
   let b = ${B_FROM}(b_data[at.y]);
-#endif
-#if B == vector
+#elif B == vector
   let b = b_data[at.y];
 #endif
 #if C == literal
@@ -150,14 +162,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #else
   let c = bitcast<${C_AS}>(params.c.x);
 #endif
-#endif
-#if C == live
+#elif C == live
   let c = ${C_FROM}(c_live.x);
-#endif
-#if C == element
+#elif C == element
   let c = ${C_FROM}(c_data[at.z]);
-#endif
-#if C == vector
+#elif C == vector
   let c = c_data[at.z];
 #endif
 
@@ -169,23 +178,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #if A == vector
           ${A_FROM}(a[${L}]),
 #else
-#if A
           a,
-#endif
 #endif
 #if B == vector
           ${B_FROM}(b[${L}]),
-#else
-#if B
+#elif B
           b,
-#endif
 #endif
 #if C == vector
           ${C_FROM}(c[${L}]),
-#else
-#if C
+#elif C
           c,
-#endif
 #endif
       )),
 #endrepeat
@@ -193,9 +196,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #else
   out[i] = ${OUT_FROM}(apply(
       params.first + i,
-#if A
       a,
-#endif
 #if B
       b,
 #endif

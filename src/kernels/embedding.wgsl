@@ -1,6 +1,10 @@
 // out[i] = table[indices[i]], or zeros where the index lies outside the table. One invocation per element.
-// Parameters: WG (workgroup size), TABLE (q4 | f16 | f32: panels of ops/packing.h; words: a plain matrix),
-// ELEMENTS (per word), SCALES (0 | 1: one per row and group), AT_OUT, AT_PARAMS (binding numbers).
+#param WG
+#param TABLE : q4 | f16 | f32 | words  // panels of ops/packing.h; words: a plain matrix
+#param ELEMENTS                        // of a word
+#param SCALES : 0 | 1                  // one per row and group
+#param AT_OUT
+#param AT_PARAMS
 struct Params {
   count: u32,       // indices
   width: u32,       // elements per row
@@ -27,11 +31,9 @@ fn element(row: u32, k: u32) -> f32 {
 #endif
 #if TABLE == f32
   return bitcast<f32>(word);
-#endif
-#if TABLE == f16
+#elif TABLE == f16
   return unpack2x16float(word)[k % 2u];
-#endif
-#if TABLE == q4
+#elif TABLE == q4
   return f32(i32((word >> (k % 8u * 4u)) & 15u) - 8);
 #endif
 }

@@ -1,7 +1,10 @@
 // out = what is left of x [rows, n] when it is stored in 8 bits: (q - zero_point) * scale with
 // q = clamp(round(x / scale) + zero_point, -128, 127). An integer x is such a q already.
-// Parameters: WG; T (of x: f32 or i32); BY_ROW (1: a scale and a zero point for each row, else params hold
-// them for all); OUT_AT, PARAMS_AT (bindings).
+#param WG
+#param T : f32 | i32   // of x
+#param BY_ROW : 0 | 1  // a scale and a zero point for each row, else params hold them for all
+#param OUT_AT
+#param PARAMS_AT
 struct Params { count: u32, n: u32, zero_point: i32, scale: f32 }
 @group(0) @binding(0) var<storage, read> x: array<${T}>;
 #if BY_ROW

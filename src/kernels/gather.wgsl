@@ -1,5 +1,8 @@
 // out[i] = src at i's coordinates, except that one coordinate is read from an index tensor.
-// Parameters: WG; SPLITS (loops - 1); LOOPS; T (u32 or vec2<u32>: an element of 64 bits).
+#param WG
+#param LOOPS
+#param SPLITS               // LOOPS - 1
+#param T : u32 | vec2<u32>  // the latter: an element of 64 bits
 struct Params {
   count: u32,
   extent: u32,  // of the indexed dimension of src

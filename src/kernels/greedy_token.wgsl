@@ -1,7 +1,10 @@
 // The position of the largest of COUNT logits, the first of equals, in one workgroup: the next token of
 // greedy decoding. All is latency: many loads are in flight at once, four logits wide where possible.
-// Parameters: WIDTH (logits of a load: 4 where FIRST and COUNT are multiples of it, else 1), FIRST (the logits' first
-// element), COUNT, WG (a power of two), LOADS (in flight per invocation).
+#param WIDTH : 1 | 4  // logits of a load: 4 where FIRST and COUNT are multiples of it
+#param FIRST          // the logits' first element
+#param COUNT
+#param WG             // a power of two
+#param LOADS          // in flight per invocation
 #if WIDTH == 4
 @group(0) @binding(0) var<storage, read> logits: array<vec4<f32>>;
 #else

@@ -1,6 +1,6 @@
 // Samples planes at the points of a grid: bilinear, border padding, aligned corners. A grid point (x, y)
 // spans [-1, 1] over the centers of the first and last elements.
-// Parameters: WG.
+#param WG
 struct Params {
   count: u32,
   channels: u32,

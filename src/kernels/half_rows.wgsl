@@ -1,6 +1,7 @@
 // Rows of x in f16 for linear_matrices, one workgroup per row: out[r, k] = norm(r) * x[r, k] * norm_weight[k], zero
 // from K to the end of the last 32 elements.
-// Parameters: WG, FOLD (of workgroup_reduce), NORM (norm(r) = 1 / sqrt(mean(x[r]^2) + eps), else both factors are 1).
+#param WG
+#param NORM : 0 | 1  // norm(r) = 1 / sqrt(mean(x[r]^2) + eps), else both factors are 1
 #requires f16
 #include "half.wgsl"
 #if NORM

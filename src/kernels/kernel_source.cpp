@@ -2,133 +2,170 @@
 
 #include <algorithm>
 #include <charconv>
-#include <utility>
 #include <vector>
+
+#include "kernels/template_lines.h"
 
 namespace etwebgpu {
 namespace {
 
-const KernelTemplate* find_template(std::string_view name) {
-  for (const KernelTemplate& t : kernel_templates()) {
-    if (t.name == name) return &t;
-  }
-  return nullptr;
-}
-
-std::string_view trim(std::string_view s) {
-  const auto first = s.find_first_not_of(" \t\r");
-  if (first == std::string_view::npos) return {};
-  return s.substr(first, s.find_last_not_of(" \t\r") - first + 1);
-}
-
-// Takes the next line off `text`, without its newline.
-std::string_view take_line(std::string_view& text) {
-  const auto end = text.find('\n');
-  const std::string_view line = text.substr(0, end);
-  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-  return line;
-}
-
-bool take_prefix(std::string_view& text, std::string_view prefix) {
-  if (!text.starts_with(prefix)) return false;
-  text = trim(text.substr(prefix.size()));
-  return true;
-}
-
 class Expander {
  public:
-  Expander(const KernelVariant& variant, WgslDialect dialect)
-      : variant_(variant), dialect_(dialect) {}
+  Expander(const KernelVariant& variant, WgslDialect dialect,
+           std::span<const KernelTemplate> templates)
+      : variant_(variant), dialect_(dialect), templates_(templates) {}
 
   Result<std::string> run() {
-    TRY(expand(variant_.name, 0));
+    TRY(bind_parameters());
+    TRY(expand(variant_.name));
     return directives_ + body_;
   }
 
  private:
-  const std::string* find(std::string_view name) const {
-    for (const auto& [key, value] : counters_) {
-      if (key == name) return &value;
-    }
-    for (const auto& [key, value] : variant_.parameters) {
-      if (key == name) return &value;
-    }
-    return nullptr;
-  }
+  struct Bound {
+    std::string_view name, value;
+  };
 
-  std::unexpected<Error> bad(std::string_view file, std::string_view what, std::string_view where) {
-    return fail(ErrorKind::Internal, "kernel template '", file, "': ", what, " in '", where, "'");
-  }
-
-  Result<void> expand(std::string_view name, int depth) {
-    const KernelTemplate* source = find_template(name);
-    CHECK_OR_FAIL(source != nullptr && depth < 8, ErrorKind::Internal, "there is no kernel '", name,
-                  "'");
-    return expand_text(name, source->text, depth);
-  }
-
-  Result<void> expand_text(std::string_view name, std::string_view text, int depth) {
-    std::vector<bool> active;  // one entry per open #if
-    while (!text.empty()) {
-      const std::string_view line = take_line(text);
-      std::string_view directive = trim(line);
-      if (take_prefix(directive, "#if ")) {
-        active.push_back(holds(directive));
-      } else if (take_prefix(directive, "#else")) {
-        if (active.empty()) return bad(name, "#else without #if", line);
-        active.back() = !active.back();
-      } else if (take_prefix(directive, "#endif")) {
-        if (active.empty()) return bad(name, "#endif without #if", line);
-        active.pop_back();
-      } else if (std::ranges::find(active, false) != active.end()) {
-        continue;
-      } else if (take_prefix(directive, "#repeat ")) {
-        TRY(repeat(name, directive, text, depth));
-      } else {
-        TRY(emit(name, line, depth));
-      }
+  Result<void> bind_parameters() {
+    TRY_ASSIGN(const std::vector<KernelParameter> declared,
+               kernel_parameters(variant_.name, templates_));
+    bound_.reserve(declared.size() + 8);
+    for (const auto& [name, value] : variant_.parameters) {
+      const auto parameter = std::ranges::find(declared, name, &KernelParameter::name);
+      CHECK_OR_FAIL(parameter != declared.end(), ErrorKind::Internal, "kernel template '",
+                    variant_.name, "' has no parameter ", name, ", which is given as '", value,
+                    "'");
+      CHECK_OR_FAIL(!find(name), ErrorKind::Internal, "kernel template '", variant_.name,
+                    "' is given the parameter ", name, " twice");
+      CHECK_OR_FAIL(parameter->allows(value), ErrorKind::Internal, "kernel template '",
+                    variant_.name, "' is given the parameter ", name, " as '", value,
+                    "', which is none of its values ", parameter->allowed);
+      bound_.push_back({name, value});
     }
-    if (!active.empty()) return bad(name, "#if without #endif", name);
+    for (const KernelParameter& p : declared)
+      if (p.fallback && !find(p.name)) bound_.push_back({p.name, *p.fallback});
     return {};
   }
 
-  // Takes the block up to the matching #endrepeat off `text` and expands it COUNT times.
-  Result<void> repeat(std::string_view file, std::string_view header, std::string_view& text,
-                      int depth) {
-    const auto space = header.find(' ');
-    if (space == std::string_view::npos)
-      return bad(file, "#repeat needs a name and a count", header);
-    const std::string_view variable = header.substr(0, space);
-    std::string_view count_text = trim(header.substr(space));
-    if (const std::string* value = find(count_text)) count_text = *value;
-    int count = -1;
-    std::from_chars(count_text.data(), count_text.data() + count_text.size(), count);
-    if (count < 0 || count > 4096) return bad(file, "#repeat needs a count", header);
+  // Of a counter, the innermost, or a parameter; null where none is given.
+  const std::string_view* find(std::string_view name) const {
+    for (std::size_t i = bound_.size(); i-- > 0;)
+      if (bound_[i].name == name) return &bound_[i].value;
+    return nullptr;
+  }
+  Result<std::string_view> value_of(std::string_view name, std::string_view file) const {
+    const std::string_view* value = find(name);
+    CHECK_OR_FAIL(value, ErrorKind::Internal, "kernel template '", file, "' needs the parameter ",
+                  name, ", which kernel '", variant_.name, "' is not given");
+    return *value;
+  }
 
+  std::unexpected<Error> bad(std::string_view file, std::string_view what, std::string_view where) {
+    return fail(ErrorKind::Internal, "kernel template '", file, "': ", what, " in '", trim(where),
+                "'");
+  }
+
+  // kernel_parameters has been through all includes: they exist, and end.
+  Result<void> expand(std::string_view name) {
+    return expand_text(name, find_template(name, templates_)->text);
+  }
+
+  // An open #if: whether its lines count, and whether none after an #elif or #else can any more.
+  struct Branch {
+    bool active, taken;
+  };
+
+  Result<void> expand_text(std::string_view file, std::string_view text) {
+    std::vector<Branch> branches;
+    while (!text.empty()) {
+      const std::string_view line = take_until(text, '\n');
+      std::string_view directive = trim(line);
+      TRY_ASSIGN(const bool is_branch, branch(file, directive, branches));
+      if (is_branch || (!branches.empty() && !branches.back().active)) continue;
+      if (take_prefix(directive, "#repeat ")) {
+        TRY(repeat(file, directive, text));
+      } else {
+        TRY(emit(file, line, directive));
+      }
+    }
+    if (!branches.empty()) return bad(file, "#if without #endif", file);
+    return {};
+  }
+
+  // Follows #if, #elif, #else and #endif; false for any other line.
+  Result<bool> branch(std::string_view file, std::string_view line, std::vector<Branch>& open) {
+    std::string_view condition = line;
+    if (take_prefix(condition, "#if ")) {
+      open.push_back({false, !open.empty() && !open.back().active});
+      TRY(enter(file, condition, open.back()));
+      return true;
+    }
+    const bool is_elif = take_prefix(condition, "#elif "), is_else = line == "#else";
+    if (!is_elif && !is_else && line != "#endif") return false;
+    if (open.empty()) return bad(file, "no #if is open", line);
+    if (is_elif) {
+      TRY(enter(file, condition, open.back()));
+    } else if (is_else) {
+      open.back() = {!open.back().taken, true};
+    } else {
+      open.pop_back();
+    }
+    return true;
+  }
+  Result<void> enter(std::string_view file, std::string_view condition, Branch& branch) const {
+    branch.active = false;
+    if (branch.taken) return {};  // its parameters may have no values
+    TRY_ASSIGN(branch.active, holds(file, read_condition(condition)));
+    branch.taken = branch.active;
+    return {};
+  }
+  Result<bool> holds(std::string_view file, const Condition& condition) const {
+    TRY_ASSIGN(const std::string_view value, value_of(condition.name, file));
+    if (condition.kind == Condition::Kind::Bare) return !value.empty() && value != "0";
+    return (value == condition.value) == (condition.kind == Condition::Kind::Equal);
+  }
+
+  // Takes the block up to the matching #endrepeat off `text` and expands it COUNT times.
+  Result<void> repeat(std::string_view file, std::string_view header, std::string_view& text) {
+    Repeat loop = read_repeat(header);
+    if (!is_number(loop.count)) {
+      TRY_ASSIGN(loop.count, value_of(loop.count, file));
+    }
+    int count = -1;
+    std::from_chars(loop.count.data(), loop.count.data() + loop.count.size(), count);
+    if (count < 0 || count > 4096) return bad(file, "#repeat needs a count", header);
+    if (find(loop.counter)) return bad(file, "the counter has another's name", header);
+    TRY_ASSIGN(const std::string_view block, take_block(file, header, text));
+    for (int i = 0; i < count; ++i) {
+      const std::string number = cat(i);
+      bound_.push_back({loop.counter, number});
+      TRY(expand_text(file, block));
+      bound_.pop_back();
+    }
+    return {};
+  }
+  Result<std::string_view> take_block(std::string_view file, std::string_view header,
+                                      std::string_view& text) {
     const std::string_view start = text;
     std::string_view block;
     for (int open = 1; open > 0;) {
       if (text.empty()) return bad(file, "#repeat without #endrepeat", header);
       block = start.substr(0, start.size() - text.size());
-      const std::string_view directive = trim(take_line(text));
+      const std::string_view directive = trim(take_until(text, '\n'));
       if (directive.starts_with("#repeat ")) ++open;
       if (directive.starts_with("#endrepeat")) --open;
     }
-    for (int i = 0; i < count; ++i) {
-      counters_.emplace_back(variable, cat(i));
-      TRY(expand_text(file, block, depth));
-      counters_.pop_back();
-    }
-    return {};
+    return block;
   }
 
-  Result<void> emit(std::string_view file, std::string_view line, int depth) {
-    std::string_view directive = trim(line);
-    if (take_prefix(directive, "#include ")) {
-      directive.remove_prefix(1);  // the opening quote
-      return expand(directive.substr(0, directive.find(".wgsl")), depth + 1);
-    }
+  Result<void> emit(std::string_view file, std::string_view line, std::string_view directive) {
+    if (take_prefix(directive, "#include ")) return expand(read_include(directive));
     if (take_prefix(directive, "#requires ")) return require(file, directive);
+    if (take_prefix(directive, "#param ")) {
+      TRY(value_of(read_declaration(directive).name, file));
+      return {};
+    }
+    if (directive.starts_with('#')) return bad(file, "unknown directive", directive);
     return substitute(file, line);
   }
 
@@ -151,28 +188,12 @@ class Expander {
     return {};
   }
 
-  bool holds(std::string_view condition) const {
-    for (const std::string_view op : {"==", "!="}) {
-      const auto at = condition.find(op);
-      if (at == std::string_view::npos) continue;
-      const std::string* value = find(trim(condition.substr(0, at)));
-      const bool equal = value && *value == trim(condition.substr(at + 2));
-      return equal == (op == "==");
-    }
-    const std::string* value = find(trim(condition));
-    return value && *value != "0" && *value != "false";
-  }
-
-  Result<void> substitute(std::string_view file, std::string_view line) {
-    std::string_view rest = line;
+  Result<void> substitute(std::string_view file, std::string_view rest) {
     for (auto at = rest.find("${"); at != std::string_view::npos; at = rest.find("${")) {
-      const auto end = rest.find('}', at);
-      const std::string* value =
-          end == std::string_view::npos ? nullptr : find(rest.substr(at + 2, end - at - 2));
-      if (!value) return bad(file, "parameter without a value", line);
       body_ += rest.substr(0, at);
-      body_ += *value;
-      rest.remove_prefix(end + 1);
+      rest.remove_prefix(at + 2);
+      TRY_ASSIGN(const std::string_view value, value_of(take_until(rest, '}'), file));
+      body_ += value;
     }
     body_ += rest;
     body_ += '\n';
@@ -181,15 +202,17 @@ class Expander {
 
   const KernelVariant& variant_;
   WgslDialect dialect_;
-  std::vector<std::pair<std::string, std::string>> counters_;  // of the open #repeat blocks
+  std::span<const KernelTemplate> templates_;
+  std::vector<Bound> bound_;  // parameters, then the counters of the open #repeat blocks
   std::string directives_;
   std::string body_;
 };
 
 }  // namespace
 
-Result<std::string> kernel_source(const KernelVariant& variant, WgslDialect dialect) {
-  return Expander(variant, dialect).run();
+Result<std::string> kernel_source(const KernelVariant& variant, WgslDialect dialect,
+                                  std::span<const KernelTemplate> templates) {
+  return Expander(variant, dialect, templates).run();
 }
 
 std::string to_string(const KernelVariant& variant) {

@@ -1,38 +1,42 @@
 // WGSL text of a kernel variant. Kernels are .wgsl templates beside this file, embedded at build
-// time:
-//   ${NAME}                      replaced by the parameter's value
-//   #if NAME / #if NAME == V / #if NAME != V / #else / #endif     whole lines, may nest;
-//                                bare NAME holds if the parameter is given and is neither "0" nor
-//                                "false"
-//   #repeat I N / #endrepeat     the lines between, N times (a number or a parameter) with ${I} =
-//   0,
-//                                1, ...; may nest. For unrolling where a compiler must not fail to:
-//                                Naga's loops carry a bound check that stops drivers from unrolling
-//   #include "file.wgsl"         another template, same parameters
-//   #requires subgroups | f16 | subgroup_matrix     becomes the dialect's enable directive, first
-//   in the text
-// A template's leading comment lists its parameters; tests/ expand and compile every variant in
-// kernel_variants() on each provider.
+// time. Directives are whole lines:
+//
+//   #param NAME [= DEFAULT] [: VALUE | VALUE ...]  // what it is
+//       declares a parameter of this template and of all that the kernel includes. A name has one
+//       declaration, in the kernel or in the fragment that needs it, and is mentioned somewhere.
+//       Without a default it must be given where this line is reached: inside an #if that does not
+//       hold, or in a fragment that is not included, it may be left out. Everywhere, WG is how many
+//       invocations a workgroup has, and AT_NAME or NAME_AT a binding number.
+//   ${NAME}
+//       replaced by the parameter's value
+//   #if NAME / #elif NAME == VALUE / #elif NAME != VALUE / #else / #endif
+//       may nest; NAME alone holds if its value is neither "0" nor empty
+//   #repeat I N / #endrepeat
+//       the lines between, N times (a number or a parameter) with ${I} = 0, 1, ...; may nest. For
+//       unrolling where a compiler must not fail to: Naga's loops carry a bound check that stops
+//       drivers from unrolling
+//   #include "file.wgsl"
+//       another template, with the same parameters and counters
+//   #requires subgroups | f16 | subgroup_matrix
+//       becomes the dialect's enable directive, first in the text
+//
+// tests/cpp plans graphs of every operator for every class of device, and expands and compiles each
+// variant that they ask for, on each provider.
 #pragma once
 
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "base/capabilities.h"
+#include "base/kernel_variant.h"
 #include "base/result.h"
-#include "ops/kernel_call.h"
+#include "kernels/kernel_parameters.h"
 
 namespace etwebgpu {
 
-Result<std::string> kernel_source(const KernelVariant& variant, WgslDialect dialect);
-
-// Name and template text of every embedded kernel.
-struct KernelTemplate {
-  std::string_view name;
-  std::string_view text;
-};
-std::span<const KernelTemplate> kernel_templates();
+// Each parameter of the variant must be declared, given once and have one of its values.
+Result<std::string> kernel_source(const KernelVariant& variant, WgslDialect dialect,
+                                  std::span<const KernelTemplate> templates = kernel_templates());
 
 // A short unique text for a variant: "linear_q4_gemv[WG=64,BIAS=0]".
 std::string to_string(const KernelVariant& variant);

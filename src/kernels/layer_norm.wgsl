@@ -4,7 +4,8 @@
 // on, so that only the variance can overflow, which leaves the bias, as in PyTorch.
 // A row belongs to group row % groups; element i of it has channel (row % groups) * channels + i / inner,
 // the index of its weight and bias. Layer norm: groups = 1, inner = 1.
-// Parameters: WG, FOLD, PARAMS_BINDING, and those of affine.wgsl.
+#param WG
+#param PARAMS_BINDING
 #include "affine.wgsl"
 #include "workgroup_reduce.wgsl"
 struct Params { rows: u32, n: u32, inner: u32, groups: u32, channels: u32, eps: f32, scale: f32 }

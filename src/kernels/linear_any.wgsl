@@ -1,6 +1,7 @@
 // Linear layer for what the fast kernels do not take: depths that are not whole vectors, scale groups that
 // are not whole words. One invocation per row and four neighbouring columns, element by element.
-// Parameters: those of linear_params, ELEMENTS (per word).
+#param ELEMENTS      // of a word
+#param MATS : 1 | 2  // 2 if GATED
 #include "linear_params.wgsl"
 #if WEIGHT == f16
 #include "linear_half.wgsl"
@@ -11,14 +12,11 @@ fn element(base: u32, k: u32) -> F4 {
   let words = weights[base + k / ${ELEMENTS}u * 16u];
 #if WEIGHT == f32
   return bitcast<F4>(words);
-#endif
-#if WEIGHT == f16
+#elif WEIGHT == f16
   return half(words, k % 2u);
-#endif
-#if WEIGHT == q8
+#elif WEIGHT == q8
   return F4(bitcast<vec4<i32>>(words << U4(24u - k % 4u * 8u)) >> U4(24u));
-#endif
-#if WEIGHT == q4
+#elif WEIGHT == q4
   return F4(vec4<i32>((words >> U4(k % 8u * 4u)) & U4(15u)) - vec4<i32>(8));
 #endif
 }

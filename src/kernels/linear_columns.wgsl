@@ -3,10 +3,13 @@
 // A load goes lane by lane there and costs as much as many products, so each is used for many: a weight for
 // all rows, and an element of x, of which each lane fetches other ones, by all lanes. The products of one sum
 // follow each other, so that what does not fit a CPU's registers is stored once for all of them.
-// Parameters: those of linear_params; ROWS, as GATHERS fetches of x with PER_GATHER rows each; SETS, WG, and
-// COLUMN_QUADS (of a workgroup: WG, or WG x SETS if not GATED); LOADS (words for a step), HALVES (groups of
-// four elements of K in it); FOLD = 1; LANES (that share x: each fetches one group for its row; 0: every
-// invocation loads x itself), SHUFFLE (1: lanes exchange by shuffles, 0: by broadcasts).
+#param WG
+#param SETS : 1 | 2
+#param ROWS
+#param GATHERS            // fetches of x
+#param PER_GATHER         // rows of each
+#param LANES : 0 | 4 | 8  // that share x: each fetches one group for its row; 0: every invocation loads x itself
+#param SHUFFLE : 0 | 1    // lanes exchange by shuffles, 0: by broadcasts
 #if LANES
 #requires subgroups
 #endif

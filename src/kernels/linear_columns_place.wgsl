@@ -1,5 +1,6 @@
 // The columns of an invocation of linear_columns or linear_row, by four: quad{S} of the dispatch, and where their
 // weights (base{S}) and scales (scale{S}) begin; and PLACES, by which linear_columns_weights wants x multiplied.
+#param COLUMN_QUADS  // of a workgroup: WG, or WG * SETS if not GATED
 #if WEIGHT == q4
   const PLACES = F4(1.0, 0.0625, 0.00390625, 0.000244140625);  // undo what a nibble's place makes of it
 #else

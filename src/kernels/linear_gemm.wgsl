@@ -3,9 +3,13 @@
 // memory with K outermost, and each invocation sums 4 * VECTORS rows x 8 columns in registers. The next
 // elements are fetched into registers before the sums, which hide their latency. Where workgroups are few,
 // KSPLIT groups of invocations share a tile, each summing its part of every 32 elements.
-// Parameters: those of linear_params and linear_place (COLUMN_QUADS 16), TILE (16, 32, 64 or 128), VECTORS (1 or 2),
-// KSPLIT (1, 2 or 4; above 1 only for TILE <= 32), WG (2 * TILE / VECTORS * KSPLIT), X_TASKS (2 *
-// TILE / WG, rounded up), WORDS (per output row in 32 elements), W_TASKS (16 * WORDS / WG, rounded up).
+#param TILE : 16 | 32 | 64 | 128
+#param VECTORS : 1 | 2
+#param KSPLIT : 1 | 2 | 4  // above 1 only for TILE <= 32
+#param WG                  // 2 * TILE / VECTORS * KSPLIT
+#param X_TASKS             // 2 * TILE / WG, rounded up
+#param WORDS               // per output row in 32 elements
+#param W_TASKS             // 16 * WORDS / WG, rounded up
 #include "linear_params.wgsl"
 #include "linear_place.wgsl"
 #if WEIGHT == f16
@@ -53,8 +57,7 @@ fn stage_words(task: u32, q: U4, scale: F4) {
        F4(8388608.0 + f32(8u << (4u * ${J}u)))) * (scale * (1.0 / f32(1u << (4u * ${J}u))));
 #endrepeat
 #endrepeat
-#endif
-#if WEIGHT == q8
+#elif WEIGHT == q8
 #repeat J 4
   tile_w[to + ${J}u * 16u] = F4(bitcast<vec4<i32>>(q << U4(24u - 8u * ${J}u)) >> U4(24u)) * scale;
 #endrepeat

@@ -5,11 +5,9 @@
 // end are clamped and count nothing), and the residual is fetched before the sums.
 // With MERGE, x is not there yet: a split attention left partial results (attention_merge.wgsl), which every
 // workgroup joins for itself while its weights are on their way.
-// Parameters: those of linear_params and linear_step (X_STAGED = MERGE), LOADS and HALVES of a step, LANES (1 to
-// 16), SLICES, WG (LANES * SLICES), UNROLL (steps at once), LOOP (0: SLICES * UNROLL steps are all), RUN
-// (invocations that are surely in one subgroup, in linear order; 0: no subgroups, and WG is a power of two),
-// RUNS (WG / RUN). For MERGE: AT_PARTIALS is x's binding, AT_POSITION, KEYS (key count without the live
-// position), SPLIT (keys of a split), SPLITS (capacity), DV4 (groups of 4 in a head), QUADS (K / 4).
+#param LOADS   // words of a step
+#param HALVES  // groups of four elements of K in a step
+#param MERGE = 0 : 0 | 1
 #if RUN != 0
 #requires subgroups
 #endif

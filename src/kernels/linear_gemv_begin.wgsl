@@ -1,5 +1,13 @@
 // The beginning of a kernel for one row, up to where its loads begin: which columns and which slice of K an
-// invocation has. linear_gemv has the parameters; PARTIALS is how many sums of slices are to be joined.
+// invocation has. PARTIALS is how many sums of slices are to be joined.
+#param MATS : 1 | 2        // 2 if GATED
+#param WG                  // LANES * SLICES
+#param LANES               // a power of two
+#param SLICES
+#param UNROLL : 1 | 2 | 4  // steps, or units, at once
+#param LOOP : 0 | 1        // 0: SLICES * UNROLL of them are all
+#param RUN                 // neighbours that are surely in one subgroup; 0: no subgroups, and WG is a power of two
+#param RUNS                // WG / RUN
 #repeat M MATS
 var<workgroup> partial${M}: array<F4, PARTIALS>;
 #endrepeat

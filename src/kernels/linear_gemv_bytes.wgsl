@@ -1,10 +1,11 @@
 // Linear layer for one row on a GPU, with 4-bit weights: as linear_gemv, but x is rounded to 24 bits in
 // blocks of 32 with a scale each, and its three bytes are multiplied four at a time. That is as exact as
 // f32, and takes about a third of the instructions of converting each weight.
-// A step is 8 elements of K, a unit a block of x: four steps, within one scale group.
-// Parameters: those of linear_params (WEIGHT q4, FIXED), and of linear_gemv MERGE with its own, LANES,
-// SLICES, WG, RUN (at least LANES and 4), RUNS, UNROLL (units at once), LOOP; STEPS (K / 8), UNITS (K / 32),
-// TURNS (STEPS / WG, rounded up).
+// A step is 8 elements of K, a unit a block of x: four steps, within one scale group. RUN is at least LANES and 4.
+#param STEPS              // K / 8
+#param UNITS              // K / 32
+#param TURNS              // STEPS / WG, rounded up
+#param MERGE = 0 : 0 | 1  // as for linear_gemv
 #requires subgroups
 #include "linear_params.wgsl"
 #if MERGE

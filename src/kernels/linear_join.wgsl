@@ -1,6 +1,10 @@
 // The results of a linear layer from the sums of linear_matrices, which are x: [split][row of the tiles][column of
 // the tiles]. One invocation per four columns of a row.
-// Parameters: those of linear_params (WEIGHT none) and linear_place, WG, TILE (rows of a tile), SPLITS.
+#param WG
+#param MATS : 1 | 2  // 2 if GATED
+#param TILE          // rows of a tile
+#param COLUMN_QUADS  // of a tile
+#param SPLITS
 #include "linear_params.wgsl"
 
 fn sum(row: u32, at: u32) -> F4 {

@@ -4,12 +4,22 @@
 // at a time are staged in workgroup memory, and each subgroup sums ROW_MATRICES x COLUMN_MATRICES of it in
 // registers. The next elements are fetched into registers before the sums, which hide their latency. Where tiles are
 // few, SPLITS workgroups share one, each summing its part of K. Sums leave as they are, for linear_join to finish:
-// anything else here costs registers, and with them a third of the speed (seen on an H200).
-// Parameters: those of linear_params (x: vec4<u32>; NORM is half_rows' part) and linear_place, MATRIX (8 or 16),
-// SUBGROUP (invocations), WG (4 * SUBGROUP), TILE, COLUMN_QUADS, ROW_GROUPS (1 or 2: subgroups along the rows, the
-// others along the columns), ROW_MATRICES, COLUMN_MATRICES, DEPTHS (32 / MATRIX), X_TASKS (4 * TILE / WG, rounded
-// up), WORDS (per output row in 32 elements), W_TASKS (COLUMN_QUADS * WORDS / WG, rounded up), GROUP_WORDS (per
-// scale), PARTIAL (1: WG divides either of these unevenly), WHOLE (1: K is a multiple of 32), SPLITS.
+// anything else here costs registers, and with them a third of the speed (seen on an H200). NORM is half_rows' part.
+#param MATRIX : 8 | 16
+#param SUBGROUP            // its invocations
+#param WG                  // 4 * SUBGROUP
+#param TILE
+#param ROW_GROUPS : 1 | 2  // subgroups along the rows, the others along the columns
+#param ROW_MATRICES
+#param COLUMN_MATRICES
+#param DEPTHS              // 32 / MATRIX
+#param X_TASKS             // 4 * TILE / WG, rounded up
+#param WORDS               // per output row in 32 elements
+#param W_TASKS             // COLUMN_QUADS * WORDS / WG, rounded up
+#param GROUP_WORDS         // per scale
+#param PARTIAL : 0 | 1     // WG divides either of these tasks unevenly
+#param WHOLE : 0 | 1       // K is a multiple of 32
+#param SPLITS
 #requires f16
 #requires subgroup_matrix
 #include "linear_params.wgsl"
@@ -119,15 +129,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
                  (8388608.0 + f32(8u << (4u * ${J}u)))) * (s * (1.0 / f32(1u << (4u * ${J}u)))));
 #endrepeat
 #endrepeat
-#endif
-#if WEIGHT == q8
+#elif WEIGHT == q8
         let s = clamp(scale${T}[${C}], -511.0, 511.0);
 #repeat J 4
         tile_w[to + ${C}u * PITCH + ${J}u] =
             f16(f32(bitcast<i32>(words${T}[${C}] << (24u - 8u * ${J}u)) >> 24u) * s);
 #endrepeat
-#endif
-#if WEIGHT == f16
+#elif WEIGHT == f16
         // Not a product: what lies past the end may be no number.
         let pair = bitcast<vec2<f16>>(select(0u, words${T}[${C}], scale${T}[${C}] > 0.0));
         tile_w[to + ${C}u * PITCH] = pair.x;

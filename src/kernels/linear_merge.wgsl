@@ -1,5 +1,12 @@
-// The prologue of linear_gemv and linear_row that joins the partial results of a split attention into x, in workgroup
-// memory: as attention_merge.wgsl does, but for all heads, and AHEAD splits (4, or 1) at a time.
+// The prologue of linear_gemv and linear_row that joins the partial results of a split attention, which are bound as x,
+// in workgroup memory: as attention_merge.wgsl does, but for all heads, and AHEAD splits at a time.
+#param KEYS    // their count without the live position
+#param SPLIT   // keys of a split
+#param SPLITS  // capacity
+#param DV4     // groups of 4 in a head
+#param QUADS   // K / 4
+#param AHEAD : 1 | 4
+#param AT_POSITION
 @group(0) @binding(${AT_POSITION}) var<uniform> position: vec4<i32>;
 var<workgroup> merged: array<F4, ${QUADS}>;
 

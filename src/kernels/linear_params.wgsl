@@ -3,12 +3,17 @@
 // A linear layer multiplies x [rows, K] by one to three weight matrices [N, K] that are stacked in one
 // panel packing (ops/packing.h), or, GATED, computes silu(x gate^T) * (x up^T) from two of equal N.
 //   out[r, n] = norm(r) * sum_k x[r, k] * norm_weight[k] * scale * W[n, k] + bias[n] + residual[r, n]
-//
-// Parameters: WEIGHT (q4 | q8 | f16 | f32 | none), XTYPE (element type of x), SCALES, BIAS, NORM, RESIDUAL,
-// GATED (0 | 1), PARTS (stacked matrices, 1 to 3; 1 if GATED), OUTPUTS (buffers: 1, or PARTS), AT_*
-// (binding numbers), WIDE (1: columns are multiples of 4, and results are read and written in fours), MATS (2 if
-// GATED, else 1), WTYPE (u32 or U4). FIXED (1: the parameters below are not a uniform but part of the kernel, their
-// words in PARAMS and floats in FLOATS: one load less before the others).
+#param WEIGHT : q4 | q8 | f16 | f32 | none
+#param XTYPE : F4 | U4 | f32  // elements of x
+#param SCALES = 0 : 0 | 1
+#param BIAS = 0 : 0 | 1
+#param NORM = 0 : 0 | 1
+#param RESIDUAL = 0 : 0 | 1
+#param GATED : 0 | 1
+#param PARTS : 1 | 2 | 3      // stacked matrices, each with an output; 1 if GATED
+#param WIDE = 0 : 0 | 1       // columns are multiples of 4, and results are read and written in fours
+#param FIXED = 0 : 0 | 1      // the params are not a uniform but part of the kernel: one load less before the others
+#param AT_OUT0
 alias F4 = vec4<f32>;
 alias U4 = vec4<u32>;
 
@@ -38,44 +43,53 @@ alias Result = f32;
 #endif
 @group(0) @binding(0) var<storage, read> x: array<${XTYPE}>;
 #if WEIGHT != none
-@group(0) @binding(1) var<storage, read> weights: array<${WTYPE}>;
+@group(0) @binding(1) var<storage, read> weights: array<U4>;
 #endif
 #if SCALES
+#param AT_SCALES
 @group(0) @binding(${AT_SCALES}) var<storage, read> scales: array<F4>;
 #endif
 #if BIAS
+#param AT_BIAS
 @group(0) @binding(${AT_BIAS}) var<storage, read> bias: array<F4>;
 #endif
 #if NORM
+#param AT_NORM
 @group(0) @binding(${AT_NORM}) var<storage, read> norm_weight: array<${XTYPE}>;
 #endif
 #if RESIDUAL
+#param AT_RESIDUAL
 @group(0) @binding(${AT_RESIDUAL}) var<storage, read> residual: array<Result>;
 #endif
 @group(0) @binding(${AT_OUT0}) var<storage, read_write> out0: array<Result>;
-#if OUTPUTS != 1
+#if PARTS != 1
+#param AT_OUT1
 @group(0) @binding(${AT_OUT1}) var<storage, read_write> out1: array<Result>;
-#if OUTPUTS != 2
+#if PARTS != 2
+#param AT_OUT2
 @group(0) @binding(${AT_OUT2}) var<storage, read_write> out2: array<Result>;
 #endif
 #endif
 #if FIXED
+#param PARAMS  // their words
+#param FLOATS  // those that are floats
 const P = array<u32, 28>(${PARAMS});
 const F = array(${FLOATS});
 const params = Params(P[0], P[1], P[2], P[3], P[4], P[5], P[6], P[7], P[8], P[9], P[10], F[0],
                       U4(P[12], P[13], P[14], P[15]), U4(P[16], P[17], P[18], P[19]),
                       U4(P[20], P[21], P[22], P[23]), U4(P[24], P[25], P[26], P[27]));
 #else
+#param AT_PARAMS
 @group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
 #endif
 
 fn put(part: u32, at: u32, value: Result) {
-#if OUTPUTS == 1
+#if PARTS == 1
   out0[at] = value;
 #else
   if (part == 0u) {
     out0[at] = value;
-#if OUTPUTS == 2
+#if PARTS == 2
   } else {
     out1[at] = value;
 #else
@@ -92,12 +106,10 @@ fn put(part: u32, at: u32, value: Result) {
 fn part_of(panel: u32) -> u32 {
 #if PARTS == 1
   return 0u;
-#else
-#if PARTS == 2
+#elif PARTS == 2
   return u32(panel >= params.part_start.y);
 #else
   return u32(panel >= params.part_start.y) + u32(panel >= params.part_start.z);
-#endif
 #endif
 }
 

@@ -1,8 +1,11 @@
 // Linear layer for one row on a software adapter: an invocation owns SETS x 4 output columns (of a gate and its
 // up, if GATED), as in linear_columns. Lanes share x: each fetches four elements, since a load goes lane by lane.
 // With MERGE, x comes in parts, as for linear_gemv.
-// Parameters: those of linear_params; SETS, WG, COLUMN_QUADS, LOADS, HALVES, LANES, SHUFFLE as in
-// linear_columns; FOLD = 0; WHOLE (1: lanes suffice for x of a scale group and shuffle; 0: for a step); MERGE.
+#param WG
+#param SETS : 1 | 2
+#param LANES : 0 | 4 | 8  // as in linear_columns
+#param WHOLE : 0 | 1      // lanes suffice for x of a scale group and shuffle; 0: for a step
+#param MERGE = 0 : 0 | 1
 #if LANES
 #requires subgroups
 #endif

@@ -2,7 +2,6 @@
 // q4, else 4. Needs `step` and its words q{M}_{L}_{U}, with U a counter of the caller's.
 // Nibbles become floats as mantissa bits of 2^23, with x scaled to match: no conversion, and no shift for each,
 // which GPUs do at a fraction of their rate.
-// Parameters: X_STAGED (1: x is read from `merged`, in workgroup memory).
 #repeat H HALVES
   {
     let quad = step * ${HALVES}u + ${H}u;
@@ -11,7 +10,7 @@
     square += dot(raw, raw);
     let x4 = raw * norm_weight[quad];
 #else
-#if X_STAGED
+#if MERGE
     let x4 = merged[quad];
 #else
     let x4 = x[quad];
@@ -31,14 +30,11 @@
 #if WEIGHT == q4
       let w${M} = bitcast<F4>((n${M} & U4(15u << (4u * ${J}u))) | U4(0x4b000000u)) -
                   F4(8388608.0 + f32(8u << (4u * ${J}u)));
-#endif
-#if WEIGHT == q8
+#elif WEIGHT == q8
       let w${M} = F4(bitcast<vec4<i32>>(q${M}_0_${U} << U4(24u - 8u * ${J}u)) >> U4(24u));
-#endif
-#if WEIGHT == f32
+#elif WEIGHT == f32
       let w${M} = bitcast<F4>(q${M}_${J}_${U});
-#endif
-#if WEIGHT == f16
+#elif WEIGHT == f16
       let w${M} = half(select(q${M}_0_${U}, q${M}_1_${U}, ${J}u > 1u), ${J}u % 2u);
 #endif
       sum${M} += elements[${J}] * w${M};

@@ -1,5 +1,4 @@
 // Matrix product for software adapters: an invocation computes 4 rows x 4 columns, without barriers.
-// Parameters: those of matmul_common.
 #include "matmul_common.wgsl"
 
 @compute @workgroup_size(16)

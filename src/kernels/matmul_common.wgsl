@@ -1,6 +1,8 @@
 // out[b] = alpha * x[b] @ y[b] + beta * bias: what matmul_tiles and matmul_columns share.
-// Parameters: TRANSPOSED (y is [batch, n, k], not [batch, k, n]), BIAS (0 | 1), AT_OUT, AT_PARAMS (binding
-// numbers).
+#param TRANSPOSED : 0 | 1  // y is [batch, n, k], not [batch, k, n]
+#param BIAS : 0 | 1
+#param AT_OUT
+#param AT_PARAMS
 struct Params {
   batch: u32,
   m: u32,

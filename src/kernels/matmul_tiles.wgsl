@@ -1,6 +1,5 @@
 // Matrix product on a GPU: a workgroup computes a 32 x 32 tile, staging 32 elements of K at a time; an
 // invocation sums 4 rows x 4 columns.
-// Parameters: those of matmul_common.
 #include "matmul_common.wgsl"
 
 var<workgroup> tile_x: array<vec4<f32>, 256>;  // [k][four rows]

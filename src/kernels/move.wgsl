@@ -1,5 +1,5 @@
 // dst = src, word by word. Made by the planner where a call would read and write one buffer.
-// Parameters: WG (workgroup size).
+#param WG
 struct Params { count: u32 }
 @group(0) @binding(0) var<storage, read> src: array<u32>;
 @group(0) @binding(1) var<storage, read_write> dst: array<u32>;

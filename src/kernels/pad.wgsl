@@ -1,5 +1,7 @@
 // out = src moved by `before` in every dimension, `value` where src does not reach.
-// Parameters: WG; LOOPS; T (u32 or vec2<u32>: an element of 64 bits).
+#param WG
+#param LOOPS
+#param T : u32 | vec2<u32>  // the latter: an element of 64 bits
 struct Params {
   count: u32,
   unused: u32,

@@ -1,10 +1,18 @@
 // Reductions over any set of dimensions. Dimensions are merged into at most 4 kept and 4 reduced ones; an
 // output's elements are x[f(output index) + g(i)] for i < n, in row-major order of the reduced ones.
 // NaN wins in maximum and minimum, as in PyTorch.
-// Parameters: WG; COOPERATE (1: one workgroup per output, 0: one invocation per output); T (f32, i32 or vec2<u32>
-// for 64-bit integers); X and OUT (T's choices: how x and the output are stored); LOAD and STORE (functions from X to T
-// and from T, or from an index of i32, to OUT); OP: sum, max or min; ARG (1: the position of the latter);
-// FLAT (1: one reduced dimension); SCALED (1: a sum of floats is multiplied by scale); WIDE (1: some type has 64 bits).
+#param WG
+#param COOPERATE : 0 | 1            // a workgroup per output, 0: an invocation
+#param T : f32 | i32 | vec2<u32>    // in which it is computed; the last: 64-bit integers
+#param X : f32 | i32 | vec2<u32>    // how x is stored
+#param OUT : f32 | i32 | vec2<u32>  // and the output
+#param LOAD                         // function from X to T
+#param STORE                        // from T, or from an index of i32, to OUT
+#param OP : sum | max | min
+#param ARG : 0 | 1                  // the position of the extreme instead of its value
+#param FLAT : 0 | 1                 // one reduced dimension
+#param SCALED : 0 | 1               // a sum of floats is multiplied by scale
+#param WIDE : 0 | 1                 // some type has 64 bits
 struct Params {
   kept_sizes: vec4<u32>,
   kept_strides: vec4<u32>,

@@ -1,5 +1,7 @@
 // out[row] = x[row] * rsqrt(mean(x[row]^2) + eps) * weight, one workgroup per row (Zhang & Sennrich 2019).
-// Parameters: WG, FOLD, T (f32, or vec4<f32> where rows are whole vectors), VEC (1 or 4).
+#param WG
+#param T : f32 | vec4<f32>  // the latter where rows are whole vectors
+#param VEC : 1 | 4          // elements in T
 #include "workgroup_reduce.wgsl"
 struct Params { rows: u32, n: u32, eps: f32, scale: f32 }  // n in units of T; scale = 1 / row length
 @group(0) @binding(0) var<storage, read> x: array<${T}>;

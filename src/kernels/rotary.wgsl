@@ -1,7 +1,8 @@
 // Rotary position embedding (Su et al. 2021) of q and k in one dispatch: one invocation per rotated pair
 // or per passed-through element of a head. Heads are numbered (batch, position, head), q's before k's.
-// Parameters: WG; HALVES: 0 = a pair is elements (2i, 2i+1) with one angle per pair, 1 = elements
-// (i, i + rotated/2) with one angle per element; POSITION: 1 = the first row of the table is a live scalar.
+#param WG
+#param HALVES : 0 | 1    // a pair is 0: elements 2i and 2i + 1 with one angle, 1: i and i + rotated / 2 with one each
+#param POSITION : 0 | 1  // the first row of the table is a live scalar
 struct Params {
   q_heads: u32,      // per position
   k_heads: u32,

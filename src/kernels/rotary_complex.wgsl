@@ -1,6 +1,6 @@
 // x [B, N, C] as complex numbers (2i, 2i+1) times freqs [N, C] with (cos, sin) interleaved the same way:
 // one invocation per pair.
-// Parameters: WG.
+#param WG
 struct Params { pairs: u32, freq_pairs: u32 }  // in all of x; in freqs
 @group(0) @binding(0) var<storage, read> x: array<vec2<f32>>;
 @group(0) @binding(1) var<storage, read> freqs: array<vec2<f32>>;

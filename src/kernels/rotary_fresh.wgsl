@@ -1,9 +1,15 @@
 // What precedes attention over a cache, in one dispatch: rotates q, and writes rotated k and plain v into
 // the caches at a position. One invocation per two neighbouring elements of a head; heads are numbered
 // (batch, position, head), q's first, then k's, then v's.
-// Parameters: WG, D, D2 (ceil(D / 2)), Q_HEADS and KV_HEADS (per position), BATCHES (1: there is more than one),
-// HALF (1: the caches hold two halves per word), POSITION (1: the cache
-// row is live), and those of attention_rope.
+#param WG
+#param D                 // elements of a head
+#param D2                // D / 2, rounded up
+#param Q_HEADS           // per position
+#param KV_HEADS
+#param BATCHES : 0 | 1   // there is more than one
+#param HALF : 0 | 1      // the caches hold two halves per word
+#param POSITION : 0 | 1  // the cache row is live
+#param Q_AT
 struct Params {
   positions: u32,
   tokens: u32,      // batch * positions

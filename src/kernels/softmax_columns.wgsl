@@ -1,6 +1,6 @@
 // Softmax or log-softmax of n elements `inner` apart, one invocation per row, neighbours in the last
 // dimension. As softmax_rows otherwise.
-// Parameters: WG, LOG (1: log-softmax).
+#param WG
 #include "special_floats.wgsl"
 #include "softmax_kind.wgsl"
 struct Params { rows: u32, n: u32, inner: u32 }

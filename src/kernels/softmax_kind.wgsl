@@ -1,5 +1,5 @@
 // Which rows have a softmax. Needs special_floats.wgsl.
-// Parameters: LOG (1: log-softmax).
+#param LOG : 0 | 1  // log-softmax
 const LOWEST: f32 = -0x1.fffffep+127f;
 
 // The kind of a row is the highest of its elements'.

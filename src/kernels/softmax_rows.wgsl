@@ -1,6 +1,6 @@
 // Softmax or log-softmax of contiguous rows of n elements, one workgroup per row: maximum, then the sum of
 // exp(x - maximum), then the result. Rows of nothing but -inf, and those with NaN or +inf, are NaN, as in PyTorch.
-// Parameters: WG, FOLD, LOG (1: log-softmax).
+#param WG
 #include "special_floats.wgsl"
 #include "softmax_kind.wgsl"
 #include "workgroup_reduce.wgsl"

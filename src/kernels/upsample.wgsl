@@ -1,6 +1,8 @@
 // Resizes planes [H, W] to [OH, OW]. PyTorch's source coordinates: scale * (o + 0.5) - 0.5, or scale * o
 // with aligned corners; nearest takes floor(scale * o).
-// Parameters: WG; MODE (nearest, bilinear); ALIGNED (bilinear with aligned corners).
+#param WG
+#param MODE : nearest | bilinear
+#param ALIGNED : 0 | 1  // bilinear with aligned corners
 struct Params {
   count: u32,
   in_height: u32,

@@ -1,5 +1,6 @@
 // Fills workgroup memory with words that are NaN as f32 and as two f16, for webgpu/workgroup_poison.h.
-// Parameters: WG, WORDS (of workgroup memory).
+#param WG
+#param WORDS  // of workgroup memory
 @group(0) @binding(0) var<storage, read_write> witness: array<u32>;  // zeros
 var<workgroup> memory: array<u32, ${WORDS}>;
 

@@ -1,6 +1,6 @@
 // Reductions over a workgroup of WG lanes in two barriers, without subgroups. Every lane gets the result.
 // Both functions may be called repeatedly; calls must be in uniform control flow.
-// Parameters: WG, FOLD (min(WG, 16)).
+#param FOLD  // min(WG, 16)
 var<workgroup> reduce_lanes: array<f32, ${WG}>;
 var<workgroup> reduce_folds: array<f32, ${FOLD}>;
 

@@ -42,11 +42,8 @@ class AttentionCall {
  public:
   AttentionCall(LowerContext& c, const Attention& a, std::string_view kernel)
       : a_(a), call_(c.emit(kernel)) {
-    call_.define("D", a.head_dim).define("DV", a.value_dim);
-    call_.define("D4", vectors(a.head_dim)).define("DV4", vectors(a.value_dim));
-    call_.define("VEC", is_vectorizable(a) ? 1 : 0).define("HALF", a.half ? 1 : 0);
+    call_.define("DV", a.value_dim).define("VEC", is_vectorizable(a) ? 1 : 0);
     call_.define("CAUSAL", a.causal ? 1 : 0).define("POSITION", uses_position() ? 1 : 0);
-    call_.define("MASK", a.mask.buffer.index >= 0 ? 1 : 0);
   }
 
   template <typename T>
@@ -65,13 +62,14 @@ class AttentionCall {
     return *this;
   }
   AttentionCall& read_inputs() {
-    define("FRESH", 0).define("KV_ACCESS", "read");
+    define("D", a_.head_dim).define("HALF", a_.half ? 1 : 0);
     read("Q_AT", a_.q.buffer).read("K_AT", a_.k.buffer).read("V_AT", a_.v.buffer);
-    if (a_.mask.buffer.index >= 0) read("MASK_AT", a_.mask.buffer);
+    if (a_.mask.buffer.index >= 0) define("MASK", 1).read("MASK_AT", a_.mask.buffer);
     return *this;
   }
   AttentionCall& write_fresh(const FreshRows& fresh) {
     fresh_ = &fresh;
+    define("D", a_.head_dim).define("HALF", a_.half ? 1 : 0);
     define("FRESH", 1).define("KV_ACCESS", "read_write");
     define_rope(call_, fresh);
     read("Q_AT", a_.q.buffer).read("KN_AT", fresh.k).read("VN_AT", fresh.v);
@@ -156,7 +154,8 @@ void emit_merge(LowerContext& c, const Attention& a, const Partials& partials) {
   merge.define("WG", wg)
       .define("LANES", lanes)
       .define("T", partials.keys)
-      .define("PARTS", partials.parts);
+      .define("PARTS", partials.parts)
+      .define("DV4", items);
   merge.write("OUT_AT", a.out.buffer);
   merge.read("PARTIAL_AT", partials.buffer);
   KernelCall& call = merge.finish(a.batch * a.kv_heads, partials.splits);
@@ -171,6 +170,7 @@ void define_rows(AttentionCall& rows, const Attention& a, const Chunks& chunks, 
   rows.define("T", kRowKeys).define("SPLIT", split ? 1 : 0);
   rows.define("GC", chunks.size).define("CHUNKS", chunks.count);
   rows.define("GC_T", chunks.size * kRowKeys).define("GC_DV4", chunks.size * dv4);
+  rows.define("DV4", dv4);
   rows.define("STRIDE", split ? kRowLanes : 1)
       .define("KU", 4)
       .define("VU", std::min<std::int64_t>(split ? 4 : 2, dv4));
@@ -196,6 +196,7 @@ Partials emit_lanes(LowerContext& c, const Attention& a, const FreshRows& fresh)
   const Partials partials = make_partials(c, a, kRowKeys * kRowLanes, 1);
   AttentionCall lanes(c, a, "attention_lanes");
   lanes.define("WG", kRowLanes).define("T", partials.keys).define("LANE_KEYS", kRowKeys);
+  lanes.define("D4", d4).define("DV4", dv4);
   lanes.define("GC", gc).define("KU", kUnrolled).define("VU", std::gcd(dv4, kUnrolled));
   lanes.define("GC_KEYS", gc * kRowKeys).define("GC_WG", gc * kRowLanes).define("GC_D4", gc * d4);
   lanes.define("ITEMS", gc * dv4).define("WG_ITEMS", kRowLanes * gc * dv4);
@@ -227,6 +228,7 @@ Partials emit_decode(LowerContext& c, const Attention& a, const FreshRows* fresh
   const Partials partials = make_partials(c, a, kKeys, 1);
   AttentionCall decode(c, a, "attention_decode");
   decode.define("WG", wg).define("T", kKeys).define("GC", gc).define("CHUNKS", chunks.count);
+  decode.define("D4", d4).define("DV4", dv4);
   decode.define("PARTS", parts).define("PARTS4", 4 * parts);
   decode.define("UNROLL", d4 % (4 * parts) == 0 ? 1 : 0);
   decode.define("ITEMS", items).define("KEYS", sets).define("KEYS4", 4 * sets);
@@ -282,6 +284,7 @@ Partials emit_runs(LowerContext& c, const Attention& a, const FreshRows& fresh,
   AttentionCall runs(c, a, "attention_subgroups");
   runs.define("WG", s.runs * s.run).define("T", partials.keys);
   runs.define("GC", gc).define("CHUNKS", chunks.count).define("MOST_KEYS", a.most_keys);
+  runs.define("D4", d4).define("DV4", dv4);
   runs.define("RUN", s.run).define("RUNS", s.runs).define("PARTS", s.parts);
   runs.define("K_GROUPS", d4 / s.parts).define("KEYS", s.keys).define("V_ITEMS", s.v_items);
   runs.define("SLOTS", s.slots).define("V_KEYS", s.keys / s.slots);
@@ -332,7 +335,7 @@ void emit_queries(LowerContext& c, const Attention& a) {
   const Chunks chunks(a.group, 4);
   AttentionCall queries(c, a, "attention_queries");
   queries.define("WG", kRowLanes).define("GC", chunks.size).define("CHUNKS", chunks.count);
-  queries.define("GC_DV4", chunks.size * dv4);
+  queries.define("DV4", dv4).define("GC_DV4", chunks.size * dv4);
   queries.read_inputs().write("OUT_AT", a.out.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
   queries.finish(units, 1).groups(units * div_up(a.queries, kRowLanes));
@@ -380,8 +383,9 @@ const TileShape* choose_tile(const LowerContext& c, const Attention& a) {
 void emit_tiles(LowerContext& c, const Attention& a, const TileShape& shape) {
   const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
   AttentionCall tiles(c, a, "attention_tiles");
-  tiles.define("WG", shape.lanes()).define("TY", shape.ty).define("RQ", shape.rq);
+  tiles.define("WG", shape.lanes()).define("RQ", shape.rq);
   tiles.define("RK", shape.rk).define("BQ", shape.rows()).define("BK", shape.keys());
+  tiles.define("D4", d4).define("DV4", dv4);
   tiles.define("DV_STEPS", div_up<std::int64_t>(dv4, 16)).define("PITCH", d4 | 1);
   tiles.define("LANES", shape.lanes() / shape.rows()).define("KV_TILE", shape.kv_tile(d4, dv4));
   tiles.define("BQ_D4", shape.rows() * d4).define("BQ_BK", shape.rows() * shape.keys());
@@ -414,7 +418,7 @@ void emit_matrices(LowerContext& c, const Attention& a, std::int64_t keys) {
   const std::int64_t lanes = subgroup / size;
   AttentionCall matrices(c, a, "attention_matrices");
   matrices.define("MATRIX", size).define("SUBGROUP", subgroup).define("WG", wg).define("BQ", rows);
-  matrices.define("KEYS", keys);
+  matrices.define("KEYS", keys).define("D4", a.head_dim / 4);
   matrices.define("SQUARES", keys / size).define("DEPTHS", a.head_dim / size);
   matrices.define("STEPS", a.head_dim / 32).define("PER_STEP", 32 / size).define("LANES", lanes);
   matrices.define("SCORES", keys / lanes).define("ITEMS", 8 / lanes);

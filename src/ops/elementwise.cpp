@@ -130,11 +130,10 @@ Layout lay_out(std::span<const Operand> operands, Loops loops, const LiveBase& l
   return out;
 }
 
-void define_operand(KernelCall& call, const Operand& operand, std::string_view name, bool vectors,
-                    bool wide, ByteRange at, int& binding) {
+void define_operand(KernelCall& call, const Operand& operand, std::string_view name, bool wide,
+                    ByteRange at, int& binding) {
   const std::string_view as = wgsl_type(operand.as);
   call.define(cat(name, "_AS"), as);
-  call.define(cat(name, "_VALUE"), vectors ? cat("vec4<", as, ">") : std::string(as));
   if (operand.kind == Operand::Kind::Tensor) {
     const std::string_view stored = wgsl_type(operand.element);
     call.define(name, wide ? "vector" : "element");
@@ -299,8 +298,7 @@ void emit_piece(LowerContext& c, const Elementwise& what, const Piece& piece, co
   call.define("OUT_FROM", storing(what.out, out.element));
   int binding = 0;
   for (std::size_t k = 0; k < operands.size(); ++k) {
-    define_operand(call, operands[k], kNames[k], layout.vectors, layout.wide[k], piece.at[k],
-                   binding);
+    define_operand(call, operands[k], kNames[k], layout.wide[k], piece.at[k], binding);
   }
   call.define("OUT_AT", binding++).write(out.buffer, piece.out);
   define_uniforms(call, what, operands, binding);

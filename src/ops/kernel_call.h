@@ -11,18 +11,11 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "base/kernel_variant.h"
 #include "base/text.h"
 #include "ir/graph.h"
 
 namespace etwebgpu {
-
-// A kernel and the values of its template parameters: the identity of a pipeline.
-struct KernelVariant {
-  std::string name;  // file in src/kernels, without .wgsl
-  std::vector<std::pair<std::string, std::string>>
-      parameters;  // in the order the operator gave them
-  bool operator==(const KernelVariant&) const = default;
-};
 
 struct BufferRef {
   enum class Kind : std::uint8_t {

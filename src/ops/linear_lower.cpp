@@ -160,9 +160,8 @@ class Lowering {
     if (l_.norm_weight) bind(k, "NORM", *l_.norm_weight, {});
     bind_results(k, packed, section);
     const Blocks blocks = put_params(k, route, section);
-    const bool fixed = route.kernel.starts_with("linear_gemv");
-    if (fixed) k.fix_params();
-    define_merge(k, fixed, fixed ? 4 : 1);
+    if (route.fixed) k.fix_params();
+    if (l_.attention) bind_merge(k, *l_.attention, route.fixed);
     k.groups(blocks.columns * blocks.rows);
   }
 
@@ -191,12 +190,12 @@ class Lowering {
                  BufferRef sums) {
     const std::int64_t wg = c_.workgroup_size(64);
     KernelCall& k = c_.emit("linear_join");
-    for (const auto& [name, value] : route.defines) {
-      if (name == "TILE" || name == "COLUMN_QUADS" || name == "SPLITS") k.define(name, value);
-    }
     const bool wide =
         std::ranges::all_of(l_.parts, [](const LinearPart& part) { return part.columns % 4 == 0; });
+    const std::int64_t matrices = l_.gated ? 2 : 1;
     k.define("WG", wg).define("WEIGHT", "none").define("XTYPE", "F4").define("WIDE", wide ? 1 : 0);
+    k.define("TILE", route.rows).define("COLUMN_QUADS", matrices * route.quads);
+    k.define("SPLITS", route.splits).define("MATS", matrices);
     define_form(k, l_.outs.size());
     k.read(sums);
     bind_results(k, packed, section);
@@ -219,24 +218,20 @@ class Lowering {
     return blocks;
   }
 
-  // x in parts, whose count follows the live position; `ahead` are joined at a time.
-  void define_merge(KernelCall& k, bool fixed, std::int64_t ahead) const {
-    k.define("MERGE", l_.attention ? 1 : 0).define("X_STAGED", l_.attention ? 1 : 0);
-    if (!l_.attention) return;
-    const SplitAttention& a = *l_.attention;
-    k.define("AT_POSITION", k.buffers.size() + (fixed ? 0 : 1)).scalar(a.position);
+  // x in parts, whose count follows the live position.
+  void bind_merge(KernelCall& k, const SplitAttention& a, bool fixed) const {
+    k.define("MERGE", 1).define("AT_POSITION", k.buffers.size() + (fixed ? 0 : 1));
     k.define("KEYS", a.keys).define("SPLIT", a.split).define("SPLITS", a.splits);
-    k.define("DV4", a.head_dim / 4).define("QUADS", l_.depth / 4).define("AHEAD", ahead);
+    k.define("DV4", a.head_dim / 4).define("QUADS", l_.depth / 4).define("AHEAD", fixed ? 4 : 1);
+    k.scalar(a.position);
   }
 
   void define_type(KernelCall& k, const LinearRoute& route) const {
     for (const auto& [name, value] : route.defines) k.define(name, value);
-    k.define("WEIGHT", type_.name).define("WTYPE", "U4").define("LOADS", type_.loads);
-    k.define("HALVES", type_.halves).define("XTYPE", route.x_type);
+    k.define("WEIGHT", type_.name).define("XTYPE", route.x_type);
   }
   void define_form(KernelCall& k, std::size_t outputs) const {
-    k.define("GATED", l_.gated ? 1 : 0).define("MATS", l_.gated ? 2 : 1);
-    k.define("PARTS", outputs).define("OUTPUTS", outputs);
+    k.define("GATED", l_.gated ? 1 : 0).define("PARTS", outputs);
   }
 
   // Offset and size of a section's part of a buffer, or of all.

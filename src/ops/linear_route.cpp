@@ -20,7 +20,11 @@ class Routing {
   LinearRoute choose() const {
     const std::int64_t group = l_.group_size > 0 ? l_.group_size : l_.depth;
     if (group % type_.step != 0) {
-      return {"linear_any", kQuadsPerPanel, 1, {{"ELEMENTS", panel_elements(l_.packing)}}, "f32"};
+      return {"linear_any",
+              kQuadsPerPanel,
+              1,
+              {{"ELEMENTS", panel_elements(l_.packing)}, {"MATS", matrices_of_column()}},
+              "f32"};
     }
     if (c_.capabilities().adapter_class == AdapterClass::Software) return columns();
     if (l_.rows == 1) return gemv();
@@ -47,13 +51,15 @@ class Routing {
     define("WG", l_.gated ? quads : quads / sets);
     define("COLUMN_QUADS", quads);
     define("LANES", lanes);
-    define("SHUFFLE", shuffles ? 1 : 0);
+    define("LOADS", type_.loads);
+    define("HALVES", type_.halves);
     define("FOLD", rows == 1 ? 0 : 1);
     if (rows == 1) {
       define("WHOLE", shuffles && group <= 4 * lanes ? 1 : 0);
       return route;
     }
     const std::int64_t per_gather = lanes == 0 ? rows : std::min(rows, lanes / type_.halves);
+    define("SHUFFLE", shuffles ? 1 : 0);
     define("ROWS", rows);
     define("GATHERS", rows / per_gather);
     define("PER_GATHER", per_gather);
@@ -67,7 +73,7 @@ class Routing {
     const std::int64_t run = subgroup_run(), steps = l_.depth / type_.step;
     const std::int64_t lanes = std::min(lanes_for(16, 192), run > 0 ? run : 16);
     const Slices s = slice(lanes, steps, 4);
-    return gemv("linear_gemv", lanes, s, {});
+    return gemv("linear_gemv", lanes, s, {{"LOADS", type_.loads}, {"HALVES", type_.halves}});
   }
   // Every workgroup rounds all of x, so there are fewer of them.
   LinearRoute gemv_bytes() const {
@@ -81,7 +87,7 @@ class Routing {
   // elements, and split attention's floats) and the sums of each run.
   bool multiplies_bytes() const {
     const Capabilities& caps = c_.capabilities();
-    const std::int64_t run = subgroup_run(), matrices = l_.gated ? 2 : 1;
+    const std::int64_t run = subgroup_run(), matrices = matrices_of_column();
     if (l_.packing != Packing::Q4Panels || l_.group_size == 0 || l_.group_size % 32 != 0 || run < 4)
       return false;
     const std::int64_t x = (l_.attention ? 4 : 0) * l_.depth + l_.depth / 8 * 25;
@@ -122,7 +128,9 @@ class Routing {
                    Defines more) const {
     const std::int64_t run = subgroup_run();
     LinearRoute route{kernel, lanes, 1, std::move(more)};
-    for (const auto& [name, value] : Defines{{"LANES", lanes},
+    route.fixed = true;
+    for (const auto& [name, value] : Defines{{"MATS", matrices_of_column()},
+                                             {"LANES", lanes},
                                              {"SLICES", s.invocations / lanes},
                                              {"WG", s.invocations},
                                              {"UNROLL", s.unroll},
@@ -145,7 +153,7 @@ class Routing {
     constexpr std::int64_t kDepth = 32, kBytesPerRow = 4 * kDepth;  // staged at a time
     constexpr std::int64_t kManyBlocks = 256;
     const Capabilities& caps = c_.capabilities();
-    const std::int64_t columns = panels_ * (l_.gated ? 2 : 1);
+    const std::int64_t columns = panels_ * matrices_of_column();
     auto blocks = [&](std::int64_t tile) { return columns * div_up(l_.rows, tile); };
     auto fits = [&](std::int64_t tile) {
       return (tile + kPanel) * kBytesPerRow <= caps.max_workgroup_storage &&
@@ -176,7 +184,7 @@ class Routing {
   bool takes_matrices() const {
     constexpr std::int64_t kFewest = 17;
     const Capabilities& caps = c_.capabilities();
-    const std::int64_t columns = (panels_ + 1) * kPanel * (l_.gated ? 2 : 1);
+    const std::int64_t columns = (panels_ + 1) * kPanel * matrices_of_column();
     const auto rows = static_cast<std::int64_t>(caps.max_storage_binding) / (4 * columns);
     return multiplies_in_f16(c_) && l_.packing != Packing::FloatPanels && l_.rows >= kFewest &&
            rows >= 8 * std::int64_t{caps.matrix_size} + kRowUnit &&
@@ -222,6 +230,7 @@ class Routing {
              {"WHOLE", l_.depth % kMatrixDepth == 0 ? 1 : 0},
              {"SPLITS", splits}},
             "U4",
+            false,
             splits};
   }
   // Workgroups that share a tile: each gets so much of K that its sums are worth storing.
@@ -231,6 +240,8 @@ class Routing {
     const std::int64_t splits = std::min({wanted, chunks / kFewestChunks, kMost});
     return splits <= 1 ? 1 : div_up(chunks, div_up(chunks, splits));  // none without a chunk
   }
+  // Whose sums make one column of the result.
+  std::int64_t matrices_of_column() const { return l_.gated ? 2 : 1; }
   static std::int64_t tile_vectors(std::int64_t tile) { return tile >= 64 ? 2 : 1; }
   static std::int64_t tile_lanes(std::int64_t tile) { return 2 * tile / tile_vectors(tile); }
   bool is_size(std::int64_t wg) const {

@@ -32,6 +32,7 @@ struct LinearRoute {
   std::int64_t rows = 1;  // per row block
   Defines defines;
   std::string_view x_type = "F4";
+  bool fixed = false;  // the params are part of the kernel (KernelCall::fix_params)
   // linear_matrices: the workgroups that share a tile, along K. half_rows comes before it, and
   // linear_join after it. 0: another kernel, which does all.
   std::int64_t splits = 0;

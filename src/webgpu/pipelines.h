@@ -7,8 +7,8 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "base/kernel_variant.h"
 #include "base/result.h"
-#include "ops/kernel_call.h"
 #include "webgpu/api.h"
 
 namespace etwebgpu {

@@ -6,6 +6,9 @@
 #include <regex>
 #include <sstream>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace etwebgpu {
 namespace {
@@ -17,13 +20,114 @@ TEST(KernelSource, ReplacesParameters) {
   EXPECT_EQ(text->find("${"), std::string::npos);
 }
 
-TEST(KernelSource, NamesAMissingParameterAndAnUnknownKernel) {
-  const auto no_value = kernel_source({"move", {}}, WgslDialect::Tint);
-  ASSERT_FALSE(no_value.has_value());
-  EXPECT_NE(no_value.error().message.find("move"), std::string::npos);
-  const auto unknown = kernel_source({"no_such_kernel", {}}, WgslDialect::Tint);
-  ASSERT_FALSE(unknown.has_value());
-  EXPECT_NE(unknown.error().message.find("no_such_kernel"), std::string::npos);
+// Of a template `kernel`, and beside it a fragment `part`.
+std::string expanded(std::string_view kernel,
+                     const std::vector<std::pair<std::string, std::string>>& parameters = {},
+                     std::string_view part = "") {
+  const KernelTemplate templates[] = {{"kernel", kernel}, {"part", part}};
+  const auto text = kernel_source({"kernel", parameters}, WgslDialect::Tint, templates);
+  return text ? *text : text.error().message;
+}
+
+TEST(KernelSource, DefaultsStandForWhatIsNotGiven) {
+  constexpr std::string_view text = "#param A = 1 : 1 | 2  // either\n#param B =\n${A}${B}\n";
+  EXPECT_EQ(expanded(text), "1\n");
+  EXPECT_EQ(expanded(text, {{"B", "vec2<f32>"}, {"A", "2"}}), "2vec2<f32>\n");
+}
+
+TEST(KernelSource, OneBranchOfAnIfHolds) {
+  constexpr std::string_view text =
+      "#param A = 0\n#if A == x\nfirst\n#elif A != 0\nsecond\n#elif A\nno\n#else\nlast\n#endif\n";
+  EXPECT_EQ(expanded(text, {{"A", "x"}}), "first\n");
+  EXPECT_EQ(expanded(text, {{"A", "y"}}), "second\n");
+  EXPECT_EQ(expanded(text), "last\n");
+  constexpr std::string_view nested =
+      "#param A = 0\n#if A\n#if A == 2\ntwo\n#elif A == 1\none\n#endif\n#else\nnone\n#endif\n";
+  EXPECT_EQ(expanded(nested), "none\n");
+  EXPECT_EQ(expanded(nested, {{"A", "1"}}), "one\n");
+}
+
+TEST(KernelSource, AParameterIsNeededWhereItsDeclarationIsReached) {
+  constexpr std::string_view text =
+      "#param A = 0 : 0 | 1\n#if A\n#param AT\n${AT}\n#include \"part.wgsl\"\n#endif\n";
+  constexpr std::string_view part = "#param B\n${B}\n";
+  EXPECT_EQ(expanded(text, {}, part), "");
+  EXPECT_EQ(expanded(text, {{"AT", "3"}}, part), "");
+  EXPECT_EQ(expanded(text, {{"A", "1"}, {"AT", "3"}, {"B", "b"}}, part), "3\nb\n");
+  EXPECT_EQ(expanded(text, {{"A", "1"}, {"AT", "3"}}, part),
+            "kernel template 'part' needs the parameter B, which kernel 'kernel' is not given");
+}
+
+TEST(KernelSource, RepeatsGiveTheirCountersToWhatTheyInclude) {
+  EXPECT_EQ(expanded("#param N\n#repeat I N\n#repeat J 2\n#include \"part.wgsl\"\n#endrepeat\n"
+                     "#endrepeat\n",
+                     {{"N", "2"}}, "${I}${J}\n"),
+            "00\n01\n10\n11\n");
+}
+
+TEST(KernelSource, SaysWhichParameterDoesNotFitItsTemplate) {
+  constexpr std::string_view text = "#param A : 0 | 1\n${A}\n";
+  EXPECT_EQ(expanded(text, {{"A", "0"}, {"BYROW", "1"}}),
+            "kernel template 'kernel' has no parameter BYROW, which is given as '1'");
+  EXPECT_EQ(expanded(text, {{"A", "0"}, {"A", "0"}}),
+            "kernel template 'kernel' is given the parameter A twice");
+  EXPECT_EQ(expanded(text),
+            "kernel template 'kernel' needs the parameter A, which kernel 'kernel' is not given");
+  EXPECT_EQ(expanded(text, {{"A", "2"}}),
+            "kernel template 'kernel' is given the parameter A as '2', which is none of its values "
+            "0 | 1");
+}
+
+TEST(KernelSource, SaysWhichNameIsNotDeclared) {
+  const auto error = [](std::string_view file, std::string_view name) {
+    return cat("kernel template '", file, "' mentions ", name,
+               ", which is neither a declared parameter nor a #repeat counter");
+  };
+  EXPECT_EQ(expanded("${X}\n"), error("kernel", "X"));
+  EXPECT_EQ(expanded("#if X\n#endif\n"), error("kernel", "X"));
+  EXPECT_EQ(expanded("#param A = 0\n#if A\n#elif X == 1\n#endif\n"), error("kernel", "X"));
+  EXPECT_EQ(expanded("#repeat I X\n#endrepeat\n"), error("kernel", "X"));
+  EXPECT_EQ(expanded("#repeat I 2\n#endrepeat\n${I}\n"), error("kernel", "I"));
+  // In branches that do not hold, too.
+  EXPECT_EQ(expanded("#param A = 0\n#if A\n#include \"part.wgsl\"\n#endif\n", {}, "${X}\n"),
+            error("part", "X"));
+}
+
+TEST(KernelSource, SaysWhichDeclarationIsWrong) {
+  EXPECT_EQ(expanded("#param A = 1\n"),
+            "kernel template 'kernel' declares the parameter A, which nothing in kernel 'kernel' "
+            "mentions");
+  EXPECT_EQ(expanded("#param A = 2 : 0 | 1\n${A}\n"),
+            "kernel template 'kernel' gives the parameter A the default '2', which is none of its "
+            "values 0 | 1");
+  constexpr std::string_view twice = "#param A = 1\n${A}\n#include \"part.wgsl\"\n";
+  EXPECT_EQ(expanded(twice, {}, "#param A = 1\n"),
+            "kernel template 'part' declares the parameter A, as 'kernel' does already");
+  EXPECT_EQ(
+      expanded("#include \"part.wgsl\"\n#include \"part.wgsl\"\n", {}, "#param A = 1\n${A}\n"),
+      "1\n1\n");
+}
+
+TEST(KernelSource, SaysWhichDirectiveIsWrong) {
+  const auto error = [](std::string_view what, std::string_view where) {
+    return cat("kernel template 'kernel': ", what, " in '", where, "'");
+  };
+  EXPECT_EQ(expanded("#if 1\n"),
+            "kernel template 'kernel' mentions 1, which is neither a declared "
+            "parameter nor a #repeat counter");
+  EXPECT_EQ(expanded("#param A = 1\n#if A\n"), error("#if without #endif", "kernel"));
+  EXPECT_EQ(expanded("#endif\n"), error("no #if is open", "#endif"));
+  EXPECT_EQ(expanded("#else\n"), error("no #if is open", "#else"));
+  EXPECT_EQ(expanded("#repeat I 2\n"), error("#repeat without #endrepeat", "I 2"));
+  EXPECT_EQ(expanded("#param N\n#repeat I N\n#endrepeat\n", {{"N", "few"}}),
+            error("#repeat needs a count", "I N"));
+  EXPECT_EQ(expanded("#param N = 2\n#repeat N N\n#endrepeat\n"),
+            error("the counter has another's name", "N N"));
+  EXPECT_EQ(expanded("#requires rays\n"), error("unknown feature", "rays"));
+  EXPECT_EQ(expanded("#define A\n"), error("unknown directive", "#define A"));
+  EXPECT_EQ(expanded("#include \"none.wgsl\"\n"), "there is no kernel template 'none'");
+  EXPECT_EQ(expanded("#include \"part.wgsl\"\n", {}, "#include \"part.wgsl\"\n"),
+            "kernel template 'part' includes itself");
 }
 
 TEST(KernelSource, VariantTextIsUnique) {

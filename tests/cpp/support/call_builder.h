@@ -31,10 +31,12 @@ class CallBuilder {
     return id;
   }
   ValueId number(std::int64_t value) { return graph.add(value); }
+  ValueId number(int value) { return number(std::int64_t{value}); }
   ValueId number(double value) { return graph.add(value); }
   ValueId flag(bool value) { return graph.add(value); }
   ValueId ints(std::vector<std::int64_t> items) { return graph.add(IntList{std::move(items)}); }
   ValueId list(std::vector<ValueId> items) { return graph.add(ValueList{std::move(items)}); }
+  ValueId text(std::string value) { return graph.add(std::move(value)); }
   ValueId none() { return graph.add(std::monostate{}); }
   void output(ValueId value) { graph.outputs.push_back(value); }
 
@@ -45,8 +47,9 @@ class CallBuilder {
     graph.calls.push_back({.name = std::move(name), .args = std::move(args), .node_id = node});
     return out;
   }
-  ValueId call(std::string name, std::vector<ValueId> args, const Dims& out) {
-    return call(std::move(name), std::move(args), tensor(out));
+  ValueId call(std::string name, std::vector<ValueId> args, const Dims& out,
+               DType dtype = DType::Float32) {
+    return call(std::move(name), std::move(args), tensor(out, dtype));
   }
 
   // A copy: values move when calls are added.

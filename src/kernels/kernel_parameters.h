@@ -1,0 +1,41 @@
+// The parameters that a kernel template and the fragments it includes declare (kernel_source.h has
+// the syntax).
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace etwebgpu {
+
+// Name and text of a template.
+struct KernelTemplate {
+  std::string_view name;
+  std::string_view text;
+};
+
+// Every embedded template: kernels, and the fragments they include.
+std::span<const KernelTemplate> kernel_templates();
+
+struct KernelParameter {
+  std::string_view name;
+  std::string_view file;                     // the template that declares it
+  std::optional<std::string_view> fallback;  // its value where none is given
+  std::string_view allowed;                  // "0 | 1"; empty: any value
+
+  bool allows(std::string_view value) const;
+  std::vector<std::string_view> allowed_values() const;
+};
+
+// Also an error: what is wrong with the templates whatever the parameters' values, such as a name
+// that is neither a parameter nor a counter.
+Result<std::vector<KernelParameter>> kernel_parameters(std::string_view kernel,
+                                                       std::span<const KernelTemplate> templates);
+
+const KernelTemplate* find_template(std::string_view name,
+                                    std::span<const KernelTemplate> templates);
+
+}  // namespace etwebgpu

@@ -1,0 +1,546 @@
+// The graphs of the kernel corpus.
+#include "support/call_builder.h"
+#include "support/kernel_corpus.h"
+
+namespace etwebgpu::testing {
+namespace {
+
+using Values = std::vector<ValueId>;
+
+class Graphs {
+ public:
+  std::vector<NamedGraph> made;
+
+  // A graph of what `build` calls; its results are the outputs.
+  template <typename Build>
+  void add(std::string name, const Build& build) {
+    CallBuilder b;
+    if constexpr (std::is_same_v<decltype(build(b)), ValueId>) {
+      b.output(build(b));
+    } else {
+      for (const ValueId out : build(b)) b.output(out);
+    }
+    made.push_back({std::move(name), std::move(b.graph)});
+  }
+};
+
+// --- Elementwise ---
+
+void add_unary(Graphs& graphs) {
+  // Whole vectors, and not.
+  for (const Dims& sizes : {Dims{6, 8}, Dims{5, 3}}) {
+    for (const char* name : {"abs", "exp", "relu", "sin", "sigmoid", "tanh", "silu", "gelu"}) {
+      graphs.add(name, [&](CallBuilder& b) {
+        return b.call(cat("aten.", name, ".default"), {b.input(sizes)}, sizes);
+      });
+    }
+    for (const DType dtype : {DType::Int32, DType::Int64}) {
+      graphs.add("neg of integers", [&](CallBuilder& b) {
+        return b.call("aten.neg.default", {b.input(sizes, dtype)}, sizes, dtype);
+      });
+      graphs.add("conversions", [&](CallBuilder& b) {
+        const ValueId floats = b.call("aten._to_copy.default", {b.input(sizes, dtype)}, sizes);
+        return b.call("aten._to_copy.default", {floats}, sizes, dtype);
+      });
+    }
+  }
+}
+
+// Operands of each type: tensors that are read one element or four at a time, numbers, and SymInts.
+void add_binary(Graphs& graphs) {
+  const Dims sizes{6, 8}, row{8}, column{6, 1};
+  for (const DType dtype : {DType::Float32, DType::Int32, DType::Int64}) {
+    for (const char* name : {"aten.add.Tensor", "aten.maximum.default", "aten.pow.Tensor_Tensor"}) {
+      for (const Dims& other : {sizes, row, column}) {
+        graphs.add(name, [&](CallBuilder& b) {
+          return b.call(name, {b.input(sizes, dtype), b.input(other, dtype)}, sizes, dtype);
+        });
+      }
+    }
+    graphs.add("division", [&](CallBuilder& b) {
+      return b.call("aten.div.Tensor_mode",
+                    {b.input(sizes, dtype), b.input(sizes, dtype), b.text("floor")}, sizes, dtype);
+    });
+    for (const bool first : {false, true}) {
+      graphs.add("numbers", [&](CallBuilder& b) {
+        const ValueId x = b.input(sizes, dtype);
+        const ValueId number = b.number(3), live = b.scalar_input();
+        const auto both = [&](ValueId n) { return first ? Values{n, x} : Values{x, n}; };
+        return Values{b.call("aten.mul.Tensor", both(number), sizes, dtype),
+                      b.call("aten.mul.Tensor", both(live), sizes, dtype)};
+      });
+    }
+  }
+}
+
+void add_where(Graphs& graphs) {
+  const Dims sizes{6, 8};
+  for (const DType dtype : {DType::Float32, DType::Int32, DType::Int64}) {
+    graphs.add("where", [&](CallBuilder& b) {
+      const ValueId condition = b.input(sizes, DType::Bool), x = b.input(sizes, dtype);
+      Values outs;
+      for (const ValueId other :
+           Values{b.input(sizes, dtype), b.input({6, 1}, dtype), b.number(3), b.scalar_input()})
+        outs.push_back(b.call("aten.where.self", {condition, x, other}, sizes, dtype));
+      return outs;
+    });
+    graphs.add("where of numbers", [&](CallBuilder& b) {
+      return b.call("aten.where.self", {b.input(sizes, DType::Bool), b.number(1), b.number(0)},
+                    sizes, dtype);
+    });
+  }
+}
+
+// --- Movement ---
+
+void add_movement(Graphs& graphs) {
+  for (const DType dtype : {DType::Float32, DType::Int64}) {
+    graphs.add("permute", [&](CallBuilder& b) {
+      return b.call("aten.permute_copy.default", {b.input({2, 3, 4}, dtype), b.ints({2, 0, 1})},
+                    {4, 2, 3}, dtype);
+    });
+    graphs.add("select at a live index", [&](CallBuilder& b) {
+      const ValueId x = b.input({8, 12}, dtype);
+      return b.call("aten.select_copy.int", {x, b.number(0), b.scalar_input()}, {12}, dtype);
+    });
+    graphs.add("arange", [&](CallBuilder& b) {
+      const ValueId first = b.number(0), end = b.number(9), step = b.number(1);
+      return b.call("aten.arange.start_step", {first, end, step}, {9}, dtype);
+    });
+    graphs.add("full", [&](CallBuilder& b) {
+      return b.call("aten.full_like.default", {b.input({6, 8}, dtype), b.number(2)}, {6, 8}, dtype);
+    });
+    for (const std::int64_t width : {3, 8}) {
+      graphs.add("cat", [&](CallBuilder& b) {
+        return b.call(
+            "aten.cat.default",
+            {b.list({b.input({2, width}, dtype), b.input({2, 2 * width}, dtype)}), b.number(1)},
+            {2, 3 * width}, dtype);
+      });
+    }
+    graphs.add("pad", [&](CallBuilder& b) {
+      return b.call("aten.constant_pad_nd.default",
+                    {b.input({2, 3}, dtype), b.ints({1, 2}), b.number(0.0)}, {2, 6}, dtype);
+    });
+    graphs.add("gather", [&](CallBuilder& b) {
+      return b.call("aten.gather.default",
+                    {b.input({4, 5}, dtype), b.number(1), b.input({4, 2}, DType::Int64)}, {4, 2},
+                    dtype);
+    });
+    graphs.add("index_select", [&](CallBuilder& b) {
+      return b.call("aten.index_select.default",
+                    {b.input({4, 5}, dtype), b.number(0), b.input({2}, DType::Int32)}, {2, 5},
+                    dtype);
+    });
+  }
+  graphs.add("a cache written from itself", [](CallBuilder& b) {
+    const ValueId cache = b.constant({1, 16, 2, 8});
+    return b.call("update_cache.default", {cache, cache, b.number(0)}, Dims{1});
+  });
+}
+
+void add_images(Graphs& graphs) {
+  const Dims small{1, 2, 4, 4}, large{1, 2, 8, 8};
+  graphs.add("nearest", [&](CallBuilder& b) {
+    return b.call("aten.upsample_nearest2d.vec", {b.input(small), b.ints({8, 8}), b.none()}, large);
+  });
+  for (const bool aligned : {false, true}) {
+    graphs.add("bilinear", [&](CallBuilder& b) {
+      return b.call("aten.upsample_bilinear2d.vec",
+                    {b.input(small), b.ints({8, 8}), b.flag(aligned), b.none()}, large);
+    });
+  }
+  graphs.add("grid_sampler", [&](CallBuilder& b) {
+    return b.call("aten.grid_sampler_2d.default",
+                  {b.input(small), b.input({1, 8, 8, 2}), b.number(0), b.number(1), b.flag(true)},
+                  large);
+  });
+}
+
+// --- Rows ---
+
+void add_reductions(Graphs& graphs) {
+  struct Reduction {
+    const char* name;
+    bool is_index, takes_dtype;
+  };
+  // Few long rows and many short ones; of the last dimension, and of two apart.
+  const Dims long_rows{2, 3, 128}, short_rows{2, 40, 5};
+  for (const DType dtype : {DType::Float32, DType::Int32, DType::Int64}) {
+    for (const auto& [name, is_index, takes_dtype] :
+         {Reduction{"aten.sum.dim_IntList", false, true},
+          Reduction{"aten.amax.default", false, false},
+          Reduction{"aten.amin.default", false, false},
+          Reduction{"aten.argmax.default", true, false},
+          Reduction{"aten.argmin.default", true, false}}) {
+      for (const Dims& sizes : {long_rows, short_rows}) {
+        graphs.add(name, [&](CallBuilder& b) {
+          const DType result = is_index ? DType::Int64 : dtype;
+          const ValueId dims = is_index ? b.number(2) : b.ints({2});
+          Values arguments{b.input(sizes, dtype), dims, b.flag(false)};
+          if (takes_dtype) arguments.push_back(b.none());
+          return b.call(name, arguments, {sizes[0], sizes[1]}, result);
+        });
+      }
+    }
+  }
+  graphs.add("mean", [&](CallBuilder& b) {
+    return b.call("aten.mean.dim", {b.input(long_rows), b.ints({0, 2}), b.flag(false), b.none()},
+                  Dims{3});
+  });
+  graphs.add("argmax in 32 bits", [&](CallBuilder& b) {
+    return b.call("aten.argmax.default", {b.input(long_rows), b.number(2), b.flag(false)}, {2, 3},
+                  DType::Int32);
+  });
+}
+
+void add_softmax(Graphs& graphs) {
+  for (const char* name : {"aten._softmax.default", "aten._log_softmax.default"}) {
+    for (const std::int64_t dim : {1, 2}) {
+      graphs.add(name, [&](CallBuilder& b) {
+        return b.call(name, {b.input({2, 33, 70}), b.number(dim), b.flag(false)}, {2, 33, 70});
+      });
+    }
+  }
+}
+
+void add_norms(Graphs& graphs) {
+  for (const std::int64_t n : {33, 64}) {
+    graphs.add("rms_norm", [&](CallBuilder& b) {
+      return b.call("et_vk.rms_norm.default", {b.input({4, n}), b.constant({n}), b.number(1e-5)},
+                    {4, n});
+    });
+    for (const bool affine : {false, true}) {
+      graphs.add("layer_norm", [&](CallBuilder& b) {
+        const ValueId out = b.tensor({4, n}), mean = b.tensor({4, 1}), rstd = b.tensor({4, 1});
+        const auto vector = [&] { return affine ? b.constant({n}) : b.none(); };
+        b.call("aten.native_layer_norm.default",
+               {b.input({4, n}), b.ints({n}), vector(), vector(), b.number(1e-5)},
+               b.list({out, mean, rstd}));
+        return out;
+      });
+    }
+  }
+  graphs.add("batch_norm", [](CallBuilder& b) {
+    const ValueId out = b.tensor({2, 6, 5}), x = b.input({2, 6, 5});
+    b.call("aten._native_batch_norm_legit_no_training.default",
+           {x, b.constant({6}), b.constant({6}), b.constant({6}), b.constant({6}), b.number(0.1),
+            b.number(1e-5)},
+           b.list({out, b.tensor({0}), b.tensor({0})}));
+    return out;
+  });
+  for (const char* mapping : {"SYMMETRIC", "ASYMMETRIC"}) {
+    graphs.add(mapping, [&](CallBuilder& b) {
+      const ValueId scales = b.tensor({4, 1}), zero_points = b.tensor({4, 1}, DType::Int32);
+      b.call("torchao.choose_qparams_affine.default",
+             {b.input({4, 64}), b.text(mapping), b.ints({1, 64}), b.none(), b.number(-128),
+              b.number(127), b.none(), b.none(), b.none(), b.flag(true)},
+             b.list({scales, zero_points}));
+      return Values{scales, zero_points};
+    });
+  }
+}
+
+// --- Tables ---
+
+void add_embeddings(Graphs& graphs) {
+  for (const DType dtype : {DType::Float32, DType::Float16}) {
+    graphs.add("embedding", [&](CallBuilder& b) {
+      return b.call("aten.embedding.default",
+                    {b.constant({100, 16}, dtype), b.input({3}, DType::Int64), b.number(-1),
+                     b.flag(false), b.flag(false)},
+                    {3, 16});
+    });
+  }
+  graphs.add("embedding of an input", [](CallBuilder& b) {
+    return b.call("aten.embedding.default",
+                  {b.input({100, 16}), b.input({3}, DType::Int32), b.number(-1), b.flag(false),
+                   b.flag(false)},
+                  {3, 16});
+  });
+  graphs.add("embedding of nibbles", [](CallBuilder& b) {
+    return b.call("et_vk.embedding_q4gsw.default",
+                  {b.constant({100, 32}, DType::UInt8), b.constant({100, 2}), b.number(32),
+                   b.input({3}, DType::Int64), b.flag(false)},
+                  {3, 64});
+  });
+}
+
+void add_rotary(Graphs& graphs) {
+  const Dims q{1, 4, 6, 32}, k{1, 4, 2, 32};
+  graphs.add("rotary of pairs", [&](CallBuilder& b) {
+    const Values outs{b.tensor(q), b.tensor(k)};
+    b.call("et_vk.apply_rotary_emb.default",
+           {b.input(q), b.input(k), b.input({4, 16}), b.input({4, 16})}, b.list(outs));
+    return outs;
+  });
+  graphs.add("rotary of halves", [&](CallBuilder& b) {
+    const Values outs{b.tensor(q), b.tensor(k)};
+    b.call("et_vk.apply_rotary_emb_hf.default",
+           {b.input(q), b.input(k), b.constant({64, 32}), b.constant({64, 32}), b.scalar_input()},
+           b.list(outs));
+    return outs;
+  });
+  graphs.add("rotary of complex numbers", [](CallBuilder& b) {
+    return b.call("et_vk.apply_rotary_emb_interleaved.default",
+                  {b.input({2, 4, 16}), b.input({4, 16})}, {2, 4, 16});
+  });
+}
+
+// --- Linear layers ---
+
+enum class Weight { Floats, Halves, Bytes, Nibbles, Groups };
+
+ValueId linear(CallBuilder& b, ValueId x, std::int64_t columns, Weight weight, bool bias = false,
+               std::int64_t group = 32) {
+  const std::int64_t depth = b.bound(x).back();
+  Dims sizes = b.bound(x);
+  sizes[sizes.rank() - 1] = columns;
+  const ValueId added = bias ? b.constant({columns}) : b.none();
+  switch (weight) {
+    case Weight::Floats:
+    case Weight::Halves: {
+      const DType dtype = weight == Weight::Halves ? DType::Float16 : DType::Float32;
+      return b.call("aten.linear.default", {x, b.constant({columns, depth}, dtype), added}, sizes);
+    }
+    case Weight::Bytes:
+      return b.call("aten._weight_int8pack_mm.default",
+                    {x, b.constant({columns, depth}, DType::Int8), b.constant({columns})}, sizes);
+    case Weight::Nibbles:
+      return b.call("et_vk.linear_qcs4w.default",
+                    {x, b.constant({columns, depth / 2}, DType::UInt8), b.constant({columns})},
+                    sizes);
+    case Weight::Groups:
+      return b.call("et_vk.linear_q4gsw.default",
+                    {x, b.constant({columns, depth / 2}, DType::UInt8),
+                     b.constant({depth / group, columns}), b.number(group), added},
+                    sizes);
+  }
+  return {};
+}
+
+// silu(gate) * up.
+ValueId gated(CallBuilder& b, ValueId x, std::int64_t columns, std::int64_t group = 32) {
+  const ValueId gate = linear(b, x, columns, Weight::Groups, false, group);
+  const ValueId up = linear(b, x, columns, Weight::Groups, false, group);
+  const Dims sizes = b.bound(gate);
+  const ValueId sigmoid = b.call("aten.sigmoid.default", {gate}, sizes);
+  const ValueId silu = b.call("aten.mul.Tensor", {gate, sigmoid}, sizes);
+  return b.call("aten.mul.Tensor", {silu, up}, sizes);
+}
+
+void add_linear(Graphs& graphs) {
+  for (const Weight weight :
+       {Weight::Floats, Weight::Halves, Weight::Bytes, Weight::Nibbles, Weight::Groups}) {
+    const std::int64_t whole = weight == Weight::Bytes || weight == Weight::Floats ? 3 : 4;
+    // One row, few and many; columns that are whole vectors, and not; a depth that is no whole
+    // step.
+    for (const std::int64_t rows : {1, 2, 5, 17, 40, 100, 700}) {
+      for (const std::int64_t columns : {60, 130, 1001})
+        graphs.add("linear", [&](CallBuilder& b) {
+          return linear(b, b.input({rows, 192}), columns, weight, columns == 130);
+        });
+    }
+    if (weight == Weight::Floats || weight == Weight::Halves || weight == Weight::Bytes) {
+      graphs.add("linear of an odd depth",
+                 [&](CallBuilder& b) { return linear(b, b.input({3, 30 + whole}), 20, weight); });
+    }
+  }
+  graphs.add("groups of half a step", [](CallBuilder& b) {
+    return linear(b, b.input({3, 64}), 20, Weight::Groups, false, 4);
+  });
+  graphs.add("a gate of groups of half a step",
+             [](CallBuilder& b) { return gated(b, b.input({3, 64}), 20, 4); });
+  // Long and wide: loops along K for one row, large tiles for many, and a full GPU.
+  for (const std::int64_t rows : {1, 5, 40, 1000}) {
+    for (const std::int64_t columns : {64, 576, 13000})
+      graphs.add("large linear", [&](CallBuilder& b) {
+        return linear(b, b.input({rows, 2048}), columns, Weight::Groups);
+      });
+  }
+}
+
+void add_quantized_inputs(Graphs& graphs) {
+  graphs.add("rows quantized on the way", [](CallBuilder& b) {
+    return b.call("et_vk.linear_dq8ca_q4gsw.default",
+                  {b.input({3, 64}), b.input({3}), b.input({3}, DType::Int32),
+                   b.constant({32, 32}, DType::UInt8), b.constant({2, 32}, DType::Int32),
+                   b.constant({2, 32}), b.number(32), b.none()},
+                  {3, 32});
+  });
+  for (const DType dtype : {DType::Float32, DType::Int8}) {
+    graphs.add("quantized by one scale", [&](CallBuilder& b) {
+      return b.call(
+          "et_vk.linear_q8ta_q8csw.default",
+          {b.input({3, 64}, dtype), b.number(0.1), b.number(3), b.constant({32, 64}, DType::Int8),
+           b.constant({32}, DType::Int32), b.constant({32}), b.none()},
+          {3, 32});
+    });
+  }
+}
+
+void add_matmul(Graphs& graphs) {
+  graphs.add("bmm", [](CallBuilder& b) {
+    return b.call("aten.bmm.default", {b.input({2, 5, 7}), b.input({2, 7, 9})}, {2, 5, 9});
+  });
+  graphs.add("addmm", [](CallBuilder& b) {
+    return b.call("aten.addmm.default",
+                  {b.input({9}), b.input({5, 7}), b.input({7, 9}), b.number(1.0), b.number(1.0)},
+                  {5, 9});
+  });
+  graphs.add("linear over an input", [](CallBuilder& b) {
+    return b.call("aten.linear.default", {b.input({5, 7}), b.input({9, 7}), b.none()}, {5, 9});
+  });
+}
+
+// A norm, one to three layers over it, a gated feed-forward, and residuals.
+void add_fused_linear(Graphs& graphs) {
+  constexpr Weight kGroups = Weight::Groups;
+  for (const std::int64_t rows : {1, 5, 40, 300}) {
+    const Dims sizes{1, rows, 96};
+    const auto norm = [&](CallBuilder& b, ValueId x) {
+      return b.call("et_vk.rms_norm.default", {x, b.constant({96}), b.number(1e-5)}, sizes);
+    };
+    for (const std::size_t parts : {1, 2, 3}) {
+      for (const bool bias : {false, true})
+        graphs.add("layers over one norm", [&](CallBuilder& b) {
+          const ValueId normed = norm(b, b.input(sizes));
+          Values outs;
+          for (std::size_t i = 0; i < parts; ++i)
+            outs.push_back(linear(b, normed, i == 0 ? 96 : 32, kGroups, bias));
+          return outs;
+        });
+    }
+    for (const bool normed : {false, true}) {
+      graphs.add("a gated feed-forward", [&](CallBuilder& b) {
+        const ValueId input = b.input(sizes), x = normed ? norm(b, input) : input;
+        const ValueId down = linear(b, gated(b, x, 200), 96, kGroups, false, 8);
+        return b.call("aten.add.Tensor", {input, down, b.number(1)}, sizes);
+      });
+    }
+  }
+}
+
+// --- Attention ---
+
+struct Heads {
+  std::int64_t batch, count, kv, dim;
+};
+
+struct Cache {
+  ValueId k, v, position;
+};
+
+Cache cache_of(CallBuilder& b, const Heads& heads) {
+  const Dims sizes{heads.batch, 300, heads.kv, heads.dim};
+  return {b.constant(sizes), b.constant(sizes), b.scalar_input()};
+}
+
+ValueId attend(CallBuilder& b, const Values& qkv, const Cache& cache, ValueId mask = kNoValue) {
+  return b.call(
+      "sdpa_with_kv_cache.default",
+      {qkv[0], qkv[1], qkv[2], cache.k, cache.v, cache.position, b.number(1),
+       mask == kNoValue ? b.none() : mask, b.number(0.0), b.flag(mask == kNoValue), b.none()},
+      b.bound(qkv[0]));
+}
+
+Values new_rows(CallBuilder& b, const Heads& heads, std::int64_t tokens) {
+  const Dims q{heads.batch, tokens, heads.count, heads.dim},
+      k{heads.batch, tokens, heads.kv, heads.dim};
+  return {b.input(q), b.input(k), b.input(k)};
+}
+
+// Rotated q and k: by a table of the tokens' own angles, or from a live row on.
+Values rotated(CallBuilder& b, const Values& qkv, const Cache& cache, bool halves) {
+  const Dims q = b.bound(qkv[0]);
+  const Values out{b.tensor(q), b.tensor(b.bound(qkv[1]))};
+  if (halves) {
+    const Dims table{300, q[3]};
+    b.call("et_vk.apply_rotary_emb_hf.default",
+           {qkv[0], qkv[1], b.constant(table), b.constant(table), cache.position}, b.list(out));
+  } else {
+    const Dims table{q[1], q[3] / 2};
+    b.call("et_vk.apply_rotary_emb.default", {qkv[0], qkv[1], b.input(table), b.input(table)},
+           b.list(out));
+  }
+  return {out[0], out[1], qkv[2]};
+}
+
+void add_cached_attention(Graphs& graphs) {
+  for (const Heads& heads : {Heads{1, 6, 2, 32}, Heads{2, 4, 4, 64}, Heads{1, 3, 1, 6},
+                             Heads{1, 32, 4, 128}, Heads{1, 8, 8, 256}}) {
+    for (const std::int64_t tokens : {1, 3, 12, 40, 200}) {
+      graphs.add("attention over a cache", [&](CallBuilder& b) {
+        const Cache cache = cache_of(b, heads);
+        return attend(b, new_rows(b, heads, tokens), cache);
+      });
+      graphs.add("masked attention over a cache", [&](CallBuilder& b) {
+        const Cache cache = cache_of(b, heads);
+        return attend(b, new_rows(b, heads, tokens), cache, b.input({tokens, 300}));
+      });
+      for (const bool halves : {false, true}) {
+        graphs.add("rotated attention over a cache", [&](CallBuilder& b) {
+          const Cache cache = cache_of(b, heads);
+          return attend(b, rotated(b, new_rows(b, heads, tokens), cache, halves), cache);
+        });
+      }
+      if (heads.count * heads.dim % 32 != 0) continue;
+      graphs.add("rotated attention and its projection", [&](CallBuilder& b) {
+        const Cache cache = cache_of(b, heads);
+        const ValueId out = attend(b, rotated(b, new_rows(b, heads, tokens), cache, false), cache);
+        const Dims flat{heads.batch, tokens, heads.count * heads.dim};
+        const ValueId x =
+            b.call("aten.view_copy.default", {out, b.ints({flat.begin(), flat.end()})}, flat);
+        return linear(b, x, 96, Weight::Groups);
+      });
+    }
+  }
+}
+
+void add_other_attention(Graphs& graphs) {
+  graphs.add("rotated attention at a fixed position", [](CallBuilder& b) {
+    const Heads heads{1, 6, 2, 32};
+    Cache cache = cache_of(b, heads);
+    cache.position = b.number(2);
+    return attend(b, rotated(b, new_rows(b, heads, 12), cache, true), cache);
+  });
+  for (const std::int64_t tokens : {1, 40}) {
+    for (const std::int64_t dim : {10, 32}) {
+      for (const bool masked : {false, true}) {
+        graphs.add("attention over tensors", [&](CallBuilder& b) {
+          const ValueId mask = masked ? b.input({tokens, 50}) : b.none();
+          return b.call("et_vk.sdpa.default",
+                        {b.input({2, 4, tokens, dim}), b.input({2, 4, 50, dim}),
+                         b.input({2, 4, 50, dim + 2}), mask, b.none()},
+                        {2, 4, tokens, dim + 2});
+        });
+      }
+    }
+  }
+  for (const std::int64_t width : {3, 8}) {
+    graphs.add("a write into a cache", [&](CallBuilder& b) {
+      const ValueId cache = b.constant({1, 16, 2, width});
+      return b.call("update_cache.default", {b.input({1, 4, 2, width}), cache, b.scalar_input()},
+                    Dims{1});
+    });
+    graphs.add("a write into a cache at a fixed position", [&](CallBuilder& b) {
+      const ValueId cache = b.constant({1, 16, 2, width});
+      return b.call("update_cache.default", {b.input({1, 4, 2, width}), cache, b.number(2)},
+                    Dims{1});
+    });
+  }
+}
+
+}  // namespace
+
+std::vector<NamedGraph> corpus_graphs() {
+  Graphs graphs;
+  for (const auto add :
+       {add_unary, add_binary, add_where, add_movement, add_images, add_reductions, add_softmax,
+        add_norms, add_embeddings, add_rotary, add_linear, add_quantized_inputs, add_matmul,
+        add_fused_linear, add_cached_attention, add_other_attention})
+    add(graphs);
+  return std::move(graphs.made);
+}
+
+}  // namespace etwebgpu::testing
