@@ -97,7 +97,7 @@ Result<std::unique_ptr<Runner>> load(const std::shared_ptr<Device>& device, Grap
 
 template <typename T>
 HostTensor host(DType dtype, Dims sizes, const std::vector<T>& values) {
-  return {.dtype = dtype, .sizes = sizes, .data = std::as_bytes(std::span(values))};
+  return {.dtype = dtype, .sizes = sizes, .strides = {}, .data = std::as_bytes(std::span(values))};
 }
 
 HostTensor host_scalar(std::int64_t value) {
