@@ -2,9 +2,8 @@
 # Expected: concatenating two tensors of sizes [4, 5, 0] along dimension 0 gives [8, 5, 0], as in
 # torch.
 #
-# So: ExecuTorch's portable cat gives [0, 5, 0]. Its output keeps its sizes where they are fixed;
-# where they are dynamic, and an extent is 0, the tensors are skipped as empty, also along the
-# dimension that is joined.
+# So: ExecuTorch's portable cat gives [0, 5, 0] where the last size is dynamic and happens to be 0:
+# the size along the joined dimension is lost, too.
 #
 # Why it matters: caches that start empty are joined along another dimension, too (heads, batches);
 # what follows then has sizes that do not go together, or too few rows.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Expected: old = self.buffer.clone() keeps the buffer's contents from before self.buffer.add_(x),
-# as in torch and in ExecuTorch without a backend.
+# as in torch.
 #
 # So: with the Vulkan partitioner's option alias_buffer_mutations, the clone is removed as
 # superfluous and the addition writes the buffer in place. What uses old after that reads the new

@@ -255,6 +255,10 @@ def inspect(
     adapter: Annotated[
         str | None, typer.Option(help="Plan for this kind: discrete, integrated or software.")
     ] = None,
+    kernel: Annotated[
+        int | None,
+        typer.Option(min=0, help="Print the WGSL of this dispatch of each plan, from 0, instead."),
+    ] = None,
     data: DataFiles = None,
 ) -> None:
     """Show what is in a program: operators, weights, dispatches and memory. Needs no GPU."""
@@ -262,9 +266,17 @@ def inspect(
     from .runtime import inspect as inspect_program
     from .runtime import obstacles
 
-    found = inspect_program(model, data, {"adapter": adapter} if adapter else None)
+    settings: dict[str, Any] = {"adapter": adapter} if adapter else {}
+    settings |= {} if kernel is None else {"kernel": kernel}
+    found = inspect_program(model, data, settings or None)
     if as_json:
         _print_json(found)
+    elif kernel is not None:
+        texts = render.kernel_texts(found, kernel)
+        if not texts:
+            raise WebGPUError(f"{model}: no plan has a dispatch {kernel}")
+        _output.print("\n".join(texts), markup=False, highlight=False, soft_wrap=True)
+        return
     else:
         hidden = ["graph"]
         hidden += [] if plan else ["dispatches"]

@@ -28,6 +28,19 @@ def devices(found: Mapping[str, Any]) -> RenderableType:
     return table
 
 
+def kernel_texts(found: Mapping[str, Any], number: int) -> list[str]:
+    """The WGSL of a dispatch in each plan of an inspection that shows it, under a comment."""
+    texts = []
+    for method in found["methods"]:
+        for index, delegate in enumerate(method["delegates"]):
+            for plan in delegate.get("plans", []):
+                if text := plan.get("wgsl"):
+                    kernel = plan["dispatches"][number]["kernel"]
+                    where = f"{method['name']}, delegate {index}, {plan['for']}"
+                    texts.append(f"// {where}, dispatch {number}: {kernel}\n{text}")
+    return texts
+
+
 def document(value: Mapping[str, Any], hidden: Sequence[str] = ()) -> RenderableType:
     """Any JSON object: numbers and words first, then its lists and objects, each under its path.
 

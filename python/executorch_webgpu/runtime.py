@@ -62,8 +62,9 @@ def inspect(
         path: the .pte file.
         data_path: its .ptd files, or their folder, if its weights lie outside.
         settings: ``{"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...],
-            "outline": True | False}``, the kind of adapter and the input sizes to plan for, and
-            whether to leave out what is inside of delegates.
+            "outline": True | False, "kernel": number}``, the kind of adapter and the input sizes
+            to plan for, whether to leave out what is inside of delegates, and a dispatch whose
+            WGSL to add to each plan.
     """
     program = Path(path)
     check_program(program)

@@ -241,6 +241,12 @@ Result<InspectSettings> InspectSettings::parse(std::string_view text) {
                   "'outline' must be true or false");
     settings.outline = *outline->flag();
   }
+  if (const Json* kernel = json.find("kernel")) {
+    const std::int64_t* number = kernel->integer();
+    CHECK_OR_FAIL(number != nullptr && *number >= 0, ErrorKind::InvalidArgument,
+                  "'kernel' must be the number of a dispatch, from 0");
+    settings.kernel = static_cast<std::size_t>(*number);
+  }
   return settings;
 }
 

@@ -13,7 +13,11 @@
 //        "memory": {"constant_bytes", "state_bytes", "constants": [...], "states": [...],
 //          "exporter_slot_bytes"},  what the exporter's plan takes for the largest inputs
 //        "plans": [{"for", "inputs", "outputs", "slot_bytes", "slots", "dispatch_count", "layers",
-//                   "dispatches_per_layer", "dispatches": [{"call", "kernel", "grid"}]}]}]}]}
+//                   "dispatches_per_layer",
+//                   "dispatches": [{"call", "node", "covers", "covered_nodes", "kernel", "grid"}],
+//                   "wgsl"}]}]}]}
+//
+// "covers" are the program's calls that a fused one stands for.
 //
 // A delegate or a plan that this runtime refuses has an "error" instead. An outline has neither
 // "planned_for" nor anything of a delegate from "version" on.
@@ -36,9 +40,11 @@ struct InspectSettings {
   // Sizes of every delegate input, for one more plan; empty: only the usual plans.
   std::vector<Dims> sizes;
   bool outline = false;  // only what the program says without its delegates' blobs
+  // Number of a dispatch whose WGSL every plan that has so many shows.
+  std::optional<std::size_t> kernel;
 
   // From {"adapter": "discrete" | "integrated" | "software", "sizes": [[...], ...], "outline":
-  // true | false}.
+  // true | false, "kernel": number}.
   static Result<InspectSettings> parse(std::string_view json);
 };
 

@@ -7,6 +7,7 @@
 #include "capi/options.h"
 #include "capi/plan_json.h"
 #include "format/delegate.h"
+#include "kernels/kernel_source.h"
 #include "plan/model.h"
 
 namespace etwebgpu {
@@ -193,11 +194,21 @@ Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes, std::int
   return model.prepare(inputs);
 }
 
-void write_plan_for(JsonWriter& json, const Model& model, std::string_view purpose,
-                    const Result<const Plan*>& plan) {
+// The text of the dispatch's kernel as the device compiles it.
+void write_wgsl(JsonWriter& json, const Model& model, const PlannedDispatch& dispatch,
+                WgslDialect dialect) {
+  const auto text = kernel_source(model.kernels()[dispatch.kernel], dialect);
+  json.member("wgsl", text ? *text : text.error().message);
+}
+
+void write_plan_for(JsonWriter& json, const InspectContext& context, const Model& model,
+                    std::string_view purpose, const Result<const Plan*>& plan) {
   json.begin_object().member("for", purpose);
   if (plan) {
     write_plan(json, model, **plan);
+    const auto shown = context.settings.kernel;
+    if (shown && *shown < (**plan).dispatches.size())
+      write_wgsl(json, model, (**plan).dispatches[*shown], context.capabilities.dialect);
   } else {
     json.member("error", plan.error().message);
   }
@@ -207,14 +218,14 @@ void write_plan_for(JsonWriter& json, const Model& model, std::string_view purpo
 void write_plans(JsonWriter& json, const InspectContext& context, std::span<const Dims> one_token,
                  Model& model) {
   json.key("plans").begin_array();
-  write_plan_for(json, model, "the largest inputs", &model.bound_plan());
+  write_plan_for(json, context, model, "the largest inputs", &model.bound_plan());
   if (!std::ranges::equal(one_token, recorded_sizes(model.graph()))) {
     // Sizes that contradict each other are the guess's fault, not the program's.
     const auto plan = plan_for(model, one_token, 1);
-    if (plan) write_plan_for(json, model, "one token", plan);
+    if (plan) write_plan_for(json, context, model, "one token", plan);
   }
   if (const auto& sizes = context.settings.sizes; !sizes.empty()) {
-    write_plan_for(json, model, "the given sizes", plan_for(model, sizes, 0));
+    write_plan_for(json, context, model, "the given sizes", plan_for(model, sizes, 0));
   }
   json.end_array();
 }

@@ -39,16 +39,19 @@ void write_tensors(JsonWriter& json, std::string_view key, std::span<const Plann
   json.end_array();
 }
 
+void write_covered(JsonWriter& json, std::span<const CallOrigin> calls) {
+  json.key("covers").begin_array();
+  for (const CallOrigin& origin : calls) json.value(origin.name);
+  json.end_array().key("covered_nodes").begin_array();
+  for (const CallOrigin& origin : calls) json.value(origin.node_id);
+  json.end_array();
+}
+
 void write_dispatch(JsonWriter& json, const Model& model, const PlannedDispatch& dispatch,
                     const DispatchTime* time) {
   const Call& call = model.graph().calls[dispatch.call];
   json.begin_object().member("call", call.name).member("node", call.node_id);
-  if (!call.covers.empty()) {
-    json.key("covers").begin_array();
-    for (const CallOrigin& origin : call.covers)
-      json.begin_object().member("call", origin.name).member("node", origin.node_id).end_object();
-    json.end_array();
-  }
+  if (!call.covers.empty()) write_covered(json, call.covers);
   json.member("kernel", to_string(model.kernels()[dispatch.kernel]));
   json.key("grid").begin_array();
   json.value(dispatch.grid.x).value(dispatch.grid.y).value(dispatch.grid.z).end_array();

@@ -228,8 +228,8 @@ struct Op {
   std::string_view name;
   std::string_view signature;
   Result<void> (*infer)(InferContext&);
-  Result<void> (*lower)(LowerContext&);
-  std::uint32_t mutated_args = 0;  // bit i: argument i is written in place
+  Result<void> (*lower)(LowerContext&) = nullptr;  // null: nothing runs on the device
+  std::uint32_t mutated_args = 0;                  // bit i: argument i is written in place
   // The output is the first argument's elements in the same order: memory is shared where the two
   // have the same GPU element type. `lower` still copies (and converts), for when sharing would be
   // wrong.

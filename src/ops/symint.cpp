@@ -7,8 +7,6 @@
 namespace etwebgpu {
 namespace {
 
-Result<void> lower_nothing(LowerContext&) { return {}; }
-
 // --- Python operators on integers, by operator.__name__ ---
 
 using Scalar = std::int64_t;
@@ -70,7 +68,7 @@ Result<void> infer_arithmetic(InferContext& c) {
 
 template <Result<Scalar> (*apply)(Scalar, Scalar)>
 constexpr Op arithmetic(std::string_view name) {
-  return {name, "i i > y", infer_arithmetic<apply>, lower_nothing};
+  return {name, "i i > y", infer_arithmetic<apply>};
 }
 
 // --- Scalars of tensors ---
@@ -124,13 +122,12 @@ Result<void> infer_constrain_range(InferContext& c) {
 }
 
 constexpr Op kOps[] = {
-    {"_assert_scalar.default", "i [_ _] >", infer_assert, lower_nothing},
+    {"_assert_scalar.default", "i [_ _] >", infer_assert},
     arithmetic<add>("add"),
     arithmetic<eq>("eq"),
     {.name = "et_vk.select_as_symint.default",
      .signature = "t i i > y",
      .infer = infer_select_as_symint,
-     .lower = lower_nothing,
      .reads_host = true},
     arithmetic<floordiv>("floordiv"),
     arithmetic<ge>("ge"),
@@ -141,9 +138,9 @@ constexpr Op kOps[] = {
     arithmetic<mul>("mul"),
     arithmetic<ne>("ne"),
     arithmetic<sub>("sub"),
-    {"sym_constrain_range.default", "i [i? i? _] >", infer_constrain_range, lower_nothing},
-    {"sym_constrain_range_for_size.default", "i [i? i? _] >", infer_constrain_range, lower_nothing},
-    {"sym_size.int", "t i > y", infer_sym_size, lower_nothing},
+    {"sym_constrain_range.default", "i [i? i? _] >", infer_constrain_range},
+    {"sym_constrain_range_for_size.default", "i [i? i? _] >", infer_constrain_range},
+    {"sym_size.int", "t i > y", infer_sym_size},
 };
 
 }  // namespace

@@ -256,6 +256,13 @@ def test_inspect_for_other_adapters_and_sizes(scale):
         assert plans[-1]["outputs"][0]["sizes"] == [2, 8]
 
 
+def test_inspect_shows_a_kernel_as_it_is_compiled(scale):
+    for number, shown in (0, True), (99, False):
+        found = executorch_webgpu.inspect(scale.pte, settings={"kernel": number})
+        for plan in found["methods"][0]["delegates"][0]["plans"]:
+            assert ("@compute" in plan.get("wgsl", "")) == shown
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -263,6 +270,8 @@ def test_inspect_for_other_adapters_and_sizes(scale):
         ({"sizes": 3}, "must be a list"),
         ({"sizes": [[-1]]}, "extent"),
         ({"sizes": [[1] * 9]}, "at most 8 extents"),
+        ({"kernel": -1}, "number of a dispatch"),
+        ({"kernel": "first"}, "number of a dispatch"),
     ],
 )
 def test_inspect_names_wrong_settings(scale, settings, expected):

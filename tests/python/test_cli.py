@@ -326,6 +326,24 @@ def test_inspect_lists_operators(tiny: Path) -> None:
     assert largest["slot_bytes"] <= delegate["memory"]["exporter_slot_bytes"]
 
 
+def test_inspect_says_what_a_fused_call_stands_for(tiny: Path) -> None:
+    found = json.loads(runner.invoke(app, ["inspect", str(tiny), "--json"]).stdout)
+    dispatches = found["methods"][0]["delegates"][0]["plans"][0]["dispatches"]
+    covers = [d["covers"] for d in dispatches if d["call"] == "fused.linear_q4gsw"]
+    assert any(names.count("et_vk.linear_q4gsw.default") == 3 for names in covers)  # q, k and v
+    assert any("aten.sigmoid.default" in names for names in covers)
+    assert all(len(d["covered_nodes"]) == len(d["covers"]) for d in dispatches if "covers" in d)
+
+
+def test_inspect_prints_a_kernel(tiny: Path) -> None:
+    result = runner.invoke(app, ["inspect", str(tiny), "--kernel", "0"])
+    assert result.exit_code == 0
+    assert "// forward, delegate 0, one token, dispatch 0: embedding[" in result.stdout
+    assert result.stdout.count("@compute") == 2
+    result = runner.invoke(app, ["inspect", str(tiny), "--kernel", "9999"])
+    assert result.exit_code == 1 and "dispatch 9999" in result.stderr
+
+
 def test_devices_lists_an_adapter() -> None:
     result = runner.invoke(app, ["devices"])
     assert result.exit_code == 0 and "→" in result.stdout

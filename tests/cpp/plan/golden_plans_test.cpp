@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "support/decoder_graph.h"
+#include "support/encoder_graph.h"
 #include "support/plan_text.h"
 
 namespace etwebgpu::testing {
@@ -32,20 +33,25 @@ Capabilities software() {
   return c;
 }
 
+std::string plan_of(Graph graph, const Capabilities& capabilities, const ModelOptions& options,
+                    std::span<const HostInput> inputs) {
+  auto model = Model::create(std::move(graph), capabilities, options);
+  EXPECT_TRUE(model) << model.error().message;
+  if (!model) return {};
+  const auto plan = (*model)->prepare(inputs);
+  EXPECT_TRUE(plan) << plan.error().message;
+  return plan ? plan_text(**model, **plan) : std::string();
+}
+
 // A decoder's plan for so many tokens at a position.
 std::string decoder_plan(const DecoderShape& shape, const Capabilities& capabilities,
                          std::int64_t tokens, std::int64_t position,
                          const ModelOptions& options = {}) {
-  auto model = Model::create(decoder_graph(shape), capabilities, options);
-  EXPECT_TRUE(model) << model.error().message;
-  if (!model) return {};
-  std::vector<HostInput> inputs(2);
+  HostInput inputs[2];
   inputs[0].sizes = {1, tokens};
   inputs[1].sizes = {1};
   inputs[1].elements = {&position, 1};
-  const auto plan = (*model)->prepare(inputs);
-  EXPECT_TRUE(plan) << plan.error().message;
-  return plan ? plan_text(**model, **plan) : std::string();
+  return plan_of(decoder_graph(shape), capabilities, options, inputs);
 }
 
 TEST(GoldenPlans, SmolLm2) {
@@ -68,6 +74,14 @@ TEST(GoldenPlans, OneBillion) {
   Capabilities bytes = gpu();
   bytes.byte_products_from = 1 << 20;
   expect_golden("1b_decode_gpu_bytes", decoder_plan(kOneBillion, bytes, 1, 100));
+}
+
+TEST(GoldenPlans, MiniLm) {
+  for (const auto& [name, capabilities] : {std::pair("gpu", gpu()), {"software", software()}}) {
+    HostInput inputs[2];
+    for (HostInput& input : inputs) input.sizes = {1, 40};
+    expect_golden(cat("minilm_", name), plan_of(encoder_graph(kMiniLm), capabilities, {}, inputs));
+  }
 }
 
 }  // namespace

@@ -1,0 +1,146 @@
+#include "support/encoder_graph.h"
+
+#include "support/call_builder.h"
+
+namespace etwebgpu::testing {
+namespace {
+
+class EncoderBuilder {
+ public:
+  explicit EncoderBuilder(const EncoderShape& shape)
+      : s_(shape), rows_(shape.longest), head_dim_(shape.width / shape.heads) {}
+
+  Graph build() {
+    const ValueId tokens = b_.input({1, rows_}, DType::Int32);
+    const ValueId mask = b_.input({1, rows_}, DType::Int32);
+    length_ = b_.call("sym_size.int", {tokens, b_.number(kOne)}, b_.graph.add(SymInt{}));
+    const ValueId seen = as_float(mask);
+    penalty_ = penalty(seen);
+    ValueId x = embed(tokens);
+    for (std::int64_t i = 0; i < s_.layers; ++i) x = layer(x);
+    const ValueId column = b_.call("aten.unsqueeze_copy.default",
+                                   {seen, b_.number(std::int64_t{2})}, Dims{1, rows_, 1});
+    b_.output(multiply(x, column));
+    return std::move(b_.graph);
+  }
+
+ private:
+  static constexpr std::int64_t kOne = 1;
+
+  ValueId prepacked_number() {
+    return b_.call("et_vk.prepack.default", {b_.constant(Dims{})}, Dims{});
+  }
+  ValueId as_float(ValueId mask) {
+    return b_.call("aten._to_copy.default",
+                   {mask, b_.none(), b_.none(), b_.none(), b_.none(), b_.flag(false), b_.none()},
+                   b_.bound(mask));
+  }
+  // (1 - mask) times a large negative number, for every head and query.
+  ValueId penalty(ValueId seen) {
+    ValueId x =
+        b_.call("aten.sub.Tensor", {prepacked_number(), seen, b_.number(kOne)}, b_.bound(seen));
+    x = b_.call("aten.unsqueeze_copy.default", {x, b_.number(kOne)}, Dims{1, 1, rows_});
+    x = b_.call("aten.unsqueeze_copy.default", {x, b_.number(kOne)}, Dims{1, 1, 1, rows_});
+    return multiply(x, prepacked_number());
+  }
+  ValueId lookup(std::int64_t rows, ValueId indices) {
+    Dims out = b_.bound(indices);
+    out.push_back(s_.width);
+    return b_.call(
+        "aten.embedding.default",
+        {b_.constant({rows, s_.width}), indices, b_.number(-kOne), b_.flag(false), b_.flag(false)},
+        out);
+  }
+  ValueId embed(ValueId tokens) {
+    constexpr std::int64_t kPositions = 512, kKinds = 2, kZero = 0;
+    const ValueId kinds = b_.call(
+        "aten.full_like.default",
+        {tokens, b_.number(kZero), b_.none(), b_.none(), b_.none(), b_.flag(false), b_.none()},
+        b_.tensor({1, rows_}, DType::Int32));
+    const ValueId positions = b_.call("aten.arange.start_step",
+                                      {b_.number(kZero), length_, b_.number(kOne), b_.none(),
+                                       b_.none(), b_.none(), b_.flag(false)},
+                                      b_.tensor({rows_}, DType::Int32));
+    const ValueId words = add(lookup(s_.vocabulary, tokens), lookup(kPositions, positions));
+    return norm(add(words, lookup(kKinds, kinds)));
+  }
+
+  ValueId add(ValueId a, ValueId b) {
+    return b_.call("aten.add.Tensor", {a, b, b_.number(kOne)}, b_.bound(a));
+  }
+  ValueId multiply(ValueId a, ValueId b) { return b_.call("aten.mul.Tensor", {a, b}, b_.bound(a)); }
+  ValueId norm(ValueId x) {
+    const Dims sizes = b_.bound(x);
+    const ValueId y = b_.tensor(sizes);
+    const ValueId mean = b_.tensor({1, rows_, 1}), deviation = b_.tensor({1, rows_, 1});
+    b_.call("aten.native_layer_norm.default",
+            {x, b_.ints({s_.width}), b_.constant({s_.width}), b_.constant({s_.width}),
+             b_.number(1e-12)},
+            b_.list({y, mean, deviation}));
+    return y;
+  }
+  // Of live rows.
+  ValueId view(ValueId x, const Dims& sizes) {
+    std::vector<ValueId> extents;
+    for (const std::int64_t extent : sizes)
+      extents.push_back(extent == rows_ ? length_ : b_.number(extent));
+    return b_.call("aten.view_copy.default", {x, b_.list(std::move(extents))}, sizes);
+  }
+  ValueId permute(ValueId x, std::vector<std::int64_t> order) {
+    Dims sizes = b_.bound(x);
+    for (std::size_t d = 0; d < order.size(); ++d)
+      sizes[d] = b_.bound(x)[static_cast<std::size_t>(order[d])];
+    return b_.call("aten.permute_copy.default", {x, b_.ints(std::move(order))}, sizes);
+  }
+  // Over rows without a batch.
+  ValueId linear(ValueId x, std::int64_t width) {
+    const std::int64_t depth = b_.bound(x).back();
+    return b_.call("aten.linear.default", {x, b_.constant({width, depth}), b_.constant({width})},
+                   Dims{rows_, width});
+  }
+  ValueId flat(ValueId x) { return view(x, {rows_, s_.width}); }
+  ValueId batched(ValueId x) { return view(x, {1, rows_, s_.width}); }
+  ValueId product(ValueId a, ValueId b) {
+    return b_.call("aten.bmm.default", {a, b}, Dims{s_.heads, b_.bound(a)[1], b_.bound(b)[2]});
+  }
+
+  ValueId heads(ValueId x) {
+    const ValueId rows = linear(flat(x), s_.width);
+    return permute(view(rows, {1, rows_, s_.heads, head_dim_}), {0, 2, 1, 3});
+  }
+  ValueId attention(ValueId x) {
+    const ValueId q = heads(x), k = permute(heads(x), {0, 1, 3, 2}), v = heads(x);
+    const ValueId products =
+        product(view(q, {s_.heads, rows_, head_dim_}), view(k, {s_.heads, head_dim_, rows_}));
+    const ValueId scores =
+        multiply(view(products, {1, s_.heads, rows_, rows_}), prepacked_number());
+    const ValueId weights =
+        b_.call("aten._softmax.default", {add(scores, penalty_), b_.number(-kOne), b_.flag(false)},
+                b_.bound(scores));
+    const ValueId y =
+        product(view(weights, {s_.heads, rows_, rows_}), view(v, {s_.heads, rows_, head_dim_}));
+    const ValueId rows = permute(view(y, {1, s_.heads, rows_, head_dim_}), {0, 2, 1, 3});
+    return batched(linear(flat(rows), s_.width));
+  }
+  ValueId feed_forward(ValueId x) {
+    const ValueId up = view(linear(flat(x), s_.hidden), {rows_, s_.hidden});
+    const ValueId active =
+        b_.call("aten.gelu.default", {up, b_.graph.add(std::string("none"))}, b_.bound(up));
+    return batched(linear(active, s_.width));
+  }
+  ValueId layer(ValueId x) {
+    const ValueId attended = norm(add(attention(x), x));
+    return norm(add(feed_forward(attended), attended));
+  }
+
+  const EncoderShape& s_;
+  const std::int64_t rows_, head_dim_;
+  CallBuilder b_;
+  ValueId length_ = kNoValue, penalty_ = kNoValue;
+};
+
+}  // namespace
+
+Graph encoder_graph(const EncoderShape& shape) { return EncoderBuilder(shape).build(); }
+
+}  // namespace etwebgpu::testing
