@@ -332,9 +332,7 @@ ValueId gated(CallBuilder& b, ValueId x, std::int64_t columns, std::int64_t grou
 void add_linear(Graphs& graphs) {
   for (const Weight weight :
        {Weight::Floats, Weight::Halves, Weight::Bytes, Weight::Nibbles, Weight::Groups}) {
-    const std::int64_t whole = weight == Weight::Bytes || weight == Weight::Floats ? 3 : 4;
-    // One row, few and many; columns that are whole vectors, and not; a depth that is no whole
-    // step.
+    // One row, few and many; columns that are whole vectors, and not.
     for (const std::int64_t rows : {1, 2, 5, 17, 40, 100, 700}) {
       for (const std::int64_t columns : {60, 130, 1001})
         graphs.add("linear", [&](CallBuilder& b) {
@@ -342,8 +340,8 @@ void add_linear(Graphs& graphs) {
         });
     }
     if (weight == Weight::Floats || weight == Weight::Halves || weight == Weight::Bytes) {
-      graphs.add("linear of an odd depth",
-                 [&](CallBuilder& b) { return linear(b, b.input({3, 30 + whole}), 20, weight); });
+      graphs.add("linear of half a step more",
+                 [&](CallBuilder& b) { return linear(b, b.input({3, 34}), 20, weight); });
     }
   }
   graphs.add("groups of half a step", [](CallBuilder& b) {
