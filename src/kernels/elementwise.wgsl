@@ -25,13 +25,12 @@
 #param C_FROM = 0
 #param C_STORED = 0
 //   count        invocations
-//   live_extent  of the dimension that the SymInt selects in
-//   live_stride
-//   first        index of the first element
-//   base         of a, b, c in elements of their bindings
-//   x, y         words of a number, the low one first
-//   a, b, c      and of literals
-//   loops        innermost first: size, strides of a, b, c
+//   first    index of the first element
+//   base     of a, b, c in elements of their bindings
+//   x, y     words of a number, the low one first
+//   a, b, c  and of literals
+//   loops    innermost first: size, strides of a, b, c
+//   live_extent, live_stride  of the dimension that the SymInt selects in
 #params
 
 #if A_STORED

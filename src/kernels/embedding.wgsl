@@ -9,7 +9,6 @@
 //   rows        of the whole table
 //   first       first row bound here
 //   bound_rows  rows bound here
-//   group_size, scale_stride
 #params
 @group(0) @binding(indices) var<storage, read> indices: array<i32>;
 @group(0) @binding(table) var<storage, read> table: array<u32>;

@@ -2,7 +2,6 @@
 #param WG
 #param SPLITS               // loops less one
 #param T : u32 | vec2<u32>  // the latter: an element of 64 bits
-//   count
 //   extent, stride  of the indexed dimension of src
 //   loops           innermost first: size, src stride, index stride
 #params

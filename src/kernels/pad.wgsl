@@ -2,7 +2,6 @@
 #param WG
 #param LOOPS
 #param T : u32 | vec2<u32>  // the latter: an element of 64 bits
-//   count
 //   value  its words, the low one first
 //   loops  innermost first: out size, src size, src stride, before
 #params
