@@ -7,8 +7,8 @@
 #include "capi/options.h"
 #include "capi/plan_json.h"
 #include "format/delegate.h"
-#include "kernels/kernel_source.h"
 #include "plan/model.h"
+#include "webgpu/template_folder.h"
 
 namespace etwebgpu {
 namespace {
@@ -197,7 +197,7 @@ Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes, std::int
 // The text of the dispatch's kernel as the device compiles it.
 void write_wgsl(JsonWriter& json, const Model& model, const PlannedDispatch& dispatch,
                 WgslDialect dialect) {
-  const auto text = kernel_source(model.kernels()[dispatch.kernel], dialect);
+  const auto text = used_kernel_source(model.kernels()[dispatch.kernel], dialect);
   json.member("wgsl", text ? *text : text.error().message);
 }
 
