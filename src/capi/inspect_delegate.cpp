@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "capi/options.h"
-#include "capi/plan_json.h"
+#include "capi/plan_layers.h"
 #include "format/delegate.h"
-#include "plan/model.h"
+#include "plan/plan_json.h"
 #include "webgpu/template_folder.h"
 
 namespace etwebgpu {
@@ -206,6 +206,7 @@ void write_plan_for(JsonWriter& json, const InspectContext& context, const Model
   json.begin_object().member("for", purpose);
   if (plan) {
     write_plan(json, model, **plan);
+    write_layers(json, model, **plan);
     const auto shown = context.settings.kernel;
     if (shown && *shown < (**plan).dispatches.size())
       write_wgsl(json, model, (**plan).dispatches[*shown], context.capabilities.dialect);
