@@ -2,12 +2,10 @@
 #param WEIGHT : 0 | 1  // whether there is one
 #param BIAS : 0 | 1
 #if WEIGHT
-#param WEIGHT_BINDING
-@group(0) @binding(${WEIGHT_BINDING}) var<storage, read> weight: array<f32>;
+@group(0) @binding(weight) var<storage, read> weight: array<f32>;
 #endif
 #if BIAS
-#param BIAS_BINDING
-@group(0) @binding(${BIAS_BINDING}) var<storage, read> bias: array<f32>;
+@group(0) @binding(bias) var<storage, read> bias: array<f32>;
 #endif
 
 fn affine(normalized: f32, channel: u32) -> f32 {

@@ -1,14 +1,12 @@
 // out = (x - mean[c]) / sqrt(variance[c] + eps) * weight[c] + bias[c] for x [N, C, inner], one invocation
 // per element.
 #param WG
-#param PARAMS_BINDING
 #include "affine.wgsl"
-struct Params { count: u32, inner: u32, channels: u32, eps: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> mean: array<f32>;
-@group(0) @binding(2) var<storage, read> variance: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
-@group(0) @binding(${PARAMS_BINDING}) var<uniform> params: Params;
+#params
+@group(0) @binding(x) var<storage, read> x: array<f32>;
+@group(0) @binding(mean) var<storage, read> mean: array<f32>;
+@group(0) @binding(variance) var<storage, read> variance: array<f32>;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

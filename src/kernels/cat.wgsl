@@ -2,19 +2,16 @@
 #param WG
 #param N                                // inputs: at most 7
 #param T : u32 | vec2<u32> | vec4<u32>  // in which all lengths are counted
-#param PARAMS_AT
-struct Params {
-  count: u32,       // elements written
-  row: u32,         // of them in one row of this dispatch
-  out_row: u32,     // length of an output row
-  out_start: u32,   // where in it the first input begins
-  ends: array<vec4<u32>, 2>,  // input k's part of the written row ends at ends[k / 4][k % 4]
-}
+//   count      elements written
+//   row        of them in one row of this dispatch
+//   out_row    length of an output row
+//   out_start  where in it the first input begins
+//   ends       input k's part of the written row ends at ends[k / 4][k % 4]
+#params
 #repeat K N
-@group(0) @binding(${K}) var<storage, read> src${K}: array<${T}>;
+@group(0) @binding(src${K}) var<storage, read> src${K}: array<${T}>;
 #endrepeat
-@group(0) @binding(${N}) var<storage, read_write> out: array<${T}>;
-@group(0) @binding(${PARAMS_AT}) var<uniform> params: Params;
+@group(0) @binding(out) var<storage, read_write> out: array<${T}>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

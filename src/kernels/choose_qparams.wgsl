@@ -3,11 +3,10 @@
 #param WG
 #param SYMMETRIC : 0 | 1  // the zero point is in the middle
 #include "workgroup_reduce.wgsl"
-struct Params { rows: u32, n: u32, lowest: f32, highest: f32, least_scale: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> scales: array<f32>;
-@group(0) @binding(2) var<storage, read_write> zero_points: array<i32>;
-@group(0) @binding(3) var<uniform> params: Params;
+#params
+@group(0) @binding(x) var<storage, read> x: array<f32>;
+@group(0) @binding(scales) var<storage, read_write> scales: array<f32>;
+@group(0) @binding(zero_points) var<storage, read_write> zero_points: array<i32>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

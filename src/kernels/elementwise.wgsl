@@ -2,8 +2,7 @@
 // conversions, fills and every copy that only moves elements (permute, slice, expand, ...).
 #param WG
 #param LANES : 1 | 4                          // elements an invocation writes
-#param LOOPS
-#param SPLITS                                 // LOOPS - 1
+#param SPLITS                                 // loops less one
 #param EXPR                                   // in a, b, c, x, y and i (the element's index)
 #param LIB = 0 : 0 | exponential | minmax | trigonometry | sigmoid | tanh | gelu | power | division  // what EXPR calls
 #param WIDE = 0 : 0 | 1                       // integers of 64 bits take part
@@ -11,66 +10,55 @@
 #param OUT : f32 | i32 | u32 | vec2<u32>      // as it is stored
 #param OUT_AS : f32 | i32 | u32 | vec2<u32>   // type of EXPR
 #param OUT_FROM                               // what makes OUT of it
-#param OUT_AT
-#param PARAMS_AT
-#param LIVE_AT = 0                            // where operand a's base follows a SymInt
+#param LIVE = 0 : 0 | 1                       // operand a's base follows a SymInt
 // Operand a: one element is read, or four, it is in params, or a SymInt's uniform. So the others, where there are such.
 #param A : element | vector | literal | live
 #param A_AS : f32 | i32 | u32 | vec2<u32>     // type that EXPR sees
 #param A_FROM = 0                             // what makes it of what is stored
 #param A_STORED = 0                           // a tensor's array type
-#param A_AT = 0                               // binding of a tensor or a uniform
 #param B = 0 : 0 | element | vector | literal | live
 #param B_AS = 0 : 0 | f32 | i32 | vec2<u32>
 #param B_FROM = 0
 #param B_STORED = 0
-#param B_AT = 0
 #param C = 0 : 0 | element | vector | literal | live
 #param C_AS = 0 : 0 | f32 | i32 | vec2<u32>
 #param C_FROM = 0
 #param C_STORED = 0
-#param C_AT = 0
-struct Params {
-  count: u32,        // invocations
-  live_extent: u32,  // of the dimension that the SymInt selects in
-  live_stride: u32,
-  first: u32,        // index of the first element
-  base: vec4<u32>,   // of a, b, c in elements of their bindings
-  x: vec2<u32>,      // words of a number, the low one first; and so the others
-  y: vec2<u32>,
-  a: vec2<u32>,      // literals
-  b: vec2<u32>,
-  c: vec2<u32>,
-  unused: vec2<u32>,
-  loops: array<vec4<u32>, ${LOOPS}>,  // innermost first: size, strides of a, b, c
-}
+//   count        invocations
+//   live_extent  of the dimension that the SymInt selects in
+//   live_stride
+//   first        index of the first element
+//   base         of a, b, c in elements of their bindings
+//   x, y         words of a number, the low one first
+//   a, b, c      and of literals
+//   loops        innermost first: size, strides of a, b, c
+#params
 
 #if A_STORED
-@group(0) @binding(${A_AT}) var<storage, read> a_data: array<${A_STORED}>;
+@group(0) @binding(a) var<storage, read> a_data: array<${A_STORED}>;
 #endif
 #if B_STORED
-@group(0) @binding(${B_AT}) var<storage, read> b_data: array<${B_STORED}>;
+@group(0) @binding(b) var<storage, read> b_data: array<${B_STORED}>;
 #endif
 #if C_STORED
-@group(0) @binding(${C_AT}) var<storage, read> c_data: array<${C_STORED}>;
+@group(0) @binding(c) var<storage, read> c_data: array<${C_STORED}>;
 #endif
 #if LANES == 4
-@group(0) @binding(${OUT_AT}) var<storage, read_write> out: array<vec4<${OUT}>>;
+@group(0) @binding(out) var<storage, read_write> out: array<vec4<${OUT}>>;
 #else
-@group(0) @binding(${OUT_AT}) var<storage, read_write> out: array<${OUT}>;
+@group(0) @binding(out) var<storage, read_write> out: array<${OUT}>;
 #endif
-@group(0) @binding(${PARAMS_AT}) var<uniform> params: Params;
 #if A == live
-@group(0) @binding(${A_AT}) var<uniform> a_live: vec4<i32>;
+@group(0) @binding(a) var<uniform> a_live: vec4<i32>;
 #endif
 #if B == live
-@group(0) @binding(${B_AT}) var<uniform> b_live: vec4<i32>;
+@group(0) @binding(b) var<uniform> b_live: vec4<i32>;
 #endif
 #if C == live
-@group(0) @binding(${C_AT}) var<uniform> c_live: vec4<i32>;
+@group(0) @binding(c) var<uniform> c_live: vec4<i32>;
 #endif
-#if LIVE_AT
-@group(0) @binding(${LIVE_AT}) var<uniform> live_start: vec4<i32>;
+#if LIVE
+@group(0) @binding(live_start) var<uniform> live_start: vec4<i32>;
 #endif
 
 #if LIB
@@ -123,7 +111,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   }
 #endrepeat
   at += rest * params.loops[${SPLITS}].yzw;
-#if LIVE_AT
+#if LIVE
   // As a slice's start: negative counts from the end, and both ends are clamped.
   let extent = i32(params.live_extent);
   let start = select(live_start.x, live_start.x + extent, live_start.x < 0);

@@ -3,25 +3,20 @@
 #param TABLE : q4 | f16 | f32 | words  // panels of ops/packing.h; words: a plain matrix
 #param ELEMENTS                        // of a word
 #param SCALES : 0 | 1                  // one per row and group
-#param AT_OUT
-#param AT_PARAMS
-struct Params {
-  count: u32,       // indices
-  width: u32,       // elements per row
-  words: u32,       // words per row
-  rows: u32,        // of the whole table
-  first: u32,       // first row bound here
-  bound_rows: u32,  // rows bound here
-  group_size: u32,
-  scale_stride: u32,
-}
-@group(0) @binding(0) var<storage, read> indices: array<i32>;
-@group(0) @binding(1) var<storage, read> table: array<u32>;
+//   count       indices
+//   width       elements per row
+//   words       words per row
+//   rows        of the whole table
+//   first       first row bound here
+//   bound_rows  rows bound here
+//   group_size, scale_stride
+#params
+@group(0) @binding(indices) var<storage, read> indices: array<i32>;
+@group(0) @binding(table) var<storage, read> table: array<u32>;
 #if SCALES
-@group(0) @binding(2) var<storage, read> scales: array<f32>;
+@group(0) @binding(scales) var<storage, read> scales: array<f32>;
 #endif
-@group(0) @binding(${AT_OUT}) var<storage, read_write> out: array<f32>;
-@group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
 
 fn element(row: u32, k: u32) -> f32 {
 #if TABLE == words

@@ -3,16 +3,13 @@
 #param WG
 #param T : f32 | i32   // of x
 #param BY_ROW : 0 | 1  // a scale and a zero point for each row, else params hold them for all
-#param OUT_AT
-#param PARAMS_AT
-struct Params { count: u32, n: u32, zero_point: i32, scale: f32 }
-@group(0) @binding(0) var<storage, read> x: array<${T}>;
+#params
+@group(0) @binding(x) var<storage, read> x: array<${T}>;
 #if BY_ROW
-@group(0) @binding(1) var<storage, read> scales: array<f32>;
-@group(0) @binding(2) var<storage, read> zero_points: array<i32>;
+@group(0) @binding(scales) var<storage, read> scales: array<f32>;
+@group(0) @binding(zero_points) var<storage, read> zero_points: array<i32>;
 #endif
-@group(0) @binding(${OUT_AT}) var<storage, read_write> out: array<f32>;
-@group(0) @binding(${PARAMS_AT}) var<uniform> params: Params;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,

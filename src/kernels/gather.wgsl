@@ -1,19 +1,14 @@
 // out[i] = src at i's coordinates, except that one coordinate is read from an index tensor.
 #param WG
-#param LOOPS
-#param SPLITS               // LOOPS - 1
+#param SPLITS               // loops less one
 #param T : u32 | vec2<u32>  // the latter: an element of 64 bits
-struct Params {
-  count: u32,
-  extent: u32,  // of the indexed dimension of src
-  stride: u32,
-  unused: u32,
-  loops: array<vec4<u32>, ${LOOPS}>,  // innermost first: size, src stride, index stride
-}
-@group(0) @binding(0) var<storage, read> src: array<${T}>;
-@group(0) @binding(1) var<storage, read> index: array<i32>;
-@group(0) @binding(2) var<storage, read_write> out: array<${T}>;
-@group(0) @binding(3) var<uniform> params: Params;
+//   count
+//   extent, stride  of the indexed dimension of src
+//   loops           innermost first: size, src stride, index stride
+#params
+@group(0) @binding(src) var<storage, read> src: array<${T}>;
+@group(0) @binding(index) var<storage, read> index: array<i32>;
+@group(0) @binding(out) var<storage, read_write> out: array<${T}>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -6,11 +6,11 @@
 #param WG             // a power of two
 #param LOADS          // in flight per invocation
 #if WIDTH == 4
-@group(0) @binding(0) var<storage, read> logits: array<vec4<f32>>;
+@group(0) @binding(logits) var<storage, read> logits: array<vec4<f32>>;
 #else
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(logits) var<storage, read> logits: array<f32>;
 #endif
-@group(0) @binding(1) var<storage, read_write> token: array<u32>;
+@group(0) @binding(token) var<storage, read_write> token: array<u32>;
 
 const FIRST = ${FIRST}u / ${WIDTH}u;
 const COUNT = ${COUNT}u / ${WIDTH}u;

@@ -1,17 +1,11 @@
 // Samples planes at the points of a grid: bilinear, border padding, aligned corners. A grid point (x, y)
 // spans [-1, 1] over the centers of the first and last elements.
 #param WG
-struct Params {
-  count: u32,
-  channels: u32,
-  in_height: u32,
-  in_width: u32,
-  points: u32,  // grid points of one batch entry: OH * OW
-}
-@group(0) @binding(0) var<storage, read> src: array<f32>;
-@group(0) @binding(1) var<storage, read> grid: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
+//   points  grid points of one batch entry: OH * OW
+#params
+@group(0) @binding(src) var<storage, read> src: array<f32>;
+@group(0) @binding(grid) var<storage, read> grid: array<vec2<f32>>;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -7,14 +7,12 @@
 #if NORM
 #include "workgroup_reduce.wgsl"
 #endif
-struct Params { rows: u32, quads: u32, padded_quads: u32, eps: f32 }  // quads: of four elements, per row
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> out: array<vec4<f16>>;
+// quads: of four elements, per row
+#params
+@group(0) @binding(x) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(out) var<storage, read_write> out: array<vec4<f16>>;
 #if NORM
-@group(0) @binding(2) var<storage, read> norm_weight: array<vec4<f32>>;
-@group(0) @binding(3) var<uniform> params: Params;
-#else
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(norm_weight) var<storage, read> norm_weight: array<vec4<f32>>;
 #endif
 
 @compute @workgroup_size(${WG})

@@ -116,6 +116,22 @@ class Reader {
   std::vector<std::string_view> counters_;  // of the open #repeat blocks
 };
 
+// Of an include that exists, and ends: kernel_parameters has been there.
+void collect_mentioned(std::string_view file, std::span<const KernelTemplate> templates,
+                       std::vector<std::string_view>& out) {
+  constexpr std::string_view before = "params.", include = "#include ";
+  std::string_view text = find_template(file, templates)->text;
+  while (!text.empty()) {
+    std::string_view line = take_until(text, '\n');
+    if (std::string_view directive = trim(line); take_prefix(directive, include))
+      collect_mentioned(read_include(directive), templates, out);
+    for (auto at = line.find(before); at != line.npos; at = line.find(before)) {
+      line.remove_prefix(at + before.size());
+      out.push_back(leading_name(line));
+    }
+  }
+}
+
 }  // namespace
 
 bool KernelParameter::allows(std::string_view value) const {
@@ -134,6 +150,13 @@ std::vector<std::string_view> KernelParameter::allowed_values() const {
 Result<std::vector<KernelParameter>> kernel_parameters(std::string_view kernel,
                                                        std::span<const KernelTemplate> templates) {
   return Reader(templates).read(kernel);
+}
+
+std::vector<std::string_view> mentioned_params(std::string_view kernel,
+                                               std::span<const KernelTemplate> templates) {
+  std::vector<std::string_view> out;
+  collect_mentioned(kernel, templates, out);
+  return out;
 }
 
 const KernelTemplate* find_template(std::string_view name,

@@ -35,6 +35,11 @@ struct KernelParameter {
 Result<std::vector<KernelParameter>> kernel_parameters(std::string_view kernel,
                                                        std::span<const KernelTemplate> templates);
 
+// The names after "params." in a kernel's template and in all that it includes, whatever its #ifs
+// say.
+std::vector<std::string_view> mentioned_params(std::string_view kernel,
+                                               std::span<const KernelTemplate> templates);
+
 const KernelTemplate* find_template(std::string_view name,
                                     std::span<const KernelTemplate> templates);
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <vector>
 
+#include "kernels/params_text.h"
 #include "kernels/template_lines.h"
 
 namespace etwebgpu {
@@ -13,17 +14,26 @@ class Expander {
  public:
   Expander(const KernelVariant& variant, WgslDialect dialect,
            std::span<const KernelTemplate> templates)
-      : variant_(variant), dialect_(dialect), templates_(templates) {}
+      : variant_(variant), dialect_(dialect), templates_(templates) {
+    for (const Literal name : variant.buffers) bindings_.push_back({name});
+    if (!variant.params.empty() && variant.fixed.empty()) bindings_.push_back({"params"});
+    for (const Literal name : variant.scalars) bindings_.push_back({name});
+  }
 
   Result<std::string> run() {
     TRY(bind_parameters());
     TRY(expand(variant_.name));
+    TRY(check_mentions());
     return directives_ + body_;
   }
 
  private:
   struct Bound {
     std::string_view name, value;
+  };
+  struct Binding {
+    std::string_view name;
+    bool mentioned = false;
   };
 
   Result<void> bind_parameters() {
@@ -165,8 +175,55 @@ class Expander {
       TRY(value_of(read_declaration(directive).name, file));
       return {};
     }
+    if (directive == "#params") return write_params(file);
     if (directive.starts_with('#')) return bad(file, "unknown directive", directive);
-    return substitute(file, line);
+    const std::size_t first = body_.size();
+    TRY(substitute(file, line));
+    return number_binding(file, first);
+  }
+
+  // --- What the call gives by name ---
+
+  Result<void> write_params(std::string_view file) {
+    CHECK_OR_FAIL(!variant_.params.empty(), ErrorKind::Internal, "kernel template '", file,
+                  "' has #params, but kernel '", variant_.name, "' is given none");
+    body_ += cat("struct Params { ", params_types(variant_), " }\n");
+    if (variant_.fixed.empty()) {
+      body_ += "@group(0) @binding(params) var<uniform> params: Params;\n";
+      return number_binding(file, body_.rfind('@'));
+    }
+    body_ += cat("const params = Params(", params_values(variant_), ");\n");
+    return {};
+  }
+
+  // Replaces the name in the @binding(NAME) of the text's last line, if there is one.
+  Result<void> number_binding(std::string_view file, std::size_t line) {
+    constexpr std::string_view before = "@binding(";
+    const auto at = body_.find(before, line);
+    if (at == std::string::npos) return {};
+    const std::string_view name = leading_name(std::string_view(body_).substr(at + before.size()));
+    if (is_number(name)) return {};
+    const auto binding = std::ranges::find(bindings_, name, &Binding::name);
+    CHECK_OR_FAIL(binding != bindings_.end(), ErrorKind::Internal, "kernel template '", file,
+                  "' mentions the binding ", name, ", which kernel '", variant_.name,
+                  "' is not given");
+    binding->mentioned = true;
+    body_.replace(at + before.size(), name.size(), cat(binding - bindings_.begin()));
+    return {};
+  }
+
+  Result<void> check_mentions() const {
+    for (const Binding& binding : bindings_)
+      CHECK_OR_FAIL(binding.mentioned, ErrorKind::Internal, "kernel '", variant_.name,
+                    "' is given the binding ", binding.name,
+                    ", which no line of its text mentions");
+    if (variant_.params.empty()) return {};
+    const auto mentioned = mentioned_params(variant_.name, templates_);
+    for (const ParamMember& member : variant_.params)
+      CHECK_OR_FAIL(std::ranges::find(mentioned, member.name.view()) != mentioned.end(),
+                    ErrorKind::Internal, "kernel '", variant_.name, "' is given the param ",
+                    member.name, ", which its template never mentions as params.", member.name);
+    return {};
   }
 
   // Naga knows subgroup built-ins without a directive and rejects the directive.
@@ -203,7 +260,8 @@ class Expander {
   const KernelVariant& variant_;
   WgslDialect dialect_;
   std::span<const KernelTemplate> templates_;
-  std::vector<Bound> bound_;  // parameters, then the counters of the open #repeat blocks
+  std::vector<Bound> bound_;       // parameters, then the counters of the open #repeat blocks
+  std::vector<Binding> bindings_;  // in their order
   std::string directives_;
   std::string body_;
 };
@@ -217,13 +275,23 @@ Result<std::string> kernel_source(const KernelVariant& variant, WgslDialect dial
 
 std::string to_string(const KernelVariant& variant) {
   std::string out = variant.name;
-  if (variant.parameters.empty()) return out;
   char separator = '[';
   for (const auto& [key, value] : variant.parameters) {
     out += cat(separator, key, '=', value);
     separator = ',';
   }
-  return out + ']';
+  if (separator == ',') out += ']';
+  separator = '(';
+  for (const auto* names : {&variant.buffers, &variant.scalars}) {
+    for (const Literal name : *names) {
+      out += cat(separator, name);
+      separator = ',';
+    }
+  }
+  if (separator == ',') out += ')';
+  if (!variant.params.empty()) out += cat('{', params_types(variant), '}');
+  if (!variant.fixed.empty()) out += cat('=', params_values(variant));
+  return out;
 }
 
 }  // namespace etwebgpu

@@ -6,7 +6,7 @@
 //       declaration, in the kernel or in the fragment that needs it, and is mentioned somewhere.
 //       Without a default it must be given where this line is reached: inside an #if that does not
 //       hold, or in a fragment that is not included, it may be left out. Everywhere, WG is how many
-//       invocations a workgroup has, and AT_NAME or NAME_AT a binding number.
+//       invocations a workgroup has.
 //   ${NAME}
 //       replaced by the parameter's value
 //   #if NAME / #elif NAME == VALUE / #elif NAME != VALUE / #else / #endif
@@ -19,6 +19,16 @@
 //       another template, with the same parameters and counters
 //   #requires subgroups | f16 | subgroup_matrix
 //       becomes the dialect's enable directive, first in the text
+//
+//   #params
+//       the struct Params of the members that the call gives, and `params` of that type: a uniform,
+//       or a constant where they are fixed. Comments before it say what members are. One that the
+//       template mentions and the call does not give is an error of WGSL
+//   @binding(NAME)
+//       in any line: the number of the buffer or live scalar that the call gives by that name
+//
+// What a call gives (ops/kernel_call.h), the template mentions: a parameter, a binding or a member
+// of Params that it does not is an error, and so is a binding that the call lacks.
 //
 // tests/cpp plans graphs of every operator for every class of device, and expands and compiles each
 // variant that they ask for, on each provider.

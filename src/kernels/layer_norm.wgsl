@@ -5,15 +5,13 @@
 // A row belongs to group row % groups; element i of it has channel (row % groups) * channels + i / inner,
 // the index of its weight and bias. Layer norm: groups = 1, inner = 1.
 #param WG
-#param PARAMS_BINDING
 #include "affine.wgsl"
 #include "workgroup_reduce.wgsl"
-struct Params { rows: u32, n: u32, inner: u32, groups: u32, channels: u32, eps: f32, scale: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out_mean: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out_rstd: array<f32>;
-@group(0) @binding(${PARAMS_BINDING}) var<uniform> params: Params;
+#params
+@group(0) @binding(x) var<storage, read> x: array<f32>;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
+@group(0) @binding(out_mean) var<storage, read_write> out_mean: array<f32>;
+@group(0) @binding(out_rstd) var<storage, read_write> out_rstd: array<f32>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

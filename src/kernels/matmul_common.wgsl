@@ -1,27 +1,14 @@
 // out[b] = alpha * x[b] @ y[b] + beta * bias: what matmul_tiles and matmul_columns share.
 #param TRANSPOSED : 0 | 1  // y is [batch, n, k], not [batch, k, n]
 #param BIAS : 0 | 1
-#param AT_OUT
-#param AT_PARAMS
-struct Params {
-  batch: u32,
-  m: u32,
-  k: u32,
-  n: u32,
-  row_blocks: u32,
-  column_blocks: u32,
-  alpha: f32,
-  beta: f32,
-  bias_row: u32,     // strides of the broadcast bias
-  bias_column: u32,
-}
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> y: array<f32>;
+//   bias_row  strides of the broadcast bias
+#params
+@group(0) @binding(x) var<storage, read> x: array<f32>;
+@group(0) @binding(y) var<storage, read> y: array<f32>;
 #if BIAS
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(bias) var<storage, read> bias: array<f32>;
 #endif
-@group(0) @binding(${AT_OUT}) var<storage, read_write> out: array<f32>;
-@group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
 
 // Element (k, column) of a batch's y, which begins at `base`.
 fn y_at(base: u32, k: u32, column: u32) -> u32 {

@@ -1,9 +1,8 @@
 // dst = src, word by word. Made by the planner where a call would read and write one buffer.
 #param WG
-struct Params { count: u32 }
-@group(0) @binding(0) var<storage, read> src: array<u32>;
-@group(0) @binding(1) var<storage, read_write> dst: array<u32>;
-@group(0) @binding(2) var<uniform> params: Params;
+#params
+@group(0) @binding(src) var<storage, read> src: array<u32>;
+@group(0) @binding(dst) var<storage, read_write> dst: array<u32>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

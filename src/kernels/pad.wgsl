@@ -2,15 +2,12 @@
 #param WG
 #param LOOPS
 #param T : u32 | vec2<u32>  // the latter: an element of 64 bits
-struct Params {
-  count: u32,
-  unused: u32,
-  value: vec2<u32>,  // its words, the low one first
-  loops: array<vec4<i32>, ${LOOPS}>,  // innermost first: out size, src size, src stride, before
-}
-@group(0) @binding(0) var<storage, read> src: array<${T}>;
-@group(0) @binding(1) var<storage, read_write> out: array<${T}>;
-@group(0) @binding(2) var<uniform> params: Params;
+//   count
+//   value  its words, the low one first
+//   loops  innermost first: out size, src size, src stride, before
+#params
+@group(0) @binding(src) var<storage, read> src: array<${T}>;
+@group(0) @binding(out) var<storage, read_write> out: array<${T}>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -13,18 +13,10 @@
 #param FLAT : 0 | 1                 // one reduced dimension
 #param SCALED : 0 | 1               // a sum of floats is multiplied by scale
 #param WIDE : 0 | 1                 // some type has 64 bits
-struct Params {
-  kept_sizes: vec4<u32>,
-  kept_strides: vec4<u32>,
-  reduced_sizes: vec4<u32>,
-  reduced_strides: vec4<u32>,
-  outputs: u32,
-  n: u32,
-  scale: f32,  // 1 / n
-}
-@group(0) @binding(0) var<storage, read> x: array<${X}>;
-@group(0) @binding(1) var<storage, read_write> out: array<${OUT}>;
-@group(0) @binding(2) var<uniform> params: Params;
+//   scale  1 / n
+#params
+@group(0) @binding(x) var<storage, read> x: array<${X}>;
+@group(0) @binding(out) var<storage, read_write> out: array<${OUT}>;
 
 fn offset(index: u32, sizes: vec4<u32>, strides: vec4<u32>) -> u32 {
   var rest = index;

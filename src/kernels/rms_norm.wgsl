@@ -3,11 +3,11 @@
 #param T : f32 | vec4<f32>  // the latter where rows are whole vectors
 #param VEC : 1 | 4          // elements in T
 #include "workgroup_reduce.wgsl"
-struct Params { rows: u32, n: u32, eps: f32, scale: f32 }  // n in units of T; scale = 1 / row length
-@group(0) @binding(0) var<storage, read> x: array<${T}>;
-@group(0) @binding(1) var<storage, read> weight: array<${T}>;
-@group(0) @binding(2) var<storage, read_write> out: array<${T}>;
-@group(0) @binding(3) var<uniform> params: Params;
+// n in units of T; scale = 1 / row length
+#params
+@group(0) @binding(x) var<storage, read> x: array<${T}>;
+@group(0) @binding(weight) var<storage, read> weight: array<${T}>;
+@group(0) @binding(out) var<storage, read_write> out: array<${T}>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -3,28 +3,22 @@
 #param WG
 #param HALVES : 0 | 1    // a pair is 0: elements 2i and 2i + 1 with one angle, 1: i and i + rotated / 2 with one each
 #param POSITION : 0 | 1  // the first row of the table is a live scalar
-struct Params {
-  q_heads: u32,      // per position
-  k_heads: u32,
-  q_total: u32,      // batch * positions * q_heads
-  total: u32,        // and those of k
-  positions: u32,
-  head_dim: u32,
-  rotated: u32,      // leading elements of a head that are rotated; the rest is copied
-  items: u32,        // invocations per head: rotated / 2 + head_dim - rotated
-  first_row: u32,
-  row_stride: u32,   // of the cos and sin tables
-  head_stride: u32,  // 0 unless the tables differ by head
-}
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> table_cos: array<f32>;
-@group(0) @binding(3) var<storage, read> table_sin: array<f32>;
-@group(0) @binding(4) var<storage, read_write> q_out: array<f32>;
-@group(0) @binding(5) var<storage, read_write> k_out: array<f32>;
-@group(0) @binding(6) var<uniform> params: Params;
+//   q_heads      per position
+//   q_total      batch * positions * q_heads
+//   total        and those of k
+//   rotated      leading elements of a head that are rotated; the rest is copied
+//   items        invocations per head: rotated / 2 + head_dim - rotated
+//   row_stride   of the cos and sin tables
+//   head_stride  0 unless the tables differ by head
+#params
+@group(0) @binding(q) var<storage, read> q: array<f32>;
+@group(0) @binding(k) var<storage, read> k: array<f32>;
+@group(0) @binding(table_cos) var<storage, read> table_cos: array<f32>;
+@group(0) @binding(table_sin) var<storage, read> table_sin: array<f32>;
+@group(0) @binding(q_out) var<storage, read_write> q_out: array<f32>;
+@group(0) @binding(k_out) var<storage, read_write> k_out: array<f32>;
 #if POSITION
-@group(0) @binding(7) var<uniform> position: vec4<i32>;
+@group(0) @binding(position) var<uniform> position: vec4<i32>;
 #endif
 
 @compute @workgroup_size(${WG})

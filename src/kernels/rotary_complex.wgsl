@@ -1,11 +1,11 @@
 // x [B, N, C] as complex numbers (2i, 2i+1) times freqs [N, C] with (cos, sin) interleaved the same way:
 // one invocation per pair.
 #param WG
-struct Params { pairs: u32, freq_pairs: u32 }  // in all of x; in freqs
-@group(0) @binding(0) var<storage, read> x: array<vec2<f32>>;
-@group(0) @binding(1) var<storage, read> freqs: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec2<f32>>;
-@group(0) @binding(3) var<uniform> params: Params;
+// in all of x; in freqs
+#params
+@group(0) @binding(x) var<storage, read> x: array<vec2<f32>>;
+@group(0) @binding(freqs) var<storage, read> freqs: array<vec2<f32>>;
+@group(0) @binding(out) var<storage, read_write> out: array<vec2<f32>>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -4,10 +4,9 @@
 #include "special_floats.wgsl"
 #include "softmax_kind.wgsl"
 #include "workgroup_reduce.wgsl"
-struct Params { rows: u32, n: u32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<uniform> params: Params;
+#params
+@group(0) @binding(x) var<storage, read> x: array<f32>;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -75,6 +75,15 @@ inline std::string_view read_include(std::string_view text) {
   return text.substr(0, text.find(".wgsl"));
 }
 
+// The letters, digits and underscores that text begins with.
+inline std::string_view leading_name(std::string_view text) {
+  const auto is_part = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  };
+  return text.substr(
+      0, static_cast<std::size_t>(std::ranges::find_if_not(text, is_part) - text.begin()));
+}
+
 inline bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }

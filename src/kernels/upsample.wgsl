@@ -3,19 +3,9 @@
 #param WG
 #param MODE : nearest | bilinear
 #param ALIGNED : 0 | 1  // bilinear with aligned corners
-struct Params {
-  count: u32,
-  in_height: u32,
-  in_width: u32,
-  out_height: u32,
-  out_width: u32,
-  scale_y: f32,
-  scale_x: f32,
-  unused: u32,
-}
-@group(0) @binding(0) var<storage, read> src: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<uniform> params: Params;
+#params
+@group(0) @binding(src) var<storage, read> src: array<f32>;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
 
 #if MODE == bilinear
 // The two source positions around an output position, and the second one's weight.

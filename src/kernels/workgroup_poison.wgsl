@@ -1,7 +1,7 @@
 // Fills workgroup memory with words that are NaN as f32 and as two f16, for webgpu/workgroup_poison.h.
 #param WG
 #param WORDS  // of workgroup memory
-@group(0) @binding(0) var<storage, read_write> witness: array<u32>;  // zeros
+@group(0) @binding(witness) var<storage, read_write> witness: array<u32>;  // zeros
 var<workgroup> memory: array<u32, ${WORDS}>;
 
 @compute @workgroup_size(${WG})

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint32_t kWorkgroup = 64;
 constexpr std::string_view kNames[3] = {"A", "B", "C"};
+constexpr Literal kBindings[3] = {"a", "b", "c"};
 
 std::int64_t words_per(Element element) { return element == Element::I64 ? 2 : 1; }
 
@@ -130,8 +131,9 @@ Layout lay_out(std::span<const Operand> operands, Loops loops, const LiveBase& l
   return out;
 }
 
-void define_operand(KernelCall& call, const Operand& operand, std::string_view name, bool wide,
-                    ByteRange at, int& binding) {
+void define_operand(KernelCall& call, const Operand& operand, std::size_t k, bool wide,
+                    ByteRange at) {
+  const std::string_view name = kNames[k];
   const std::string_view as = wgsl_type(operand.as);
   call.define(cat(name, "_AS"), as);
   if (operand.kind == Operand::Kind::Tensor) {
@@ -139,44 +141,34 @@ void define_operand(KernelCall& call, const Operand& operand, std::string_view n
     call.define(name, wide ? "vector" : "element");
     call.define(cat(name, "_STORED"), wide ? cat("vec4<", stored, ">") : std::string(stored));
     call.define(cat(name, "_FROM"), conversion(operand.element, operand.as));
-    call.define(cat(name, "_AT"), binding++);
-    call.read(operand.buffer, at);
+    call.read(kBindings[k], operand.buffer, at);
   } else if (operand.kind == Operand::Kind::Literal) {
     call.define(name, "literal");
   } else {
     call.define(name, "live").define(cat(name, "_FROM"), conversion(Element::I32, operand.as));
-  }
-}
-
-void define_uniforms(KernelCall& call, const Elementwise& what, std::span<const Operand> operands,
-                     int binding) {
-  call.define("PARAMS_AT", binding++);
-  for (std::size_t k = 0; k < operands.size(); ++k) {
-    if (operands[k].kind != Operand::Kind::Live) continue;
-    call.define(cat(kNames[k], "_AT"), binding++).scalar(operands[k].live);
-  }
-  if (what.live_base.start != kNoValue) {
-    call.define("LIVE_AT", binding++).scalar(what.live_base.start);
+    call.scalar(kBindings[k], operand.live);
   }
 }
 
 void fill_params(KernelCall& call, const Elementwise& what, std::span<const Operand> operands,
                  const Layout& layout, std::int64_t first) {
-  const auto pair = [&call](const std::array<std::uint32_t, 2>& words) {
-    call.params(words[0], words[1]);
-  };
-  call.params(layout.count, what.live_base.extent, layout.live_stride, first);
-  call.params(layout.bases[0], layout.bases[1], layout.bases[2], 0);
-  pair(words_of(what.x, what.x_type));
-  pair(words_of(what.y, what.x_type));
+  const auto& [a, b, c] = layout.bases;
+  call.params({{"count", layout.count},
+               {"live_extent", what.live_base.extent},
+               {"live_stride", layout.live_stride},
+               {"first", first},
+               {"base", {a, b, c, 0}},
+               {"x", words_of(what.x, what.x_type)},
+               {"y", words_of(what.y, what.x_type)}});
   for (std::size_t k = 0; k < 3; ++k) {
     const bool given = k < operands.size();
-    pair(given ? words_of(operands[k].literal, operands[k].as) : std::array{0u, 0u});
+    call.param(kBindings[k],
+               given ? words_of(operands[k].literal, operands[k].as) : std::array{0u, 0u});
   }
-  call.params(0, 0);
-  for (auto loop = layout.loops.rbegin(); loop != layout.loops.rend(); ++loop) {
-    call.params(loop->size, loop->strides[0], loop->strides[1], loop->strides[2]);
-  }
+  std::vector<Extents> loops;
+  for (auto loop = layout.loops.rbegin(); loop != layout.loops.rend(); ++loop)
+    loops.push_back({loop->size, loop->strides[0], loop->strides[1], loop->strides[2]});
+  call.param_array("loops", loops);
 }
 
 // --- Pieces: parts of the outermost loop whose memory fits bindings ---
@@ -291,17 +283,16 @@ void emit_piece(LowerContext& c, const Elementwise& what, const Piece& piece, co
   if (!what.library.empty()) call.define("LIB", what.library);
   if (uses_wide(what, operands, out.element)) call.define("WIDE", 1);
   call.define("LANES", layout.vectors ? 4 : 1);
-  call.define("LOOPS", layout.loops.size()).define("SPLITS", layout.loops.size() - 1);
+  call.define("SPLITS", layout.loops.size() - 1);
   call.define("X", wgsl_type(what.x_type))
       .define("OUT", wgsl_type(out.element))
       .define("OUT_AS", wgsl_type(what.out));
   call.define("OUT_FROM", storing(what.out, out.element));
-  int binding = 0;
-  for (std::size_t k = 0; k < operands.size(); ++k) {
-    define_operand(call, operands[k], kNames[k], layout.wide[k], piece.at[k], binding);
-  }
-  call.define("OUT_AT", binding++).write(out.buffer, piece.out);
-  define_uniforms(call, what, operands, binding);
+  for (std::size_t k = 0; k < operands.size(); ++k)
+    define_operand(call, operands[k], k, layout.wide[k], piece.at[k]);
+  call.write("out", out.buffer, piece.out);
+  if (what.live_base.start != kNoValue)
+    call.define("LIVE", 1).scalar("live_start", what.live_base.start);
   fill_params(call, what, operands, layout, piece.first);
   call.groups(div_up<std::int64_t>(layout.count, wg));
 }

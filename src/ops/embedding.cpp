@@ -43,19 +43,26 @@ Result<void> emit_lookup(LowerContext& c, const Lookup& l) {
   for (std::int64_t first = 0; first < l.rows; first += panels * kPanel) {
     const std::int64_t rows = std::min(panels * kPanel, l.rows - first);
     const bool whole = rows == l.rows;
-    auto piece = [&](KernelCall& k, BufferRef buffer, std::int64_t row_bytes,
-                     std::int64_t piece_rows) {
-      k.read(buffer, whole ? 0 : static_cast<std::uint64_t>(first * row_bytes),
-             whole ? 0 : static_cast<std::uint64_t>(piece_rows * row_bytes));
+    auto piece = [&](std::int64_t row_bytes, std::int64_t piece_rows) {
+      return whole ? ByteRange{}
+                   : ByteRange{static_cast<std::uint64_t>(first * row_bytes),
+                               static_cast<std::uint64_t>(piece_rows * row_bytes)};
     };
     KernelCall& k = c.emit("embedding");
     k.define("WG", wg).define("TABLE", element_kind(l)).define("SCALES", l.scales ? 1 : 0);
     k.define("ELEMENTS", l.panels ? panel_elements(l.packing) : 1);
-    k.read(l.indices);
-    piece(k, l.table, 4 * words, l.panels ? round_up(rows, kPanel) : rows);
-    if (l.scales) piece(k, *l.scales, 4 * l.scale_stride, rows);
-    k.define("AT_OUT", k.buffers.size()).define("AT_PARAMS", k.buffers.size() + 1).write(l.out);
-    k.params(l.count, l.width, words, l.rows, first, rows, l.group_size, l.scale_stride);
+    k.read("indices", l.indices);
+    k.read("table", l.table, piece(4 * words, l.panels ? round_up(rows, kPanel) : rows));
+    if (l.scales) k.read("scales", *l.scales, piece(4 * l.scale_stride, rows));
+    k.write("out", l.out);
+    k.params({{"count", l.count},
+              {"width", l.width},
+              {"words", words},
+              {"rows", l.rows},
+              {"first", first},
+              {"bound_rows", rows},
+              {"group_size", l.group_size},
+              {"scale_stride", l.scale_stride}});
     k.groups(div_up<std::int64_t>(l.count * l.width, wg));
   }
   return {};

@@ -44,14 +44,17 @@ void emit_gather(LowerContext& c, ValueId index, std::size_t dim, const Loops& l
   const Dims& in = c.sizes(0);
   const std::int64_t count = c.sizes_of(c.output_id()).numel();
   KernelCall& call = c.emit("gather");
-  call.define("WG", wg).define("LOOPS", walk.size()).define("SPLITS", walk.size() - 1);
+  call.define("WG", wg).define("SPLITS", walk.size() - 1);
   call.define("T", element_type(stored_element(c, 0)));
-  call.read(c.value(0)).read(indices).write(out);
+  call.read("src", c.value(0)).read("index", indices).write("out", out);
   const bool scalar = in.rank() == 0;
-  call.params(count, scalar ? 1 : in[dim], scalar ? 1 : contiguous_strides(in)[dim], 0);
-  for (auto loop = walk.rbegin(); loop != walk.rend(); ++loop) {
-    call.params(loop->size, loop->strides[0], loop->strides[1], 0);
-  }
+  call.params({{"count", count},
+               {"extent", scalar ? 1 : in[dim]},
+               {"stride", scalar ? 1 : contiguous_strides(in)[dim]}});
+  std::vector<Extents> extents;
+  for (auto loop = walk.rbegin(); loop != walk.rend(); ++loop)
+    extents.push_back({loop->size, loop->strides[0], loop->strides[1], 0});
+  call.param_array("loops", extents);
   call.groups(div_up<std::int64_t>(count, wg));
 }
 
@@ -258,23 +261,27 @@ std::vector<Row> rows_to_join(LowerContext& c, std::size_t dim) {
   return out;
 }
 
+constexpr Literal kSources[] = {"src0", "src1", "src2", "src3", "src4", "src5", "src6"};
+
 void emit_cat(LowerContext& c, std::span<const Row> rows, std::int64_t out_row,
               std::int64_t out_start, std::int64_t unit, BufferRef out) {
   const std::uint32_t wg = c.workgroup_size(kWorkgroup);
   KernelCall& call = c.emit("cat");
   const std::string_view type = unit == 4 ? "vec4<u32>" : element_type(output_element(c));
   call.define("WG", wg).define("N", rows.size()).define("T", type);
-  call.define("PARAMS_AT", rows.size() + 1);
-  std::array<std::int64_t, 8> ends{};
+  std::array<Extents, 2> ends{};
   std::int64_t row = 0;
   for (std::size_t k = 0; k < rows.size(); ++k) {
-    call.read(rows[k].buffer);
-    ends[k] = row += rows[k].length / unit;
+    call.read(kSources[k], rows[k].buffer);
+    ends[k / 4][k % 4] = row += rows[k].length / unit;
   }
-  call.write(out);
+  call.write("out", out);
   const std::int64_t count = c.sizes_of(c.output_id()).numel() / out_row * row;
-  call.params(count, row, out_row / unit, out_start / unit);
-  for (std::int64_t end : ends) call.params(end);
+  call.params({{"count", count},
+               {"row", row},
+               {"out_row", out_row / unit},
+               {"out_start", out_start / unit}});
+  call.param_array("ends", ends);
   call.groups(div_up<std::int64_t>(count, wg));
 }
 
@@ -345,13 +352,15 @@ void emit_pad(LowerContext& c, BufferRef moved) {
   const Dims strides = contiguous_strides(in);
   KernelCall& call = c.emit("pad");
   call.define("WG", wg).define("LOOPS", loops).define("T", element_type(element));
-  call.read(c.value(0)).write(moved);
-  call.params(count, 0, words[0], words[1]);
+  call.read("src", c.value(0)).write("out", moved);
+  call.params({{"count", count}, {"value", words}});
+  std::vector<Extents> extents;
   for (std::size_t d = out.rank(); d-- > 0;) {
     const std::size_t p = 2 * (out.rank() - 1 - d);
-    call.params(out[d], in[d], strides[d], p < pads.size() ? pads[p] : 0);
+    extents.push_back({out[d], in[d], strides[d], p < pads.size() ? pads[p] : 0});
   }
-  if (out.rank() == 0) call.params(1, 1, 1, 0);
+  if (out.rank() == 0) extents.push_back({1, 1, 1, 0});
+  call.param_array("loops", extents, ParamMember::Type::I32);
   call.groups(div_up<std::int64_t>(count, wg));
 }
 

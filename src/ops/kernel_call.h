@@ -1,10 +1,12 @@
 // What an operator lowers to: kernel calls over abstract buffers, before memory is assigned.
 #pragma once
 
+#include <array>
 #include <bit>
-#include <cmath>
 #include <concepts>
 #include <cstdint>
+#include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -52,13 +54,47 @@ struct Grid {
   std::int64_t divide = 1;
 };
 
-// One dispatch. WGSL side: storage buffers at @binding(0..n-1) in the order of read()/write(), then
-// the Params uniform if params() was called, then one uniform vec4<i32> per scalar(), its value in
-// .x.
+// A signed member of Params.
+struct Signed {
+  std::int64_t value;
+};
+
+// A vec4, or an element of an array of them.
+using Extents = std::array<std::int64_t, 4>;
+
+// A named member of Params and its value: unsigned for integers, f32 for floating types.
+struct Param {
+  using Type = ParamMember::Type;
+
+  template <std::integral T>
+  Param(Literal name, T value) : member{name}, words{to_word(value)} {}
+  template <std::floating_point T>
+  Param(Literal name, T value)
+      : member{name, Type::F32}, words{std::bit_cast<std::uint32_t>(static_cast<float>(value))} {}
+  Param(Literal name, Signed value) : member{name, Type::I32}, words{to_word(value.value)} {}
+  Param(Literal name, const std::array<std::uint32_t, 2>& pair)
+      : member{name, Type::U32, 2}, words{pair[0], pair[1]} {}
+  Param(Literal name, const Extents& e)
+      : member{name, Type::U32, 4},
+        words{to_word(e[0]), to_word(e[1]), to_word(e[2]), to_word(e[3])} {}
+
+  template <std::integral T>
+  static std::uint32_t to_word(T value) {
+    return static_cast<std::uint32_t>(static_cast<std::int64_t>(value));
+  }
+
+  ParamMember member;
+  std::array<std::uint32_t, 4> words{};
+};
+
+// One dispatch. What it binds and its params have the names by which the kernel's template knows
+// them: buffers and scalars as in `@binding(NAME)`, params as in `params.NAME`. Their numbers and
+// offsets follow from the order of the calls here, and only kernels/kernel_source.h and the planner
+// know them. A scalar is a uniform vec4<i32>, its value in .x.
 struct KernelCall {
   KernelVariant kernel;
   std::vector<StorageBinding> buffers;
-  std::vector<std::uint32_t> words;      // the Params struct, 32-bit members only
+  std::vector<std::uint32_t> words;      // of the params, where they are a uniform
   std::vector<std::size_t> float_words;  // positions in it
   std::vector<ValueId> scalars;
   Grid grid;
@@ -79,7 +115,28 @@ struct KernelCall {
     buffers.push_back({buffer, Access::ReadWrite, offset, size});
     return *this;
   }
+  KernelCall& read(Literal name, BufferRef buffer, ByteRange at = {}) {
+    return bind(name, buffer, Access::Read, at);
+  }
+  // Writes, and may also read what it wrote: a buffer appears once per kernel call.
+  KernelCall& write(Literal name, BufferRef buffer, ByteRange at = {}) {
+    return bind(name, buffer, Access::ReadWrite, at);
+  }
+  KernelCall& scalar(Literal name, ValueId symint) {
+    kernel.scalars.push_back(name);
+    scalars.push_back(symint);
+    return *this;
+  }
+  KernelCall& param(Literal name, const auto& value) { return params({{name, value}}); }
+  KernelCall& params(std::initializer_list<Param> members);
+  // An array of vec4.
+  KernelCall& param_array(Literal name, std::span<const Extents> elements,
+                          ParamMember::Type type = ParamMember::Type::U32);
+  // Makes the params a constant of the kernel's text instead of a uniform: for kernels that are
+  // over before a uniform has come. Each set of values is a variant to compile.
+  KernelCall& fix_params();
   template <typename... Ts>
+    requires(... && std::is_arithmetic_v<Ts>)
   KernelCall& params(const Ts&... members) {
     (add_param(members), ...);
     return *this;
@@ -90,19 +147,6 @@ struct KernelCall {
     for (std::size_t i = dims.rank(); i < kMaxRank; ++i) words.push_back(fill);
     for (std::int64_t extent : dims) words.push_back(static_cast<std::uint32_t>(extent));
     return *this;
-  }
-  // Makes the params part of the kernel instead of a uniform, as the lists PARAMS of their words
-  // and FLOATS of those that are floats: for kernels that are over before a uniform has come. Each
-  // set of values is a variant to compile.
-  KernelCall& fix_params() {
-    std::string list, floats;
-    for (std::uint32_t word : words) list += cat(list.empty() ? "" : ", ", word);
-    for (std::size_t at : float_words) {
-      const float value = std::bit_cast<float>(words[at]);  // WGSL has no literal for NaN
-      floats += cat(floats.empty() ? "" : ", ", std::isfinite(value) ? value : 0.0f, "f");
-    }
-    words.clear();
-    return define("FIXED", 1).define("PARAMS", list).define("FLOATS", floats);
   }
   KernelCall& scalar(ValueId symint) {
     scalars.push_back(symint);
@@ -131,6 +175,12 @@ struct KernelCall {
   }
 
  private:
+  KernelCall& bind(Literal name, BufferRef buffer, Access access, ByteRange at) {
+    kernel.buffers.push_back(name);
+    buffers.push_back({buffer, access, at.offset, at.size});
+    return *this;
+  }
+  void add_member(const ParamMember& member);
   template <typename T>
   void add_param(const T& value) {
     if constexpr (std::floating_point<T>) float_words.push_back(words.size());

@@ -50,13 +50,20 @@ void emit_batches(LowerContext& c, const Matmul& p, std::int64_t first, std::int
   KernelCall& k = c.emit(software ? "matmul_columns" : "matmul_tiles");
   k.define("TRANSPOSED", p.y_transposed ? 1 : 0).define("BIAS", p.bias ? 1 : 0);
   const auto range = [&](std::int64_t size) { return batch_range(first, count, p.batch, size); };
-  k.read(p.x, range(p.m * p.k)).read(p.y, range(p.k * p.n));
-  if (p.bias) k.read(*p.bias);
-  k.define("AT_OUT", k.buffers.size()).define("AT_PARAMS", k.buffers.size() + 1);
-  k.write(p.out, range(p.m * p.n));
+  k.read("x", p.x, range(p.m * p.k)).read("y", p.y, range(p.k * p.n));
+  if (p.bias) k.read("bias", *p.bias);
+  k.write("out", p.out, range(p.m * p.n));
   const std::int64_t row_blocks = div_up(p.m, rows), column_blocks = div_up(p.n, columns);
-  k.params(count, p.m, p.k, p.n, row_blocks, column_blocks, p.alpha, p.beta, p.bias_row,
-           p.bias_column);
+  k.params({{"batch", count},
+            {"m", p.m},
+            {"k", p.k},
+            {"n", p.n},
+            {"row_blocks", row_blocks},
+            {"column_blocks", column_blocks},
+            {"alpha", p.alpha},
+            {"beta", p.beta},
+            {"bias_row", p.bias_row},
+            {"bias_column", p.bias_column}});
   k.groups(count * row_blocks * column_blocks);
 }
 

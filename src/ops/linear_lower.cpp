@@ -141,10 +141,14 @@ class Lowering {
     KernelCall& k = c_.emit("half_rows");
     k.define("WG", wg).define("FOLD", std::min<std::int64_t>(wg, 16));
     k.define("NORM", l_.norm_weight ? 1 : 0);
-    bind_x(k, first_row, rows);
-    k.write(out);
-    if (l_.norm_weight) k.read(*l_.norm_weight);
-    k.params(rows, l_.depth / 4, half_depth() / 4, l_.norm_eps).groups(rows);
+    const Range at = input_range(l_.x, first_row, rows, l_.depth);
+    k.read("x", l_.x.buffer, {at.offset, at.size}).write("out", out);
+    if (l_.norm_weight) k.read("norm_weight", *l_.norm_weight);
+    k.params({{"rows", rows},
+              {"quads", l_.depth / 4},
+              {"padded_quads", half_depth() / 4},
+              {"eps", l_.norm_eps}});
+    k.groups(rows);
     return out;
   }
 

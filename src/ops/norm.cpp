@@ -32,8 +32,11 @@ Result<void> lower_rms_norm(LowerContext& c) {
   const std::int64_t vec = d % 4 == 0 ? 4 : 1;
   KernelCall& k = emit_rows(c, "rms_norm", rows, d / vec);
   k.define("T", vec == 4 ? "vec4<f32>" : "f32").define("VEC", vec);
-  k.read(c.value(0)).read(c.value(1)).write(c.output());
-  k.params(rows, d / vec, c.number(2), 1.0 / static_cast<double>(d));
+  k.read("x", c.value(0)).read("weight", c.value(1)).write("out", c.output());
+  k.params({{"rows", rows},
+            {"n", d / vec},
+            {"eps", c.number(2)},
+            {"scale", 1.0 / static_cast<double>(d)}});
   return {};
 }
 
@@ -45,28 +48,27 @@ struct RowNorm {
   double eps;
 };
 
-// Binds the optional weight and bias after what is bound already, and says where the params come.
+// The optional weight and bias of affine.wgsl.
 void bind_affine(LowerContext& c, KernelCall& k, std::size_t weight, std::size_t bias) {
-  const auto bind = [&](std::string_view name, std::string_view binding, std::size_t arg) {
-    k.define(name, c.is_none(arg) ? 0 : 1);
-    if (c.is_none(arg)) return;
-    k.define(binding, k.buffers.size());
-    k.read(c.value(arg));
-  };
-  bind("WEIGHT", "WEIGHT_BINDING", weight);
-  bind("BIAS", "BIAS_BINDING", bias);
-  k.define("PARAMS_BINDING", k.buffers.size());
+  k.define("WEIGHT", c.is_none(weight) ? 0 : 1).define("BIAS", c.is_none(bias) ? 0 : 1);
+  if (!c.is_none(weight)) k.read("weight", c.value(weight));
+  if (!c.is_none(bias)) k.read("bias", c.value(bias));
 }
 
 void emit_row_norm(LowerContext& c, const RowNorm& norm, std::size_t weight, std::size_t bias) {
   if (norm.rows == 0 || norm.n == 0) return;
   const auto outputs = c.value_list(c.output_arg());
   KernelCall& k = emit_rows(c, "layer_norm", norm.rows, norm.n);
-  k.read(c.value(0));
-  for (ValueId out : outputs) k.write(c.value_of(out));
+  k.read("x", c.value(0)).write("out", c.value_of(outputs[0]));
+  k.write("out_mean", c.value_of(outputs[1])).write("out_rstd", c.value_of(outputs[2]));
   bind_affine(c, k, weight, bias);
-  k.params(norm.rows, norm.n, norm.inner, norm.groups, norm.channels, norm.eps,
-           1.0 / static_cast<double>(norm.n));
+  k.params({{"rows", norm.rows},
+            {"n", norm.n},
+            {"inner", norm.inner},
+            {"groups", norm.groups},
+            {"channels", norm.channels},
+            {"eps", norm.eps},
+            {"scale", 1.0 / static_cast<double>(norm.n)}});
 }
 
 Result<void> set_three(InferContext& c, const Dims& out, const Dims& mean, const Dims& rstd) {
@@ -149,10 +151,13 @@ Result<void> lower_batch_norm(LowerContext& c) {
   const std::uint32_t wg = c.workgroup_size(64);
   KernelCall& k = c.emit("batch_norm");
   k.define("WG", wg);
-  k.read(c.value(0)).read(c.value(3)).read(c.value(4));
-  k.write(c.value_of(c.value_list(c.output_arg())[0]));
+  k.read("x", c.value(0)).read("mean", c.value(3)).read("variance", c.value(4));
+  k.write("out", c.value_of(c.value_list(c.output_arg())[0]));
   bind_affine(c, k, 1, 2);
-  k.params(x.numel(), x.product(2, x.rank()), x[1], c.number(6));
+  k.params({{"count", x.numel()},
+            {"inner", x.product(2, x.rank())},
+            {"channels", x[1]},
+            {"eps", c.number(6)}});
   k.groups(div_up<std::int64_t>(x.numel(), wg));
   return {};
 }

@@ -64,8 +64,13 @@ Result<void> lower_choose_qparams(LowerContext& c) {
   const auto outputs = c.value_list(c.output_arg());
   KernelCall& k = emit_rows(c, "choose_qparams", rows, n);
   k.define("SYMMETRIC", c.text(kMapping) == "SYMMETRIC" ? 1 : 0);
-  k.read(c.value(kX)).write(c.value_of(outputs[0])).write(c.value_of(outputs[1]));
-  k.params(rows, n, lowest, highest, least_scale);
+  k.read("x", c.value(kX));
+  k.write("scales", c.value_of(outputs[0])).write("zero_points", c.value_of(outputs[1]));
+  k.params({{"rows", rows},
+            {"n", n},
+            {"lowest", lowest},
+            {"highest", highest},
+            {"least_scale", least_scale}});
   return {};
 }
 

@@ -151,10 +151,16 @@ BufferRef emit_fake_quantize(LowerContext& c, const FakeQuantize& what) {
   const std::uint32_t wg = c.workgroup_size(64);
   KernelCall& k = c.emit("fake_quantize");
   k.define("WG", wg).define("T", is_floating(c.dtype(0)) ? "f32" : "i32");
-  k.define("BY_ROW", what.by_row ? 1 : 0).read(c.value(0));
-  if (what.by_row) k.read(c.value(what.by_row->first)).read(c.value(what.by_row->second));
-  k.define("OUT_AT", k.buffers.size()).define("PARAMS_AT", k.buffers.size() + 1).write(out);
-  k.params(x.numel(), x.back(), what.zero_point, what.scale);
+  k.define("BY_ROW", what.by_row ? 1 : 0).read("x", c.value(0));
+  if (what.by_row) {
+    k.read("scales", c.value(what.by_row->first));
+    k.read("zero_points", c.value(what.by_row->second));
+  }
+  k.write("out", out);
+  k.params({{"count", x.numel()},
+            {"n", x.back()},
+            {"zero_point", Signed{what.zero_point}},
+            {"scale", what.scale}});
   k.groups(div_up<std::int64_t>(x.numel(), wg));
   return out;
 }

@@ -88,8 +88,8 @@ Result<void> infer_reduce(InferContext& c) {
 
 // Up to 4 dimensions in row-major order, in the last places.
 struct Axes {
-  std::int64_t sizes[4] = {1, 1, 1, 1};
-  std::int64_t strides[4] = {0, 0, 0, 0};
+  Extents sizes = {1, 1, 1, 1};
+  Extents strides = {};
   int count = 0;
 };
 
@@ -146,12 +146,14 @@ Result<void> lower_reduce(LowerContext& c) {
   k.define("WIDE", wide ? 1 : 0).define("OP", kernel_op(kOp)).define("ARG", is_arg(kOp) ? 1 : 0);
   k.define("SCALED", has_identity(kOp) && type == Element::F32 ? 1 : 0);
   k.define("FLAT", reduced.count <= 1 ? 1 : 0);
-  k.read(c.value(0)).write(c.output());
-  for (const Axes* axes : {&kept, &reduced}) {
-    for (std::int64_t size : axes->sizes) k.params(size);
-    for (std::int64_t stride : axes->strides) k.params(stride);
-  }
-  k.params(outputs, n, kOp == Reduction::Mean ? 1.0 / static_cast<double>(n) : 1.0);
+  k.read("x", c.value(0)).write("out", c.output());
+  k.params({{"kept_sizes", kept.sizes},
+            {"kept_strides", kept.strides},
+            {"reduced_sizes", reduced.sizes},
+            {"reduced_strides", reduced.strides},
+            {"outputs", outputs},
+            {"n", n},
+            {"scale", kOp == Reduction::Mean ? 1.0 / static_cast<double>(n) : 1.0}});
   k.groups(cooperate ? outputs : div_up<std::int64_t>(outputs, wg));
   return {};
 }

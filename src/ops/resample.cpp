@@ -57,9 +57,14 @@ void emit_upsample(LowerContext& c, std::string_view mode, bool aligned, std::si
   const std::uint32_t wg = c.workgroup_size(kWorkgroup);
   KernelCall& call = c.emit("upsample");
   call.define("WG", wg).define("MODE", mode).define("ALIGNED", aligned ? 1 : 0);
-  call.read(c.value(0)).write(c.output());
-  call.params(out.numel(), in[2], in[3], out[2], out[3], source_scale(c, scales_arg, 0, aligned),
-              source_scale(c, scales_arg, 1, aligned), 0);
+  call.read("src", c.value(0)).write("out", c.output());
+  call.params({{"count", out.numel()},
+               {"in_height", in[2]},
+               {"in_width", in[3]},
+               {"out_height", out[2]},
+               {"out_width", out[3]},
+               {"scale_y", source_scale(c, scales_arg, 0, aligned)},
+               {"scale_x", source_scale(c, scales_arg, 1, aligned)}});
   call.groups(div_up<std::int64_t>(out.numel(), wg));
 }
 
@@ -93,8 +98,12 @@ Result<void> lower_grid_sampler(LowerContext& c) {
   const std::uint32_t wg = c.workgroup_size(kWorkgroup);
   KernelCall& call = c.emit("grid_sample");
   call.define("WG", wg);
-  call.read(c.value(0)).read(c.value(1)).write(c.output());
-  call.params(out.numel(), in[1], in[2], in[3], out[2] * out[3]);
+  call.read("src", c.value(0)).read("grid", c.value(1)).write("out", c.output());
+  call.params({{"count", out.numel()},
+               {"channels", in[1]},
+               {"in_height", in[2]},
+               {"in_width", in[3]},
+               {"points", out[2] * out[3]}});
   call.groups(div_up<std::int64_t>(out.numel(), wg));
   return {};
 }

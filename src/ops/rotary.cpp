@@ -55,11 +55,21 @@ void emit_rotary(LowerContext& c, const Tables& t) {
   KernelCall& call = c.emit("rotary");
   call.define("WG", wg).define("HALVES", t.halves ? 1 : 0);
   call.define("POSITION", t.position != kNoValue ? 1 : 0);
-  call.read(c.value(0)).read(c.value(1)).read(c.value(2)).read(c.value(3));
-  call.write(c.value_of(outputs[0])).write(c.value_of(outputs[1]));
-  call.params(q[2], k[2], tokens * q[2], heads, q[1], d, t.rotated, items, t.first_row,
-              t.row_stride, t.head_stride);
-  if (t.position != kNoValue) call.scalar(t.position);
+  call.read("q", c.value(0)).read("k", c.value(1));
+  call.read("table_cos", c.value(2)).read("table_sin", c.value(3));
+  call.write("q_out", c.value_of(outputs[0])).write("k_out", c.value_of(outputs[1]));
+  call.params({{"q_heads", q[2]},
+               {"k_heads", k[2]},
+               {"q_total", tokens * q[2]},
+               {"total", heads},
+               {"positions", q[1]},
+               {"head_dim", d},
+               {"rotated", t.rotated},
+               {"items", items},
+               {"first_row", t.first_row},
+               {"row_stride", t.row_stride},
+               {"head_stride", t.head_stride}});
+  if (t.position != kNoValue) call.scalar("position", t.position);
   call.groups(div_up<std::int64_t>(heads * items, wg));
 }
 
@@ -134,8 +144,9 @@ Result<void> lower_rotary_complex(LowerContext& c) {
   if (x.numel() == 0) return {};
   const std::uint32_t wg = c.workgroup_size(64);
   KernelCall& call = c.emit("rotary_complex");
-  call.define("WG", wg).read(c.value(0)).read(c.value(1)).write(c.output());
-  call.params(x.numel() / 2, x[1] * x[2] / 2);
+  call.define("WG", wg);
+  call.read("x", c.value(0)).read("freqs", c.value(1)).write("out", c.output());
+  call.params({{"pairs", x.numel() / 2}, {"freq_pairs", x[1] * x[2] / 2}});
   call.groups(div_up<std::int64_t>(x.numel() / 2, wg));
   return {};
 }

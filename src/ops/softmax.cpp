@@ -25,13 +25,14 @@ Result<void> lower_softmax(LowerContext& c) {
   if (inner != 1 || n <= 16 || (software && rows >= 16)) {
     const std::uint32_t wg = c.workgroup_size(software ? 8 : 64);
     KernelCall& k = c.emit("softmax_columns");
-    k.define("WG", wg).define("LOG", kLog ? 1 : 0).read(c.value(0)).write(c.output());
-    k.params(rows, n, inner).groups(div_up<std::int64_t>(rows, wg));
+    k.define("WG", wg).define("LOG", kLog ? 1 : 0);
+    k.read("x", c.value(0)).write("out", c.output());
+    k.params({{"rows", rows}, {"n", n}, {"inner", inner}}).groups(div_up<std::int64_t>(rows, wg));
     return {};
   }
   KernelCall& k = emit_rows(c, "softmax_rows", rows, n);
-  k.define("LOG", kLog ? 1 : 0).read(c.value(0)).write(c.output());
-  k.params(rows, n);
+  k.define("LOG", kLog ? 1 : 0).read("x", c.value(0)).write("out", c.output());
+  k.params({{"rows", rows}, {"n", n}});
   return {};
 }
 

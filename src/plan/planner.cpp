@@ -260,7 +260,8 @@ class Planner {
     Placed copy;
     copy.graph_call = c;
     copy.call.kernel.name = "move";
-    copy.call.define("WG", kWorkgroup).params(words).groups(div_up(words, kWorkgroup));
+    copy.call.kernel.buffers = {"src", "dst"};
+    copy.call.define("WG", kWorkgroup).param("count", words).groups(div_up(words, kWorkgroup));
     from.access = Access::Read;
     copy.bindings = {from, to};
     return copy;

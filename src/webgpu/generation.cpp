@@ -65,6 +65,7 @@ Result<void> Generation::bind_logits(const PlannedTensor& logits, const BufferRa
                        {"FIRST", cat(first)},
                        {"COUNT", cat(count)},
                        {"WG", cat(std::bit_floor(std::min<std::uint32_t>(most, 1024)))}};
+  kernel.buffers = {"logits", "token"};
   TRY_ASSIGN(pipeline_, device_->pipeline(kernel, Signature("rw")));
   const BufferRange buffers[] = {at, {chosen_.get(), 0, chosen_.bytes()}};
   std::array<WGPUBindGroupEntry, std::size(buffers)> entries;

@@ -25,7 +25,8 @@ Result<std::unique_ptr<WorkgroupPoison>> WorkgroupPoison::create(
   const Capabilities& caps = device->capabilities();
   const KernelVariant kernel{"workgroup_poison",
                              {{"WG", cat(std::min(256u, caps.max_workgroup_invocations))},
-                              {"WORDS", cat(caps.max_workgroup_storage / sizeof(std::uint32_t))}}};
+                              {"WORDS", cat(caps.max_workgroup_storage / sizeof(std::uint32_t))}},
+                             {"witness"}};
   TRY_ASSIGN(made->pipeline_, device->pipeline(kernel, Signature("w")));
   TRY_ASSIGN(made->witness_,
              device->buffer("workgroup poison", sizeof(std::uint32_t), WGPUBufferUsage_Storage));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <regex>
 #include <sstream>
 #include <string>
@@ -14,7 +15,8 @@ namespace etwebgpu {
 namespace {
 
 TEST(KernelSource, ReplacesParameters) {
-  const auto text = kernel_source({"move", {{"WG", "64"}}}, WgslDialect::Tint);
+  const auto text =
+      kernel_source({"move", {{"WG", "64"}}, {"src", "dst"}, {{"count"}}}, WgslDialect::Tint);
   ASSERT_TRUE(text.has_value()) << text.error().message;
   EXPECT_NE(text->find("@workgroup_size(64)"), std::string::npos);
   EXPECT_EQ(text->find("${"), std::string::npos);
@@ -130,7 +132,67 @@ TEST(KernelSource, SaysWhichDirectiveIsWrong) {
             "kernel template 'part' includes itself");
 }
 
+constexpr ParamMember kRows = {"rows"}, kEps = {"eps", ParamMember::Type::F32},
+                      kLoops = {"loops", ParamMember::Type::I32, 4, 2};
+
+// Of a template `kernel` and a fragment `part`, with what a call gives by name.
+std::string bound(KernelVariant variant, std::string_view kernel, std::string_view part = "") {
+  const KernelTemplate templates[] = {{"kernel", kernel}, {"part", part}};
+  variant.name = "kernel";
+  const auto text = kernel_source(variant, WgslDialect::Tint, templates);
+  return text ? *text : text.error().message;
+}
+
+TEST(KernelSource, NumbersBindingsByTheirNames) {
+  EXPECT_EQ(bound({.buffers = {"x", "src0", "out"}, .scalars = {"position"}},
+                  "@binding(out) o\n@binding(x) x\n#repeat I 1\n@binding(src${I}) s\n#endrepeat\n"
+                  "@binding(position) p\n"),
+            "@binding(2) o\n@binding(0) x\n@binding(1) s\n@binding(3) p\n");
+}
+
+TEST(KernelSource, WritesTheParamsBetweenBuffersAndScalars) {
+  EXPECT_EQ(
+      bound({.buffers = {"x"}, .params = {kRows, kEps, kLoops}, .scalars = {"position"}},
+            "@binding(x)\n#params\nparams.rows params.eps params.loops\n@binding(position)\n"),
+      "@binding(0)\n"
+      "struct Params { rows: u32, eps: f32, loops: array<vec4<i32>, 2> }\n"
+      "@group(0) @binding(1) var<uniform> params: Params;\n"
+      "params.rows params.eps params.loops\n@binding(2)\n");
+}
+
+TEST(KernelSource, FixedParamsAreAConstantAndNoBinding) {
+  const ParamMember pair{"pair", ParamMember::Type::U32, 2};
+  EXPECT_EQ(bound({.params = {kRows, pair, kEps},
+                   .scalars = {"position"},
+                   .fixed = {7, 0, 1, 2, std::bit_cast<std::uint32_t>(0.5f)}},
+                  "#params\n@binding(position)\nparams.rows params.pair params.eps\n"),
+            "struct Params { rows: u32, pair: vec2<u32>, eps: f32 }\n"
+            "const params = Params(7u, vec2<u32>(1u, 2u), 0.5f);\n"
+            "@binding(0)\nparams.rows params.pair params.eps\n");
+}
+
+TEST(KernelSource, SaysWhatIsGivenAndNotMentionedOrMentionedAndNotGiven) {
+  EXPECT_EQ(bound({.buffers = {"x"}}, "@binding(y)\n"),
+            "kernel template 'kernel' mentions the binding y, which kernel 'kernel' is not given");
+  EXPECT_EQ(bound({.buffers = {"x", "y"}}, "@binding(x)\n"),
+            "kernel 'kernel' is given the binding y, which no line of its text mentions");
+  EXPECT_EQ(bound({}, "#params\n"),
+            "kernel template 'kernel' has #params, but kernel 'kernel' is given none");
+  EXPECT_EQ(bound({.params = {kRows}}, "params.rows\n"),
+            "kernel 'kernel' is given the binding params, which no line of its text mentions");
+  const std::string unused =
+      "kernel 'kernel' is given the param eps, which its template never mentions as params.eps";
+  constexpr std::string_view text =
+      "#params\nparams.rows params.epsilon\n#param A = 0\n#if A\n#include \"part.wgsl\"\n#endif\n";
+  EXPECT_EQ(bound({.params = {kRows, kEps}}, text), unused);
+  // In a branch that does not hold, it is mentioned.
+  EXPECT_EQ(bound({.params = {kRows, kEps}}, text, "params.eps\n").substr(0, 6), "struct");
+}
+
 TEST(KernelSource, VariantTextIsUnique) {
+  EXPECT_EQ(to_string({"k", {{"A", "1"}}, {"x", "out"}, {kRows, kEps}, {"position"}}),
+            "k[A=1](x,out,position){rows: u32, eps: f32}");
+  EXPECT_EQ(to_string({.name = "k", .params = {kRows}, .fixed = {3}}), "k{rows: u32}=3u");
   EXPECT_EQ(to_string({"gemv", {{"WG", "64"}, {"BIAS", "1"}}}), "gemv[WG=64,BIAS=1]");
   EXPECT_EQ(to_string({"gemv", {}}), "gemv");
 }

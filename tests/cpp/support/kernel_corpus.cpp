@@ -88,11 +88,12 @@ std::vector<CorpusKernel> executors_own() {
                      {"LOADS", "12"},
                      {"FIRST", text(3 * width)},
                      {"COUNT", text(1000 * width)},
-                     {"WG", "256"}}},
+                     {"WG", "256"}},
+                    {"logits", "token"}},
                    "rw",
                    any});
   }
-  out.push_back({{"workgroup_poison", {{"WG", "256"}, {"WORDS", "4096"}}}, "w", any});
+  out.push_back({{"workgroup_poison", {{"WG", "256"}, {"WORDS", "4096"}}, {"witness"}}, "w", any});
   return out;
 }
 

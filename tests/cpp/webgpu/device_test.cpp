@@ -58,7 +58,7 @@ Plan move_plan(std::uint32_t words, std::uint32_t rounds) {
   return plan;
 }
 
-const KernelVariant kMove[] = {{"move", {{"WG", "64"}}}};
+const KernelVariant kMove[] = {{"move", {{"WG", "64"}}, {"src", "dst"}, {{"count"}}}};
 
 // Runs the plan and copies slot `slot` into `staging`.
 Result<void> replay_once(Device& device, const Replay& replay, const ModelMemory& memory,
