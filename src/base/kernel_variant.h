@@ -24,8 +24,8 @@ struct ParamMember {
 
 struct KernelVariant {
   std::string name = {};  // file in src/kernels, without .wgsl
-  std::vector<std::pair<std::string, std::string>> parameters =
-      {};  // in the order the operator gave them
+  // In the order the operator gave them.
+  std::vector<std::pair<std::string, std::string>> parameters = {};
   // Bindings in their order: storage buffers, then the params unless they are fixed, then scalars.
   std::vector<Literal> buffers = {};
   std::vector<ParamMember> params = {};

@@ -18,10 +18,9 @@
 #param GC_WG
 #param GC_T
 #param GC_16
-#param PARTIAL_AT
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
-@group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(partials) var<storage, read_write> partials: array<vec4<f32>>;
 
 var<workgroup> queries: array<vec4<f32>, ${GC_D4}>;
 var<workgroup> dots: array<f32, ${GC_WG}>;      // [head][key][part]

@@ -15,11 +15,10 @@
 #param GC_D4
 #param ITEMS      // GC * DV4
 #param WG_ITEMS
-#param PARTIAL_AT
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #include "attention_fresh.wgsl"
-@group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(partials) var<storage, read_write> partials: array<vec4<f32>>;
 
 var<workgroup> queries: array<vec4<f32>, ${GC_D4}>;
 var<workgroup> tops: array<f32, ${GC_WG}>;  // maximal scores, [head][lane]

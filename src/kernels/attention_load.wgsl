@@ -5,19 +5,16 @@
 #param FRESH = 0 : 0 | 1
 #param KV_ACCESS = read : read | read_write  // the latter with FRESH
 #param MASK = 0 : 0 | 1                      // an additive mask is bound
-#param Q_AT
-#param K_AT
-#param V_AT
 #if FRESH
 #include "attention_rope.wgsl"
 #else
 #if VEC
-@group(0) @binding(${Q_AT}) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(q) var<storage, read> q: array<vec4<f32>>;
 fn load_q(base: u32, i: u32) -> vec4<f32> {
   return q[base / 4u + i];
 }
 #else
-@group(0) @binding(${Q_AT}) var<storage, read> q: array<f32>;
+@group(0) @binding(q) var<storage, read> q: array<f32>;
 fn load_q(base: u32, i: u32) -> vec4<f32> {
   let at = base + 4u * i;
   let last = base + ${D}u - 1u;
@@ -29,8 +26,8 @@ fn load_q(base: u32, i: u32) -> vec4<f32> {
 
 #if VEC
 #if HALF
-@group(0) @binding(${K_AT}) var<storage, ${KV_ACCESS}> k: array<vec2<u32>>;
-@group(0) @binding(${V_AT}) var<storage, ${KV_ACCESS}> v: array<vec2<u32>>;
+@group(0) @binding(k) var<storage, ${KV_ACCESS}> k: array<vec2<u32>>;
+@group(0) @binding(v) var<storage, ${KV_ACCESS}> v: array<vec2<u32>>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
   let w = k[base / 4u + i];
   return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));
@@ -40,8 +37,8 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
   return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));
 }
 #else
-@group(0) @binding(${K_AT}) var<storage, ${KV_ACCESS}> k: array<vec4<f32>>;
-@group(0) @binding(${V_AT}) var<storage, ${KV_ACCESS}> v: array<vec4<f32>>;
+@group(0) @binding(k) var<storage, ${KV_ACCESS}> k: array<vec4<f32>>;
+@group(0) @binding(v) var<storage, ${KV_ACCESS}> v: array<vec4<f32>>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
   return k[base / 4u + i];
 }
@@ -52,8 +49,8 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
 #else
 #if HALF
 // Rows are even, so a pair is wholly inside or outside of its row.
-@group(0) @binding(${K_AT}) var<storage, ${KV_ACCESS}> k: array<u32>;
-@group(0) @binding(${V_AT}) var<storage, ${KV_ACCESS}> v: array<u32>;
+@group(0) @binding(k) var<storage, ${KV_ACCESS}> k: array<u32>;
+@group(0) @binding(v) var<storage, ${KV_ACCESS}> v: array<u32>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
   var r = vec4<f32>(unpack2x16float(k[base / 2u + 2u * i]), 0.0, 0.0);
   if (4u * i + 2u < ${D}u) { r = vec4<f32>(r.xy, unpack2x16float(k[base / 2u + 2u * i + 1u])); }
@@ -65,8 +62,8 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
   return r;
 }
 #else
-@group(0) @binding(${K_AT}) var<storage, ${KV_ACCESS}> k: array<f32>;
-@group(0) @binding(${V_AT}) var<storage, ${KV_ACCESS}> v: array<f32>;
+@group(0) @binding(k) var<storage, ${KV_ACCESS}> k: array<f32>;
+@group(0) @binding(v) var<storage, ${KV_ACCESS}> v: array<f32>;
 fn load_k(base: u32, i: u32) -> vec4<f32> {
   let at = base + 4u * i;
   let last = base + ${D}u - 1u;
@@ -83,8 +80,7 @@ fn load_v(base: u32, i: u32) -> vec4<f32> {
 #endif
 
 #if MASK
-#param MASK_AT
-@group(0) @binding(${MASK_AT}) var<storage, read> mask: array<f32>;
+@group(0) @binding(mask) var<storage, read> mask: array<f32>;
 fn load_mask(batch: u32, head: u32, s: u32, key: u32) -> f32 {
   return mask[batch * params.mask_batch + head * params.mask_head + s * params.mask_row +
               key * params.mask_column];

@@ -7,10 +7,9 @@
 #param PARTS  // its partial results
 #param LANES
 #param DV4    // groups of 4 in a row of out, rounded up
-#param PARTIAL_AT
 #include "attention_common.wgsl"
 #include "attention_store.wgsl"
-@group(0) @binding(${PARTIAL_AT}) var<storage, read> partials: array<vec4<f32>>;
+@group(0) @binding(partials) var<storage, read> partials: array<vec4<f32>>;
 #if LANES != 1
 var<workgroup> lane_acc: array<vec4<f32>, ${WG}>;
 var<workgroup> lane_stats: array<vec2<f32>, ${WG}>;

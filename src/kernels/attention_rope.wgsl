@@ -1,20 +1,15 @@
-// New rows of q and k, rotated by position (Su et al. 2021) as they are read, and of v. Needs D and Q_AT.
+// New rows of q and k, rotated by position (Su et al. 2021) as they are read, and of v. Needs D.
 #param ROTATED         // leading elements of a head that are rotated
 #param HALVES : 0 | 1  // a pair is 0: elements 2i and 2i + 1 with one angle, 1: i and i + ROTATED / 2 with one each
 #param PITCH_COS       // elements in a row of the tables
 #param ROW : 0 | 1     // the tables' first row is live
-#param KN_AT
-#param VN_AT
-#param COS_AT
-#param SIN_AT
-@group(0) @binding(${Q_AT}) var<storage, read> q: array<f32>;
-@group(0) @binding(${KN_AT}) var<storage, read> k_new: array<f32>;
-@group(0) @binding(${VN_AT}) var<storage, read> v_new: array<f32>;
-@group(0) @binding(${COS_AT}) var<storage, read> table_cos: array<f32>;
-@group(0) @binding(${SIN_AT}) var<storage, read> table_sin: array<f32>;
+@group(0) @binding(q) var<storage, read> q: array<f32>;
+@group(0) @binding(k_new) var<storage, read> k_new: array<f32>;
+@group(0) @binding(v_new) var<storage, read> v_new: array<f32>;
+@group(0) @binding(table_cos) var<storage, read> table_cos: array<f32>;
+@group(0) @binding(table_sin) var<storage, read> table_sin: array<f32>;
 #if ROW
-#param ROW_AT
-@group(0) @binding(${ROW_AT}) var<uniform> live_row: vec4<i32>;
+@group(0) @binding(live_row) var<uniform> live_row: vec4<i32>;
 #endif
 
 // First element of the tables for new row s.

@@ -20,8 +20,7 @@
 #include "attention_load.wgsl"
 #if SPLIT
 #param WG_T
-#param PARTIAL_AT
-@group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(partials) var<storage, read_write> partials: array<vec4<f32>>;
 #else
 #include "attention_store.wgsl"
 #endif

@@ -1,12 +1,11 @@
 // The output, in groups of 4 elements of a row as in attention_load.wgsl.
-#param OUT_AT
 #if VEC
-@group(0) @binding(${OUT_AT}) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(out) var<storage, read_write> out: array<vec4<f32>>;
 fn store_out(base: u32, i: u32, value: vec4<f32>) {
   out[base / 4u + i] = value;
 }
 #else
-@group(0) @binding(${OUT_AT}) var<storage, read_write> out: array<f32>;
+@group(0) @binding(out) var<storage, read_write> out: array<f32>;
 fn store_out(base: u32, i: u32, value: vec4<f32>) {
   out[base + 4u * i] = value.x;
   if (4u * i + 1u < ${DV}u) { out[base + 4u * i + 1u] = value.y; }

@@ -23,12 +23,11 @@
 #param GC_D4      // products
 #param GC_RUNS
 #param RUNS_ITEMS
-#param PARTIAL_AT
 #requires subgroups
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
 #include "attention_fresh.wgsl"
-@group(0) @binding(${PARTIAL_AT}) var<storage, read_write> partials: array<vec4<f32>>;
+@group(0) @binding(partials) var<storage, read_write> partials: array<vec4<f32>>;
 
 var<workgroup> queries: array<vec4<f32>, ${GC_D4}>;
 var<workgroup> run_acc: array<vec4<f32>, ${RUNS_ITEMS}>;

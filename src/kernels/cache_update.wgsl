@@ -6,29 +6,17 @@
 #param POSITION : 0 | 1                 // it is live
 #param T : f32 | vec4<f32> | vec2<f32>  // a unit of the value: the last with HALF
 #param C : f32 | vec4<f32> | u32        // and of the cache
-struct Params {
-  count: u32,        // units in all of value
-  batch_units: u32,  // in one batch of value
-  cache_units: u32,  // in one batch of the cache
-  row_units: u32,    // in one position
-  first_row: u32,
-}
+//   count        units in all of value
+//   batch_units  in one batch of value
+//   cache_units  in one batch of the cache
+//   row_units    in one position
+#params
 #repeat N TENSORS
-@group(0) @binding(${N}) var<storage, read> value${N}: array<${T}>;
+@group(0) @binding(value${N}) var<storage, read> value${N}: array<${T}>;
+@group(0) @binding(cache${N}) var<storage, read_write> cache${N}: array<${C}>;
 #endrepeat
-#if TENSORS == 1
-@group(0) @binding(1) var<storage, read_write> cache0: array<${C}>;
-@group(0) @binding(2) var<uniform> params: Params;
 #if POSITION
-@group(0) @binding(3) var<uniform> position: vec4<i32>;
-#endif
-#else
-@group(0) @binding(2) var<storage, read_write> cache0: array<${C}>;
-@group(0) @binding(3) var<storage, read_write> cache1: array<${C}>;
-@group(0) @binding(4) var<uniform> params: Params;
-#if POSITION
-@group(0) @binding(5) var<uniform> position: vec4<i32>;
-#endif
+@group(0) @binding(position) var<uniform> position: vec4<i32>;
 #endif
 #if HALF
 #include "half.wgsl"

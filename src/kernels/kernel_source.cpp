@@ -202,7 +202,6 @@ class Expander {
     const auto at = body_.find(before, line);
     if (at == std::string::npos) return {};
     const std::string_view name = leading_name(std::string_view(body_).substr(at + before.size()));
-    if (is_number(name)) return {};
     const auto binding = std::ranges::find(bindings_, name, &Binding::name);
     CHECK_OR_FAIL(binding != bindings_.end(), ErrorKind::Internal, "kernel template '", file,
                   "' mentions the binding ", name, ", which kernel '", variant_.name,

@@ -19,7 +19,6 @@
 //       another template, with the same parameters and counters
 //   #requires subgroups | f16 | subgroup_matrix
 //       becomes the dialect's enable directive, first in the text
-//
 //   #params
 //       the struct Params of the members that the call gives, and `params` of that type: a uniform,
 //       or a constant where they are fixed. Comments before it say what members are. One that the
@@ -48,7 +47,8 @@ namespace etwebgpu {
 Result<std::string> kernel_source(const KernelVariant& variant, WgslDialect dialect,
                                   std::span<const KernelTemplate> templates = kernel_templates());
 
-// A short unique text for a variant: "linear_q4_gemv[WG=64,BIAS=0]".
+// A short unique text for a variant: "rms_norm[WG=64,VEC=4](x,out){rows: u32, eps: f32}", and "="
+// with their values where params are fixed.
 std::string to_string(const KernelVariant& variant);
 
 }  // namespace etwebgpu

@@ -1,7 +1,7 @@
 // Linear layer for one row on a GPU. A workgroup owns LANES x 4 neighbouring output columns and splits K
 // into SLICES interleaved slices, so that neighbouring lanes read neighbouring 16-byte vectors of a panel;
 // the slices are then summed, first within subgroups. With one row everything is latency: the parameters are
-// part of the kernel (FIXED), all loads of UNROLL steps are made at once (without branches: steps past the
+// part of the kernel, all loads of UNROLL steps are made at once (without branches: steps past the
 // end are clamped and count nothing), and the residual is fetched before the sums.
 // With MERGE, x is not there yet: a split attention left partial results (attention_merge.wgsl), which every
 // workgroup joins for itself while its weights are on their way.

@@ -6,8 +6,7 @@
 #param DV4     // groups of 4 in a head
 #param QUADS   // K / 4
 #param AHEAD : 1 | 4
-#param AT_POSITION
-@group(0) @binding(${AT_POSITION}) var<uniform> position: vec4<i32>;
+@group(0) @binding(position) var<uniform> position: vec4<i32>;
 var<workgroup> merged: array<F4, ${QUADS}>;
 
 fn merge_partials(index: u32) {

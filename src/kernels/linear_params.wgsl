@@ -12,75 +12,52 @@
 #param GATED : 0 | 1
 #param PARTS : 1 | 2 | 3      // stacked matrices, each with an output; 1 if GATED
 #param WIDE = 0 : 0 | 1       // columns are multiples of 4, and results are read and written in fours
-#param FIXED = 0 : 0 | 1      // the params are not a uniform but part of the kernel: one load less before the others
-#param AT_OUT0
 alias F4 = vec4<f32>;
 alias U4 = vec4<u32>;
 
-struct Params {
-  rows: u32,
-  k: u32,            // elements of x per row
-  steps: u32,        // loop steps per output row: 8 (q4) or 4 elements each
-  group_steps: u32,  // steps per scale group
-  groups: u32,       // scale groups per output row
-  words: u32,        // words per output row
-  blocks: u32,       // column blocks of this dispatch
-  row_blocks: u32,   // row blocks of this dispatch
-  first_panel: u32,  // of this dispatch among all panels
-  pair_panels: u32,  // GATED: panels between a gate and its up
-  group_size: u32,   // elements per scale group
-  eps: f32,
-  part_start: U4,    // by part: its first panel,
-  part_columns: U4,  //   its N,
-  part_stride: U4,   //   elements between its rows in the output,
-  part_offset: U4,   //   and of its first column
-}
+//   k             elements of x per row
+//   steps         loop steps per output row: 8 (q4) or 4 elements each
+//   group_steps   steps per scale group
+//   groups        scale groups per output row
+//   words         words per output row
+//   blocks        column blocks of this dispatch
+//   row_blocks    row blocks of this dispatch
+//   first_panel   of this dispatch among all panels
+//   pair_panels   GATED: panels between a gate and its up
+//   group_size    elements per scale group
+//   part_start    by part: its first panel,
+//   part_columns    its N,
+//   part_stride     elements between its rows in the output,
+//   part_offset     and of its first column
+#params
 
 #if WIDE
 alias Result = F4;
 #else
 alias Result = f32;
 #endif
-@group(0) @binding(0) var<storage, read> x: array<${XTYPE}>;
+@group(0) @binding(x) var<storage, read> x: array<${XTYPE}>;
 #if WEIGHT != none
-@group(0) @binding(1) var<storage, read> weights: array<U4>;
+@group(0) @binding(weights) var<storage, read> weights: array<U4>;
 #endif
 #if SCALES
-#param AT_SCALES
-@group(0) @binding(${AT_SCALES}) var<storage, read> scales: array<F4>;
+@group(0) @binding(scales) var<storage, read> scales: array<F4>;
 #endif
 #if BIAS
-#param AT_BIAS
-@group(0) @binding(${AT_BIAS}) var<storage, read> bias: array<F4>;
+@group(0) @binding(bias) var<storage, read> bias: array<F4>;
 #endif
 #if NORM
-#param AT_NORM
-@group(0) @binding(${AT_NORM}) var<storage, read> norm_weight: array<${XTYPE}>;
+@group(0) @binding(norm_weight) var<storage, read> norm_weight: array<${XTYPE}>;
 #endif
 #if RESIDUAL
-#param AT_RESIDUAL
-@group(0) @binding(${AT_RESIDUAL}) var<storage, read> residual: array<Result>;
+@group(0) @binding(residual) var<storage, read> residual: array<Result>;
 #endif
-@group(0) @binding(${AT_OUT0}) var<storage, read_write> out0: array<Result>;
+@group(0) @binding(out0) var<storage, read_write> out0: array<Result>;
 #if PARTS != 1
-#param AT_OUT1
-@group(0) @binding(${AT_OUT1}) var<storage, read_write> out1: array<Result>;
+@group(0) @binding(out1) var<storage, read_write> out1: array<Result>;
 #if PARTS != 2
-#param AT_OUT2
-@group(0) @binding(${AT_OUT2}) var<storage, read_write> out2: array<Result>;
+@group(0) @binding(out2) var<storage, read_write> out2: array<Result>;
 #endif
-#endif
-#if FIXED
-#param PARAMS  // their words
-#param FLOATS  // those that are floats
-const P = array<u32, 28>(${PARAMS});
-const F = array(${FLOATS});
-const params = Params(P[0], P[1], P[2], P[3], P[4], P[5], P[6], P[7], P[8], P[9], P[10], F[0],
-                      U4(P[12], P[13], P[14], P[15]), U4(P[16], P[17], P[18], P[19]),
-                      U4(P[20], P[21], P[22], P[23]), U4(P[24], P[25], P[26], P[27]));
-#else
-#param AT_PARAMS
-@group(0) @binding(${AT_PARAMS}) var<uniform> params: Params;
 #endif
 
 fn put(part: u32, at: u32, value: Result) {

@@ -9,26 +9,21 @@
 #param BATCHES : 0 | 1   // there is more than one
 #param HALF : 0 | 1      // the caches hold two halves per word
 #param POSITION : 0 | 1  // the cache row is live
-#param Q_AT
-struct Params {
-  positions: u32,
-  tokens: u32,      // batch * positions
-  capacity: u32,    // positions of a cache
-  first_row: u32,   // of the new rows in the cache, without the live position
-  table_row: u32,
-}
-@group(0) @binding(5) var<storage, read_write> q_out: array<f32>;
+//   tokens     batch * positions
+//   capacity   positions of a cache
+//   first_row  of the new rows in the cache, without the live position
+#params
+@group(0) @binding(q_out) var<storage, read_write> q_out: array<f32>;
 #if HALF
 #include "half.wgsl"
-@group(0) @binding(6) var<storage, read_write> k: array<u32>;
-@group(0) @binding(7) var<storage, read_write> v: array<u32>;
+@group(0) @binding(k) var<storage, read_write> k: array<u32>;
+@group(0) @binding(v) var<storage, read_write> v: array<u32>;
 #else
-@group(0) @binding(6) var<storage, read_write> k: array<f32>;
-@group(0) @binding(7) var<storage, read_write> v: array<f32>;
+@group(0) @binding(k) var<storage, read_write> k: array<f32>;
+@group(0) @binding(v) var<storage, read_write> v: array<f32>;
 #endif
-@group(0) @binding(8) var<uniform> params: Params;
 #if POSITION
-@group(0) @binding(9) var<uniform> position: vec4<i32>;
+@group(0) @binding(position) var<uniform> position: vec4<i32>;
 #endif
 #include "attention_rope.wgsl"
 

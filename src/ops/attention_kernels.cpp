@@ -31,19 +31,41 @@ bool is_vectorizable(const Attention& a) {
          aligned(a.v) && aligned(a.out);
 }
 
-// Parameters of attention_rope.wgsl.
-void define_rope(KernelCall& call, const FreshRows& fresh) {
+// What attention_rope.wgsl mentions, but for q.
+void give_rope(KernelCall& call, const FreshRows& fresh) {
+  const bool live = fresh.live_row != kNoValue;
   call.define("HALVES", fresh.halves ? 1 : 0).define("ROTATED", fresh.rotated);
-  call.define("PITCH_COS", fresh.table_pitch).define("ROW", fresh.live_row != kNoValue ? 1 : 0);
+  call.define("PITCH_COS", fresh.table_pitch).define("ROW", live ? 1 : 0);
+  call.read("k_new", fresh.k).read("v_new", fresh.v);
+  call.read("table_cos", fresh.cos).read("table_sin", fresh.sin);
+  call.param("table_row", fresh.table_row);
+  if (live) call.scalar("live_row", fresh.live_row);
 }
 
-// Builds one kernel call: bindings in the order they are added, each with its parameter NAME_AT.
+// Results of workgroups that have a part of the keys each.
+struct Partials {
+  BufferRef buffer;
+  std::int64_t keys;    // of a workgroup
+  std::int64_t parts;   // results of a workgroup
+  std::int64_t splits;  // capacity
+};
+
+// The names of a tensor's strides among the params.
+struct StrideNames {
+  Literal batch, head, row;
+};
+
+// Builds one kernel call: each step gives what a template mentions, or a fragment that it includes.
 class AttentionCall {
  public:
   AttentionCall(LowerContext& c, const Attention& a, std::string_view kernel)
       : a_(a), call_(c.emit(kernel)) {
-    call_.define("DV", a.value_dim).define("VEC", is_vectorizable(a) ? 1 : 0);
-    call_.define("CAUSAL", a.causal ? 1 : 0).define("POSITION", uses_position() ? 1 : 0);
+    const bool follows = a.position != kNoValue && (a.causal || a.keys_follow_position);
+    define("DV", a.value_dim).define("VEC", is_vectorizable(a) ? 1 : 0);
+    define("CAUSAL", a.causal ? 1 : 0).define("POSITION", follows ? 1 : 0);
+    if (follows) call_.scalar("position", a.position);
+    call_.params(
+        {{"kv_heads", a.kv_heads}, {"group", a.group}, {"keys", a.keys}, {"offset", a.offset}});
   }
 
   template <typename T>
@@ -51,79 +73,66 @@ class AttentionCall {
     call_.define(name, value);
     return *this;
   }
-  AttentionCall& read(std::string_view at, BufferRef buffer) {
-    call_.define(at, call_.buffers.size());
-    call_.read(buffer);
+  AttentionCall& param(Literal name, std::int64_t value) {
+    call_.param(name, value);
     return *this;
   }
-  AttentionCall& write(std::string_view at, BufferRef buffer) {
-    call_.define(at, call_.buffers.size());
-    call_.write(buffer);
-    return *this;
-  }
+  // Where there is more than one query.
+  AttentionCall& queries() { return param("queries", a_.queries).param("q_row", a_.q.strides.row); }
   AttentionCall& read_inputs() {
-    define("D", a_.head_dim).define("HALF", a_.half ? 1 : 0);
-    read("Q_AT", a_.q.buffer).read("K_AT", a_.k.buffer).read("V_AT", a_.v.buffer);
-    if (a_.mask.buffer.index >= 0) define("MASK", 1).read("MASK_AT", a_.mask.buffer);
+    give_elements();
+    call_.read("q", a_.q.buffer).read("k", a_.k.buffer).read("v", a_.v.buffer);
+    const AttentionMask& m = a_.mask;
+    if (m.buffer.index < 0) return *this;
+    define("MASK", 1);
+    call_.read("mask", m.buffer);
+    call_.params({{"mask_batch", m.batch},
+                  {"mask_head", m.head},
+                  {"mask_row", m.row},
+                  {"mask_column", m.column}});
     return *this;
   }
   AttentionCall& write_fresh(const FreshRows& fresh) {
-    fresh_ = &fresh;
-    define("D", a_.head_dim).define("HALF", a_.half ? 1 : 0);
+    give_elements();
     define("FRESH", 1).define("KV_ACCESS", "read_write");
-    define_rope(call_, fresh);
-    read("Q_AT", a_.q.buffer).read("KN_AT", fresh.k).read("VN_AT", fresh.v);
-    read("COS_AT", fresh.cos).read("SIN_AT", fresh.sin);
-    return write("K_AT", a_.k.buffer).write("V_AT", a_.v.buffer);
-  }
-  // Makes the params part of the kernel (KernelCall::fix_params).
-  AttentionCall& fix() {
-    fixed_ = true;
+    call_.read("q", a_.q.buffer);
+    give_rope(call_, fresh);
+    call_.write("k", a_.k.buffer).write("v", a_.v.buffer);
     return *this;
   }
-  // Binds the params and the live scalars: the last step before the grid.
-  KernelCall& finish(std::int64_t units, std::int64_t splits) {
-    const std::size_t params = fixed_ ? 0 : 1;
-    call_.define("PARAMS_AT", call_.buffers.size());
-    const AttentionMask& m = a_.mask;
-    call_.params(a_.queries, a_.kv_heads, a_.group, a_.keys, a_.offset);
-    for (const AttentionTensor* t : {&a_.q, &a_.k, &a_.v, &a_.out}) {
-      call_.params(t->strides.batch, t->strides.head, t->strides.row);
-    }
-    call_.params(m.batch, m.head, m.row, m.column, units, splits, vectors(a_.head_dim),
-                 vectors(a_.value_dim), fresh_ ? fresh_->table_row : 0, a_.scale,
-                 std::numeric_limits<float>::quiet_NaN());
-    if (fixed_) call_.fix_params();
-    if (uses_position()) {
-      call_.define("POSITION_AT", call_.buffers.size() + params);
-      call_.scalar(a_.position);
-    }
-    if (fresh_ && fresh_->live_row != kNoValue) {
-      call_.define("ROW_AT", call_.buffers.size() + params + call_.scalars.size());
-      call_.scalar(fresh_->live_row);
-    }
-    return call_;
+  // As bounds of loops that no compiler should unroll.
+  AttentionCall& bound_loops() {
+    return param("d4", vectors(a_.head_dim)).param("dv4", vectors(a_.value_dim));
   }
+  AttentionCall& write_partials(const Partials& partials) {
+    call_.write("partials", partials.buffer).param("splits", partials.splits);
+    return *this;
+  }
+  AttentionCall& write_out(std::int64_t units) {
+    call_.write("out", a_.out.buffer).param("units", units);
+    give_strides({"out_batch", "out_head", "out_row"}, a_.out.strides);
+    call_.param("no_keys", std::numeric_limits<float>::quiet_NaN());
+    return *this;
+  }
+  KernelCall& call() { return call_; }
 
  private:
-  bool uses_position() const {
-    return a_.position != kNoValue && (a_.causal || a_.keys_follow_position);
+  void give_elements() {
+    define("D", a_.head_dim).define("HALF", a_.half ? 1 : 0);
+    call_.params({{"q_batch", a_.q.strides.batch}, {"q_head", a_.q.strides.head}});
+    give_strides({"k_batch", "k_head", "k_row"}, a_.k.strides);
+    give_strides({"v_batch", "v_head", "v_row"}, a_.v.strides);
+    call_.param("scale", a_.scale);
+  }
+  void give_strides(const StrideNames& names, const AttentionStrides& s) {
+    call_.params({{names.batch, s.batch}, {names.head, s.head}, {names.row, s.row}});
   }
 
   const Attention& a_;
   KernelCall& call_;
-  const FreshRows* fresh_ = nullptr;
-  bool fixed_ = false;
 };
 
 // --- Split along the keys ---
-
-struct Partials {
-  BufferRef buffer;
-  std::int64_t keys;    // of a workgroup
-  std::int64_t parts;   // results of a workgroup
-  std::int64_t splits;  // capacity
-};
 
 Partials make_partials(LowerContext& c, const Attention& a, std::int64_t keys, std::int64_t parts) {
   Partials out;
@@ -156,10 +165,9 @@ void emit_merge(LowerContext& c, const Attention& a, const Partials& partials) {
       .define("T", partials.keys)
       .define("PARTS", partials.parts)
       .define("DV4", items);
-  merge.write("OUT_AT", a.out.buffer);
-  merge.read("PARTIAL_AT", partials.buffer);
-  KernelCall& call = merge.finish(a.batch * a.kv_heads, partials.splits);
-  call.groups(lanes == 1 ? div_up(rows * items, wg) : rows);
+  merge.param("queries", a.queries).param("splits", partials.splits);
+  merge.write_out(a.batch * a.kv_heads).call().read("partials", partials.buffer);
+  merge.call().groups(lanes == 1 ? div_up(rows * items, wg) : rows);
 }
 
 constexpr std::int64_t kRowKeys = 32;  // keys per block of attention_rows
@@ -183,9 +191,9 @@ void emit_split_rows(LowerContext& c, const Attention& a) {
   AttentionCall rows(c, a, "attention_rows");
   rows.define("WG", kRowLanes).define("WG_T", partials.keys);
   define_rows(rows, a, chunks, true);
-  rows.read_inputs().write("PARTIAL_AT", partials.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
-  set_split_grid(a, rows.finish(units, partials.splits), units * a.queries, partials.keys);
+  rows.read_inputs().queries().bound_loops().write_partials(partials).param("units", units);
+  set_split_grid(a, rows.call(), units * a.queries, partials.keys);
   emit_merge(c, a, partials);
 }
 
@@ -200,9 +208,8 @@ Partials emit_lanes(LowerContext& c, const Attention& a, const FreshRows& fresh)
   lanes.define("GC", gc).define("KU", kUnrolled).define("VU", std::gcd(dv4, kUnrolled));
   lanes.define("GC_KEYS", gc * kRowKeys).define("GC_WG", gc * kRowLanes).define("GC_D4", gc * d4);
   lanes.define("ITEMS", gc * dv4).define("WG_ITEMS", kRowLanes * gc * dv4);
-  lanes.write_fresh(fresh).write("PARTIAL_AT", partials.buffer);
-  const std::int64_t units = a.batch * a.kv_heads;
-  set_split_grid(a, lanes.finish(units, partials.splits), units, partials.keys);
+  lanes.write_fresh(fresh).bound_loops().write_partials(partials);
+  set_split_grid(a, lanes.call(), a.batch * a.kv_heads, partials.keys);
   return partials;
 }
 
@@ -235,9 +242,9 @@ Partials emit_decode(LowerContext& c, const Attention& a, const FreshRows* fresh
   decode.define("GC_D4", gc * d4).define("GC_WG", gc * wg);
   decode.define("GC_T", gc * kKeys).define("GC_16", gc * 16);
   fresh ? decode.write_fresh(*fresh) : decode.read_inputs();
-  decode.write("PARTIAL_AT", partials.buffer);
+  decode.queries().write_partials(partials);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
-  set_split_grid(a, decode.finish(units, partials.splits), units * a.queries, partials.keys);
+  set_split_grid(a, decode.call(), units * a.queries, partials.keys);
   return partials;
 }
 
@@ -290,9 +297,9 @@ Partials emit_runs(LowerContext& c, const Attention& a, const FreshRows& fresh,
   runs.define("SLOTS", s.slots).define("V_KEYS", s.keys / s.slots);
   runs.define("GC_D4", gc * d4).define("GC_RUNS", gc * s.runs).define("ITEMS", gc * dv4);
   runs.define("RUNS_ITEMS", s.runs * gc * dv4);
-  runs.write_fresh(fresh).write("PARTIAL_AT", partials.buffer).fix();
+  runs.write_fresh(fresh).write_partials(partials).call().fix_params();
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
-  set_split_grid(a, runs.finish(units, partials.splits), units, partials.keys);
+  set_split_grid(a, runs.call(), units, partials.keys);
   return partials;
 }
 
@@ -324,9 +331,9 @@ void emit_rows(LowerContext& c, const Attention& a) {
   AttentionCall rows(c, a, "attention_rows");
   rows.define("WG", lanes);
   define_rows(rows, a, chunks, false);
-  rows.read_inputs().write("OUT_AT", a.out.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
-  rows.finish(units, 1).groups(units * div_up(a.queries, lanes));
+  rows.read_inputs().queries().bound_loops().write_out(units).call().groups(
+      units * div_up(a.queries, lanes));
 }
 
 // Software whose lanes shuffle: eight queries share their keys.
@@ -336,9 +343,9 @@ void emit_queries(LowerContext& c, const Attention& a) {
   AttentionCall queries(c, a, "attention_queries");
   queries.define("WG", kRowLanes).define("GC", chunks.size).define("CHUNKS", chunks.count);
   queries.define("DV4", dv4).define("GC_DV4", chunks.size * dv4);
-  queries.read_inputs().write("OUT_AT", a.out.buffer);
   const std::int64_t units = a.batch * a.kv_heads * chunks.count;
-  queries.finish(units, 1).groups(units * div_up(a.queries, kRowLanes));
+  queries.read_inputs().queries().bound_loops().write_out(units).call().groups(
+      units * div_up(a.queries, kRowLanes));
 }
 
 bool suits_queries(const LowerContext& c, const Attention& a) {
@@ -390,9 +397,9 @@ void emit_tiles(LowerContext& c, const Attention& a, const TileShape& shape) {
   tiles.define("LANES", shape.lanes() / shape.rows()).define("KV_TILE", shape.kv_tile(d4, dv4));
   tiles.define("BQ_D4", shape.rows() * d4).define("BQ_BK", shape.rows() * shape.keys());
   tiles.define("BK_D4", shape.keys() * d4).define("BK_DV4", shape.keys() * dv4);
-  tiles.read_inputs().write("OUT_AT", a.out.buffer);
   const std::int64_t units = a.batch * a.kv_heads;
-  tiles.finish(units, 1).groups(units * div_up(a.queries * a.group, shape.rows()));
+  tiles.read_inputs().queries().write_out(units).call().groups(
+      units * div_up(a.queries * a.group, shape.rows()));
 }
 
 // Keys that attention_matrices takes at a time, in f16: null where that is not asked for, or the
@@ -423,9 +430,9 @@ void emit_matrices(LowerContext& c, const Attention& a, std::int64_t keys) {
   matrices.define("STEPS", a.head_dim / 32).define("PER_STEP", 32 / size).define("LANES", lanes);
   matrices.define("SCORES", keys / lanes).define("ITEMS", 8 / lanes);
   matrices.define("STAGED", keys * a.head_dim / 4 / wg);
-  matrices.read_inputs().write("OUT_AT", a.out.buffer);
   const std::int64_t units = a.batch * a.kv_heads;
-  matrices.finish(units, 1).groups(units * div_up(a.queries * a.group, rows));
+  matrices.read_inputs().queries().write_out(units).call().groups(
+      units * div_up(a.queries * a.group, rows));
 }
 
 // Rotates q into a scratch buffer, which takes q's place, and writes the new rows of k and v.
@@ -439,20 +446,14 @@ void emit_rotary_fresh(LowerContext& c, Attention& a, const FreshRows& fresh) {
   call.define("POSITION", a.position != kNoValue ? 1 : 0);
   call.define("Q_HEADS", heads).define("KV_HEADS", a.kv_heads);
   call.define("BATCHES", a.batch > 1 ? 1 : 0);
-  define_rope(call, fresh);
-  call.define("Q_AT", 0)
-      .define("KN_AT", 1)
-      .define("VN_AT", 2)
-      .define("COS_AT", 3)
-      .define("SIN_AT", 4);
-  call.read(a.q.buffer).read(fresh.k).read(fresh.v).read(fresh.cos).read(fresh.sin);
-  call.write(rotated).write(a.k.buffer).write(a.v.buffer);
-  call.params(a.queries, tokens, a.most_keys, a.offset, fresh.table_row);
-  if (a.position != kNoValue) call.scalar(a.position);
-  if (fresh.live_row != kNoValue) {
-    call.define("ROW_AT", 9 + call.scalars.size());
-    call.scalar(fresh.live_row);
-  }
+  call.params({{"positions", a.queries},
+               {"tokens", tokens},
+               {"capacity", a.most_keys},
+               {"first_row", a.offset}});
+  if (a.position != kNoValue) call.scalar("position", a.position);
+  call.read("q", a.q.buffer);
+  give_rope(call, fresh);
+  call.write("q_out", rotated).write("k", a.k.buffer).write("v", a.v.buffer);
   const std::int64_t items = tokens * (heads + 2 * a.kv_heads) * d2;
   call.groups(div_up<std::int64_t>(items, wg));
   a.q.buffer = rotated;
@@ -516,6 +517,7 @@ Result<std::optional<SplitAttention>> emit_fresh_attention(LowerContext& c, Atte
 
 void emit_cache_update(LowerContext& c, std::span<const std::pair<std::size_t, std::size_t>> writes,
                        std::size_t position) {
+  constexpr Literal kValues[] = {"value0", "value1"}, kCaches[] = {"cache0", "cache1"};
   const Dims &value = c.sizes(writes[0].first), &cache = c.sizes(writes[0].second);
   if (value.numel() == 0) return;
   const bool half = c.storage(writes[0].second) == Storage::HalfPairs;
@@ -527,11 +529,14 @@ void emit_cache_update(LowerContext& c, std::span<const std::pair<std::size_t, s
   call.define("POSITION", c.is_symint(position) ? 1 : 0);
   call.define("T", half ? "vec2<f32>" : unit == 4 ? "vec4<f32>" : "f32");
   call.define("C", half ? "u32" : unit == 4 ? "vec4<f32>" : "f32");
-  for (const auto& [source, target] : writes) call.read(c.value(source));
-  for (const auto& [source, target] : writes) call.write(c.value(target));
-  call.params(value.numel() / unit, value[1] * row / unit, cache[1] * row / unit, row / unit,
-              c.is_symint(position) ? 0 : c.integer(position));
-  if (c.is_symint(position)) call.scalar(c.id(position));
+  for (std::size_t i = 0; i < writes.size(); ++i) call.read(kValues[i], c.value(writes[i].first));
+  for (std::size_t i = 0; i < writes.size(); ++i) call.write(kCaches[i], c.value(writes[i].second));
+  call.params({{"count", value.numel() / unit},
+               {"batch_units", value[1] * row / unit},
+               {"cache_units", cache[1] * row / unit},
+               {"row_units", row / unit},
+               {"first_row", c.is_symint(position) ? 0 : c.integer(position)}});
+  if (c.is_symint(position)) call.scalar("position", c.id(position));
   call.groups(div_up<std::int64_t>(value.numel() / unit, wg));
 }
 

@@ -1,8 +1,20 @@
 #include "ops/kernel_call.h"
 
-#include <cmath>
+#include <utility>
 
 namespace etwebgpu {
+
+KernelCall& KernelCall::bind(Literal name, BufferRef buffer, Access access, ByteRange at) {
+  kernel.buffers.push_back(name);
+  buffers.push_back({buffer, access, at.offset, at.size});
+  return *this;
+}
+
+KernelCall& KernelCall::scalar(Literal name, ValueId symint) {
+  kernel.scalars.push_back(name);
+  scalars.push_back(symint);
+  return *this;
+}
 
 KernelCall& KernelCall::params(std::initializer_list<Param> members) {
   for (const Param& p : members) {
@@ -27,18 +39,8 @@ void KernelCall::add_member(const ParamMember& member) {
 }
 
 KernelCall& KernelCall::fix_params() {
-  if (!kernel.params.empty()) {
-    kernel.fixed = std::exchange(words, {});
-    return *this;
-  }
-  std::string list, floats;
-  for (std::uint32_t word : words) list += cat(list.empty() ? "" : ", ", word);
-  for (std::size_t at : float_words) {
-    const float value = std::bit_cast<float>(words[at]);  // WGSL has no literal for NaN
-    floats += cat(floats.empty() ? "" : ", ", std::isfinite(value) ? value : 0.0f, "f");
-  }
-  words.clear();
-  return define("FIXED", 1).define("PARAMS", list).define("FLOATS", floats);
+  kernel.fixed = std::exchange(words, {});
+  return *this;
 }
 
 }  // namespace etwebgpu

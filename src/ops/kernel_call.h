@@ -94,25 +94,13 @@ struct Param {
 struct KernelCall {
   KernelVariant kernel;
   std::vector<StorageBinding> buffers;
-  std::vector<std::uint32_t> words;      // of the params, where they are a uniform
-  std::vector<std::size_t> float_words;  // positions in it
+  std::vector<std::uint32_t> words;  // of the params, where they are a uniform
   std::vector<ValueId> scalars;
   Grid grid;
 
   template <typename T>
   KernelCall& define(std::string_view parameter, const T& value) {
     kernel.parameters.emplace_back(parameter, cat(value));
-    return *this;
-  }
-  KernelCall& read(BufferRef buffer, std::uint64_t offset = 0, std::uint64_t size = 0) {
-    buffers.push_back({buffer, Access::Read, offset, size});
-    return *this;
-  }
-  KernelCall& read(BufferRef buffer, ByteRange at) { return read(buffer, at.offset, at.size); }
-  KernelCall& write(BufferRef buffer, ByteRange at) { return write(buffer, at.offset, at.size); }
-  // Writes, and may also read what it wrote: a buffer appears once per kernel call.
-  KernelCall& write(BufferRef buffer, std::uint64_t offset = 0, std::uint64_t size = 0) {
-    buffers.push_back({buffer, Access::ReadWrite, offset, size});
     return *this;
   }
   KernelCall& read(Literal name, BufferRef buffer, ByteRange at = {}) {
@@ -122,11 +110,7 @@ struct KernelCall {
   KernelCall& write(Literal name, BufferRef buffer, ByteRange at = {}) {
     return bind(name, buffer, Access::ReadWrite, at);
   }
-  KernelCall& scalar(Literal name, ValueId symint) {
-    kernel.scalars.push_back(name);
-    scalars.push_back(symint);
-    return *this;
-  }
+  KernelCall& scalar(Literal name, ValueId symint);
   KernelCall& param(Literal name, const auto& value) { return params({{name, value}}); }
   KernelCall& params(std::initializer_list<Param> members);
   // An array of vec4.
@@ -135,23 +119,6 @@ struct KernelCall {
   // Makes the params a constant of the kernel's text instead of a uniform: for kernels that are
   // over before a uniform has come. Each set of values is a variant to compile.
   KernelCall& fix_params();
-  template <typename... Ts>
-    requires(... && std::is_arithmetic_v<Ts>)
-  KernelCall& params(const Ts&... members) {
-    (add_param(members), ...);
-    return *this;
-  }
-  // Appends 8 extents as two vec4<u32>; unused leading dimensions are `fill`. Call it where the
-  // struct is 16-byte aligned.
-  KernelCall& params_dims(const Dims& dims, std::uint32_t fill) {
-    for (std::size_t i = dims.rank(); i < kMaxRank; ++i) words.push_back(fill);
-    for (std::int64_t extent : dims) words.push_back(static_cast<std::uint32_t>(extent));
-    return *this;
-  }
-  KernelCall& scalar(ValueId symint) {
-    scalars.push_back(symint);
-    return *this;
-  }
   // A one-dimensional grid of `count` workgroups, folded into x and y past 65,535. The kernel
   // recovers its index as wid.y * num_workgroups.x + wid.x and must ignore indices >= count.
   KernelCall& groups(std::int64_t count) {
@@ -175,25 +142,8 @@ struct KernelCall {
   }
 
  private:
-  KernelCall& bind(Literal name, BufferRef buffer, Access access, ByteRange at) {
-    kernel.buffers.push_back(name);
-    buffers.push_back({buffer, access, at.offset, at.size});
-    return *this;
-  }
+  KernelCall& bind(Literal name, BufferRef buffer, Access access, ByteRange at);
   void add_member(const ParamMember& member);
-  template <typename T>
-  void add_param(const T& value) {
-    if constexpr (std::floating_point<T>) float_words.push_back(words.size());
-    words.push_back(to_word(value));
-  }
-  template <typename T>
-  static std::uint32_t to_word(const T& value) {
-    if constexpr (std::floating_point<T>) {
-      return std::bit_cast<std::uint32_t>(static_cast<float>(value));
-    } else {
-      return static_cast<std::uint32_t>(static_cast<std::int64_t>(value));
-    }
-  }
 };
 
 }  // namespace etwebgpu

@@ -1,6 +1,5 @@
 // The kernel calls of a linear layer, and their parameters.
 #include <algorithm>
-#include <array>
 #include <numeric>
 #include <span>
 
@@ -19,6 +18,9 @@ struct Packed {
 struct Section {
   std::int64_t first_panel, panels, first_row, rows;
 };
+
+// Params of linear_join that not all kernels have.
+constexpr Literal kOfJoin[] = {"rows", "row_blocks"};
 
 class Lowering {
  public:
@@ -141,8 +143,8 @@ class Lowering {
     KernelCall& k = c_.emit("half_rows");
     k.define("WG", wg).define("FOLD", std::min<std::int64_t>(wg, 16));
     k.define("NORM", l_.norm_weight ? 1 : 0);
-    const Range at = input_range(l_.x, first_row, rows, l_.depth);
-    k.read("x", l_.x.buffer, {at.offset, at.size}).write("out", out);
+    bind_x(k, first_row, rows);
+    k.write("out", out);
     if (l_.norm_weight) k.read("norm_weight", *l_.norm_weight);
     k.params({{"rows", rows},
               {"quads", l_.depth / 4},
@@ -157,13 +159,17 @@ class Lowering {
     define_type(k, route);
     define_form(k, l_.outs.size());
     if (l_.attention)
-      k.read(l_.attention->partials);
+      k.read("x", l_.attention->partials);
     else
       bind_x(k, section.first_row, section.rows);
     bind_weights(k, packed, section);
-    if (l_.norm_weight) bind(k, "NORM", *l_.norm_weight, {});
+    if (l_.norm_weight) {
+      k.define("NORM", 1).read("norm_weight", *l_.norm_weight);
+      k.param("eps", l_.norm_eps);
+    }
     bind_results(k, packed, section);
-    const Blocks blocks = put_params(k, route, section);
+    k.param("first_panel", section.first_panel);
+    const Blocks blocks = put_params(k, route.params, route, section);
     if (route.fixed) k.fix_params();
     if (l_.attention) bind_merge(k, *l_.attention, route.fixed);
     k.groups(blocks.columns * blocks.rows);
@@ -175,11 +181,11 @@ class Lowering {
     KernelCall& k = c_.emit(route.kernel);
     define_type(k, route);
     define_form(k, 1);
-    k.read(halves);
+    k.read("x", halves);
     bind_weights(k, packed, section);
     const BufferRef sums = c_.scratch(4 * static_cast<std::uint64_t>(sums_count(route, section)));
-    k.define("AT_OUT0", k.buffers.size()).write(sums);
-    const Blocks blocks = put_params(k, route, section);
+    k.write("out0", sums);
+    const Blocks blocks = put_params(k, route.params, route, section);
     k.groups(blocks.columns * blocks.rows * route.splits);
     emit_join(packed, route, section, sums);
   }
@@ -201,33 +207,39 @@ class Lowering {
     k.define("TILE", route.rows).define("COLUMN_QUADS", matrices * route.quads);
     k.define("SPLITS", route.splits).define("MATS", matrices);
     define_form(k, l_.outs.size());
-    k.read(sums);
+    k.read("x", sums);
     bind_results(k, packed, section);
-    const Blocks blocks = put_params(k, route, section);
+    k.param("first_panel", section.first_panel);
+    const Blocks blocks = put_params(k, kOfJoin, route, section);
     k.groups(div_up(section.rows * blocks.columns * route.quads, wg));
   }
 
   struct Blocks {
     std::int64_t columns, rows;
   };
-  Blocks put_params(KernelCall& k, const LinearRoute& route, const Section& section) const {
+  // Gives `wanted` of those params that only some kernels know, and those that all do.
+  Blocks put_params(KernelCall& k, std::span<const Literal> wanted, const LinearRoute& route,
+                    const Section& section) const {
     const Blocks blocks{div_up(section.panels * kQuadsPerPanel, route.quads),
                         div_up(section.rows, route.rows)};
     const std::int64_t steps = div_up(l_.depth, type_.step);
-    k.define("AT_PARAMS", k.buffers.size());
-    k.params(section.rows, l_.depth, steps, std::max<std::int64_t>(steps / groups_, 1), groups_,
-             words_, blocks.columns, blocks.rows, section.first_panel, l_.gated ? starts_[1] : 0,
-             l_.group_size > 0 ? l_.group_size : l_.depth, l_.norm_eps);
-    for (const auto& member : part_params()) k.params(member[0], member[1], member[2], member[3]);
+    for (const Param& param :
+         {Param{"rows", section.rows}, Param{"row_blocks", blocks.rows}, Param{"steps", steps},
+          Param{"group_steps", std::max<std::int64_t>(steps / groups_, 1)},
+          Param{"group_size", l_.group_size > 0 ? l_.group_size : l_.depth}}) {
+      if (std::ranges::find(wanted, param.member.name) != wanted.end()) k.params({param});
+    }
+    k.params({{"blocks", blocks.columns}, {"pair_panels", l_.gated ? starts_[1] : 0}});
+    put_parts(k);
     return blocks;
   }
 
   // x in parts, whose count follows the live position.
   void bind_merge(KernelCall& k, const SplitAttention& a, bool fixed) const {
-    k.define("MERGE", 1).define("AT_POSITION", k.buffers.size() + (fixed ? 0 : 1));
+    k.define("MERGE", 1);
     k.define("KEYS", a.keys).define("SPLIT", a.split).define("SPLITS", a.splits);
     k.define("DV4", a.head_dim / 4).define("QUADS", l_.depth / 4).define("AHEAD", fixed ? 4 : 1);
-    k.scalar(a.position);
+    k.scalar("position", a.position);
   }
 
   void define_type(KernelCall& k, const LinearRoute& route) const {
@@ -238,63 +250,58 @@ class Lowering {
     k.define("GATED", l_.gated ? 1 : 0).define("PARTS", outputs);
   }
 
-  // Offset and size of a section's part of a buffer, or of all.
-  struct Range {
-    std::uint64_t offset = 0, size = 0;
-  };
-  Range rows_range(std::int64_t first, std::int64_t rows, std::int64_t columns) const {
+  // A section's part of a buffer, or all.
+  ByteRange rows_range(std::int64_t first, std::int64_t rows, std::int64_t columns) const {
     if (rows == l_.rows) return {};
     return {static_cast<std::uint64_t>(4 * first * columns),
             static_cast<std::uint64_t>(4 * rows * columns)};
   }
-  Range panels_range(const Section& s, std::int64_t words) const {
+  ByteRange panels_range(const Section& s, std::int64_t words) const {
     if (s.panels == panels_) return {};
     const std::uint64_t bytes = kPanelRowBytes * static_cast<std::uint64_t>(words);
     return {bytes * static_cast<std::uint64_t>(s.first_panel),
             bytes * static_cast<std::uint64_t>(s.panels)};
   }
-  static void bind(KernelCall& k, std::string_view name, BufferRef buffer, Range at) {
-    k.define(cat("AT_", name), k.buffers.size()).define(name, 1);
-    k.read(buffer, at.offset, at.size);
-  }
   // The part of an input, of `columns` to a row, that a section reads.
-  Range input_range(const LinearInput& input, std::int64_t first_row, std::int64_t rows,
-                    std::int64_t columns) const {
-    Range at = rows_range(first_row, rows, columns);
+  ByteRange input_range(const LinearInput& input, std::int64_t first_row, std::int64_t rows,
+                        std::int64_t columns) const {
+    ByteRange at = rows_range(first_row, rows, columns);
     if (input.first_element == 0) return at;
     at.offset += static_cast<std::uint64_t>(4 * input.first_element);
     return {at.offset, static_cast<std::uint64_t>(4 * rows * columns)};
   }
   void bind_x(KernelCall& k, std::int64_t first_row, std::int64_t rows) const {
-    const Range at = input_range(l_.x, first_row, rows, l_.depth);
-    k.read(l_.x.buffer, at.offset, at.size);
+    k.read("x", l_.x.buffer, input_range(l_.x, first_row, rows, l_.depth));
   }
   void bind_weights(KernelCall& k, const Packed& packed, const Section& s) const {
-    const Range at = panels_range(s, words_);
-    k.read(packed.weights, at.offset, at.size);
-    if (packed.scales) bind(k, "SCALES", *packed.scales, panels_range(s, groups_));
+    k.read("weights", packed.weights, panels_range(s, words_));
+    if (packed.scales)
+      k.define("SCALES", 1).read("scales", *packed.scales, panels_range(s, groups_));
+    k.params({{"k", l_.depth}, {"groups", groups_}, {"words", words_}});
   }
   void bind_results(KernelCall& k, const Packed& packed, const Section& s) const {
-    if (packed.bias) bind(k, "BIAS", *packed.bias, {});
+    constexpr Literal kOuts[] = {"out0", "out1", "out2"};
+    if (packed.bias) k.define("BIAS", 1).read("bias", *packed.bias);
     if (l_.residual) {
-      bind(k, "RESIDUAL", l_.residual->buffer,
-           input_range(*l_.residual, s.first_row, s.rows, l_.parts[0].columns));
+      k.define("RESIDUAL", 1);
+      k.read("residual", l_.residual->buffer,
+             input_range(*l_.residual, s.first_row, s.rows, l_.parts[0].columns));
     }
-    for (std::size_t i = 0; i < l_.outs.size(); ++i) {
-      const Range at = rows_range(s.first_row, s.rows, l_.parts[i].columns);
-      k.define(cat("AT_OUT", i), k.buffers.size()).write(l_.outs[i], at.offset, at.size);
-    }
+    for (std::size_t i = 0; i < l_.outs.size(); ++i)
+      k.write(kOuts[i], l_.outs[i], rows_range(s.first_row, s.rows, l_.parts[i].columns));
   }
 
-  // part_start, part_columns, part_stride and part_offset of linear_params.wgsl.
-  std::array<std::array<std::int64_t, 4>, 4> part_params() const {
-    std::array<std::array<std::int64_t, 4>, 4> out{};
-    for (std::size_t i = 0; i < 4; ++i) {
-      const bool exists = i < l_.outs.size();
-      out[0][i] = exists ? starts_[i] : UINT32_MAX;  // no panel lies there
-      out[1][i] = out[2][i] = exists ? l_.parts[i].columns : 0;
+  void put_parts(KernelCall& k) const {
+    constexpr std::int64_t kNoPanel = UINT32_MAX;
+    Extents start{kNoPanel, kNoPanel, kNoPanel, kNoPanel}, columns{};
+    for (std::size_t i = 0; i < l_.outs.size(); ++i) {
+      start[i] = starts_[i];
+      columns[i] = l_.parts[i].columns;
     }
-    return out;
+    k.params({{"part_start", start},
+              {"part_columns", columns},
+              {"part_stride", columns},
+              {"part_offset", Extents{}}});
   }
 
   LowerContext& c_;

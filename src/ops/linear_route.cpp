@@ -24,6 +24,7 @@ class Routing {
               kQuadsPerPanel,
               1,
               {{"ELEMENTS", panel_elements(l_.packing)}, {"MATS", matrices_of_column()}},
+              {"rows", "group_size"},
               "f32"};
     }
     if (c_.capabilities().adapter_class == AdapterClass::Software) return columns();
@@ -43,7 +44,8 @@ class Routing {
     const std::int64_t sets = l_.gated || !few ? 2 : 1, quads = kQuadsPerPanel / (few ? 2 : 1);
     const std::int64_t group = l_.group_size > 0 ? l_.group_size : l_.depth;
     const bool shuffles = lanes == 8;  // one instruction for 8 lanes, many for 4
-    LinearRoute route{rows == 1 ? "linear_row" : "linear_columns", quads, rows, {}};
+    LinearRoute route{
+        rows == 1 ? "linear_row" : "linear_columns", quads, rows, {}, {"group_steps"}};
     const auto define = [&](std::string_view name, std::int64_t value) {
       route.defines.emplace_back(name, value);
     };
@@ -58,6 +60,7 @@ class Routing {
       define("WHOLE", shuffles && group <= 4 * lanes ? 1 : 0);
       return route;
     }
+    route.params = {"rows", "row_blocks", "group_steps"};
     const std::int64_t per_gather = lanes == 0 ? rows : std::min(rows, lanes / type_.halves);
     define("SHUFFLE", shuffles ? 1 : 0);
     define("ROWS", rows);
@@ -73,7 +76,10 @@ class Routing {
     const std::int64_t run = subgroup_run(), steps = l_.depth / type_.step;
     const std::int64_t lanes = std::min(lanes_for(16, 192), run > 0 ? run : 16);
     const Slices s = slice(lanes, steps, 4);
-    return gemv("linear_gemv", lanes, s, {{"LOADS", type_.loads}, {"HALVES", type_.halves}});
+    LinearRoute route =
+        gemv("linear_gemv", lanes, s, {{"LOADS", type_.loads}, {"HALVES", type_.halves}});
+    route.params.push_back("steps");
+    return route;
   }
   // Every workgroup rounds all of x, so there are fewer of them.
   LinearRoute gemv_bytes() const {
@@ -127,7 +133,7 @@ class Routing {
   LinearRoute gemv(std::string_view kernel, std::int64_t lanes, const Slices& s,
                    Defines more) const {
     const std::int64_t run = subgroup_run();
-    LinearRoute route{kernel, lanes, 1, std::move(more)};
+    LinearRoute route{kernel, lanes, 1, std::move(more), {"group_steps"}};
     route.fixed = true;
     for (const auto& [name, value] : Defines{{"MATS", matrices_of_column()},
                                              {"LANES", lanes},
@@ -177,7 +183,8 @@ class Routing {
              {"X_TASKS", div_up(2 * tile, wg)},
              {"WORDS", words},
              {"W_TASKS", div_up(kQuadsPerPanel * words, wg)},
-             {"COLUMN_QUADS", kQuadsPerPanel}}};
+             {"COLUMN_QUADS", kQuadsPerPanel}},
+            {"rows", "row_blocks", "group_steps"}};
   }
   // Not for weights of f32, few rows, which would leave most of a tile empty, and so many columns
   // that a binding does not take the sums of some rows.
@@ -229,6 +236,7 @@ class Routing {
              {"GROUP_WORDS", std::max<std::int64_t>(1, group / elements)},
              {"WHOLE", l_.depth % kMatrixDepth == 0 ? 1 : 0},
              {"SPLITS", splits}},
+            {"row_blocks"},
             "U4",
             false,
             splits};

@@ -31,6 +31,7 @@ struct LinearRoute {
   std::int64_t quads = kQuadsPerPanel;
   std::int64_t rows = 1;  // per row block
   Defines defines;
+  std::vector<Literal> params;  // that only some kernels have (linear_params.wgsl)
   std::string_view x_type = "F4";
   bool fixed = false;  // the params are part of the kernel (KernelCall::fix_params)
   // linear_matrices: the workgroups that share a tile, along K. half_rows comes before it, and

@@ -83,11 +83,9 @@ class KernelNumbers {
   const Lines& listed() const { return listed_; }
 
  private:
-  // Without those that hold a FIXED kernel's sizes: dispatches show them.
   static std::string parameters(const KernelVariant& variant) {
     std::string out;
-    for (const auto& [name, value] : variant.parameters)
-      if (name != "PARAMS" && name != "FLOATS") out += cat(" ", name, "=", value);
+    for (const auto& [name, value] : variant.parameters) out += cat(" ", name, "=", value);
     return out;
   }
 
