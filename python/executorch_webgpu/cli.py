@@ -278,7 +278,15 @@ def inspect(
         _output.print("\n".join(texts), markup=False, highlight=False, soft_wrap=True)
         return
     else:
-        hidden = ["graph"]
+        hidden = [
+            "graph",
+            "bindings",
+            "live",
+            "capabilities",
+            "covered_nodes",
+            "kernel_index",
+            "uniform_bytes",
+        ]
         hidden += [] if plan else ["dispatches"]
         hidden += [] if memory else ["weights", "memory", "slots"]
         _output.print(render.document(found, hidden))

@@ -15,8 +15,9 @@
 #include "capi/inspect.h"
 #include "capi/last_error.h"
 #include "capi/options.h"
-#include "capi/plan_json.h"
+#include "capi/plan_layers.h"
 #include "capi/utf8.h"
+#include "plan/plan_json.h"
 #include "webgpu/provider.h"
 
 using namespace etwebgpu;
@@ -183,7 +184,13 @@ Result<std::string> profile(etwg_model& model) {
   json.member("prepare", host.prepare).member("encode", host.encode);
   json.member("ahead", host.ahead);
   json.member("wait", host.wait).member("read", host.read).end_object();
-  write_plan(json, runner.model(), *runner.last_plan(), runner.times());
+  const std::span<const DispatchTime> times = runner.times();
+  write_plan(json, runner.model(), *runner.last_plan(), [&](JsonWriter& dispatch, std::size_t i) {
+    if (i >= times.size()) return;
+    dispatch.member("begin_microseconds", times[i].begin);
+    dispatch.member("microseconds", times[i].microseconds);
+  });
+  write_layers(json, runner.model(), *runner.last_plan());
   return json.end_object().take();
 }
 

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/json_value.h"
 #include "base/quote.h"
-#include "capi/json_value.h"
 
 namespace etwebgpu {
 namespace {

@@ -4,11 +4,12 @@
 #include <tuple>
 #include <utility>
 
+#include "base/capabilities_json.h"
 #include "base/json.h"
+#include "base/json_value.h"
 #include "capi/data_files.h"
 #include "capi/delegate.h"
 #include "capi/inspect_delegate.h"
-#include "capi/json_value.h"
 #include "capi/mapped_file.h"
 #include "format/program.h"
 
@@ -265,7 +266,9 @@ Result<std::string> inspect_json(const std::string& pte, std::span<const std::st
     std::string adapter;
     std::tie(capabilities, adapter) = target(settings);
     json.key("planned_for").begin_object().member("adapter", adapter);
-    json.member("type", name(capabilities.adapter_class)).end_object();
+    json.member("type", name(capabilities.adapter_class)).key("capabilities").begin_object();
+    write_capabilities(json, capabilities);
+    json.end_object().end_object();
   }
   write_constants(json, *program);
   write_stored(json, *program, external);

@@ -1,6 +1,6 @@
 // What is in a .pte, and what this runtime makes of it, as JSON.
 //
-//   {"path", "bytes", "planned_for": {"adapter", "type"},
+//   {"path", "bytes", "planned_for": {"adapter", "type", "capabilities": {...}},
 //    "constants": {"get_max_seq_len": 2048, ...},             the constant methods
 //    "named_data": {"entries", "bytes"}, "data_files": [{"path", "bytes", "entries"}],
 //    "methods": [{"name", "kernel_calls", "delegate_calls", "inputs": [...], "outputs": [...],
@@ -12,12 +12,10 @@
 //        "weight_bytes", "weights": [{"key", "type", "sizes", "bytes", "stored"}],
 //        "memory": {"constant_bytes", "state_bytes", "constants": [...], "states": [...],
 //          "exporter_slot_bytes"},  what the exporter's plan takes for the largest inputs
-//        "plans": [{"for", "inputs", "outputs", "slot_bytes", "slots", "dispatch_count", "layers",
-//                   "dispatches_per_layer",
-//                   "dispatches": [{"call", "node", "covers", "covered_nodes", "kernel", "grid"}],
-//                   "wgsl"}]}]}]}
+//        "plans": [{"for", "layers", "dispatches_per_layer", "wgsl", ...}]}]}]}
 //
-// "covers" are the program's calls that a fused one stands for.
+// A plan has the members of plan/plan_json.h, too, and capabilities those of
+// base/capabilities_json.h.
 //
 // A delegate or a plan that this runtime refuses has an "error" instead. An outline has neither
 // "planned_for" nor anything of a delegate from "version" on.

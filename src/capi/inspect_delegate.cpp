@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "capi/options.h"
-#include "capi/plan_json.h"
+#include "capi/plan_layers.h"
 #include "format/delegate.h"
-#include "kernels/kernel_source.h"
-#include "plan/model.h"
+#include "plan/plan_json.h"
+#include "webgpu/template_folder.h"
 
 namespace etwebgpu {
 namespace {
@@ -197,7 +197,7 @@ Result<const Plan*> plan_for(Model& model, std::span<const Dims> sizes, std::int
 // The text of the dispatch's kernel as the device compiles it.
 void write_wgsl(JsonWriter& json, const Model& model, const PlannedDispatch& dispatch,
                 WgslDialect dialect) {
-  const auto text = kernel_source(model.kernels()[dispatch.kernel], dialect);
+  const auto text = used_kernel_source(model.kernels()[dispatch.kernel], dialect);
   json.member("wgsl", text ? *text : text.error().message);
 }
 
@@ -206,6 +206,7 @@ void write_plan_for(JsonWriter& json, const InspectContext& context, const Model
   json.begin_object().member("for", purpose);
   if (plan) {
     write_plan(json, model, **plan);
+    write_layers(json, model, **plan);
     const auto shown = context.settings.kernel;
     if (shown && *shown < (**plan).dispatches.size())
       write_wgsl(json, model, (**plan).dispatches[*shown], context.capabilities.dialect);

@@ -12,9 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json_value.h"
 #include "base/quote.h"
 #include "capi/delegate.h"
-#include "capi/json_value.h"
 #include "capi/last_error.h"
 #include "capi/options.h"
 #include "executorch/delegate_call.h"

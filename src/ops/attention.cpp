@@ -29,6 +29,7 @@
 #include "ops/arguments.h"
 #include "ops/elementwise.h"
 #include "ops/families.h"
+#include "ops/fused.h"
 
 namespace etwebgpu {
 namespace {
@@ -175,11 +176,12 @@ Result<void> lower_custom_sdpa(LowerContext& c) {
 
 // --- With the rotary embedding before it ---
 
-constexpr CacheArguments kRopeArguments{0, 3, 4, 5, 6, 7, 8};
-enum { kRopeCos = 9, kRopeSin = 10, kRopeRow = 11, kRopeHalves = 12 };
+namespace fa = fused_attention;
+constexpr CacheArguments kRopeArguments{fa::kQ,    fa::kKCache, fa::kVCache, fa::kStart,
+                                        fa::kMask, fa::kCausal, fa::kScale};
 
 Result<void> check_rope_sdpa(const InferContext& c) {
-  const Dims &q = c.sizes(0), &cos = c.sizes(kRopeCos);
+  const Dims &q = c.sizes(0), &cos = c.sizes(fa::kCos);
   TRY(check_cache(c.sizes(1), c.sizes(3), "k"));
   TRY(check_cache(c.sizes(2), c.sizes(4), "v"));
   CHECK_OR_FAIL(q.rank() == 4 && q[1] == c.sizes(1)[1] && c.sizes(1) == c.sizes(2),
@@ -187,12 +189,12 @@ Result<void> check_rope_sdpa(const InferContext& c) {
                 " and v ", to_string(c.sizes(2)), " do not fit together");
   // First: a table cut at a position past its end would be blamed for its sizes.
   TRY(check_cached(c, kRopeArguments));
-  const std::int64_t rotated = cos.empty() ? 0 : cos.back() * (c.boolean(kRopeHalves) ? 1 : 2);
-  CHECK_OR_FAIL(cos.rank() == 2 && cos == c.sizes(kRopeSin) && rotated % 2 == 0 && rotated <= q[3],
+  const std::int64_t rotated = cos.empty() ? 0 : cos.back() * (c.boolean(fa::kHalves) ? 1 : 2);
+  CHECK_OR_FAIL(cos.rank() == 2 && cos == c.sizes(fa::kSin) && rotated % 2 == 0 && rotated <= q[3],
                 ErrorKind::InvalidProgram, "cos ", to_string(cos), " and sin ",
-                to_string(c.sizes(kRopeSin)), " do not fit q ", to_string(q));
+                to_string(c.sizes(fa::kSin)), " do not fit q ", to_string(q));
   if (c.at_load()) return {};
-  return check_position(c.integer(kRopeRow), q[1], cos[0], "the rotary table's");
+  return check_position(c.integer(fa::kRow), q[1], cos[0], "the rotary table's");
 }
 
 Result<void> infer_rope_sdpa(InferContext& c) {
@@ -204,15 +206,15 @@ FreshRows fresh_rows(const LowerContext& c) {
   FreshRows fresh;
   fresh.k = c.value(1);
   fresh.v = c.value(2);
-  fresh.cos = c.value(kRopeCos);
-  fresh.sin = c.value(kRopeSin);
-  fresh.halves = c.boolean(kRopeHalves);
-  fresh.table_pitch = c.sizes(kRopeCos)[1];
+  fresh.cos = c.value(fa::kCos);
+  fresh.sin = c.value(fa::kSin);
+  fresh.halves = c.boolean(fa::kHalves);
+  fresh.table_pitch = c.sizes(fa::kCos)[1];
   fresh.rotated = fresh.table_pitch * (fresh.halves ? 1 : 2);
-  if (c.is_symint(kRopeRow)) {
-    fresh.live_row = c.id(kRopeRow);
+  if (c.is_symint(fa::kRow)) {
+    fresh.live_row = c.id(fa::kRow);
   } else {
-    fresh.table_row = c.integer(kRopeRow);
+    fresh.table_row = c.integer(fa::kRow);
   }
   return fresh;
 }
@@ -224,37 +226,36 @@ Result<void> lower_rope_sdpa(LowerContext& c) {
 
 // --- And with the projection behind it ---
 
-enum { kProjection = 13, kProjectionScales, kProjectionGroup, kProjectionBias, kResidual, kLast };
-
 // The attention's output as the projection takes it, and what it takes of that.
 Dims flattened(const Dims& q) { return {q[0], q[1], q[2] * q[3]}; }
 Dims projected(const CallContext& c) {
   const Dims& q = c.sizes(0);
-  return c.boolean(kLast) ? Dims{1, 1, q[2] * q[3]} : flattened(q);
+  return c.boolean(fa::kProjectionLast) ? Dims{1, 1, q[2] * q[3]} : flattened(q);
 }
 
 Result<void> infer_rope_sdpa_q4gsw(InferContext& c) {
   TRY(check_rope_sdpa(c));
-  if (c.boolean(kLast)) TRY(check_last_row(c.sizes(0)));
-  TRY(infer_group_part(c, projected(c), c.integer(kProjectionGroup), c.id(kProjection),
-                       c.id(kProjectionScales), c.optional_id(kProjectionBias), c.output_id()));
-  return check_residual(c, kResidual, c.output_id(), c.boolean(kLast));
+  if (c.boolean(fa::kProjectionLast)) TRY(check_last_row(c.sizes(0)));
+  TRY(infer_group_part(c, projected(c), c.integer(fa::kProjectionGroup), c.id(fa::kProjection),
+                       c.id(fa::kProjectionScales), c.optional_id(fa::kProjectionBias),
+                       c.output_id()));
+  return check_residual(c, fa::kProjectionResidual, c.output_id(), c.boolean(fa::kProjectionLast));
 }
 
 Result<void> lower_rope_sdpa_q4gsw(LowerContext& c) {
   const Dims& q = c.sizes(0);
   Attention attention = cached_attention(c, kRopeArguments);
   attention.out.buffer = c.scratch(4 * static_cast<std::uint64_t>(q.numel()));
-  Linear linear = group_linear(attention.out.buffer, projected(c), c.integer(kProjectionGroup));
+  Linear linear = group_linear(attention.out.buffer, projected(c), c.integer(fa::kProjectionGroup));
   TRY_ASSIGN(linear.parts.emplace_back(),
-             group_part(c, c.id(kProjection), c.id(kProjectionScales),
-                        c.optional_id(kProjectionBias), output_width(c, c.output_id())));
+             group_part(c, c.id(fa::kProjection), c.id(fa::kProjectionScales),
+                        c.optional_id(fa::kProjectionBias), output_width(c, c.output_id())));
   linear.outs = {c.output()};
   TRY_ASSIGN(linear.attention,
              emit_fresh_attention(c, attention, fresh_rows(c),
                                   takes_split_attention(c, linear.depth, linear.group_size)));
-  if (c.boolean(kLast)) take_last_row(c, linear.x, flattened(q));
-  add_residual(c, linear, kResidual, c.boolean(kLast));
+  if (c.boolean(fa::kProjectionLast)) take_last_row(c, linear.x, flattened(q));
+  add_residual(c, linear, fa::kProjectionResidual, c.boolean(fa::kProjectionLast));
   return lower_linear(c, linear);
 }
 
@@ -358,14 +359,14 @@ constexpr Op kOps[] = {
      .lower = lower_update_cache,
      .mutated_args = args({1}),
      .half_args = args({1})},
-    {.name = "fused.rope_sdpa",
+    {.name = fa::kName,
      .signature = "ttttti t?if?tti i>t",
      .infer = infer_rope_sdpa,
      .lower = lower_rope_sdpa,
      .mutated_args = args({3, 4}),
      .internal = true,
      .half_args = args({3, 4})},
-    {.name = "fused.rope_sdpa_q4gsw",
+    {.name = fa::kProjectedName,
      .signature = "ttttti t?if?tti i tti t?t?i>t",
      .infer = infer_rope_sdpa_q4gsw,
      .lower = lower_rope_sdpa_q4gsw,

@@ -2,6 +2,7 @@
 // is to be quantized too, it becomes what is left of it in 8 bits first (fake_quantize.wgsl).
 #include "ops/elementwise.h"
 #include "ops/families.h"
+#include "ops/fused.h"
 #include "ops/linear.h"
 
 namespace etwebgpu {
@@ -185,14 +186,9 @@ Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
   return lower_linear(c, linear);
 }
 
-// fused.linear_q4gsw(x, weights, scales, G, biases or None, norm weight or None, norm eps, residual
-// or None,
-//                    gated, last) -> outs
-// One to three et_vk.linear_q4gsw on one x, each with its output; or with `gated` the two of
-// silu(gate) * up with one output. Lists of values; all linears have a bias or none has. `residual`
-// has the sizes of the only output. With `last` x is [1, S, K] and only its last row is taken, as
-// [1, K] or [1, 1, K] by the output's rank; of a residual of several rows too.
-enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kLast, kOuts };
+// --- Several at once, with what surrounds them: see fused.h ---
+
+using namespace fused_linear;
 
 ValueId bias_of(const CallContext& c, std::size_t i) {
   return c.is_none(kBiases) ? kNoValue : c.value_list(kBiases)[i];
@@ -317,7 +313,7 @@ constexpr Op kOps[] = {
     {"et_vk.linear_q4gsw.default", "t t t i t? > t", infer_q4gsw, lower_q4gsw},
     {"et_vk.linear_q8ta_q8csw.default", "t f i t t t t? > t", infer_q8ta_q8csw, lower_q8ta_q8csw},
     {"et_vk.linear_qcs4w.default", "t t t > t", infer_qcs4w, lower_qcs4w},
-    {.name = "fused.linear_q4gsw",
+    {.name = fused_linear::kName,
      .signature = "t v v i v? t? f t? i i > v",
      .infer = infer_fused,
      .lower = lower_fused,

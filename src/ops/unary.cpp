@@ -1,4 +1,6 @@
 // Operators of one tensor, element by element: a table of WGSL expressions over elementwise.wgsl.
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -15,6 +17,7 @@ struct Unary {
   std::string_view library = {};  // of the float expression
   std::string_view bools = {};    // for bool, where it differs from ints
   bool to_bool = false;           // the output is bool whatever the input
+  bool takes_number = false;      // x, after the tensor
 };
 
 // Comparisons are written so that NaN passes through.
@@ -23,9 +26,13 @@ constexpr Unary kUnary[] = {
     {"aten.bitwise_not.default", "", "~a", "", "1 - a"},
     {"aten.cos.default", "exact_cos(a)", "", "trigonometry"},
     {"aten.exp.default", "exact_exp(a)", "", "exponential"},
-    {"aten.hardshrink.default", "select(a, 0.0, abs(a) <= x)"},
+    {.name = "aten.hardshrink.default",
+     .floats = "select(a, 0.0, abs(a) <= x)",
+     .takes_number = true},
     {"aten.hardswish.default", "a * min(max(a + 3.0, 0.0), 6.0) / 6.0"},
-    {"aten.leaky_relu.default", "select(a * x, a, a > 0.0)"},
+    {.name = "aten.leaky_relu.default",
+     .floats = "select(a * x, a, a > 0.0)",
+     .takes_number = true},
     {"aten.log10.default", "exact_log10(a)", "", "exponential"},
     {"aten.logical_not.default", "i32(!bool(a))", "i32(!bool(a))", "", "", true},
     {"aten.neg.default", "-a", "-a"},
@@ -43,7 +50,7 @@ const Unary& find_unary(std::string_view name) {
   for (const Unary& unary : kUnary) {
     if (unary.name == name) return unary;
   }
-  return kUnary[0];  // unreachable: kOps names only entries of kUnary
+  return kUnary[0];  // unreachable: kOps is made of kUnary
 }
 
 std::string_view expression_for(const Unary& unary, DType dtype) {
@@ -77,7 +84,7 @@ Result<void> lower_unary(LowerContext& c) {
                    .library = in == Element::F32 ? unary.library : std::string_view(),
                    .out = unary.to_bool ? Element::I32 : in,
                    .x_type = in};
-  if (c.arg_count() > 2) what.x = baked_number(c, 1);
+  if (unary.takes_number) what.x = baked_number(c, 1);
   emit_unary(c, what, in);
   return {};
 }
@@ -119,34 +126,21 @@ constexpr Op unary(std::string_view name, std::string_view signature,
                    Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
   return {.name = name, .signature = signature, .infer = infer, .lower = lower, .takes_wide = true};
 }
-constexpr Op plain(std::string_view name) { return unary(name, "t > t", infer_unary, lower_unary); }
-constexpr Op with_number(std::string_view name) {
-  return unary(name, "t f > t", infer_unary, lower_unary);
-}
 
-constexpr Op kOps[] = {
-    plain("aten.abs.default"),
-    plain("aten.bitwise_not.default"),
+constexpr Op kWithOwnLowering[] = {
     unary("aten.clamp.default", "t f? f? > t", infer_same, lower_clamp),
-    plain("aten.cos.default"),
-    plain("aten.exp.default"),
     {"aten.gelu.default", "t [s?] > t", infer_gelu, lower_gelu},
-    with_number("aten.hardshrink.default"),
-    plain("aten.hardswish.default"),
     unary("aten.hardtanh.default", "t f f > t", infer_same, lower_clamp),
-    with_number("aten.leaky_relu.default"),
-    plain("aten.log10.default"),
-    plain("aten.logical_not.default"),
-    plain("aten.neg.default"),
-    plain("aten.relu.default"),
-    plain("aten.round.default"),
-    plain("aten.rsqrt.default"),
-    plain("aten.sigmoid.default"),
-    plain("aten.silu.default"),
-    plain("aten.sin.default"),
-    plain("aten.sqrt.default"),
-    plain("aten.tanh.default"),
 };
+
+// Each row of kUnary is an operator; expressions in x take a number.
+constexpr auto kOps = [] {
+  std::array<Op, std::size(kUnary) + std::size(kWithOwnLowering)> ops{};
+  auto next = std::ranges::copy(kWithOwnLowering, ops.begin()).out;
+  for (const Unary& row : kUnary)
+    *next++ = unary(row.name, row.takes_number ? "t f > t" : "t > t", infer_unary, lower_unary);
+  return ops;
+}();
 
 }  // namespace
 

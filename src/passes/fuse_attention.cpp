@@ -1,12 +1,13 @@
 // Fuses a rotary embedding into the attention over a cache that reads its outputs: one
-// "fused.rope_sdpa" (ops/attention.cpp) in place of the attention; the embedding is left without
-// readers, as are slices that cut its tables at the position. Then, where a 4-bit linear layer
-// right behind is all that reads it, the two into one "fused.rope_sdpa_q4gsw" in place of the
-// linear layer.
+// fused_attention::kName (ops/attention.cpp) in place of the attention; the embedding is left
+// without readers, as are slices that cut its tables at the position. Then, where a 4-bit linear
+// layer right behind is all that reads it, the two into one fused_attention::kProjectedName in
+// place of the linear layer.
 #include <algorithm>
 #include <array>
 #include <optional>
 
+#include "ops/fused.h"
 #include "passes/graph_index.h"
 #include "passes/passes.h"
 
@@ -22,8 +23,8 @@ enum { kQ, kK, kV, kKCache, kVCache, kStart, kLength, kMask, kDropout, kCausal, 
 enum { kRopeQ, kRopeK, kRopeCos, kRopeSin, kRopeRow };
 // Arguments of slice_copy.
 enum { kSliced, kDim, kFirst, kEnd, kStep };
-// Arguments of fused.linear_q4gsw.
-enum { kX, kWeights, kScales, kGroup, kBiases, kNorm, kEps, kResidual, kGated, kLast, kOuts };
+namespace plain = linear_q4gsw;
+namespace fused = fused_linear;
 
 class AttentionFusion {
  public:
@@ -74,7 +75,7 @@ class AttentionFusion {
                  tables.row,
                  form,
                  call.args[kOut]};
-    call.name = "fused.rope_sdpa";
+    call.name = fused_attention::kName;
   }
 
   struct Tables {
@@ -144,8 +145,8 @@ class ProjectionFusion {
     Call& linear = graph_.calls[static_cast<std::size_t>(c)];
     const std::optional<std::array<ValueId, 7>> projection = projection_of(linear);
     if (!projection) return;
-    const ValueId x = linear.args[kX];
-    const std::int32_t source = index_.computed_by(x, "fused.rope_sdpa");
+    const ValueId x = linear.args[fused::kX];
+    const std::int32_t source = index_.computed_by(x, fused_attention::kName);
     if (source == kNoCall || !index_.only_read_by(index_.call(source).args.back(), c)) return;
     if (!is_next(source, c) || !flattens_heads(index_.call(source), x)) return;
     Call& attention = graph_.calls[static_cast<std::size_t>(source)];
@@ -154,7 +155,7 @@ class ProjectionFusion {
     args.insert(args.end(), projection->begin(), projection->end());
     const Call projected = linear;
     for (const Call* covered : {&std::as_const(attention), &projected}) cover(linear, *covered);
-    linear.name = "fused.rope_sdpa_q4gsw";
+    linear.name = fused_attention::kProjectedName;
     linear.args = std::move(args);
     attention = Call{};
   }
@@ -162,22 +163,30 @@ class ProjectionFusion {
   // Weight, scales, group, bias, residual, whether only the last row is taken, and output of a
   // linear layer with one output and no norm.
   std::optional<std::array<ValueId, 7>> projection_of(const Call& call) {
-    if (call.name == "et_vk.linear_q4gsw.default") {
+    if (call.name == plain::kName) {
       const ValueId none = graph_.add(std::monostate{});
-      return std::array{call.args[1], call.args[2],      call.args[3], call.args[4],
-                        none,         graph_.add(false), call.args[5]};
+      return std::array{call.args[plain::kWeight],
+                        call.args[plain::kScales],
+                        call.args[plain::kGroup],
+                        call.args[plain::kBias],
+                        none,
+                        graph_.add(false),
+                        call.args[plain::kOut]};
     }
-    if (call.name != "fused.linear_q4gsw") return std::nullopt;
+    if (call.name != fused::kName) return std::nullopt;
     const auto items = [&](std::size_t arg) -> std::span<const ValueId> {
       const auto* list = std::get_if<ValueList>(&graph_.value(call.args[arg]));
       return list ? list->items : std::span<const ValueId>();
     };
-    const auto* gated = std::get_if<bool>(&graph_.value(call.args[kGated]));
-    if (items(kOuts).size() != 1 || !gated || *gated || !graph_.is_none(call.args[kNorm]))
+    const auto* gated = std::get_if<bool>(&graph_.value(call.args[fused::kGated]));
+    if (items(fused::kOuts).size() != 1 || !gated || *gated ||
+        !graph_.is_none(call.args[fused::kNorm]))
       return std::nullopt;
-    const ValueId bias = items(kBiases).empty() ? call.args[kBiases] : items(kBiases)[0];
-    return std::array{items(kWeights)[0],   items(kScales)[0], call.args[kGroup], bias,
-                      call.args[kResidual], call.args[kLast],  items(kOuts)[0]};
+    const ValueId bias =
+        items(fused::kBiases).empty() ? call.args[fused::kBiases] : items(fused::kBiases)[0];
+    return std::array{
+        items(fused::kWeights)[0],   items(fused::kScales)[0], call.args[fused::kGroup], bias,
+        call.args[fused::kResidual], call.args[fused::kLast],  items(fused::kOuts)[0]};
   }
 
   // Only views lie between the two calls: the caches and the residual are the same for both.

@@ -13,32 +13,17 @@
 #include <algorithm>
 #include <optional>
 
+#include "ops/fused.h"
 #include "passes/graph_index.h"
 #include "passes/passes.h"
 
 namespace etwebgpu {
 namespace {
 
-constexpr std::string_view kLinear = "et_vk.linear_q4gsw.default";
-constexpr std::string_view kFused = "fused.linear_q4gsw";
+using namespace linear_q4gsw;
+namespace fused_args = fused_linear;
 constexpr std::size_t kMostParts = 3;
 
-// Arguments of et_vk.linear_q4gsw.
-enum { kX, kWeight, kScales, kGroup, kBias, kOut };
-// Arguments of fused.linear_q4gsw.
-enum {
-  kFX,
-  kFWeights,
-  kFScales,
-  kFGroup,
-  kFBiases,
-  kFNorm,
-  kFEps,
-  kFResidual,
-  kFGated,
-  kFLast,
-  kFOuts
-};
 // Arguments of select_copy.
 enum { kSelected, kDim, kIndex };
 
@@ -71,7 +56,7 @@ class LinearFusion {
   Call& call(std::int32_t c) { return graph_.calls[static_cast<std::size_t>(c)]; }
 
   bool is_linear(const GraphIndex& index, std::int32_t c) const {
-    return c != kNoCall && index.call(c).name == kLinear;
+    return c != kNoCall && index.call(c).name == kName;
   }
 
   // Sizes agree as recorded, so a fused epilogue reads element by element.
@@ -108,7 +93,7 @@ class LinearFusion {
     }
     const Call& first = index.call(linears.front());
     Call out;
-    out.name = kFused;
+    out.name = fused_args::kName;
     out.node_id = first.node_id;
     for (std::int32_t c : linears) cover(out, index.call(c));
     out.args = {first.args[kX],
@@ -134,8 +119,8 @@ class LinearFusion {
                                            std::pair(product.args[1], product.args[0])}) {
       const std::optional<Silu> silu = silu_of(index, activated);
       if (!silu) continue;
-      const std::int32_t gate = index.computed_by(silu->x, kLinear);
-      const std::int32_t up = index.computed_by(other, kLinear);
+      const std::int32_t gate = index.computed_by(silu->x, kName);
+      const std::int32_t up = index.computed_by(other, kName);
       if (!is_linear(index, gate) || !is_linear(index, up) || gate == up) continue;
       if (graph_.is_none(index.call(gate).args[kBias]) !=
           graph_.is_none(index.call(up).args[kBias]))
@@ -211,15 +196,15 @@ class LinearFusion {
     if (!graph_.is_int(sum.args[2], 1)) return false;
     for (const auto& [residual, product] :
          {std::pair(sum.args[0], sum.args[1]), std::pair(sum.args[1], sum.args[0])}) {
-      const std::int32_t linear = index.computed_by(product, kLinear);
+      const std::int32_t linear = index.computed_by(product, kName);
       if (!is_linear(index, linear) || !index.only_read_by(index.call(linear).args[kOut], c))
         continue;
       if (!same_sizes(residual, sum.args[3]) || !same_sizes(product, sum.args[3])) continue;
-      if (index.computed_by(residual, kLinear) == linear || !may_move(index, linear)) continue;
+      if (index.computed_by(residual, kName) == linear || !may_move(index, linear)) continue;
       if (!follows_input(index.call(linear), sum.args[3])) continue;
       const std::int32_t one[] = {linear};
       Call out = fused(index, one, false, {sum.args[3]});
-      out.args[kFResidual] = residual;
+      out.args[fused_args::kResidual] = residual;
       cover(out, sum);
       call(c) = std::move(out);
       return true;
@@ -230,10 +215,10 @@ class LinearFusion {
   // Up to three plain linear calls on one input become one with as many outputs, in place of the
   // first: their other arguments are constants.
   bool stack_siblings(const GraphIndex& index, std::int32_t c) {
-    if (!is_linear(index, c) || call(c).name != kLinear) return false;
+    if (!is_linear(index, c) || call(c).name != kName) return false;
     std::vector<std::int32_t> siblings = {c};
     for (std::int32_t user : index.users(index.call(c).args[kX])) {
-      if (user <= c || siblings.size() == kMostParts || call(user).name != kLinear) continue;
+      if (user <= c || siblings.size() == kMostParts || call(user).name != kName) continue;
       const bool same_bias =
           graph_.is_none(index.call(c).args[kBias]) == graph_.is_none(index.call(user).args[kBias]);
       if (same_bias && share_input(index, c, user)) siblings.push_back(user);
@@ -249,16 +234,16 @@ class LinearFusion {
 
   // linear(rms_norm(x)), where the norm has no other reader.
   bool fuse_norm(const GraphIndex& index, std::int32_t c) {
-    if (!is_linear(index, c) && index.call(c).name != kFused) return false;
+    if (!is_linear(index, c) && index.call(c).name != fused_args::kName) return false;
     const ValueId x = index.call(c).args[kX];
     const std::int32_t norm = index.computed_by(x, "et_vk.rms_norm.default");
     if (norm == kNoCall || !index.only_read_by(index.call(norm).args.back(), c)) return false;
     const Call& rms = index.call(norm);
     if (!same_sizes(rms.args[0], x)) return false;
     make_fused(index, c);
-    call(c).args[kFX] = rms.args[0];
-    call(c).args[kFNorm] = rms.args[1];
-    call(c).args[kFEps] = rms.args[2];
+    call(c).args[fused_args::kX] = rms.args[0];
+    call(c).args[fused_args::kNorm] = rms.args[1];
+    call(c).args[fused_args::kEps] = rms.args[2];
     cover(call(c), rms);
     return true;
   }
@@ -266,7 +251,7 @@ class LinearFusion {
   // linear(select(x, 1, -1)) of x [1, S, K]: the logits of the last token, where nothing else reads
   // what was selected.
   bool fuse_last(const GraphIndex& index, std::int32_t c) {
-    if (!is_linear(index, c) && index.call(c).name != kFused) return false;
+    if (!is_linear(index, c) && index.call(c).name != fused_args::kName) return false;
     const ValueId row = index.call(c).args[kX];
     const std::int32_t select = index.producer(row);
     if (select == kNoCall || index.call(select).name != "aten.select_copy.int") return false;
@@ -279,8 +264,8 @@ class LinearFusion {
     if (!graph_.is_int(source.args[kIndex], -1)) return false;
     if (!index.only_read_by(row, c)) return false;
     make_fused(index, c);
-    call(c).args[kFX] = source.args[kSelected];
-    call(c).args[kFLast] = graph_.add(true);
+    call(c).args[fused_args::kX] = source.args[kSelected];
+    call(c).args[fused_args::kLast] = graph_.add(true);
     cover(call(c), source);
     return true;
   }
@@ -291,26 +276,28 @@ class LinearFusion {
     const GraphIndex index(graph_);
     for (auto c = static_cast<std::int32_t>(graph_.calls.size()) - 1; c >= 0; --c) {
       const Call& layer = call(c);
-      if (layer.name != kFused || is_last(layer) || outputs(layer).size() != 1) continue;
+      if (layer.name != fused_args::kName || is_last(layer) || outputs(layer).size() != 1) continue;
       const ValueId out = outputs(layer).front();
       auto* info = std::get_if<TensorInfo>(&graph_.value(out));
       const std::span<const std::int32_t> users = index.users(out);
       if (users.empty() || index.is_output(out) || info->bound.rank() != 3 || info->bound[0] != 1 ||
-          graph_.tensor(layer.args[kFX])->bound.rank() != 3)
+          graph_.tensor(layer.args[fused_args::kX])->bound.rank() != 3)
         continue;
       const auto takes_last = [&](std::int32_t user) {
         const Call& reader = call(user);
-        return reader.name == kFused && is_last(reader) &&
-               (reader.args[kFX] == out || reader.args[kFResidual] == out);
+        return reader.name == fused_args::kName && is_last(reader) &&
+               (reader.args[fused_args::kX] == out || reader.args[fused_args::kResidual] == out);
       };
       if (!std::ranges::all_of(users, takes_last)) continue;
-      call(c).args[kFLast] = graph_.add(true);
+      call(c).args[fused_args::kLast] = graph_.add(true);
       info->bound[1] = 1;
     }
   }
-  bool is_last(const Call& fused) const { return std::get<bool>(graph_.value(fused.args[kFLast])); }
+  bool is_last(const Call& fused) const {
+    return std::get<bool>(graph_.value(fused.args[fused_args::kLast]));
+  }
   std::span<const ValueId> outputs(const Call& fused) const {
-    return std::get<ValueList>(graph_.value(fused.args[kFOuts])).items;
+    return std::get<ValueList>(graph_.value(fused.args[fused_args::kOuts])).items;
   }
 
   void make_fused(const GraphIndex& index, std::int32_t c) {

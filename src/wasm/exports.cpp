@@ -3,18 +3,23 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/capabilities_json.h"
 #include "base/json.h"
+#include "base/json_value.h"
+#include "base/quote.h"
 #include "format/delegate.h"
 #include "format/program.h"
 #include "kernels/kernel_source.h"
 #include "plan/model.h"
+#include "plan/plan_json.h"
 
 using namespace etwebgpu;
 
 namespace {
 
 std::string result;
-const Plan* current_plan = nullptr;
+const Model* current_model = nullptr;
+const Plan* current_plan = nullptr;  // of that model
 std::uint32_t plans_numbered = 0;
 
 template <typename T>
@@ -86,98 +91,6 @@ std::string program_json(const Program& program, std::span<const std::byte> file
   return json.take();
 }
 
-void write_packed(JsonWriter& json, const Graph& graph, const PackedConstant& packed,
-                  std::uint64_t bytes) {
-  json.begin_object().member("packing", name(packed.packing)).member("bytes", bytes);
-  write_array(json, "parts", packed.parts, [&](const PackedPart& part) {
-    const Constant& constant = graph.constants[static_cast<std::size_t>(part.constant)];
-    json.begin_object();
-    json.member("key", constant.key)
-        .member("offset", constant.offset)
-        .member("length", constant.length);
-    json.member("bytes", source_size(part))
-        .member("dtype", name(part.dtype))
-        .member("sizes", part.dims);
-    json.end_object();
-  });
-  json.end_object();
-}
-
-void write_edge(JsonWriter& json, const Graph& graph, ValueId id) {
-  const TensorInfo* tensor = graph.tensor(id);
-  json.begin_object().member("value", id);
-  if (tensor != nullptr) {
-    json.member("dtype", name(tensor->dtype)).member("host_dtype", name(tensor->host_dtype));
-    json.member("sizes", tensor->bound);
-  }
-}
-
-std::string model_json(const Model& model) {
-  const Graph& graph = model.graph();
-  JsonWriter json;
-  json.begin_object().key("inputs").begin_array();
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
-    write_edge(json, graph, graph.inputs[i]);
-    json.member("wants_host_data", model.wants_host_data(i)).end_object();
-  }
-  json.end_array();
-  write_array(json, "outputs", graph.outputs, [&](ValueId id) {
-    write_edge(json, graph, id);
-    json.end_object();
-  });
-  write_array(json, "constants", model.constants(), [&](const PackedConstant& constant) {
-    write_packed(json, graph, constant, packed_size(constant).value_or(0));
-  });
-  write_array(json, "states", model.states(), [&](const StateSpec& state) {
-    write_packed(json, graph, state.initial, state.bytes);
-  });
-  json.member("scalars", model.scalars().size()).member("calls", graph.calls.size());
-  json.end_object();
-  return json.take();
-}
-
-constexpr std::string_view name(Space space) {
-  constexpr std::string_view names[] = {"slot", "constant", "state", "uniforms", "scalars"};
-  return names[static_cast<std::size_t>(space)];
-}
-
-void write_dispatch(JsonWriter& json, const Plan& plan, const PlannedDispatch& dispatch) {
-  json.begin_object().member("kernel", dispatch.kernel).member("call", dispatch.call);
-  json.key("grid").begin_array();
-  json.value(dispatch.grid.x).value(dispatch.grid.y).value(dispatch.grid.z).end_array();
-  if (dispatch.grid.live >= 0) {  // y = ceil((scalar + add) / divide), anew before each replay
-    json.key("live").begin_object().member("scalar", dispatch.grid.live);
-    json.member("add", dispatch.grid.add).member("divide", dispatch.grid.divide).end_object();
-  }
-  const auto bindings =
-      std::span(plan.bindings).subspan(dispatch.first_binding, dispatch.binding_count);
-  write_array(json, "bindings", bindings, [&](const PlannedBinding& binding) {
-    json.begin_object().member("space", name(binding.space)).member("index", binding.index);
-    json.member("write", binding.access == Access::ReadWrite);
-    json.member("offset", binding.offset).member("size", binding.size).end_object();
-  });
-  json.end_object();
-}
-
-std::string plan_json(const Plan& plan) {
-  JsonWriter json;
-  json.begin_object();
-  write_array(json, "slots", plan.slots, [&](std::uint64_t bytes) { json.value(bytes); });
-  json.member("uniform_bytes", plan.uniforms.size());
-  write_array(json, "dispatches", plan.dispatches,
-              [&](const PlannedDispatch& dispatch) { write_dispatch(json, plan, dispatch); });
-  const auto write_tensor = [&](const PlannedTensor& tensor) {
-    json.begin_object().member("position", tensor.position).member("space", name(tensor.space));
-    json.member("index", tensor.index).member("dtype", name(tensor.dtype));
-    json.member("storage", name(tensor.storage));
-    json.member("sizes", tensor.sizes).member("on_device", tensor.on_device).end_object();
-  };
-  write_array(json, "inputs", plan.inputs, write_tensor);
-  write_array(json, "outputs", plan.outputs, write_tensor);
-  json.end_object();
-  return json.take();
-}
-
 // --- Arguments ---
 
 struct Settings {
@@ -185,33 +98,30 @@ struct Settings {
   ModelOptions options;
 };
 
-Settings settings_of(const double* n) {
-  const auto u32 = [n](int i) { return static_cast<std::uint32_t>(n[i]); };
-  const auto u64 = [n](int i) { return static_cast<std::uint64_t>(n[i]); };
-  Settings s;
-  s.capabilities = {
-      .adapter_class = static_cast<AdapterClass>(u32(0)),
-      .dialect = static_cast<WgslDialect>(u32(1)),
-      .max_buffer_size = u64(2),
-      .max_storage_binding = u64(3),
-      .max_uniform_binding = u64(4),
-      .max_storage_buffers = u32(5),
-      .max_workgroup_invocations = u32(6),
-      .max_workgroup_size = {u32(7), u32(8), u32(9)},
-      .max_workgroup_storage = u32(10),
-      .max_workgroups_per_dimension = u32(11),
-      .storage_alignment = u32(12),
-      .uniform_alignment = u32(13),
-      .subgroups = n[14] != 0,
-      .min_subgroup_size = u32(15),
-      .max_subgroup_size = u32(16),
-      .f16 = n[17] != 0,
-      .matrix_size = u32(18),
-      .timestamps = n[19] != 0,
-  };
-  s.options.kv_cache = static_cast<FloatType>(u32(20));
-  s.options.matmul = static_cast<FloatType>(u32(21));
-  return s;
+Result<FloatType> float_type(std::string_view option, const Json& json) {
+  const std::string* text = json.text();
+  const bool is_f16 = text && *text == "f16";
+  CHECK_OR_FAIL(is_f16 || (text && *text == "f32"), ErrorKind::InvalidArgument, "option '", option,
+                "' must be f32 or f16");
+  return is_f16 ? FloatType::F16 : FloatType::F32;
+}
+
+// {"capabilities": {...}, "options": {"kv_cache_dtype": "f16", "matmul_dtype": "f32"}}
+Result<Settings> settings_of(std::string_view text) {
+  TRY_ASSIGN(const Json json, Json::parse(text));
+  Settings out;
+  if (const Json* capabilities = json.find("capabilities")) {
+    TRY_ASSIGN(out.capabilities, read_capabilities(*capabilities));
+  }
+  const Json* options = json.find("options");
+  if (!options || !options->members()) return out;
+  for (const auto& [name, value] : *options->members()) {
+    CHECK_OR_FAIL(name == "kv_cache_dtype" || name == "matmul_dtype", ErrorKind::InvalidArgument,
+                  "there is no option ", quoted(name));
+    FloatType& type = name == "matmul_dtype" ? out.options.matmul : out.options.kv_cache;
+    TRY_ASSIGN(type, float_type(name, value));
+  }
+  return out;
 }
 
 Result<HostInput> host_input(const EtwgInput& input, std::vector<std::int64_t>& elements) {
@@ -233,6 +143,7 @@ Result<std::uint32_t> prepare(Model& model, std::span<const EtwgInput> inputs) {
     host.push_back(std::move(converted));
   }
   TRY_ASSIGN(current_plan, model.prepare(host));
+  current_model = &model;
   // Plans come and go in the model's cache; a number of its own tells a new one from an old one.
   if (!current_plan->replay)
     current_plan->replay = std::make_shared<std::uint32_t>(++plans_numbered);
@@ -281,12 +192,10 @@ EXPORT(etwg_program) bool etwg_program(const std::uint8_t* data, std::uint32_t s
 }
 
 EXPORT(etwg_load)
-Model* etwg_load(const std::uint8_t* blob, std::uint32_t size, const double* device,
-                 std::uint32_t device_count) {
+Model* etwg_load(const std::uint8_t* blob, std::uint32_t size, const char* device,
+                 std::uint32_t device_size) {
   const auto load = [&] -> Result<std::unique_ptr<Model>> {
-    CHECK_OR_FAIL(device_count == kDeviceNumbers, ErrorKind::InvalidArgument, "a device is ",
-                  kDeviceNumbers, " numbers, but ", device_count, " were given");
-    const Settings settings = settings_of(device);
+    TRY_ASSIGN(const Settings settings, settings_of({device, device_size}));
     TRY_ASSIGN(Graph graph, decode_delegate(bytes_of(blob, size)));
     return Model::create(std::move(graph), settings.capabilities, settings.options);
   };
@@ -299,7 +208,12 @@ EXPORT(etwg_unload) void etwg_unload(Model* model) {
   current_plan = nullptr;
   delete model;
 }
-EXPORT(etwg_model_json) void etwg_model_json(const Model* model) { result = model_json(*model); }
+EXPORT(etwg_model_json) void etwg_model_json(const Model* model) {
+  JsonWriter json;
+  json.begin_object();
+  write_model(json, *model);
+  result = json.end_object().take();
+}
 
 EXPORT(etwg_prepare)
 std::uint32_t etwg_prepare(Model* model, const EtwgInput* inputs, std::uint32_t count) {
@@ -311,7 +225,15 @@ std::uint32_t etwg_prepare(Model* model, const EtwgInput* inputs, std::uint32_t 
   return 0;
 }
 EXPORT(etwg_plan_json) void etwg_plan_json() {
-  result = current_plan == nullptr ? std::string("null") : plan_json(*current_plan);
+  JsonWriter json;
+  if (current_plan == nullptr) {
+    json.null();
+  } else {
+    json.begin_object();
+    write_plan(json, *current_model, *current_plan);
+    json.end_object();
+  }
+  result = json.take();
 }
 EXPORT(etwg_plan_uniforms) void etwg_plan_uniforms() {
   result.clear();

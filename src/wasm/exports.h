@@ -1,14 +1,17 @@
 // The core for the browser: a wasm module without imports. A page loads a program, gives the packed
 // weights to its GPU, and replays plans over navigator.gpu.
 //
-//   program = etwg_program(file)              what is in a .pte, as JSON: methods, delegates, named
-//   data model   = etwg_load(blob, device)         0 and an error text, or a handle
-//   etwg_model_json(model)                    inputs, outputs, constants and states to upload
-//   etwg_pack(model, ...)                     bytes of a packed constant or of a state's first
-//   content plan    = etwg_prepare(model, inputs)     0 and an error text, or the plan's number
-//   etwg_plan_json, etwg_plan_uniforms        what to replay; once per plan number
-//   etwg_kernel(model, i)                     WGSL text
-//   etwg_scalars, etwg_dirty                  live scalars to write before a replay
+//   etwg_program(file)                   what is in a .pte: methods, delegates, named data
+//   model = etwg_load(blob, device)      0 and an error text, or a handle
+//   etwg_model_json(model)               inputs, outputs, constants and states to upload
+//   etwg_pack(model, ...)                bytes of a packed constant or of a state's first content
+//   plan = etwg_prepare(model, inputs)   0 and an error text, or the plan's number
+//   etwg_plan_json, etwg_plan_uniforms   what to replay; once per plan number
+//   etwg_kernel(model, i)                WGSL text
+//   etwg_scalars, etwg_dirty             live scalars to write before a replay
+//
+// docs/executor.md says what to do with these; plan/plan_json.h and base/capabilities_json.h have
+// the forms of the JSON texts.
 //
 // Functions that return text or bytes keep them until the next such call: etwg_result() and
 // etwg_result_size() tell where. Those returning bool give false, or 0 for no handle, with the
@@ -22,13 +25,6 @@ class Model;
 }
 
 extern "C" {
-
-// A device, all numbers: [adapter class (0 discrete, 1 integrated, 2 software), WGSL dialect (0
-// Tint, 1 Naga), max buffer size, max storage binding, max uniform binding, storage buffers per
-// stage, invocations per workgroup, workgroup size x, y, z, workgroup storage bytes, workgroups per
-// dimension, storage alignment, uniform alignment, subgroups, min and max subgroup size, f16,
-// subgroup matrix size, timestamps, KV cache type (0 f32, 1 f16), matmul type (likewise)].
-inline constexpr std::uint32_t kDeviceNumbers = 22;
 
 // One input of a call.
 struct EtwgInput {
@@ -51,8 +47,10 @@ std::uint32_t etwg_result_size();
 
 bool etwg_program(const std::uint8_t* file, std::uint32_t size);
 
-etwebgpu::Model* etwg_load(const std::uint8_t* blob, std::uint32_t size, const double* device,
-                           std::uint32_t device_count);
+// `device` is JSON: {"capabilities": {...}, "options": {"kv_cache_dtype": "f32" | "f16",
+// "matmul_dtype": likewise}}, what is not said as by default.
+etwebgpu::Model* etwg_load(const std::uint8_t* blob, std::uint32_t size, const char* device,
+                           std::uint32_t device_size);
 void etwg_unload(etwebgpu::Model* model);
 void etwg_model_json(const etwebgpu::Model* model);
 

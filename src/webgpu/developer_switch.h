@@ -1,4 +1,5 @@
-// Switches for developers in the environment: ETWEBGPU_VALIDATE, ETWEBGPU_POISON_WORKGROUP.
+// Switches for developers in the environment: ETWEBGPU_VALIDATE, ETWEBGPU_POISON_WORKGROUP (and
+// ETWEBGPU_TEMPLATES: template_folder.h).
 #pragma once
 
 #include <cstdlib>

@@ -5,6 +5,7 @@
 
 #include "kernels/kernel_source.h"
 #include "webgpu/device.h"
+#include "webgpu/template_folder.h"
 
 namespace etwebgpu {
 
@@ -102,7 +103,7 @@ Result<const Pipeline*> PipelineCache::get(const KernelVariant& kernel,
   const std::string label = to_string(kernel);
   if (const auto known = pipelines_.find(key(label, signature)); known != pipelines_.end())
     return known->second.get();
-  TRY_ASSIGN(const std::string wgsl, kernel_source(kernel, device_.capabilities().dialect));
+  TRY_ASSIGN(const std::string wgsl, used_kernel_source(kernel, device_.capabilities().dialect));
   return get(label, wgsl, signature);
 }
 
@@ -130,7 +131,7 @@ Result<void> PipelineCache::compile(std::span<const PipelineRequest> requests) {
       TRY(get(*request.kernel, request.signature));
       continue;
     }
-    Result<std::string> wgsl = kernel_source(*request.kernel, device_.capabilities().dialect);
+    Result<std::string> wgsl = used_kernel_source(*request.kernel, device_.capabilities().dialect);
     Result<std::unique_ptr<Job>> job =
         wgsl ? prepare(label, *wgsl, request.signature) : std::unexpected(wgsl.error());
     if (!job) {

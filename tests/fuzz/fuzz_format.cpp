@@ -28,7 +28,7 @@ void run_delegate(std::span<const std::byte> blob) {
   if (!accepted(graph)) return;
   auto model = Model::create(*std::move(graph), Capabilities(), ModelOptions());
   if (!accepted(model)) return;
-  const std::vector<std::int32_t> elements(64, 1);
+  const std::vector<std::int64_t> elements(64, 1);
   for (const std::int64_t limit : {std::int64_t{1} << 40, std::int64_t{2}}) {
     std::vector<HostInput> inputs;
     for (ValueId id : (*model)->graph().inputs) {

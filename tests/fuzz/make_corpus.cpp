@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "format_builder.h"
+#include "support/format_builder.h"
 
 namespace {
 

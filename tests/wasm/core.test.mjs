@@ -26,14 +26,12 @@ function give(bytes) {
   return at;
 }
 
-// WebGPU's default limits, a discrete adapter, Tint.
-const device = Float64Array.of(
-  0, 0, 256 * 2 ** 20, 128 * 2 ** 20, 65536, 8, 256, 256, 256, 64, 16384, 65535, 256, 256,
-  0, 4, 128, 0, 0, 0, 0, 0,
-);
+// What is not said are WebGPU's default limits.
+const device = { capabilities: { version: 1, adapter_class: "discrete", dialect: "tint" } };
 
-function load(blob) {
-  return core.etwg_load(give(blob), blob.byteLength, give(device), device.length);
+function load(blob, settings = device) {
+  const text = new TextEncoder().encode(JSON.stringify(settings));
+  return core.etwg_load(give(blob), blob.byteLength, give(text), text.byteLength);
 }
 
 // inputs: [{sizes, elements?, scalar?}]
@@ -111,7 +109,7 @@ core.etwg_plan_uniforms();
 assert.equal(core.etwg_result_size(), prefillPlan.uniform_bytes);
 assert.ok(prefillPlan.dispatches.length > 0);
 for (const dispatch of prefillPlan.dispatches) {
-  assert.ok(dispatch.kernel < core.etwg_kernel_count(model));
+  assert.ok(dispatch.kernel_index < core.etwg_kernel_count(model));
   for (const { space, index, offset, size } of dispatch.bindings) {
     const room = {
       slot: prefillPlan.slots[index],
@@ -150,6 +148,23 @@ assert.match(text(), /32.*bound of 31|bound/);
 assert.equal(prepare(model, prefill), first);
 assert.equal(core.etwg_kernel(model, 999, 0), 0);
 assert.match(text(), /not one numbered 999/);
+for (const [settings, sentence] of [
+  [{ capabilities: { version: 2 } }, /'version' must be 1/],
+  [{ capabilities: { max_bufer_size: 1 } }, /no member 'max_bufer_size'/],
+  [{ capabilities: { subgroups: 1 } }, /'subgroups' must be true or false/],
+  [{ capabilities: { max_storage_buffers: -1 } }, /'max_storage_buffers' must be a whole number/],
+  [{ capabilities: { adapter_class: "voodoo" } }, /'adapter_class' must be one of/],
+  [{ capabilities: { max_workgroup_size: [1, 2] } }, /list of three/],
+  [{ options: { kv_cache_dtype: "f8" } }, /'kv_cache_dtype' must be f32 or f16/],
+  [{ options: { speed: "most" } }, /no option 'speed'/],
+]) {
+  assert.equal(load(blob, settings), 0);
+  assert.match(text(), sentence);
+}
+const halves = load(blob, { ...device, options: { kv_cache_dtype: "f16" } });
+core.etwg_model_json(halves);
+assert.deepEqual(json().states.map((state) => 2 * state.bytes), description.states.map((state) => state.bytes));
+core.etwg_unload(halves);
 assert.equal(load(blob.subarray(0, 100)), 0);
 assert.match(text(), /does not fit into the blob of 100 bytes/);
 const wrong = new Uint8Array(blob);

@@ -1,4 +1,4 @@
-// Every kernel of the corpus (core/kernel_corpus.h) compiles on the device.
+// Every kernel of the corpus (support/kernel_corpus.h) compiles on the device.
 #include <gtest/gtest.h>
 
 #include <cstdio>

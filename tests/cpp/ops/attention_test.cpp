@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "one_call.h"
 #include "passes/passes.h"
 #include "plan/model.h"
+#include "support/one_call.h"
 
 namespace etwebgpu::testing {
 namespace {

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "one_call.h"
+#include "support/one_call.h"
 
 namespace etwebgpu::testing {
 namespace {

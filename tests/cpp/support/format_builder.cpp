@@ -1,4 +1,4 @@
-#include "format_builder.h"
+#include "support/format_builder.h"
 
 namespace etwebgpu::testing {
 namespace {

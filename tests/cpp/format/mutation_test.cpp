@@ -20,9 +20,9 @@
 #include "format/delegate.h"
 #include "format/flat_tensor.h"
 #include "format/program.h"
-#include "format_builder.h"
 #include "kernels/kernel_source.h"
 #include "plan/model.h"
+#include "support/format_builder.h"
 
 // Bytes on the heap, counted where nothing else replaces operator new.
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)

@@ -2,6 +2,7 @@
 
 #include <functional>
 
+#include "ops/fused.h"
 #include "passes/passes.h"
 
 namespace etwebgpu {
@@ -133,7 +134,8 @@ Decoder last_layer(const std::function<void(Decoder&, ValueId x, ValueId down)>&
 std::vector<int> narrowed(const Decoder& d) {
   std::vector<int> out;
   for (const Call& c : d.graph.calls) {
-    out.push_back(c.name == "fused.linear_q4gsw" && std::get<bool>(d.graph.value(c.args[9])));
+    out.push_back(c.name == "fused.linear_q4gsw" &&
+                  std::get<bool>(d.graph.value(c.args[fused_linear::kLast])));
   }
   return out;
 }

@@ -1,6 +1,8 @@
-#include "capi/json_value.h"
+#include "base/json_value.h"
 
 #include <charconv>
+#include <cstdlib>
+#include <string>
 
 namespace etwebgpu {
 namespace {
@@ -126,16 +128,29 @@ class Parser {
     }
   }
 
+  // Where the real number at `first` ends, or null for none.
+  static const char* read_real(const char* first, const char* last, double& number) {
+#ifdef __cpp_lib_to_chars
+    const auto [end, error] = std::from_chars(first, last, number);
+    return error == std::errc() ? end : nullptr;
+#else  // libc++, for wasm: where there is no locale but C's
+    const std::string text(first, last);
+    char* end = nullptr;
+    number = std::strtod(text.c_str(), &end);
+    return end == text.c_str() ? nullptr : first + (end - text.c_str());
+#endif
+  }
+
   Result<Json> parse_number() {
     const char* first = text_.data() + at_;
     const char* last = text_.data() + text_.size();
     std::int64_t integer = 0;
     double number = 0;
     const auto whole = std::from_chars(first, last, integer);
-    const auto real = std::from_chars(first, last, number);
-    if (real.ec != std::errc()) return unexpected_here("a value");
-    at_ += static_cast<std::size_t>(real.ptr - first);
-    if (whole.ec == std::errc() && whole.ptr == real.ptr) return Json(integer);
+    const char* const end = read_real(first, last, number);
+    if (end == nullptr) return unexpected_here("a value");
+    at_ += static_cast<std::size_t>(end - first);
+    if (whole.ec == std::errc() && whole.ptr == end) return Json(integer);
     return Json(number);
   }
 

@@ -1,10 +1,11 @@
 // Programs (.pte) and tensor data files (.ptd): what is read, and what is said about broken ones.
+#include "format/program.h"
+
 #include <gtest/gtest.h>
 
 #include "format/delegate.h"
 #include "format/flat_tensor.h"
-#include "format/program.h"
-#include "format_builder.h"
+#include "support/format_builder.h"
 
 namespace etwebgpu {
 namespace {

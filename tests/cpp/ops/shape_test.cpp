@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "one_call.h"
+#include "support/one_call.h"
 
 namespace etwebgpu::testing {
 namespace {

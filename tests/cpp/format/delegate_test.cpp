@@ -1,10 +1,11 @@
 // What decode_delegate accepts, and the sentence it says about everything it does not.
+#include "format/delegate.h"
+
 #include <gtest/gtest.h>
 
 #include <functional>
 
-#include "format/delegate.h"
-#include "format_builder.h"
+#include "support/format_builder.h"
 
 namespace etwebgpu {
 namespace {

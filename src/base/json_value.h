@@ -1,4 +1,4 @@
-// A parsed JSON text: the small option texts of the C interface. (base/json.h writes JSON.)
+// A parsed JSON text: small option texts, and what a device offers. (base/json.h writes JSON.)
 #pragma once
 
 #include <concepts>

@@ -1,0 +1,68 @@
+// Arguments of operators, by position, where passes make the calls that families lower: written
+// once for both.
+#pragma once
+
+#include <string_view>
+
+namespace etwebgpu {
+
+// et_vk.linear_q4gsw(x, weight u8 [N, K/2], scales [K/G, N], G, bias or None) -> out
+namespace linear_q4gsw {
+inline constexpr std::string_view kName = "et_vk.linear_q4gsw.default";
+enum { kX, kWeight, kScales, kGroup, kBias, kOut };
+}  // namespace linear_q4gsw
+
+// One to three linear_q4gsw on one x, each with its output; or with `gated` the two of silu(gate) *
+// up with one output. Lists of values; all linears have a bias or none has. `residual` has the
+// sizes of the only output. With `last` x is [1, S, K] and only its last row is taken, as [1, K] or
+// [1, 1, K] by the output's rank; of a residual of several rows too.
+namespace fused_linear {
+inline constexpr std::string_view kName = "fused.linear_q4gsw";
+enum {
+  kX,
+  kWeights,
+  kScales,
+  kGroup,
+  kBiases,  // or None
+  kNorm,    // weight of an rms norm of x before, or None
+  kEps,
+  kResidual,  // or None
+  kGated,
+  kLast,
+  kOuts,
+};
+}  // namespace fused_linear
+
+// Attention over a cache of rows that a rotary embedding turns first. Its tables are whole; `row`
+// is where the queries' begin.
+namespace fused_attention {
+inline constexpr std::string_view kName = "fused.rope_sdpa";
+enum {
+  kQ,
+  kK,
+  kV,
+  kKCache,
+  kVCache,
+  kStart,
+  kMask,
+  kCausal,
+  kScale,
+  kCos,
+  kSin,
+  kRow,
+  kHalves,  // the form of the embedding: halves of a row turn together, else neighbours
+  kOut,
+};
+// With a linear_q4gsw behind it, whose arguments take the output's place.
+inline constexpr std::string_view kProjectedName = "fused.rope_sdpa_q4gsw";
+enum {
+  kProjection = kOut,
+  kProjectionScales,
+  kProjectionGroup,
+  kProjectionBias,
+  kProjectionResidual,
+  kProjectionLast,
+};
+}  // namespace fused_attention
+
+}  // namespace etwebgpu

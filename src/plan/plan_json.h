@@ -1,0 +1,33 @@
+// The one JSON form of a Model and of its Plans: for executors that are not C++, for `inspect` and
+// for profiles. docs/executor.md says what an executor does with it.
+//
+//   model {"version": 1, "inputs": [{"value", "type", "host_type", "sizes", "wants_host_data"}],
+//          "outputs": [...], "constants": [{"packing", "bytes", "parts": [{"key", "offset",
+//          "length", "bytes", "type", "sizes"}]}], "states": likewise, "scalars": 3, "calls": 20}
+//   plan  {"version": 1, "inputs": [{"position", "type", "storage", "sizes", "space", "index",
+//          "on_device"}], "outputs": likewise, "slots": [bytes], "slot_bytes", "uniform_bytes",
+//          "dispatch_count", "dispatches": [{"call", "node", "covers", "covered_nodes", "kernel",
+//          "kernel_index", "grid": [x, y, z], "live": {"scalar", "add", "divide"},
+//          "bindings": [{"space", "index", "write", "offset", "size"}]}]}
+//
+// "kernel" is the variant's text and "kernel_index" its place among the model's; "covers" are names
+// and "covered_nodes" debug handles of the program's calls that a fused one stands for; with "live"
+// y is ceil((scalar + add) / divide).
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+#include "base/json.h"
+#include "plan/model.h"
+
+namespace etwebgpu {
+
+// Adds the members to the open object.
+void write_model(JsonWriter& json, const Model& model);
+
+// `more` adds to the object of each dispatch, by its number.
+void write_plan(JsonWriter& json, const Model& model, const Plan& plan,
+                const std::function<void(JsonWriter&, std::size_t)>& more = {});
+
+}  // namespace etwebgpu
