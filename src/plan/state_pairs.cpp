@@ -60,10 +60,13 @@ Result<StatePairs> pair_states(std::span<const StateUse> mine, std::span<const S
       if (alike(mine, mine[i]).front() == i) TRY(pair_group(mine, theirs, i, pairs));
       continue;
     }
+    // One delegate of a method may read a buffer that another writes: either of the two may be met
+    // first.
     const auto same = std::ranges::find_if(theirs, [&](const StateUse& use) {
-      return use.name == mine[i].name && use.contents == mine[i].contents;
+      return use.name == mine[i].name && use.contents == mine[i].contents &&
+             (mine[i].written || use.written);
     });
-    if (same == theirs.end() || !(mine[i].written || same->written)) continue;
+    if (same == theirs.end()) continue;
     CHECK_OR_FAIL(same->dtype == mine[i].dtype && same->dims == mine[i].dims,
                   ErrorKind::InvalidProgram, "the buffer '", mine[i].name, "' is ",
                   describe(mine[i]), " here and ", describe(*same), " there");

@@ -70,6 +70,14 @@ TEST(StatePairs, NamesDecideWhereThereAreAny) {
   EXPECT_FALSE(pair_states(mine, Uses{use(true, kZeros, {5}, "b")}));
 }
 
+// A method whose first delegate reads a buffer and whose last writes it.
+TEST(StatePairs, AReaderByNamePairsWithTheWriterBehindAnotherReader) {
+  const Uses theirs = {use(false, kZeros, {4}, "a"), use(true, kZeros, {4}, "a")};
+  const auto pairs = pair_states(Uses{use(false, kZeros, {4}, "a")}, theirs);
+  ASSERT_TRUE(pairs);
+  EXPECT_EQ(*pairs, (Pairs{{0, 1}}));
+}
+
 TEST(StatePairs, WithinAMethodTheReaderComesFirst) {
   const Uses reader = {use(false)}, writer = {use(true)};
   const auto pairs = pair_within_method(reader, writer);
