@@ -90,6 +90,8 @@ def _package_of(operator: str) -> str | None:
 
 
 def _is_installed(package: str) -> bool:
+    if package in sys.modules:  # found, even if it has no spec
+        return True
     with suppress(ImportError):  # of a parent package
         return importlib.util.find_spec(package) is not None
     return False
