@@ -60,7 +60,7 @@ on_swiftshader() {
   export VK_ICD_FILENAMES=$lavapipe ETWEBGPU_PROVIDER=dawn ETWEBGPU_TRUSTED=1 ETWEBGPU_POISON_WORKGROUP=1
   step "Workgroup memory full of NaN before every dispatch"
   ETWEBGPU_TEST_SCALE=0.05 "$python" -m pytest tests/python/ops/test_{attention,rows}.py || return
-  ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.02 "$python" -m pytest tests/python/ops/test_{quantized,matmul,attention,rows}.py
+  ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.02 "$python" -m pytest tests/python/ops/test_{attention,rows}.py
 }
 
 # Side by side: neither keeps two cores busy by itself.
