@@ -2,11 +2,18 @@
 // choice for any device is a unit test.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace etwebgpu {
 
 enum class AdapterClass : std::uint8_t { Discrete, Integrated, Software };
+
+inline constexpr std::string_view kAdapterClassNames[] = {"discrete", "integrated", "software"};
+constexpr std::string_view name(AdapterClass adapter_class) {
+  return kAdapterClassNames[static_cast<std::size_t>(adapter_class)];
+}
 
 // The WGSL front end decides how optional features are spelled ("enable subgroups;" and the like).
 enum class WgslDialect : std::uint8_t { Tint, Naga };

@@ -39,7 +39,6 @@ constexpr Member kMembers[] = {
     {"timestamps", &Capabilities::timestamps},
 };
 
-constexpr std::string_view kClasses[] = {"discrete", "integrated", "software"};
 constexpr std::string_view kDialects[] = {"tint", "naga"};
 
 // The largest number is none: JSON readers keep 53 bits.
@@ -93,7 +92,7 @@ Result<void> read_member(std::string_view name, const Json& json, Capabilities& 
     const bool is_known = json.integer() && *json.integer() == kVersion;
     return is_known ? Result<void>() : bad(name, cat(kVersion));
   }
-  if (name == "adapter_class") return read_name(name, json, kClasses, out.adapter_class);
+  if (name == "adapter_class") return read_name(name, json, kAdapterClassNames, out.adapter_class);
   if (name == "dialect") return read_name(name, json, kDialects, out.dialect);
   if (name == "max_workgroup_size") return read_workgroup_size(json, out);
   const auto member = std::ranges::find(kMembers, name, &Member::name);
@@ -106,7 +105,7 @@ Result<void> read_member(std::string_view name, const Json& json, Capabilities& 
 
 void write_capabilities(JsonWriter& json, const Capabilities& c) {
   json.member("version", kVersion);
-  json.member("adapter_class", kClasses[static_cast<std::size_t>(c.adapter_class)]);
+  json.member("adapter_class", name(c.adapter_class));
   json.member("dialect", kDialects[static_cast<std::size_t>(c.dialect)]);
   json.key("max_workgroup_size").begin_array();
   for (const std::uint32_t extent : c.max_workgroup_size) json.value(extent);

@@ -94,13 +94,11 @@ Result<void> DelegateStates::join(const List& others) {
   for (const auto& other : others) methods[other->origin_.method].push_back(other);
   const List siblings = std::exchange(methods[origin_.method], {});
   for (const auto& sibling : siblings) {
-    if (sibling->place_ < place_) {
-      TRY_ASSIGN(const StatePairs pairs, pair_within_method(sibling->uses_, uses_));
-      for (const auto& [mine, theirs] : pairs) take(mine, *sibling, theirs);
-    } else {
-      TRY_ASSIGN(const StatePairs pairs, pair_within_method(uses_, sibling->uses_));
-      for (const auto& [theirs, mine] : pairs) take(mine, *sibling, theirs);
-    }
+    const bool is_later = sibling->place_ > place_;  // where this one is loaded again
+    TRY_ASSIGN(const StatePairs pairs, is_later ? pair_within_method(uses_, sibling->uses_)
+                                                : pair_within_method(sibling->uses_, uses_));
+    for (const auto& [later, earlier] : pairs)
+      take(is_later ? earlier : later, *sibling, is_later ? later : earlier);
   }
   for (const auto& [method, theirs] : methods) TRY(join_method(method, theirs, siblings));
   return {};

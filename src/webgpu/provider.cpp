@@ -109,11 +109,6 @@ bool AdapterDescription::has(WGPUFeatureName feature) const {
   return std::ranges::find(features, feature) != features.end();
 }
 
-std::string_view name(AdapterClass adapter_class) {
-  constexpr std::string_view names[] = {"discrete", "integrated", "software"};
-  return names[static_cast<std::size_t>(adapter_class)];
-}
-
 std::string_view name(WGPUBackendType backend) {
   constexpr std::string_view names[] = {"undefined", "null",   "webgpu", "d3d11",   "d3d12",
                                         "metal",     "vulkan", "opengl", "opengles"};

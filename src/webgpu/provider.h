@@ -38,7 +38,6 @@ struct AdapterDescription {
   bool has(WGPUFeatureName feature) const;
 };
 
-std::string_view name(AdapterClass adapter_class);  // "discrete", "integrated", "software"
 std::string_view name(WGPUBackendType backend);
 
 class Provider {

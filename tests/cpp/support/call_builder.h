@@ -52,6 +52,18 @@ class CallBuilder {
     return call(std::move(name), std::move(args), tensor(out, dtype));
   }
 
+  ValueId add(ValueId a, ValueId b) {
+    return call("aten.add.Tensor", {a, b, number(std::int64_t{1})}, bound(a));
+  }
+  ValueId multiply(ValueId a, ValueId b) { return call("aten.mul.Tensor", {a, b}, bound(a)); }
+  // x as `sizes`, where extents of `rows` are as many as the scalar `length` says.
+  ValueId view(ValueId x, const Dims& sizes, std::int64_t rows, ValueId length) {
+    std::vector<ValueId> extents;
+    for (const std::int64_t extent : sizes)
+      extents.push_back(extent == rows ? length : number(extent));
+    return call("aten.view_copy.default", {x, list(std::move(extents))}, sizes);
+  }
+
   // A copy: values move when calls are added.
   Dims bound(ValueId value) const { return graph.tensor(value)->bound; }
 };

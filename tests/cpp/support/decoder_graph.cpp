@@ -69,13 +69,7 @@ class DecoderBuilder {
                     b_.constant({depth / kGroup, width}), b_.number(kGroup), b_.none()},
                    out);
   }
-  // Of live rows.
-  ValueId view(ValueId x, const Dims& sizes) {
-    std::vector<ValueId> extents;
-    for (const std::int64_t extent : sizes)
-      extents.push_back(extent == rows_ ? length_ : b_.number(extent));
-    return b_.call("aten.view_copy.default", {x, b_.list(std::move(extents))}, sizes);
-  }
+  ValueId view(ValueId x, const Dims& sizes) { return b_.view(x, sizes, rows_, length_); }
   // A linear layer whose output is looked at as it is, as the exporter leaves it.
   ValueId projection(ValueId x, std::int64_t width) {
     const ValueId y = linear(x, width);
@@ -85,10 +79,6 @@ class DecoderBuilder {
     return view(linear(x, count * s_.head_dim), {1, rows_, count, s_.head_dim});
   }
   ValueId cache() { return b_.constant({1, s_.context, s_.kv_heads, s_.head_dim}); }
-  ValueId add(ValueId a, ValueId b) {
-    return b_.call("aten.add.Tensor", {a, b, b_.number(kOne)}, b_.bound(a));
-  }
-  ValueId multiply(ValueId a, ValueId b) { return b_.call("aten.mul.Tensor", {a, b}, b_.bound(a)); }
 
   ValueId attention(ValueId x) {
     const ValueId q = heads(x, s_.heads), k = heads(x, s_.kv_heads), v = heads(x, s_.kv_heads);
@@ -103,12 +93,12 @@ class DecoderBuilder {
   }
   ValueId feed_forward(ValueId x) {
     const ValueId gate = projection(x, s_.hidden);
-    const ValueId silu = multiply(gate, b_.call("aten.sigmoid.default", {gate}, b_.bound(gate)));
-    return projection(multiply(silu, projection(x, s_.hidden)), s_.width);
+    const ValueId silu = b_.multiply(gate, b_.call("aten.sigmoid.default", {gate}, b_.bound(gate)));
+    return projection(b_.multiply(silu, projection(x, s_.hidden)), s_.width);
   }
   ValueId layer(ValueId x) {
-    const ValueId attended = add(x, attention(norm(x)));
-    return add(attended, feed_forward(norm(attended)));
+    const ValueId attended = b_.add(x, attention(norm(x)));
+    return b_.add(attended, feed_forward(norm(attended)));
   }
 
   const DecoderShape& s_;

@@ -20,7 +20,7 @@ class EncoderBuilder {
     for (std::int64_t i = 0; i < s_.layers; ++i) x = layer(x);
     const ValueId column = b_.call("aten.unsqueeze_copy.default",
                                    {seen, b_.number(std::int64_t{2})}, Dims{1, rows_, 1});
-    b_.output(multiply(x, column));
+    b_.output(b_.multiply(x, column));
     return std::move(b_.graph);
   }
 
@@ -41,7 +41,7 @@ class EncoderBuilder {
         b_.call("aten.sub.Tensor", {prepacked_number(), seen, b_.number(kOne)}, b_.bound(seen));
     x = b_.call("aten.unsqueeze_copy.default", {x, b_.number(kOne)}, Dims{1, 1, rows_});
     x = b_.call("aten.unsqueeze_copy.default", {x, b_.number(kOne)}, Dims{1, 1, 1, rows_});
-    return multiply(x, prepacked_number());
+    return b_.multiply(x, prepacked_number());
   }
   ValueId lookup(std::int64_t rows, ValueId indices) {
     Dims out = b_.bound(indices);
@@ -61,14 +61,10 @@ class EncoderBuilder {
                                       {b_.number(kZero), length_, b_.number(kOne), b_.none(),
                                        b_.none(), b_.none(), b_.flag(false)},
                                       b_.tensor({rows_}, DType::Int32));
-    const ValueId words = add(lookup(s_.vocabulary, tokens), lookup(kPositions, positions));
-    return norm(add(words, lookup(kKinds, kinds)));
+    const ValueId words = b_.add(lookup(s_.vocabulary, tokens), lookup(kPositions, positions));
+    return norm(b_.add(words, lookup(kKinds, kinds)));
   }
 
-  ValueId add(ValueId a, ValueId b) {
-    return b_.call("aten.add.Tensor", {a, b, b_.number(kOne)}, b_.bound(a));
-  }
-  ValueId multiply(ValueId a, ValueId b) { return b_.call("aten.mul.Tensor", {a, b}, b_.bound(a)); }
   ValueId norm(ValueId x) {
     const Dims sizes = b_.bound(x);
     const ValueId y = b_.tensor(sizes);
@@ -79,13 +75,7 @@ class EncoderBuilder {
             b_.list({y, mean, deviation}));
     return y;
   }
-  // Of live rows.
-  ValueId view(ValueId x, const Dims& sizes) {
-    std::vector<ValueId> extents;
-    for (const std::int64_t extent : sizes)
-      extents.push_back(extent == rows_ ? length_ : b_.number(extent));
-    return b_.call("aten.view_copy.default", {x, b_.list(std::move(extents))}, sizes);
-  }
+  ValueId view(ValueId x, const Dims& sizes) { return b_.view(x, sizes, rows_, length_); }
   ValueId permute(ValueId x, std::vector<std::int64_t> order) {
     Dims sizes = b_.bound(x);
     for (std::size_t d = 0; d < order.size(); ++d)
@@ -113,10 +103,10 @@ class EncoderBuilder {
     const ValueId products =
         product(view(q, {s_.heads, rows_, head_dim_}), view(k, {s_.heads, head_dim_, rows_}));
     const ValueId scores =
-        multiply(view(products, {1, s_.heads, rows_, rows_}), prepacked_number());
+        b_.multiply(view(products, {1, s_.heads, rows_, rows_}), prepacked_number());
     const ValueId weights =
-        b_.call("aten._softmax.default", {add(scores, penalty_), b_.number(-kOne), b_.flag(false)},
-                b_.bound(scores));
+        b_.call("aten._softmax.default",
+                {b_.add(scores, penalty_), b_.number(-kOne), b_.flag(false)}, b_.bound(scores));
     const ValueId y =
         product(view(weights, {s_.heads, rows_, rows_}), view(v, {s_.heads, rows_, head_dim_}));
     const ValueId rows = permute(view(y, {1, s_.heads, rows_, head_dim_}), {0, 2, 1, 3});
@@ -129,8 +119,8 @@ class EncoderBuilder {
     return batched(linear(active, s_.width));
   }
   ValueId layer(ValueId x) {
-    const ValueId attended = norm(add(attention(x), x));
-    return norm(add(feed_forward(attended), attended));
+    const ValueId attended = norm(b_.add(attention(x), x));
+    return norm(b_.add(feed_forward(attended), attended));
   }
 
   const EncoderShape& s_;
