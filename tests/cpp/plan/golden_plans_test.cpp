@@ -2,6 +2,7 @@
 // buffer shows as a difference. Needs no GPU.
 #include <gtest/gtest.h>
 
+#include "kernels/kernel_source.h"
 #include "support/decoder_graph.h"
 #include "support/encoder_graph.h"
 #include "support/plan_text.h"
@@ -40,6 +41,10 @@ std::string plan_of(Graph graph, const Capabilities& capabilities, const ModelOp
   if (!model) return {};
   const auto plan = (*model)->prepare(inputs);
   EXPECT_TRUE(plan) << plan.error().message;
+  for (const KernelVariant& kernel : (*model)->kernels()) {
+    const auto text = kernel_source(kernel, capabilities.dialect);
+    EXPECT_TRUE(text) << text.error().message;
+  }
   return plan ? plan_text(**model, **plan) : std::string();
 }
 

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "kernels/kernel_source.h"
+#include "plan/model.h"
+#include "support/call_builder.h"
 
 namespace etwebgpu::testing {
 namespace {
@@ -61,6 +63,37 @@ TEST(KernelCorpus, EveryKernelExpandsInBothDialects) {
       EXPECT_TRUE(text) << to_string(kernel.variant) << ": " << text.error().message;
     }
   }
+}
+
+Graph linear_layer(std::int64_t rows, std::int64_t depth, std::int64_t columns) {
+  CallBuilder b;
+  b.output(b.call("et_vk.linear_q4gsw.default",
+                  {b.input({rows, depth}), b.constant({columns, depth / 2}, DType::UInt8),
+                   b.constant({depth / 32, columns}), b.number(std::int64_t{32}), b.none()},
+                  {rows, columns}));
+  return std::move(b.graph);
+}
+
+// The routes compute parameters from sizes; the corpus has some sizes only.
+TEST(KernelCorpus, LinearLayersOfManySizesExpand) {
+  std::set<std::string> expanded;
+  for (const DeviceClass& device : device_classes()) {
+    for (const std::int64_t depth : {32, 96, 288, 576, 960, 1536, 2560, 3072, 5120, 8192, 14336}) {
+      for (const std::int64_t columns : {8, 200, 4096, 49152}) {
+        for (const std::int64_t rows : {1, 5, 300}) {
+          const auto model = Model::create(linear_layer(rows, depth, columns), device.capabilities,
+                                           device.options);
+          ASSERT_TRUE(model) << model.error().message;
+          for (const KernelVariant& kernel : (*model)->kernels()) {
+            if (!expanded.insert(to_string(kernel)).second) continue;
+            const auto text = kernel_source(kernel, WgslDialect::Tint);
+            EXPECT_TRUE(text) << device.name << ": " << text.error().message;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(expanded.size(), 300u);
 }
 
 TEST(KernelCorpus, EveryTemplateAndAllowedValueOccurs) {

@@ -386,6 +386,8 @@ void add_matmul(Graphs& graphs) {
                   {b.input({9}), b.input({5, 7}), b.input({7, 9}), b.number(1.0), b.number(1.0)},
                   {5, 9});
   });
+  graphs.add("linear of a depth for which three steps are at once",
+             [](CallBuilder& b) { return linear(b, b.input({1, 5120}), 64, Weight::Groups); });
   graphs.add("linear over an input", [](CallBuilder& b) {
     return b.call("aten.linear.default", {b.input({5, 7}), b.input({9, 7}), b.none()}, {5, 9});
   });

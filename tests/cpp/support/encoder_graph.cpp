@@ -61,8 +61,10 @@ class EncoderBuilder {
                                       {b_.number(kZero), length_, b_.number(kOne), b_.none(),
                                        b_.none(), b_.none(), b_.flag(false)},
                                       b_.tensor({rows_}, DType::Int32));
-    const ValueId words = b_.add(lookup(s_.vocabulary, tokens), lookup(kPositions, positions));
-    return norm(b_.add(words, lookup(kKinds, kinds)));
+    // One after another, for C++ leaves the order of a call's arguments open.
+    const ValueId words = lookup(s_.vocabulary, tokens), places = lookup(kPositions, positions);
+    const ValueId placed = b_.add(words, places);
+    return norm(b_.add(placed, lookup(kKinds, kinds)));
   }
 
   ValueId norm(ValueId x) {
@@ -100,15 +102,15 @@ class EncoderBuilder {
   }
   ValueId attention(ValueId x) {
     const ValueId q = heads(x), k = permute(heads(x), {0, 1, 3, 2}), v = heads(x);
-    const ValueId products =
-        product(view(q, {s_.heads, rows_, head_dim_}), view(k, {s_.heads, head_dim_, rows_}));
-    const ValueId scores =
-        b_.multiply(view(products, {1, s_.heads, rows_, rows_}), prepacked_number());
+    const ValueId queries = view(q, {s_.heads, rows_, head_dim_});
+    const ValueId keys = view(k, {s_.heads, head_dim_, rows_});
+    const ValueId products = view(product(queries, keys), {1, s_.heads, rows_, rows_});
+    const ValueId scores = b_.multiply(products, prepacked_number());
     const ValueId weights =
         b_.call("aten._softmax.default",
                 {b_.add(scores, penalty_), b_.number(-kOne), b_.flag(false)}, b_.bound(scores));
-    const ValueId y =
-        product(view(weights, {s_.heads, rows_, rows_}), view(v, {s_.heads, rows_, head_dim_}));
+    const ValueId values = view(v, {s_.heads, rows_, head_dim_});
+    const ValueId y = product(view(weights, {s_.heads, rows_, rows_}), values);
     const ValueId rows = permute(view(y, {1, s_.heads, rows_, head_dim_}), {0, 2, 1, 3});
     return batched(linear(flat(rows), s_.width));
   }
