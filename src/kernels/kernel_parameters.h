@@ -40,6 +40,7 @@ Result<std::vector<KernelParameter>> kernel_parameters(std::string_view kernel,
 std::vector<std::string_view> mentioned_params(std::string_view kernel,
                                                std::span<const KernelTemplate> templates);
 
+// Among `templates`, else among those that programs added (kernels/added_templates.h); or null.
 const KernelTemplate* find_template(std::string_view name,
                                     std::span<const KernelTemplate> templates);
 
