@@ -57,9 +57,10 @@ def test_any_operator(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_two_libraries_by_turns() -> None:
+    other = str(library_path().resolve())
     words = ["softmax", "--sizes", "4x9,2x3", "--warm", "0", "--repetitions", "2"]
     done = subprocess.run(
-        [sys.executable, "benchmarks/kernel.py", *words, "--compare", str(library_path().resolve())],
+        [sys.executable, "benchmarks/kernel.py", *words, "--compare", other],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
