@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "ops/elementwise.h"
+#include "ops/elementwise/elementwise.h"
 
 namespace etwebgpu {
 

@@ -183,11 +183,11 @@ TEST(Attention, TakesInTheProjectionBehindIt) {
   ASSERT_TRUE(gpu && software);
   EXPECT_EQ(calls_of(gpu->graph()), (Names{"fused.rope_sdpa_q4gsw"}));
   EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, 1, true)),
-            (Names{"attention_decode", "linear_gemv"}));
+            (Names{"attention_decode", "gemv"}));
   EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, kTokens, true)),
-            (Names{"rotary_fresh", "attention_tiles", "linear_gemm"}));
+            (Names{"rotary_fresh", "attention_tiles", "gemm_tiles"}));
   EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, 1, true)),
-            (Names{"attention_lanes", "linear_row"}));
+            (Names{"attention_lanes", "gemv_lanes"}));
 }
 
 TEST(Attention, AProjectionStaysWhereMoreReadsTheAttention) {

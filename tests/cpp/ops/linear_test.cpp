@@ -92,7 +92,7 @@ TEST(Linear, RouteFollowsLiveRowsOverOneWeight) {
   Compiled model({}, {});
   ASSERT_EQ(model.error, "");
   for (const std::int64_t rows : {128, 1, 5, 1, 17}) {
-    EXPECT_EQ(model.kernel(model.at(rows)).name, rows == 1 ? "linear_gemv" : "linear_gemm");
+    EXPECT_EQ(model.kernel(model.at(rows)).name, rows == 1 ? "gemv" : "gemm_tiles");
   }
   EXPECT_EQ(model.constants(), 2u);
   EXPECT_TRUE(model.at(0).dispatches.empty());
@@ -111,9 +111,9 @@ Capabilities with_byte_products(std::uint64_t from) {
 TEST(Linear, LargeLayersForOneRowMultiplyBytes) {
   constexpr std::uint64_t kWeights = 576 * 576;
   Compiled at({}, with_byte_products(kWeights)), above({}, with_byte_products(kWeights + 1));
-  EXPECT_EQ(at.kernel(at.at(1)).name, "linear_gemv_bytes");
-  EXPECT_EQ(at.kernel(at.at(2)).name, "linear_gemm");
-  EXPECT_EQ(above.kernel(above.at(1)).name, "linear_gemv");
+  EXPECT_EQ(at.kernel(at.at(1)).name, "gemv_bytes");
+  EXPECT_EQ(at.kernel(at.at(2)).name, "gemm_tiles");
+  EXPECT_EQ(above.kernel(above.at(1)).name, "gemv");
 }
 
 TEST(Linear, BytesNeedBlocksOf32SubgroupsAndMemory) {
@@ -125,7 +125,7 @@ TEST(Linear, BytesNeedBlocksOf32SubgroupsAndMemory) {
                                     std::pair{Layer{}, single}, std::pair{Layer{}, small}}) {
     Compiled model(layer, caps);
     ASSERT_EQ(model.error, "");
-    EXPECT_EQ(model.kernel(model.at(1)).name, "linear_gemv");
+    EXPECT_EQ(model.kernel(model.at(1)).name, "gemv");
   }
 }
 
@@ -144,12 +144,12 @@ TEST(Linear, SoftwareAdaptersTakeColumns) {
         std::tuple{software(true, 8), "8", "8"}}) {
     Compiled model({}, caps);
     const Plan& many = model.at(128);
-    EXPECT_EQ(model.kernel(many).name, "linear_columns");
+    EXPECT_EQ(model.kernel(many).name, "gemm_lanes");
     EXPECT_EQ(model.parameter(many, "LANES"), lanes);
     EXPECT_EQ(model.parameter(many, "SHUFFLE"), std::string_view(lanes) == "8" ? "1" : "0");
     EXPECT_EQ(model.parameter(many, "ROWS"), rows);
     EXPECT_EQ(model.parameter(model.at(3), "ROWS"), "4");
-    EXPECT_EQ(model.kernel(model.at(1)).name, "linear_row");
+    EXPECT_EQ(model.kernel(model.at(1)).name, "gemv_lanes");
   }
 }
 
@@ -189,7 +189,7 @@ TEST(Linear, TilesFitTheDevice) {
 TEST(Linear, OddGroupsTakeTheGeneralKernel) {
   Compiled model({.depth = 36, .columns = 8, .group = 12, .weight = {8, 20}, .scales = {3, 8}}, {});
   ASSERT_EQ(model.error, "");
-  EXPECT_EQ(model.kernel(model.at(1)).name, "linear_any");
+  EXPECT_EQ(model.kernel(model.at(1)).name, "gemm_any");
 }
 
 TEST(Linear, SplitsWhatDoesNotFitABinding) {
@@ -249,18 +249,18 @@ Capabilities with_matrices(std::uint32_t size, std::uint32_t subgroup) {
 TEST(Linear, MatrixUnitsServeManyRowsWhereF16IsAskedFor) {
   constexpr ModelOptions kHalf{.matmul = FloatType::F16};
   Compiled asked({}, with_matrices(16, 32), kHalf), plain({}, with_matrices(16, 32));
-  const std::vector<std::string> matrices{"half_rows", "linear_matrices", "linear_join"};
+  const std::vector<std::string> matrices{"gemm_half_rows", "gemm_matrices", "gemm_join"};
   EXPECT_EQ(asked.kernels(asked.at(128)), matrices);
   EXPECT_EQ(asked.kernels(asked.at(17)), matrices);
-  EXPECT_EQ(asked.kernel(asked.at(16)).name, "linear_gemm");
-  EXPECT_EQ(asked.kernel(asked.at(1)).name, "linear_gemv");
-  EXPECT_EQ(plain.kernel(plain.at(128)).name, "linear_gemm");
+  EXPECT_EQ(asked.kernel(asked.at(16)).name, "gemm_tiles");
+  EXPECT_EQ(asked.kernel(asked.at(1)).name, "gemv");
+  EXPECT_EQ(plain.kernel(plain.at(128)).name, "gemm_tiles");
 
   Capabilities varying = with_matrices(16, 32);
   varying.min_subgroup_size = 16;  // which of them a pipeline gets is not known
   for (const Capabilities& without : {with_matrices(0, 32), with_matrices(16, 64), varying}) {
     Compiled compiled({}, without, kHalf);
-    EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "linear_gemm");
+    EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "gemm_tiles");
   }
 }
 
@@ -297,7 +297,7 @@ TEST(Linear, SumsTooWideForABindingAreNotOfMatrices) {
       .rows = 128, .depth = 64, .columns = 2048, .weight = {2048, 32}, .scales = {2, 2048}};
   capabilities.max_storage_binding = 1 << 20;  // 128 rows
   Compiled compiled(layer, capabilities, {.matmul = FloatType::F16});
-  EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "linear_gemm");
+  EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "gemm_tiles");
 }
 
 TEST(Linear, SumsOfMatricesFitTheBinding) {

@@ -43,7 +43,7 @@ def rounded(t: torch.Tensor, rows: int) -> torch.Tensor:
 
 def check_kernel(model: Model, rows: int) -> None:
     kernels = " ".join(dispatch["kernel"] for dispatch in model.profile()["dispatches"])
-    assert ("linear_matrices" in kernels) == (has_matrices() and rows >= FEWEST_ROWS)
+    assert ("gemm_matrices" in kernels) == (has_matrices() and rows >= FEWEST_ROWS)
 
 
 @pytest.mark.parametrize("seed", seeds(20))
