@@ -30,6 +30,7 @@
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
 #include "ops/fused.h"
+#include "ops/linear/linear.h"
 
 namespace etwebgpu {
 namespace {
@@ -245,18 +246,18 @@ Result<void> infer_rope_sdpa_q4gsw(InferContext& c) {
 Result<void> lower_rope_sdpa_q4gsw(LowerContext& c) {
   const Dims& q = c.sizes(0);
   Attention attention = cached_attention(c, kRopeArguments);
-  attention.out.buffer = c.scratch(4 * static_cast<std::uint64_t>(q.numel()));
-  Linear linear = group_linear(attention.out.buffer, projected(c), c.integer(fa::kProjectionGroup));
+  attention.out.buffer = c.scratch(q.numel());
+  Gemm linear = group_linear(attention.out.buffer, projected(c), c.integer(fa::kProjectionGroup));
   TRY_ASSIGN(linear.parts.emplace_back(),
              group_part(c, c.id(fa::kProjection), c.id(fa::kProjectionScales),
                         c.optional_id(fa::kProjectionBias), output_width(c, c.output_id())));
   linear.outs = {c.output()};
-  TRY_ASSIGN(linear.attention,
+  TRY_ASSIGN(linear.x_door,
              emit_fresh_attention(c, attention, fresh_rows(c),
-                                  takes_split_attention(c, linear.depth, linear.group_size)));
+                                  takes_staged_row(c, linear.depth, linear.group_size)));
   if (c.boolean(fa::kProjectionLast)) take_last_row(c, linear.x, flattened(q));
   add_residual(c, linear, fa::kProjectionResidual, c.boolean(fa::kProjectionLast));
-  return lower_linear(c, linear);
+  return lower_gemm(c, linear);
 }
 
 // --- Cache writes ---

@@ -1,4 +1,4 @@
-// An attention problem as the kernels see it, and the choice of kernels for it.
+// An attention problem as the kernels see it.
 #pragma once
 
 #include <cstdint>
@@ -55,11 +55,10 @@ struct Attention {
 };
 
 // The same over a cache whose last positions are the queries' own, not yet rotated or written. With
-// `may_stay_split` the result of one query may be left in parts, which are then returned, and
-// attention.out is not written.
-Result<std::optional<SplitAttention>> emit_fresh_attention(LowerContext& c, Attention attention,
-                                                           const FreshRows& fresh,
-                                                           bool may_stay_split);
+// `may_stay_split` the result of one query may be left in parts, which are then returned as what a
+// matrix product reads them with, and attention.out is not written.
+Result<std::optional<GemmDoor>> emit_fresh_attention(LowerContext& c, Attention attention,
+                                                     const FreshRows& fresh, bool may_stay_split);
 
 // Emits the kernels for the problem: split along the keys where there are few queries, else row by
 // row or in tiles, by the adapter's class.

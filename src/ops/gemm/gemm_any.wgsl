@@ -1,11 +1,11 @@
-// Linear layer for what the fast kernels do not take: depths that are not whole vectors, scale groups that
+// Matrix product for what the fast kernels do not take: depths that are not whole vectors, scale groups that
 // are not whole words. One invocation per row and four neighbouring columns, element by element.
 #param ELEMENTS      // of a word
 #param MATS : 1 | 2  // 2 if GATED
-#include "gemm_params.wgsl"
-#if WEIGHT == f16
-#include "gemm_half.wgsl"
-#endif
+#include "gemm_shape.wgsl"
+#include "gemm_rows.wgsl"
+#include "gemm_weights.wgsl"
+#include "gemm_results.wgsl"
 
 // Element k of four neighbouring output rows whose words start at `base`.
 fn element(base: u32, k: u32) -> F4 {
@@ -30,6 +30,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   }
   let block = index / params.rows;
   let row = index - block * params.rows;
+  let row_of_x = find_row(row);
 #repeat M MATS
   let panel${M} = block + params.pair_panels * ${M}u;
   let base${M} = panel${M} * params.words * 16u + column;
@@ -37,7 +38,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
   var square = 0.0;
   for (var k = 0u; k < params.k; k++) {
-    let raw = x[row * params.k + k];
+    let raw = row_element(row_of_x, k);
 #if NORM
     square += raw * raw;
     let e = raw * norm_weight[k];

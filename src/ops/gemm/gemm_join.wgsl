@@ -1,11 +1,13 @@
-// The results of a linear layer from the sums of gemm_matrices, which are x: [split][row of the tiles][column of
+// The results of a matrix product from the sums of gemm_matrices: [split][row of the tiles][column of
 // the tiles]. One invocation per four columns of a row.
 #param WG
 #param MATS : 1 | 2  // 2 if GATED
 #param TILE          // rows of a tile
 #param COLUMN_QUADS  // of a tile
 #param SPLITS
-#include "gemm_params.wgsl"
+#include "gemm_shape.wgsl"
+#include "gemm_results.wgsl"
+@group(0) @binding(sums) var<storage, read> sums: array<F4>;
 
 fn sum(row: u32, at: u32) -> F4 {
   let pitch = params.blocks * ${COLUMN_QUADS}u;
@@ -13,7 +15,7 @@ fn sum(row: u32, at: u32) -> F4 {
   let apart = params.row_blocks * ${TILE}u * pitch;
   var total = F4(0.0);
 #repeat S SPLITS
-  total += x[first + ${S}u * apart];
+  total += sums[first + ${S}u * apart];
 #endrepeat
   return total;
 }

@@ -1,4 +1,4 @@
-// Linear layer for many rows on software adapters: an invocation owns ROWS rows and SETS x 4 output columns (of
+// Matrix product for many rows on software adapters: an invocation owns ROWS rows and SETS x 4 output columns (of
 // a gate and its up, if GATED). No barriers: a CPU runs neighbouring invocations as SIMD lanes.
 // A load goes lane by lane there and costs as much as many products, so each is used for many: a weight for
 // all rows, and an element of x, of which each lane fetches other ones, by all lanes. The products of one sum
@@ -13,10 +13,10 @@
 #if LANES
 #requires subgroups
 #endif
-#include "gemm_params.wgsl"
-#if WEIGHT == f16
-#include "gemm_half.wgsl"
-#endif
+#include "gemm_shape.wgsl"
+#include "gemm_rows.wgsl"
+#include "gemm_weights.wgsl"
+#include "gemm_results.wgsl"
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
@@ -38,14 +38,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
 #repeat G GATHERS
 #if LANES
-  let row${G} = min(x_row + ${G}u * ${PER_GATHER}u, params.rows - 1u) * (params.k / 4u) + x_quad;
+  let row${G} = find_row(min(x_row + ${G}u * ${PER_GATHER}u, params.rows - 1u));
 #if NORM
   var square${G} = 0.0;
 #endif
 #endif
 #repeat P PER_GATHER
 #if LANES == 0
-  let row${G}_${P} = min(first_row + ${G}u * ${PER_GATHER}u + ${P}u, params.rows - 1u) * (params.k / 4u);
+  let row${G}_${P} = find_row(min(first_row + ${G}u * ${PER_GATHER}u + ${P}u, params.rows - 1u));
 #if NORM
   var square${G}_${P} = 0.0;
 #endif
@@ -71,11 +71,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
 #repeat G GATHERS
 #if NORM
-      let raw${G} = x[row${G} + step * ${HALVES}u];
+      let raw${G} = row_quad(row${G}, step * ${HALVES}u + x_quad);
       square${G} += dot(raw${G}, raw${G});
       let x${G} = raw${G} * gain;
 #else
-      let x${G} = x[row${G} + step * ${HALVES}u] * PLACES;
+      let x${G} = row_quad(row${G}, step * ${HALVES}u + x_quad) * PLACES;
 #endif
 #endrepeat
 #else
@@ -92,11 +92,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat F HALVES
 #if LANES == 0
 #if NORM
-        let raw${F} = x[row${G}_${P} + step * ${HALVES}u + ${F}u];
+        let raw${F} = row_quad(row${G}_${P}, step * ${HALVES}u + ${F}u);
         square${G}_${P} += dot(raw${F}, raw${F});
         let x${F} = raw${F} * gain${F};
 #else
-        let x${F} = x[row${G}_${P} + step * ${HALVES}u + ${F}u] * PLACES;
+        let x${F} = row_quad(row${G}_${P}, step * ${HALVES}u + ${F}u) * PLACES;
 #endif
 #endif
 #repeat E 4

@@ -1,10 +1,10 @@
-// The sums of a linear layer for many rows on a GPU with matrix units (subgroup matrices): x, in f16 already
+// The sums of a matrix product for many rows on a GPU with matrix units (subgroup matrices): x, in f16 already
 // (gemm_half_rows), and the weights, converted on the way in, are multiplied in squares of MATRIX x MATRIX, whose sums
 // are f32. A workgroup of four subgroups computes a tile of TILE rows x 4 * COLUMN_QUADS columns: 32 elements of K
 // at a time are staged in workgroup memory, and each subgroup sums ROW_MATRICES x COLUMN_MATRICES of it in
 // registers. The next elements are fetched into registers before the sums, which hide their latency. Where tiles are
 // few, SPLITS workgroups share one, each summing its part of K. Sums leave as they are, for gemm_join to finish:
-// anything else here costs registers, and with them a third of the speed (seen on an H200). NORM is gemm_half_rows' part.
+// anything else here costs registers, and with them a third of the speed (seen on an H200).
 #param MATRIX : 8 | 16
 #param SUBGROUP            // its invocations
 #param WG                  // 4 * SUBGROUP
@@ -22,8 +22,11 @@
 #param SPLITS
 #requires f16
 #requires subgroup_matrix
-#include "gemm_params.wgsl"
+#include "gemm_shape.wgsl"
+#include "gemm_weights.wgsl"
 #include "gemm_place.wgsl"
+@group(0) @binding(x) var<storage, read> x: array<U4>;  // from gemm_half_rows
+@group(0) @binding(sums) var<storage, read_write> sums: array<f32>;
 alias Left = subgroup_matrix_left<f16, ${MATRIX}, ${MATRIX}>;
 alias Right = subgroup_matrix_right<f16, ${MATRIX}, ${MATRIX}>;
 alias Sums = subgroup_matrix_result<f32, ${MATRIX}, ${MATRIX}>;
@@ -177,7 +180,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let out_at = (split * params.row_blocks * ${TILE}u + first_row + my_row) * pitch + block * COLUMNS + my_column;
 #repeat I ROW_MATRICES
 #repeat J COLUMN_MATRICES
-  subgroupMatrixStore<row_major>(&out0, out_at + ${I}u * ${MATRIX}u * pitch + ${J}u * ${MATRIX}u, sum${I}_${J}, pitch);
+  subgroupMatrixStore<row_major>(&sums, out_at + ${I}u * ${MATRIX}u * pitch + ${J}u * ${MATRIX}u, sum${I}_${J}, pitch);
 #endrepeat
 #endrepeat
 }

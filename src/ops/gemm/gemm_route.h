@@ -1,12 +1,12 @@
-// Which kernel computes a linear layer, and how it divides the work.
+// Which kernel computes a matrix product, and how it divides the work.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "ops/gemm/gemm.h"
+#include "ops/route.h"
 
 namespace etwebgpu {
 
@@ -22,24 +22,18 @@ struct WeightType {
 
 WeightType weight_type(Packing packing);
 
-// Parameters of a kernel.
-using Defines = std::vector<std::pair<std::string_view, std::int64_t>>;
-
 // A column block is `quads` groups of four columns (of each matrix if gated).
-struct LinearRoute {
-  std::string_view kernel;
+struct GemmRoute : Route {
   std::int64_t quads = kQuadsPerPanel;
-  std::int64_t rows = 1;  // per row block
-  Defines defines;
-  std::vector<Literal> params;  // that only some kernels have (gemm_params.wgsl)
-  std::string_view x_type = "F4";
-  bool fixed = false;  // the params are part of the kernel (KernelCall::fix_params)
+  std::int64_t rows = 1;        // per row block
+  std::vector<Literal> params;  // that only some kernels have (parts/gemm_shape.wgsl)
+  bool by_element = false;      // x is read an element at a time, not four
   // gemm_matrices: the workgroups that share a tile, along K. gemm_half_rows comes before it, and
   // gemm_join after it. 0: another kernel, which does all.
   std::int64_t splits = 0;
 };
 
 // `panels` counts those of all parts, or of one part if gated.
-LinearRoute choose_linear_route(const LowerContext& c, const Linear& linear, std::int64_t panels);
+GemmRoute choose_gemm_route(const LowerContext& c, const Gemm& gemm, std::int64_t panels);
 
 }  // namespace etwebgpu

@@ -1,4 +1,4 @@
-// Linear layer for many rows on a GPU. A workgroup computes TILE rows x one panel (64 columns; if GATED 32
+// Matrix product for many rows on a GPU. A workgroup computes TILE rows x one panel (64 columns; if GATED 32
 // columns of each matrix): 32 elements of K at a time, x and the converted weights are staged in workgroup
 // memory with K outermost, and each invocation sums 4 * VECTORS rows x 8 columns in registers. The next
 // elements are fetched into registers before the sums, which hide their latency. Where workgroups are few,
@@ -10,11 +10,11 @@
 #param X_TASKS             // 2 * TILE / WG, rounded up
 #param WORDS               // per output row in 32 elements
 #param W_TASKS             // 16 * WORDS / WG, rounded up
-#include "gemm_params.wgsl"
+#include "gemm_shape.wgsl"
+#include "gemm_rows.wgsl"
+#include "gemm_weights.wgsl"
+#include "gemm_results.wgsl"
 #include "gemm_place.wgsl"
-#if WEIGHT == f16
-#include "gemm_half.wgsl"
-#endif
 
 const QUADS = ${TILE}u / 4u;         // rows by four
 const STRIDE = QUADS / ${VECTORS}u;  // between an invocation's row quads
@@ -75,7 +75,7 @@ fn stage_words(task: u32, q: U4, scale: F4) {
 // Four elements of x, zero past its end.
 fn load_x(row: u32, quad: u32) -> F4 {
   let per_row = params.k / 4u;
-  let value = x[min(row, params.rows - 1u) * per_row + min(quad, per_row - 1u)];
+  let value = row_quad(find_row(min(row, params.rows - 1u)), min(quad, per_row - 1u));
   return select(F4(0.0), value, quad < per_row);
 }
 

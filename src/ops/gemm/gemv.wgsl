@@ -1,23 +1,19 @@
-// Linear layer for one row on a GPU. A workgroup owns LANES x 4 neighbouring output columns and splits K
+// Matrix product for one row on a GPU. A workgroup owns LANES x 4 neighbouring output columns and splits K
 // into SLICES interleaved slices, so that neighbouring lanes read neighbouring 16-byte vectors of a panel;
 // the slices are then summed, first within subgroups. With one row everything is latency: the parameters are
 // part of the kernel, all loads of UNROLL steps are made at once (without branches: steps past the
 // end are clamped and count nothing), and the residual is fetched before the sums.
-// With MERGE, x is not there yet: a split attention left partial results (attention_merge.wgsl), which every
-// workgroup joins for itself while its weights are on their way.
+// With STAGED, x is not there yet: every workgroup prepares it for itself while its weights are on their way.
 #param LOADS   // words of a step
 #param HALVES  // groups of four elements of K in a step
-#param MERGE = 0 : 0 | 1
+#param STAGED = 0 : 0 | 1
 #if RUN != 0
 #requires subgroups
 #endif
-#include "gemm_params.wgsl"
-#if WEIGHT == f16
-#include "gemm_half.wgsl"
-#endif
-#if MERGE
-#include "gemm_merge.wgsl"
-#endif
+#include "gemm_shape.wgsl"
+#include "gemm_rows.wgsl"
+#include "gemm_weights.wgsl"
+#include "gemm_results.wgsl"
 
 #if RUN != 0
 const PARTIALS = ${RUNS}u * ${LANES}u;
@@ -26,8 +22,8 @@ const PARTIALS = ${WG}u;
 #endif
 #include "gemv_begin.wgsl"
 #if LOOP
-#if MERGE
-  merge_partials(index);
+#if STAGED
+  prepare_rows(index);
   workgroupBarrier();
 #endif
   for (var first = slice; first < params.steps; first += ${SLICES}u * ${UNROLL}u) {
@@ -52,9 +48,9 @@ const PARTIALS = ${WG}u;
 #endif
 #endrepeat
 #endrepeat
-#if MERGE
+#if STAGED
 #if LOOP == 0
-    merge_partials(index);
+    prepare_rows(index);
     workgroupBarrier();
 #endif
 #endif

@@ -1,16 +1,16 @@
-// Linear layer for one row on a GPU, with 4-bit weights: as gemv, but x is rounded to 24 bits in
+// Matrix product for one row on a GPU, with 4-bit weights: as gemv, but x is rounded to 24 bits in
 // blocks of 32 with a scale each, and its three bytes are multiplied four at a time. That is as exact as
 // f32, and takes about a third of the instructions of converting each weight.
 // A step is 8 elements of K, a unit a block of x: four steps, within one scale group. RUN is at least LANES and 4.
 #param STEPS              // K / 8
 #param UNITS              // K / 32
 #param TURNS              // STEPS / WG, rounded up
-#param MERGE = 0 : 0 | 1  // as for gemv
+#param STAGED = 0 : 0 | 1  // as for gemv
 #requires subgroups
-#include "gemm_params.wgsl"
-#if MERGE
-#include "gemm_merge.wgsl"
-#endif
+#include "gemm_shape.wgsl"
+#include "gemm_rows.wgsl"
+#include "gemm_weights.wgsl"
+#include "gemm_results.wgsl"
 
 const PARTIALS = ${RUNS}u * ${LANES}u;
 // By step, the lowest bytes first: the bytes of the even elements, and of the odd.
@@ -22,8 +22,8 @@ var<workgroup> x_scales: array<f32, ${UNITS}u>;
   let first = slice;
 #include "gemv_bytes_fetch.wgsl"
 #endif
-#if MERGE
-  merge_partials(index);
+#if STAGED
+  prepare_rows(index);
   workgroupBarrier();
 #endif
 #include "gemv_bytes_round.wgsl"

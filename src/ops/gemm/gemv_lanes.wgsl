@@ -1,29 +1,17 @@
-// Linear layer for one row on a software adapter: an invocation owns SETS x 4 output columns (of a gate and its
+// Matrix product for one row on a software adapter: an invocation owns SETS x 4 output columns (of a gate and its
 // up, if GATED), as in gemm_lanes. Lanes share x: each fetches four elements, since a load goes lane by lane.
-// With MERGE, x comes in parts, as for gemv.
 #param WG
 #param SETS : 1 | 2
 #param LANES : 0 | 4 | 8  // as in gemm_lanes
 #param WHOLE : 0 | 1      // lanes suffice for x of a scale group and shuffle; 0: for a step
-#param MERGE = 0 : 0 | 1
+#param STAGED = 0 : 0 | 1  // as for gemv
 #if LANES
 #requires subgroups
 #endif
-#include "gemm_params.wgsl"
-#if WEIGHT == f16
-#include "gemm_half.wgsl"
-#endif
-#if MERGE
-#include "gemm_merge.wgsl"
-#endif
-
-fn fetched(quad: u32) -> F4 {
-#if MERGE
-  return merged[quad];
-#else
-  return x[quad];
-#endif
-}
+#include "gemm_shape.wgsl"
+#include "gemm_rows.wgsl"
+#include "gemm_weights.wgsl"
+#include "gemm_results.wgsl"
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
@@ -35,13 +23,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   if (block >= params.blocks) {
     return;
   }
-#if MERGE
-  merge_partials(column);
+#if STAGED
+  prepare_rows(column);
   workgroupBarrier();
 #endif
 #if LANES
   let lane = subgroup_lane % ${LANES}u;
 #endif
+  let row = find_row(0u);
 #include "gemm_lanes_place.wgsl"
 #repeat S SETS
   var total${S} = F4(0.0);
@@ -71,7 +60,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
       {
 #if LANES == 0
         let quad = step * ${HALVES}u + ${F}u;
-        var x0 = fetched(quad);
+        var x0 = row_quad(row, quad);
 #if NORM
         square += dot(x0, x0);
         x0 *= norm_weight[quad];

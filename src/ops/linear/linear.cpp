@@ -1,10 +1,11 @@
 // Products with f32 and f16 matrices: aten.linear, mm, bmm, addmm. A constant second operand goes
 // to the packed linear kernels; a live one, or a constant in batches, to the matmul kernels.
+#include "ops/linear/linear.h"
+
 #include <algorithm>
 #include <numeric>
 
 #include "ops/families.h"
-#include "ops/gemm/gemm.h"
 
 namespace etwebgpu {
 namespace {
@@ -37,8 +38,7 @@ std::int64_t batches_per_binding(const LowerContext& c, const Matmul& p) {
 ByteRange batch_range(std::int64_t first, std::int64_t count, std::int64_t batch,
                       std::int64_t size) {
   if (count == batch) return {};
-  return {static_cast<std::uint64_t>(4 * first * size),
-          static_cast<std::uint64_t>(4 * count * size)};
+  return elements_range(first * size, count * size);
 }
 
 void emit_batches(LowerContext& c, const Matmul& p, std::int64_t first, std::int64_t count) {
@@ -106,12 +106,12 @@ bool is_constant_row(const LowerContext& c, std::size_t bias, std::int64_t n) {
 // Linear layer over a constant weight: [N, K], or [K, N] if transposed.
 Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, bool transposed,
                             std::optional<std::size_t> bias) {
-  Linear linear;
+  Gemm linear;
   linear.x = {c.value(x)};
   linear.rows = linear_rows(c.sizes(x));
   linear.depth = c.sizes(x).back();
   linear.packing = c.dtype(weight) == DType::Float16 ? Packing::HalfPanels : Packing::FloatPanels;
-  LinearPart& part = linear.parts.emplace_back();
+  GemmPart& part = linear.parts.emplace_back();
   TRY_ASSIGN(part.weight, c.part(weight));
   part.weight.transposed = transposed;
   if (bias) {
@@ -119,7 +119,7 @@ Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, 
   }
   part.columns = c.sizes(weight)[transposed ? 1 : 0];
   linear.outs = {c.output()};
-  return lower_linear(c, linear);
+  return lower_gemm(c, linear);
 }
 
 Result<void> check_floats(const InferContext& c, std::size_t x, std::size_t y) {
@@ -233,6 +233,16 @@ constexpr Op kOps[] = {
 };
 
 }  // namespace
+
+Result<Dims> linear_sizes(const Dims& x, std::size_t out_rank, std::int64_t n) {
+  CHECK_OR_FAIL(x.rank() >= 1, ErrorKind::InvalidProgram, "x must have at least one dimension");
+  Dims out = x;
+  out[x.rank() - 1] = n;
+  if (out_rank == x.rank()) return out;
+  CHECK_OR_FAIL(out_rank == 2, ErrorKind::InvalidProgram, "an output of rank ", out_rank,
+                " does not follow from x of sizes ", to_string(x));
+  return Dims{linear_rows(x), n};
+}
 
 std::span<const Op> linear_ops() { return kOps; }
 

@@ -3,7 +3,7 @@
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
 #include "ops/fused.h"
-#include "ops/gemm/gemm.h"
+#include "ops/linear/linear.h"
 
 namespace etwebgpu {
 namespace {
@@ -60,9 +60,9 @@ Result<void> infer_group_part(InferContext& c, const Dims& x, std::int64_t group
   return c.set_sizes(out, sizes);
 }
 
-Result<LinearPart> group_part(LowerContext& c, ValueId weight, ValueId scales, ValueId bias,
-                              std::int64_t n) {
-  LinearPart part;
+Result<GemmPart> group_part(LowerContext& c, ValueId weight, ValueId scales, ValueId bias,
+                            std::int64_t n) {
+  GemmPart part;
   TRY_ASSIGN(part.weight, c.part_of(weight));
   TRY_ASSIGN(part.scales, c.part_of(scales));
   part.scales->transposed = true;
@@ -73,8 +73,8 @@ Result<LinearPart> group_part(LowerContext& c, ValueId weight, ValueId scales, V
   return part;
 }
 
-Linear group_linear(BufferRef x, const Dims& sizes, std::int64_t group) {
-  Linear linear;
+Gemm group_linear(BufferRef x, const Dims& sizes, std::int64_t group) {
+  Gemm linear;
   linear.x = {x};
   linear.rows = linear_rows(sizes);
   linear.depth = sizes.back();
@@ -89,13 +89,13 @@ Result<void> check_last_row(const Dims& x) {
   return {};
 }
 
-void take_last_row(LowerContext& c, LinearInput& input, const Dims& sizes) {
+void take_last_row(LowerContext& c, GemmInput& input, const Dims& sizes) {
   const std::int64_t first = sizes.numel() - sizes.back();
-  if (4 * first % c.capabilities().storage_alignment == 0) {
+  if (storage_bytes(Storage::F32, first) % c.capabilities().storage_alignment == 0) {
     input.first_element = first;
     return;
   }
-  const BufferRef row = c.scratch(4 * static_cast<std::uint64_t>(sizes.back()));
+  const BufferRef row = c.scratch(sizes.back());
   const std::int64_t strides[] = {1};
   emit_copy(c, {input.buffer}, first, copy_loops({sizes.back()}, strides), {row});
   input.buffer = row;
@@ -111,9 +111,9 @@ Result<void> check_residual(const CallContext& c, std::size_t residual, ValueId 
   return {};
 }
 
-void add_residual(LowerContext& c, Linear& linear, std::size_t residual, bool last) {
+void add_residual(LowerContext& c, Gemm& linear, std::size_t residual, bool last) {
   if (c.is_none(residual)) return;
-  linear.residual = LinearInput{c.value(residual)};
+  linear.residual = GemmInput{c.value(residual)};
   if (last) take_last_row(c, *linear.residual, c.sizes(residual));
 }
 
@@ -128,11 +128,11 @@ Result<void> infer_q4gsw(InferContext& c) {
 }
 
 Result<void> lower_q4gsw(LowerContext& c) {
-  Linear linear = group_linear(c.value(0), c.sizes(0), c.integer(3));
+  Gemm linear = group_linear(c.value(0), c.sizes(0), c.integer(3));
   TRY_ASSIGN(linear.parts.emplace_back(),
              group_part(c, c.id(1), c.id(2), c.optional_id(4), output_width(c, c.output_id())));
   linear.outs = {c.output()};
-  return lower_linear(c, linear);
+  return lower_gemm(c, linear);
 }
 
 // How the first argument is quantized: by row, or with the one zero point and scale.
@@ -146,7 +146,7 @@ struct FakeQuantize {
 // The first argument as floats, after it was quantized to 8 bits and back.
 BufferRef emit_fake_quantize(LowerContext& c, const FakeQuantize& what) {
   const Dims& x = c.sizes(0);
-  const BufferRef out = c.scratch(4 * static_cast<std::uint64_t>(x.numel()));
+  const BufferRef out = c.scratch(x.numel());
   if (x.numel() == 0) return out;
   const std::uint32_t wg = c.workgroup_size(64);
   KernelCall& k = c.emit("fake_quantize");
@@ -179,11 +179,11 @@ Result<void> infer_dq8ca_q4gsw(InferContext& c) {
 
 Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
   const BufferRef x = emit_fake_quantize(c, {.by_row = std::pair{1, 2}});
-  Linear linear = group_linear(x, c.sizes(0), c.integer(6));
+  Gemm linear = group_linear(x, c.sizes(0), c.integer(6));
   TRY_ASSIGN(linear.parts.emplace_back(),
              group_part(c, c.id(3), c.id(5), c.optional_id(7), output_width(c, c.output_id())));
   linear.outs = {c.output()};
-  return lower_linear(c, linear);
+  return lower_gemm(c, linear);
 }
 
 // --- Several at once, with what surrounds them: see fused.h ---
@@ -224,7 +224,7 @@ Result<void> infer_fused(InferContext& c) {
 Result<void> lower_fused(LowerContext& c) {
   const auto weights = c.value_list(kWeights), scales = c.value_list(kScales),
              outs = c.value_list(kOuts);
-  Linear linear = group_linear(c.value(kX), taken(c), c.integer(kGroup));
+  Gemm linear = group_linear(c.value(kX), taken(c), c.integer(kGroup));
   if (c.boolean(kLast)) take_last_row(c, linear.x, c.sizes(kX));
   linear.gated = c.boolean(kGated);
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -237,7 +237,7 @@ Result<void> lower_fused(LowerContext& c) {
     linear.norm_weight = c.value(kNorm);
     linear.norm_eps = c.number(kEps);
   }
-  return lower_linear(c, linear);
+  return lower_gemm(c, linear);
 }
 
 // --- One scale per output row ---
@@ -268,12 +268,12 @@ Result<void> infer_channels(InferContext& c, const ChannelArgs& args) {
 
 // Everything but x, which is read from `x`.
 Result<void> lower_channels(LowerContext& c, const ChannelArgs& args, BufferRef x) {
-  Linear linear;
+  Gemm linear;
   linear.x = {x};
   linear.rows = linear_rows(c.sizes(0));
   linear.depth = linear.group_size = c.sizes(0).back();
   linear.packing = args.packing;
-  LinearPart& part = linear.parts.emplace_back();
+  GemmPart& part = linear.parts.emplace_back();
   TRY_ASSIGN(part.weight, c.part(args.weight));
   part.weight.high_nibble_first = args.packing == Packing::Q4Panels;
   TRY_ASSIGN(part.scales, c.part(args.scales));
@@ -282,7 +282,7 @@ Result<void> lower_channels(LowerContext& c, const ChannelArgs& args, BufferRef 
   }
   part.columns = output_width(c, c.output_id());
   linear.outs = {c.output()};
-  return lower_linear(c, linear);
+  return lower_gemm(c, linear);
 }
 
 // et_vk.linear_qcs4w(x, weight u8 [N, K/2], scales [N]): value = nibble - 8, the high nibble first

@@ -20,8 +20,7 @@ std::string_view element_type(Element element) {
 
 // Room for so many elements.
 BufferRef scratch_elements(LowerContext& c, std::int64_t count, Element element) {
-  const Storage storage = element == Element::I64 ? Storage::I64 : Storage::I32;
-  return c.scratch(storage_bytes(storage, count));
+  return c.scratch(count, element == Element::I64 ? Storage::I64 : Storage::I32);
 }
 
 // Emits with the output, or with memory of the source's element type that is then widened into it.

@@ -25,6 +25,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let local_quad = block * ${LANES}u + index % ${LANES}u;
   let column = local_quad % 16u;
   let slice = index / ${LANES}u;
+  let row = find_row(0u);
 #repeat M MATS
   let panel${M} = local_quad / 16u + params.pair_panels * ${M}u;
   let base${M} = panel${M} * params.words * 16u + column;
@@ -36,6 +37,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #if RESIDUAL
   var residual4 = F4(0.0);
   if (index < ${LANES}u) {
-    residual4 = fetch_residual(0u, params.first_panel * 16u + local_quad);
+    residual4 = residual_quad(0u, params.first_panel * 16u + local_quad);
   }
 #endif

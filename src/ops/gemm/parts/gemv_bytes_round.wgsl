@@ -3,15 +3,11 @@
 #repeat T TURNS
   let step${T} = min(index + ${T}u * ${WG}u, ${STEPS}u - 1u);
 #repeat H 2
-#if MERGE
-  let x${T}_${H} = merged[step${T} * 2u + ${H}u];
-#else
+  let raw${T}_${H} = row_quad(row, step${T} * 2u + ${H}u);
 #if NORM
-  let raw${T}_${H} = x[step${T} * 2u + ${H}u];
   let x${T}_${H} = raw${T}_${H} * norm_weight[step${T} * 2u + ${H}u];
 #else
-  let x${T}_${H} = x[step${T} * 2u + ${H}u];
-#endif
+  let x${T}_${H} = raw${T}_${H};
 #endif
 #endrepeat
 #endrepeat

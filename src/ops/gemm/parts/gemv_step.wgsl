@@ -5,16 +5,12 @@
 #repeat H HALVES
   {
     let quad = step * ${HALVES}u + ${H}u;
+    let raw = row_quad(row, quad);
 #if NORM
-    let raw = x[quad];
     square += dot(raw, raw);
     let x4 = raw * norm_weight[quad];
 #else
-#if MERGE
-    let x4 = merged[quad];
-#else
-    let x4 = x[quad];
-#endif
+    let x4 = raw;
 #endif
 #if WEIGHT == q4
 #repeat M MATS

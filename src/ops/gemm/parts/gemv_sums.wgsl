@@ -1,4 +1,4 @@
-// The end of a linear layer for one row: joins the slices' sums, totalM and with NORM total_square, and
+// The end of a kernel for one row: joins the slices' sums, totalM and with NORM total_square, and
 // writes the results. Follows gemv_begin in one function.
 #if RUN != 0
   for (var stride = ${LANES}u; stride < ${RUN}u; stride *= 2u) {
