@@ -6,6 +6,10 @@ set(entries "")
 foreach(path IN LISTS templates)
   get_filename_component(name "${path}" NAME_WE)
   file(READ "${path}" text)
+  # Comments are for those who read the file: a fifth of the text. Messages quote lines, and compilers
+  # number those of the expanded text, so no line's number is lost.
+  string(REGEX REPLACE "[ \t]*//[^\n]*" "" text "${text}")
+  string(REGEX REPLACE "\n\n+" "\n" text "${text}")
   # A string literal may be limited to 64 KiB; templates are far smaller.
   string(APPEND entries "    {\"${name}\", R\"wgsl(${text})wgsl\"},\n")
 endforeach()

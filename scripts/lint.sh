@@ -7,13 +7,13 @@ export PATH=$PWD/.venv/bin:$PATH
 mapfile -t cpp < <(git ls-files '*.cpp' '*.h' '*.cc')
 if [ "${1:-}" = --fix ]; then
   clang-format -i "${cpp[@]}"
-  ruff format python tests benchmarks scripts
-  ruff check --fix python tests benchmarks scripts
+  ruff format python tests benchmarks scripts examples
+  ruff check --fix python tests benchmarks scripts examples
   exit
 fi
 clang-format --dry-run --Werror "${cpp[@]}"
-ruff format --check python tests benchmarks scripts
-ruff check python tests benchmarks scripts
+ruff format --check python tests benchmarks scripts examples
+ruff check python tests benchmarks scripts examples
 python scripts/check_rooms.py
-mypy python/executorch_webgpu benchmarks/*.py
+mypy python/executorch_webgpu benchmarks/*.py examples/*.py
 echo "lint: clean"

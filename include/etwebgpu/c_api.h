@@ -38,6 +38,16 @@ ETWG_EXPORT int etwg_set_option(const char* key, const char* value);
 /* The same for models that this thread loads, before what etwg_set_option says. */
 ETWG_EXPORT int etwg_set_thread_option(const char* key, const char* value);
 
+/* Defines an operator for models loaded afterwards (docs/kernels.md says what its kernel gets):
+ * {"name": "mylib.softcap.default",   as programs have it
+ *  "signature": "t f > t",            a letter for each argument: t tensor, f number, i integer
+ *  "arguments": ["x", "cap", "out"],  their names in the kernel
+ *  "sizes_like": "x",                 the tensor that has the output's sizes
+ *  "kernel": "..."}                   a template of this project's language, called for each
+ *                                     element of the output
+ * It stays for the life of the process. No operator can be defined twice, and no built-in one. */
+ETWG_EXPORT int etwg_register_operator(const char* json);
+
 /* The sentence of this thread's latest failure; "" after etwg_clear_error(), or without one. */
 ETWG_EXPORT const char* etwg_last_error(void);
 ETWG_EXPORT void etwg_clear_error(void);

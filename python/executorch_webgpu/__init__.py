@@ -19,10 +19,20 @@ from __future__ import annotations
 import warnings
 
 from .errors import WebGPUError
+from .operators import register_operator
 from .options import options
 from .runtime import Model, devices, inspect, last_error, load
 
-__all__ = ["Model", "WebGPUError", "devices", "inspect", "last_error", "load", "options"]
+__all__ = [
+    "Model",
+    "WebGPUError",
+    "devices",
+    "inspect",
+    "last_error",
+    "load",
+    "options",
+    "register_operator",
+]
 
 
 def _register() -> None:

@@ -122,6 +122,13 @@ class Library:
         finally:
             self._c.etwg_set_thread_option(key.encode(), None)
 
+    def register_operator(self, definition: str) -> None:
+        """Define an operator, from JSON (see c_api.h)."""
+        # Not among the signatures: benchmarks load older libraries too, which do not have it.
+        define = self._c.etwg_register_operator
+        define.restype, define.argtypes = ctypes.c_int, [ctypes.c_char_p]
+        self._check(define(definition.encode()))
+
     def last_error(self) -> str:
         """The sentence of this thread's latest failure, or "" if there was none."""
         text: bytes | None = self._c.etwg_last_error()

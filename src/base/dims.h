@@ -68,7 +68,7 @@ inline std::string to_string(const Dims& dims) {
   std::string out = "[";
   for (std::size_t i = 0; i < dims.rank(); ++i) {
     if (i != 0) out += ", ";
-    append(out, dims[i]);
+    TextPart(dims[i]).append_to(out);
   }
   return out + "]";
 }

@@ -19,9 +19,14 @@ enum class ErrorKind {
   Internal,         // a defect in this runtime
 };
 
+// What moves and destroys it stands in every function that can fail, hence out of line.
 struct Error {
-  ErrorKind kind = ErrorKind::Internal;
-  std::string message;
+  Error(ErrorKind kind, std::string message) noexcept;
+  Error(const Error&);
+  Error(Error&&) noexcept;
+  Error& operator=(const Error&);
+  Error& operator=(Error&&) noexcept;
+  ~Error();
 
   // Puts the surrounding place in front: "call 12 aten.add.Tensor: ...".
   template <typename... Ts>
@@ -29,14 +34,20 @@ struct Error {
     message = cat(where..., ": ", message);
     return std::move(*this);
   }
+
+  ErrorKind kind;
+  std::string message;
 };
 
 template <typename T = void>
 using Result = std::expected<T, Error>;
 
+[[gnu::cold]] std::unexpected<Error> fail_with(ErrorKind kind,
+                                               std::initializer_list<TextPart> parts);
+
 template <typename... Ts>
 std::unexpected<Error> fail(ErrorKind kind, const Ts&... parts) {
-  return std::unexpected(Error{kind, cat(parts...)});
+  return fail_with(kind, {TextPart(parts)...});
 }
 
 #define ETWG_CONCAT_INNER(a, b) a##b

@@ -16,6 +16,7 @@
 #include "capi/last_error.h"
 #include "capi/options.h"
 #include "capi/plan_layers.h"
+#include "capi/user_operator.h"
 #include "capi/utf8.h"
 #include "plan/plan_json.h"
 #include "webgpu/provider.h"
@@ -227,6 +228,13 @@ int etwg_set_thread_option(const char* key, const char* value) {
   return status_of([&] -> Result<void> {
     TRY_ASSIGN(const std::string text, text_argument("key", key));
     return set_thread_option(text, value == nullptr ? "" : value);
+  });
+}
+
+int etwg_register_operator(const char* json) {
+  return status_of([&] -> Result<void> {
+    TRY_ASSIGN(const std::string text, text_argument("json", json));
+    return register_user_operator(text);
   });
 }
 

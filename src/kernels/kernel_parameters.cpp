@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/added_templates.h"
 #include "kernels/template_lines.h"
 
 namespace etwebgpu {
@@ -160,7 +161,7 @@ Result<KernelMentions> kernel_mentions(const KernelVariant& kernel,
 const KernelTemplate* find_template(std::string_view name,
                                     std::span<const KernelTemplate> templates) {
   const auto at = std::ranges::find(templates, name, &KernelTemplate::name);
-  return at == templates.end() ? nullptr : &*at;
+  return at == templates.end() ? added_template(name) : &*at;
 }
 
 }  // namespace etwebgpu

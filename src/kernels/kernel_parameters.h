@@ -43,6 +43,7 @@ struct KernelMentions {
 Result<KernelMentions> kernel_mentions(const KernelVariant& kernel,
                                        std::span<const KernelTemplate> templates);
 
+// Among `templates`, else among those that programs added (kernels/added_templates.h); or null.
 const KernelTemplate* find_template(std::string_view name,
                                     std::span<const KernelTemplate> templates);
 

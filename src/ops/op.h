@@ -245,9 +245,9 @@ struct Op {
   bool takes_wide = false;
 };
 
-// The operator of that name, or null. Internal operators are found too.
+// The operator of that name, or null. Internal operators are found too, and users' (ops/user_op.h).
 const Op* find_op(std::string_view name);
-// Every operator, sorted by name.
+// Every operator but users', sorted by name.
 std::span<const Op* const> all_ops();
 
 // Checks a call's arguments against its operator's signature.

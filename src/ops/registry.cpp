@@ -3,6 +3,7 @@
 
 #include "ops/families.h"
 #include "ops/op.h"
+#include "ops/user_op.h"
 
 namespace etwebgpu {
 
@@ -26,7 +27,7 @@ std::span<const Op* const> all_ops() {
 const Op* find_op(std::string_view name) {
   const auto ops = all_ops();
   const auto it = std::ranges::lower_bound(ops, name, {}, &Op::name);
-  return it != ops.end() && (*it)->name == name ? *it : nullptr;
+  return it != ops.end() && (*it)->name == name ? *it : find_user_op(name);
 }
 
 }  // namespace etwebgpu
