@@ -2,44 +2,34 @@
 // what a position changes, and which caches may be f16.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "passes/passes.h"
-#include "plan/model.h"
+#include "support/cached_attention.h"
 #include "support/one_call.h"
 
 namespace etwebgpu::testing {
 namespace {
 
-constexpr std::int64_t kHeads = 6, kKvHeads = 2, kDim = 32, kTokens = 32, kCapacity = 300,
-                       kColumns = 64;
+constexpr std::int64_t kTokens = 32, kCapacity = 300, kColumns = 64;
+constexpr Heads kHeads{.batch = 1, .count = 6, .kv = 2, .dim = 32};
+
+CachedRows rows(GraphBuilder& b) { return cached_rows(b, kHeads, kTokens, kCapacity); }
 
 // position, q, k, v (and cos, sin: then with a rotary embedding) -> attention over constant caches.
 struct CachedAttention {
-  explicit CachedAttention(bool rotary) : position(b.scalar_input()) {
-    const Dims q_sizes{1, kTokens, kHeads, kDim}, k_sizes{1, kTokens, kKvHeads, kDim};
-    ValueId q = b.input(q_sizes), k = b.input(k_sizes);
-    const ValueId v = b.input(k_sizes);
-    if (rotary) {
-      const ValueId cos = b.input({kTokens, kDim / 2}), sin = b.input({kTokens, kDim / 2});
-      const auto rotated = b.rotate(q, k, cos, sin);
-      q = rotated.q;
-      k = rotated.k;
-    }
-    cache = b.cache({1, kCapacity, kKvHeads, kDim});
-    attended = b.attend(q, k, v, cache, position);
+  explicit CachedAttention(bool rotary)
+      : given(rows(b)), attended(attend(b, rotary ? rotated(b, given) : given)) {
     b.output(attended);
   }
 
   // A linear layer on the attention's output, which takes its place.
   void project() {
-    flat = b.view(attended, {1, kTokens, kHeads * kDim});
+    flat = flatten_heads(b, attended);
     b.graph.outputs[0] = b.linear(flat, kColumns);
   }
 
   GraphBuilder b;
-  ValueId position, attended, flat = kNoValue;
-  GraphBuilder::Cache cache;
+  CachedRows given;
+  ValueId attended, flat = kNoValue;
 };
 
 std::unique_ptr<Model> compile_for(AdapterClass adapter, Graph graph,
@@ -50,12 +40,10 @@ std::unique_ptr<Model> compile_for(AdapterClass adapter, Graph graph,
 }
 
 Result<const Plan*> plan_at(Model& model, std::int64_t position, std::int64_t tokens, bool rotary) {
-  std::vector<HostInput> inputs = {host_scalar(position), host_input({1, tokens, kHeads, kDim}),
-                                   host_input({1, tokens, kKvHeads, kDim}),
-                                   host_input({1, tokens, kKvHeads, kDim})};
-  if (rotary) {
-    for (int i = 0; i < 2; ++i) inputs.push_back(host_input({tokens, kDim / 2}));
-  }
+  const HostInput q = host_input({1, tokens, kHeads.count, kHeads.dim});
+  const HostInput k = host_input({1, tokens, kHeads.kv, kHeads.dim});
+  std::vector<HostInput> inputs = {host_scalar(position), q, k, k};
+  if (rotary) inputs.resize(6, host_input({tokens, kHeads.dim / 2}));
   return model.prepare(inputs);
 }
 
@@ -94,34 +82,18 @@ TEST(Attention, TakesInTheRotaryEmbeddingBeforeIt) {
   EXPECT_EQ(kernels_at(*software, kTokens, true), (Names{"rotary_fresh", "attention_rows"}));
 }
 
-// Rotary attention whose tables are cut from whole ones, as exporters do: rows from `first_cos` and
-// `first_sin` on.
-Graph with_cut_tables(GraphBuilder& b, ValueId first_cos, ValueId first_sin) {
-  const auto cut = [&](ValueId first) {
-    const ValueId whole = b.input({kCapacity, kDim / 2});
-    return b.call("aten.slice_copy.Tensor", {whole, b.number(0), first, b.none(), b.number(1)},
-                  {kTokens, kDim / 2});
-  };
-  const ValueId q = b.input({1, kTokens, kHeads, kDim}), k = b.input({1, kTokens, kKvHeads, kDim});
-  const ValueId v = b.input({1, kTokens, kKvHeads, kDim});
-  const ValueId cos = cut(first_cos), sin = cut(first_sin);
-  const auto rotated = b.rotate(q, k, cos, sin);
-  const auto cache = b.cache({1, kCapacity, kKvHeads, kDim});
-  b.output(b.attend(rotated.q, rotated.k, v, cache, first_cos));
-  return std::move(b.graph);
-}
-
 TEST(Attention, TakesTheTablesOfTheRotaryEmbeddingWhole) {
-  GraphBuilder same, apart;
-  const ValueId position = same.scalar_input();
-  Graph graph = with_cut_tables(same, position, position);
-  fuse_attention(graph);
-  EXPECT_EQ(call_names(graph), Names{"fused.rope_sdpa"});
-
-  const ValueId first_cos = apart.scalar_input(), first_sin = apart.scalar_input();
-  graph = with_cut_tables(apart, first_cos, first_sin);
-  fuse_attention(graph);
-  EXPECT_EQ(count(call_names(graph), "aten.slice_copy.Tensor"), 2);
+  const auto names = [](bool same_row) {
+    GraphBuilder b;
+    const CachedRows r = rows(b);
+    const ValueId cos = cut_table(b, r, r.position);
+    const ValueId sin = cut_table(b, r, same_row ? r.position : b.scalar_input());
+    b.output(attend(b, rotated(b, r, cos, sin)));
+    fuse_attention(b.graph);
+    return call_names(b.graph);
+  };
+  EXPECT_EQ(names(true), Names{"fused.rope_sdpa"});
+  EXPECT_EQ(count(names(false), "aten.slice_copy.Tensor"), 2);
 }
 
 TEST(Attention, TakesInTheProjectionBehindIt) {
@@ -208,7 +180,7 @@ TEST(Attention, RefusesAPositionPastTheCache) {
 }
 
 TEST(Attention, CachesAreHalvesOnlyWhereEveryCallCanReadThem) {
-  const auto words = static_cast<std::uint64_t>(kCapacity * kKvHeads * kDim);
+  const auto words = static_cast<std::uint64_t>(kCapacity * kHeads.kv * kHeads.dim);
   const auto model =
       compile_for(AdapterClass::Discrete, CachedAttention(true).b.graph, FloatType::F16);
   ASSERT_TRUE(model);
@@ -216,7 +188,7 @@ TEST(Attention, CachesAreHalvesOnlyWhereEveryCallCanReadThem) {
   for (const StateSpec& state : model->states()) EXPECT_EQ(state.bytes, words * 2);
 
   CachedAttention shown(false);
-  shown.b.output(shown.cache.k);
+  shown.b.output(shown.given.cache.k);
   const auto outside =
       compile_for(AdapterClass::Discrete, std::move(shown.b.graph), FloatType::F16);
   ASSERT_TRUE(outside);

@@ -2,6 +2,7 @@
 // with the calls that each covers. Where a rewrite is lost, its calls are dispatches of their own.
 #include <gtest/gtest.h>
 
+#include "support/cached_attention.h"
 #include "support/devices.h"
 #include "support/graph_builder.h"
 #include "support/plan_text.h"
@@ -10,7 +11,8 @@ namespace etwebgpu::testing {
 namespace {
 
 constexpr std::int64_t kTokens = 8, kDim = 64, kHidden = 128;
-constexpr std::int64_t kCapacity = 64, kHeads = 4, kKvHeads = 2, kHeadDim = 32;
+constexpr std::int64_t kCapacity = 64;
+constexpr Heads kHeads{1, 4, 2, 32};
 constexpr std::int64_t kPosition = 5;
 
 // A graph's plan for a discrete GPU at its recorded sizes; scalars are kPosition.
@@ -72,71 +74,38 @@ TEST(GoldenFusions, WhatOnlyTheLastTokenNeedsIsComputedForItAlone) {
 
 // --- fuse_attention.cpp ---
 
-struct Rows {
-  ValueId q, k, v, position;
-};
-
-Rows rows(GraphBuilder& b) {
-  const Dims q{1, kTokens, kHeads, kHeadDim}, k{1, kTokens, kKvHeads, kHeadDim};
-  return {b.input(q), b.input(k), b.input(k), b.scalar_input()};
-}
-
-ValueId attend(GraphBuilder& b, const GraphBuilder::Rotated& rotated, const Rows& rows) {
-  const auto cache = b.cache({1, kCapacity, kKvHeads, kHeadDim});
-  return b.attend(rotated.q, rotated.k, rows.v, cache, rows.position);
-}
-
-// Attention of rows that were rotated by the tokens' own tables.
-ValueId rotated_attention(GraphBuilder& b) {
-  const Rows r = rows(b);
-  const ValueId cos = b.input({kTokens, kHeadDim / 2}), sin = b.input({kTokens, kHeadDim / 2});
-  const auto rotated = b.rotate(r.q, r.k, cos, sin);
-  return attend(b, rotated, r);
-}
+CachedRows rows(GraphBuilder& b) { return cached_rows(b, kHeads, kTokens, kCapacity); }
 
 TEST(GoldenFusions, ARotaryEmbeddingIsComputedByTheAttentionBehindIt) {
   GraphBuilder b;
-  b.output(rotated_attention(b));
+  b.output(attend(b, rotated(b, rows(b))));
   expect_fusion("rotary", b);
 }
 
 TEST(GoldenFusions, ARotaryEmbeddingOfHalvesIsToo) {
   GraphBuilder b;
-  const Rows r = rows(b);
-  const ValueId cos = b.constant({kCapacity, kHeadDim}), sin = b.constant({kCapacity, kHeadDim});
-  const auto rotated = b.rotate_halves(r.q, r.k, cos, sin, r.position);
-  b.output(attend(b, rotated, r));
+  b.output(attend(b, rotated_halves(b, rows(b))));
   expect_fusion("rotary_of_halves", b);
 }
 
 TEST(GoldenFusions, RotaryTablesAreTakenWholeInsteadOfCut) {
   GraphBuilder b;
-  const Rows r = rows(b);
-  const auto cut = [&] {
-    const ValueId whole = b.constant({kCapacity, kHeadDim / 2});
-    return b.call("aten.slice_copy.Tensor", {whole, b.number(0), r.position, b.none(), b.number(1)},
-                  {kTokens, kHeadDim / 2});
-  };
-  const ValueId cos = cut(), sin = cut();
-  const auto rotated = b.rotate(r.q, r.k, cos, sin);
-  b.output(attend(b, rotated, r));
+  const CachedRows r = rows(b);
+  const ValueId cos = cut_table(b, r, r.position), sin = cut_table(b, r, r.position);
+  b.output(attend(b, rotated(b, r, cos, sin)));
   expect_fusion("rotary_tables", b);
-}
-
-ValueId flat(GraphBuilder& b, ValueId attended) {
-  return b.view(attended, {1, kTokens, kHeads * kHeadDim});
 }
 
 TEST(GoldenFusions, AttentionAndItsProjectionAreOneCall) {
   GraphBuilder b;
-  b.output(b.linear(flat(b, rotated_attention(b)), kDim));
+  b.output(b.linear(flatten_heads(b, attend(b, rotated(b, rows(b)))), kDim));
   expect_fusion("projection", b);
 }
 
 TEST(GoldenFusions, TheProjectionBringsItsResidual) {
   GraphBuilder b;
-  const ValueId x = tokens(b);
-  b.output(b.add(x, b.linear(flat(b, rotated_attention(b)), kDim, true)));
+  const ValueId x = tokens(b), attended = attend(b, rotated(b, rows(b)));
+  b.output(b.add(x, b.linear(flatten_heads(b, attended), kDim, true)));
   expect_fusion("projection_with_residual", b);
 }
 
@@ -161,12 +130,12 @@ TEST(GoldenFusions, AViewFromBeforeAWriteIsACopy) {
 
 TEST(GoldenFusions, WritesThroughViewsReachTheirSource) {
   GraphBuilder b;
-  const Dims sizes{1, kCapacity, kKvHeads, kHeadDim};
-  const ValueId rows = b.input({1, kTokens, kKvHeads, kHeadDim}), position = b.scalar_input();
-  const ValueId cache = b.constant(sizes), one = b.view(cache, sizes), other = b.view(cache, sizes);
-  b.call("update_cache.default", {rows, one, position}, Dims{1});
-  b.call("update_cache.default", {rows, other, b.number(0)}, Dims{1});
-  b.output(cache);
+  const CachedRows r = rows(b);
+  const Dims sizes = b.bound(r.cache.k);
+  const ValueId one = b.view(r.cache.k, sizes), other = b.view(r.cache.k, sizes);
+  b.call("update_cache.default", {r.k, one, r.position}, Dims{1});
+  b.call("update_cache.default", {r.v, other, b.number(0)}, Dims{1});
+  b.output(r.cache.k);
   expect_fusion("writes_through_views", b);
 }
 

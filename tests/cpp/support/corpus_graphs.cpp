@@ -1,4 +1,5 @@
 // The graphs of the kernel corpus.
+#include "support/cached_attention.h"
 #include "support/graph_builder.h"
 #include "support/kernel_corpus.h"
 
@@ -407,61 +408,29 @@ void add_fused_linear(Graphs& graphs) {
 
 // --- Attention ---
 
-struct Heads {
-  std::int64_t batch, count, kv, dim;
-};
-
 constexpr std::int64_t kCapacity = 300;
-
-struct Rows {
-  ValueId q, k, v, position;
-  GraphBuilder::Cache cache;
-};
-
-// New rows of a cache, at a live position.
-Rows new_rows(GraphBuilder& b, const Heads& heads, std::int64_t tokens) {
-  const Dims q{heads.batch, tokens, heads.count, heads.dim};
-  const Dims k{heads.batch, tokens, heads.kv, heads.dim};
-  const auto cache = b.cache({heads.batch, kCapacity, heads.kv, heads.dim});
-  return {b.input(q), b.input(k), b.input(k), b.scalar_input(), cache};
-}
-
-ValueId attend(GraphBuilder& b, const Rows& rows, ValueId mask = kNoValue) {
-  return b.attend(rows.q, rows.k, rows.v, rows.cache, rows.position, mask);
-}
-
-// Rotated q and k: by a table of the tokens' own angles, or from a live row on.
-Rows rotated(GraphBuilder& b, Rows rows, bool halves) {
-  const Dims q = b.bound(rows.q);
-  const Dims sizes = halves ? Dims{kCapacity, q[3]} : Dims{q[1], q[3] / 2};
-  const auto table = [&] { return halves ? b.constant(sizes) : b.input(sizes); };
-  const ValueId cos = table(), sin = table();
-  const auto out = halves ? b.rotate_halves(rows.q, rows.k, cos, sin, rows.position)
-                          : b.rotate(rows.q, rows.k, cos, sin);
-  rows.q = out.q;
-  rows.k = out.k;
-  return rows;
-}
 
 void add_cached_attention(Graphs& graphs) {
   for (const Heads& heads : {Heads{1, 6, 2, 32}, Heads{2, 4, 4, 64}, Heads{1, 3, 1, 6},
                              Heads{1, 32, 4, 128}, Heads{1, 8, 8, 256}}) {
     for (const std::int64_t tokens : {1, 3, 12, 40, 200}) {
-      graphs.add("attention over a cache",
-                 [&](GraphBuilder& b) { return attend(b, new_rows(b, heads, tokens)); });
+      graphs.add("attention over a cache", [&](GraphBuilder& b) {
+        return attend(b, cached_rows(b, heads, tokens, kCapacity));
+      });
       graphs.add("masked attention over a cache", [&](GraphBuilder& b) {
-        const Rows rows = new_rows(b, heads, tokens);
+        const CachedRows rows = cached_rows(b, heads, tokens, kCapacity);
         return attend(b, rows, b.input({tokens, kCapacity}));
       });
       for (const bool halves : {false, true}) {
         graphs.add("rotated attention over a cache", [&](GraphBuilder& b) {
-          return attend(b, rotated(b, new_rows(b, heads, tokens), halves));
+          const CachedRows rows = cached_rows(b, heads, tokens, kCapacity);
+          return attend(b, halves ? rotated_halves(b, rows) : rotated(b, rows));
         });
       }
       if (heads.count * heads.dim % 32 != 0) continue;
       graphs.add("rotated attention and its projection", [&](GraphBuilder& b) {
-        const ValueId out = attend(b, rotated(b, new_rows(b, heads, tokens), false));
-        return b.linear(b.view(out, {heads.batch, tokens, heads.count * heads.dim}), 96);
+        const CachedRows rows = cached_rows(b, heads, tokens, kCapacity);
+        return b.linear(flatten_heads(b, attend(b, rotated(b, rows))), 96);
       });
     }
   }
@@ -469,9 +438,9 @@ void add_cached_attention(Graphs& graphs) {
 
 void add_other_attention(Graphs& graphs) {
   graphs.add("rotated attention at a fixed position", [](GraphBuilder& b) {
-    Rows rows = new_rows(b, {1, 6, 2, 32}, 12);
+    CachedRows rows = cached_rows(b, {1, 6, 2, 32}, 12, kCapacity);
     rows.position = b.number(2);
-    return attend(b, rotated(b, rows, true));
+    return attend(b, rotated_halves(b, rows));
   });
   for (const std::int64_t tokens : {1, 40}) {
     for (const std::int64_t dim : {10, 32}) {
