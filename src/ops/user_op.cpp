@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "base/kept_list.h"
-#include "ops/elementwise.h"
+#include "ops/elementwise/elementwise.h"
 
 namespace etwebgpu {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "kernels/kernel_source.h"
 #include "plan/model.h"
-#include "support/call_builder.h"
+#include "support/graph_builder.h"
 
 namespace etwebgpu::testing {
 namespace {
@@ -76,11 +76,8 @@ TEST(KernelCorpus, EveryKernelExpandsInBothDialects) {
 }
 
 Graph linear_layer(std::int64_t rows, std::int64_t depth, std::int64_t columns) {
-  CallBuilder b;
-  b.output(b.call("et_vk.linear_q4gsw.default",
-                  {b.input({rows, depth}), b.constant({columns, depth / 2}, DType::UInt8),
-                   b.constant({depth / 32, columns}), b.number(std::int64_t{32}), b.none()},
-                  {rows, columns}));
+  GraphBuilder b;
+  b.output(b.linear(b.input({rows, depth}), columns));
   return std::move(b.graph);
 }
 

@@ -1,0 +1,285 @@
+"""Conversations with a scripted model: what is fed where, and how answers end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from executorch_webgpu.chat import ContextFull, Conversation, PromptTooLong
+from executorch_webgpu.checkpoint import Checkpoint
+from executorch_webgpu.errors import WebGPUError
+from executorch_webgpu.generate import Sampler
+from executorch_webgpu.interrupt import stop_on_interrupt
+from executorch_webgpu.smollm2 import _gguf_path
+from executorch_webgpu.tokenizer import ChatTokenizer
+
+EOS = 2
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> ChatTokenizer:
+    return Checkpoint(_gguf_path()).vocabulary().tokenizer()
+
+
+class ScriptedModel:
+    """Answers with given tokens, and keeps what a key-value cache would hold."""
+
+    def __init__(self, *answers: Sequence[int], context: int = 1000, chunk: int = 64) -> None:
+        self.context, self.chunk = context, chunk
+        self.script = [token for answer in answers for token in answer]
+        self.cache: list[int] = []
+        self.calls: list[tuple[int, int]] = []  # tokens, position
+        self.fails = False
+
+    def __call__(self, tokens: Sequence[int], position: int) -> np.ndarray:
+        if self.fails:
+            raise WebGPUError("the device is lost")
+        assert 0 < len(tokens) <= self.chunk
+        assert position <= len(self.cache), "a gap in the cache"
+        assert position + len(tokens) <= self.context
+        self.cache = [*self.cache[:position], *tokens]
+        self.calls.append((len(tokens), position))
+        logits = np.zeros(49152, np.float32)
+        # A prompt is several tokens or ends with the template's newline; only its last piece
+        # is followed by a choice, so the script moves on when a choice is made.
+        logits[self.script[0]] = 1.0
+        return logits
+
+    def choose(self, logits: np.ndarray) -> int:
+        self.script.pop(0)
+        return int(logits.argmax())
+
+
+def talk(model: ScriptedModel, tokenizer: ChatTokenizer, system: str | None = None) -> Conversation:
+    return Conversation(model, tokenizer, model.choose, [EOS], system)
+
+
+def rendered(tokenizer: ChatTokenizer, *turns: tuple[str, str]) -> list[int]:
+    messages = [
+        {"role": role, "content": content}
+        for turn in turns
+        for role, content in zip(("user", "assistant"), turn, strict=True)
+    ]
+    return tokenizer.encode(tokenizer.render(messages))
+
+
+def test_answer_is_streamed(tokenizer: ChatTokenizer) -> None:
+    model = ScriptedModel([*tokenizer.encode("Hello there, friend."), EOS])
+    pieces = list(talk(model, tokenizer).ask("Hi"))
+    assert len(pieces) > 1
+    assert "".join(pieces) == "Hello there, friend."
+
+
+def test_only_new_tokens_are_fed(tokenizer: ChatTokenizer) -> None:
+    answers = [[*tokenizer.encode("One."), EOS], [*tokenizer.encode("Two."), EOS]]
+    model = ScriptedModel(*answers)
+    conversation = talk(model, tokenizer)
+    assert "".join(conversation.ask("first?")) == "One."
+    fed = len(model.cache)
+    assert conversation.position == fed
+    assert "".join(conversation.ask("second?")) == "Two."
+    assert all(position >= fed for _, position in model.calls[3:])
+
+    whole = rendered(tokenizer, ("first?", "One."), ("second?", "Two."))
+    assert model.cache == whole[: len(model.cache)]
+    assert conversation.position == len(model.cache)
+
+
+def test_long_prompts_come_in_chunks(tokenizer: ChatTokenizer) -> None:
+    model = ScriptedModel([EOS], chunk=16)
+    list(talk(model, tokenizer).ask("word " * 50))
+    assert max(count for count, _ in model.calls) == 16
+    assert [position for _, position in model.calls] == list(range(0, len(model.cache), 16))
+
+
+def test_characters_are_never_broken(tokenizer: ChatTokenizer) -> None:
+    text = "😀👩‍👩‍👧‍👦日本é"
+    model = ScriptedModel([*tokenizer.encode(text), EOS])
+    pieces = list(talk(model, tokenizer).ask("Hi"))
+    assert all("\N{REPLACEMENT CHARACTER}" not in piece for piece in pieces)
+    assert "".join(pieces) == text
+
+
+def test_max_tokens_ends_the_answer_and_not_the_conversation(tokenizer: ChatTokenizer) -> None:
+    long = tokenizer.encode("one two three four five six")
+    model = ScriptedModel(long[:3], [*tokenizer.encode("ok"), EOS])
+    conversation = talk(model, tokenizer)
+    cut = "".join(conversation.ask("count", max_tokens=3))
+    assert cut == tokenizer.decode(long[:3])
+    assert "".join(conversation.ask("go on")) == "ok"
+    whole = rendered(tokenizer, ("count", cut), ("go on", "ok"))
+    assert model.cache == whole[: len(model.cache)]
+
+
+def test_stopping_keeps_the_conversation(tokenizer: ChatTokenizer) -> None:
+    words = tokenizer.encode("one two three four")
+    model = ScriptedModel(words[:1], [*tokenizer.encode("sure"), EOS])
+    conversation = talk(model, tokenizer)
+    heard: list[str] = []
+    for piece in conversation.ask("count", stopped=lambda: len(heard) == 1):
+        heard.append(piece)
+    assert heard == ["one"]
+    assert "".join(conversation.ask("go on")) == "sure"
+    whole = rendered(tokenizer, ("count", "".join(heard)), ("go on", "sure"))
+    assert model.cache == whole[: len(model.cache)]
+
+
+def test_stopping_while_the_prompt_is_read(tokenizer: ChatTokenizer) -> None:
+    model = ScriptedModel([*tokenizer.encode("yes"), EOS], chunk=8)
+    conversation = talk(model, tokenizer)
+    assert list(conversation.ask("a b c d e f", stopped=lambda: len(model.calls) == 2)) == []
+    assert conversation.position == 16
+    assert "".join(conversation.ask("still there?")) == "yes"
+    whole = rendered(tokenizer, ("a b c d e f", ""), ("still there?", "yes"))
+    assert model.cache == whole[: len(model.cache)]
+
+
+def test_ctrl_c_stops_the_answer_only(tokenizer: ChatTokenizer) -> None:
+    model = ScriptedModel(tokenizer.encode("one two three four five"), [EOS])
+    conversation = talk(model, tokenizer)
+    before = signal.getsignal(signal.SIGINT)  # ignored in a background job
+    with stop_on_interrupt() as stopped:
+        for _ in conversation.ask("count", stopped=stopped):
+            if not stopped():
+                signal.raise_signal(signal.SIGINT)
+    assert conversation.timing.answer_tokens == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_second_ctrl_c_interrupts() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_on_interrupt():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_answer_to_the_end_of_the_context(tokenizer: ChatTokenizer) -> None:
+    prompt = tokenizer.encode(tokenizer.render([{"role": "user", "content": "Hi"}]))
+    model = ScriptedModel(tokenizer.encode("a b c d e f g h"), context=len(prompt) + 3)
+    conversation = talk(model, tokenizer)
+    heard: list[str] = []
+    with pytest.raises(ContextFull, match=f"context of {model.context} tokens is full"):
+        for piece in conversation.ask("Hi"):
+            heard.append(piece)
+    assert len(model.cache) == model.context
+    assert "".join(heard) == "a b c d"  # three fed, and a fourth from the last one's logits
+
+
+def test_question_that_does_not_fit_changes_nothing(tokenizer: ChatTokenizer) -> None:
+    model = ScriptedModel(
+        [*tokenizer.encode("ok"), EOS], [*tokenizer.encode("ok"), EOS], context=90
+    )
+    conversation = talk(model, tokenizer)
+    list(conversation.ask("Hi"))
+    before = conversation.position
+    with pytest.raises(PromptTooLong, match="do not fit into the model's context of 90"):
+        list(conversation.ask("word " * 100))
+    assert conversation.position == before
+    assert "".join(conversation.ask("Hi again")) == "ok"
+
+
+def test_clear_starts_over_and_keeps_the_system_message(tokenizer: ChatTokenizer) -> None:
+    model = ScriptedModel([*tokenizer.encode("Arr."), EOS], [*tokenizer.encode("Arr."), EOS])
+    conversation = talk(model, tokenizer, system="You are a pirate.")
+    list(conversation.ask("Hi"))
+    first = list(model.cache)
+    conversation.clear()
+    assert conversation.is_empty
+    list(conversation.ask("Hi"))
+    assert model.cache == first
+    assert "pirate" in tokenizer.decode(first)
+
+
+def test_failing_model_can_be_asked_again(tokenizer: ChatTokenizer) -> None:
+    model = ScriptedModel([*tokenizer.encode("ok"), EOS])
+    conversation = talk(model, tokenizer)
+    model.fails = True
+    with pytest.raises(WebGPUError, match="device is lost"):
+        list(conversation.ask("Hi"))
+    model.fails = False
+    assert "".join(conversation.ask("Hello?")) == "ok"
+    whole = rendered(tokenizer, ("Hi", ""), ("Hello?", "ok"))
+    assert model.cache == whole[: len(model.cache)]
+
+
+def test_timing_counts_tokens(tokenizer: ChatTokenizer) -> None:
+    answer = tokenizer.encode("one two three")
+    model = ScriptedModel([*answer, EOS])
+    conversation = talk(model, tokenizer)
+    list(conversation.ask("Hi"))
+    timing = conversation.timing
+    assert timing.answer_tokens == len(answer)
+    assert timing.prompt_tokens + timing.answer_tokens == len(model.cache)
+    assert "tok/s" in str(timing)
+
+
+def test_sampler_without_temperature_takes_the_likeliest() -> None:
+    logits = np.array([0.0, 3.0, 2.9], np.float32)
+    assert [Sampler()(logits) for _ in range(5)] == [1] * 5
+
+
+def test_sampler_respects_top_k_and_seed() -> None:
+    logits = np.array([5.0, 4.0, 4.5, -1.0, -2.0], np.float32)
+    draws = [Sampler(1.0, top_k=3, seed=s)(logits) for s in range(200)]
+    assert set(draws) == {0, 1, 2}
+    again = [Sampler(1.0, top_k=3, seed=s)(logits) for s in range(200)]
+    assert draws == again
+
+
+def test_sampler_follows_the_distribution() -> None:
+    logits = np.log(np.array([0.7, 0.2, 0.1], np.float32))
+    sampler = Sampler(1.0, top_k=0, seed=0)
+    counts = np.bincount([sampler(logits) for _ in range(4000)], minlength=3) / 4000
+    assert np.allclose(counts, [0.7, 0.2, 0.1], atol=0.03)
+
+
+class RuleModel:
+    """Its next token follows from the latest one and its position, so it may run ahead."""
+
+    def __init__(self, words: Sequence[int], context: int) -> None:
+        self.words, self.context, self.chunk = words, context, 64
+        self.cache: list[int] = []
+
+    def after(self, token: int, position: int) -> int:
+        return EOS if position % 41 == 40 else self.words[(token + position) % len(self.words)]
+
+    def __call__(self, tokens: Sequence[int], position: int) -> np.ndarray:
+        assert position <= len(self.cache), "a gap in the cache"
+        self.cache = [*self.cache[:position], *tokens]
+        assert len(self.cache) <= self.context
+        logits = np.zeros(49152, np.float32)
+        logits[self.after(tokens[-1], len(self.cache) - 1)] = 1.0
+        return logits
+
+    def continue_greedily(
+        self, token: int, position: int, count: int, stop_tokens: frozenset[int]
+    ) -> list[int]:
+        tokens: list[int] = []
+        while len(tokens) < count and not (tokens and tokens[-1] in stop_tokens):
+            fed = tokens[-1] if tokens else token
+            tokens.append(int(self([fed], position + len(tokens)).argmax()))
+        ahead = min(2, self.context - len(self.cache))
+        self.cache = [*self.cache, *[7] * ahead]  # fed before the stop was seen
+        return tokens
+
+
+def test_several_tokens_at_once_are_the_same_conversation(tokenizer: ChatTokenizer) -> None:
+    words = tokenizer.encode(" one two three four five six seven eight nine")
+
+    def converse(at_once: bool) -> list[object]:
+        model = RuleModel(words, context=400)
+        greedily = model.continue_greedily if at_once else None
+        conversation = Conversation(
+            model, tokenizer, Sampler(0.0), [EOS], continue_greedily=greedily
+        )
+        heard: list[object] = []
+        try:
+            for question, most in (("Hi", None), ("go on", 5), ("and?", 1), *[("more", None)] * 9):
+                heard.append("".join(conversation.ask(question, most)))
+                heard += [conversation.position, model.cache[: conversation.position]]
+        except (ContextFull, PromptTooLong) as end:
+            heard.append(str(end))
+        return heard
+
+    assert converse(at_once=True) == converse(at_once=False)
