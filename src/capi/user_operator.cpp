@@ -47,8 +47,9 @@ Result<void> check_operator_name(std::string_view name) {
   for (std::string_view rest = name; !rest.empty() || parts == 0; ++parts)
     if (!is_name(take_until(rest, '.'))) return wrong(quoted(name), " is no operator's name");
   if (parts != 3) return wrong(quoted(name), " is not written as namespace.operator.overload");
-  if (find_user_op(name) != nullptr) return wrong("it is registered already");
-  if (find_op(name) != nullptr) return wrong("it is built in and cannot be replaced");
+  if (std::ranges::find(all_ops(), name, &Op::name) != all_ops().end())
+    return wrong("it is built in and cannot be replaced");
+  if (find_op(name) != nullptr) return wrong("it is registered already");
   return {};
 }
 

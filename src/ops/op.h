@@ -245,10 +245,12 @@ struct Op {
   bool takes_wide = false;
 };
 
-// The operator of that name, or null. Internal operators are found too, and users' (ops/user_op.h).
+// The operator of that name, or null. Internal operators are found too, and added ones.
 const Op* find_op(std::string_view name);
-// Every operator but users', sorted by name.
+// Every operator that is built in, sorted by name.
 std::span<const Op* const> all_ops();
+// Adds an operator that a program brings, for good: `op` stays. False where its name is taken.
+bool add_op(const Op& op);
 
 // Checks a call's arguments against its operator's signature.
 Result<void> check_signature(const Op& op, const Graph& graph, const Call& call);

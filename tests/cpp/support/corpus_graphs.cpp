@@ -2,6 +2,7 @@
 #include "support/cached_attention.h"
 #include "support/graph_builder.h"
 #include "support/kernel_corpus.h"
+#include "support/pointwise_convolution.h"
 
 namespace etwebgpu::testing {
 namespace {
@@ -469,6 +470,22 @@ void add_other_attention(Graphs& graphs) {
   }
 }
 
+// Rows and results of a caller's own, through every kernel.
+void add_doors(Graphs& graphs) {
+  for (const DType dtype : {DType::Float32, DType::Float16}) {
+    for (const std::int64_t channels : {3, 64}) {
+      for (const std::int64_t width : {1, 6, 40}) {
+        graphs.add("a pointwise convolution", [&](GraphBuilder& b) {
+          return b.call(std::string(pointwise_convolution()),
+                        {b.input({1, channels, 1, width}), b.constant({70, channels}, dtype),
+                         b.none(), b.number(0.0), b.number(6.0)},
+                        {1, 70, 1, width});
+        });
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<NamedGraph> corpus_graphs() {
@@ -476,7 +493,7 @@ std::vector<NamedGraph> corpus_graphs() {
   for (const auto add :
        {add_unary, add_binary, add_where, add_movement, add_images, add_reductions, add_softmax,
         add_norms, add_embeddings, add_rotary, add_linear, add_quantized_inputs, add_matmul,
-        add_fused_linear, add_cached_attention, add_other_attention})
+        add_fused_linear, add_cached_attention, add_other_attention, add_doors})
     add(graphs);
   return std::move(graphs.made);
 }
