@@ -1,5 +1,6 @@
-# Writes OUTPUT, a C++ table of every .wgsl template in DIRECTORY. Run with cmake -P.
-file(GLOB templates "${DIRECTORY}/*.wgsl")
+# Writes OUTPUT, a C++ table of every .wgsl template in DIRECTORIES and below. Run with cmake -P.
+list(TRANSFORM DIRECTORIES APPEND "/*.wgsl")
+file(GLOB_RECURSE templates ${DIRECTORIES})
 list(SORT templates)
 set(entries "")
 foreach(path IN LISTS templates)

@@ -15,5 +15,6 @@ clang-format --dry-run --Werror "${cpp[@]}"
 ruff format --check python tests benchmarks scripts examples
 ruff check python tests benchmarks scripts examples
 python scripts/check_rooms.py
+python scripts/check_tests.py
 mypy python/executorch_webgpu benchmarks/*.py examples/*.py
 echo "lint: clean"

@@ -38,11 +38,13 @@ scripts/build_wasm.sh
 
 # Both providers, two software adapters, and the kernels for GPUs beside those for software adapters: so each
 # kernel meets both WGSL front ends, and limits far below a GPU's. The scale is the share of random cases.
-gpu_kernels=(tests/python/ops/test_{quantized,matmul,attention,decoder,steps,rows,rotary}.py)
+ops=tests/python/ops
+gpu_kernels=($ops/{quantized/test_groups,linear/test_matmul,attention/test_attention,attention/test_rotary}.py
+  $ops/test_{decoder,steps}.py $ops/rows)
 on_swiftshader() {
   export VK_ICD_FILENAMES=$swiftshader
   step "Operators, SwiftShader through wgpu-native"
-  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.1 "$python" -m pytest tests/python/ops || return
+  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.1 "$python" -m pytest $ops || return
   local provider
   for provider in dawn wgpu-native; do
     step "Operators with the kernels for GPUs, SwiftShader through $provider"
@@ -50,17 +52,17 @@ on_swiftshader() {
       "$python" -m pytest "${gpu_kernels[@]}" || return
     step "The same with products of bytes in layers of any size, and for trusted programs"
     ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete,bytes ETWEBGPU_TRUSTED=1 ETWEBGPU_TEST_SCALE=0.1 \
-      "$python" -m pytest tests/python/ops/test_{quantized,decoder}.py || return
+      "$python" -m pytest $ops/quantized/test_groups.py $ops/test_decoder.py || return
   done
   step "Decoders with WebGPU's default limits and no optional feature"
   ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_KERNELS=discrete,portable ETWEBGPU_TEST_SCALE=0.1 \
-    "$python" -m pytest tests/python/ops/test_{decoder,attention,quantized}.py || return
+    "$python" -m pytest $ops/test_decoder.py $ops/attention/test_attention.py $ops/quantized/test_groups.py || return
   # A kernel that reads workgroup memory before it writes it fails. Lavapipe's workgroups find there what earlier
   # ones left, if the provider does not zero it: Dawn does not for trusted programs.
   export VK_ICD_FILENAMES=$lavapipe ETWEBGPU_PROVIDER=dawn ETWEBGPU_TRUSTED=1 ETWEBGPU_POISON_WORKGROUP=1
   step "Workgroup memory full of NaN before every dispatch"
-  ETWEBGPU_TEST_SCALE=0.05 "$python" -m pytest tests/python/ops/test_{attention,rows}.py || return
-  ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.02 "$python" -m pytest tests/python/ops/test_{attention,rows}.py
+  ETWEBGPU_TEST_SCALE=0.05 "$python" -m pytest $ops/attention/test_attention.py $ops/rows || return
+  ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.02 "$python" -m pytest $ops/attention/test_attention.py $ops/rows
 }
 
 # Side by side: neither keeps two cores busy by itself.

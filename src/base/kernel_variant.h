@@ -23,7 +23,7 @@ struct ParamMember {
 };
 
 struct KernelVariant {
-  std::string name = {};  // file in src/kernels, without .wgsl
+  std::string name = {};  // of a template: its file without .wgsl
   // In the order the operator gave them.
   std::vector<std::pair<std::string, std::string>> parameters = {};
   // Bindings in their order: storage buffers, then the params unless they are fixed, then scalars.

@@ -21,7 +21,7 @@ constexpr std::string_view name(Storage storage) {
   return names[static_cast<std::size_t>(storage)];
 }
 
-// Bytes of so many elements, whole words.
+// Bytes of so many elements, whole words. Here and only here is known what an element takes.
 constexpr std::uint64_t storage_bytes(Storage storage, std::int64_t count) {
   constexpr std::uint64_t kWord = 4;
   const auto elements = static_cast<std::uint64_t>(count);

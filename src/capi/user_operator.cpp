@@ -47,8 +47,9 @@ Result<void> check_operator_name(std::string_view name) {
   for (std::string_view rest = name; !rest.empty() || parts == 0; ++parts)
     if (!is_name(take_until(rest, '.'))) return wrong(quoted(name), " is no operator's name");
   if (parts != 3) return wrong(quoted(name), " is not written as namespace.operator.overload");
-  if (find_user_op(name) != nullptr) return wrong("it is registered already");
-  if (find_op(name) != nullptr) return wrong("it is built in and cannot be replaced");
+  if (std::ranges::find(all_ops(), name, &Op::name) != all_ops().end())
+    return wrong("it is built in and cannot be replaced");
+  if (find_op(name) != nullptr) return wrong("it is registered already");
   return {};
 }
 
@@ -125,14 +126,15 @@ Result<Member> read_member(const UserOp& op, std::string_view name) {
 Result<void> read_kernel(UserOp& op, const std::string& kernel) {
   std::vector<KernelTemplate> templates(kernel_templates().begin(), kernel_templates().end());
   templates.push_back({op.name, kernel});
-  TRY_ASSIGN(const auto parameters, kernel_parameters(op.name, templates));
+  TRY_ASSIGN(const KernelMentions mentioned, kernel_mentions({.name = op.name}, templates));
   for (Argument& argument : op.arguments) {
     std::string type = argument.name + "_type";
     if (argument.kind == 't' &&
-        std::ranges::find(parameters, type, &KernelParameter::name) != parameters.end())
+        std::ranges::find(mentioned.parameters, type, &KernelParameter::name) !=
+            mentioned.parameters.end())
       argument.type_parameter = std::move(type);
   }
-  for (const std::string_view name : mentioned_params(op.name, templates)) {
+  for (const std::string_view name : mentioned.params) {
     if (std::ranges::find(op.members, name, &Member::name) != op.members.end()) continue;
     TRY_ASSIGN(Member member, read_member(op, name));
     op.members.push_back(std::move(member));

@@ -11,10 +11,11 @@ namespace {
 // Walks through a kernel and all it includes, as if every #if held.
 class Reader {
  public:
-  explicit Reader(std::span<const KernelTemplate> templates) : templates_(templates) {}
+  Reader(const KernelVariant& kernel, std::span<const KernelTemplate> templates)
+      : kernel_(kernel), templates_(templates) {}
 
-  Result<std::vector<KernelParameter>> read(std::string_view kernel) {
-    TRY(walk(kernel, 0));
+  Result<KernelMentions> read() {
+    TRY(walk(kernel_.name, 0));
     // A fragment may name what a later one declares.
     for (const Mention& mention : early_) {
       Declared* found = find(mention.name);
@@ -22,13 +23,13 @@ class Reader {
                     mention.name, ", which is neither a declared parameter nor a #repeat counter");
       found->mentioned = true;
     }
-    std::vector<KernelParameter> out;
-    out.reserve(declared_.size());
+    KernelMentions out{.parameters = {}, .params = std::move(params_)};
+    out.parameters.reserve(declared_.size());
     for (const Declared& d : declared_) {
       CHECK_OR_FAIL(d.mentioned, ErrorKind::Internal, "kernel template '", d.parameter.file,
                     "' declares the parameter ", d.parameter.name, ", which nothing in kernel '",
-                    kernel, "' mentions");
-      out.push_back(d.parameter);
+                    kernel_.name, "' mentions");
+      out.parameters.push_back(d.parameter);
     }
     return out;
   }
@@ -54,12 +55,25 @@ class Reader {
       } else if (take_prefix(directive, "#param ")) {
         TRY(declare(read_declaration(directive), source->name));
       } else if (take_prefix(directive, "#include ")) {
-        TRY(walk(read_include(directive), depth + 1));
+        TRY_ASSIGN(const std::string_view name, template_name(read_include(directive), file));
+        TRY(walk(name, depth + 1));
       } else {
         read_block(directive, source->name);
       }
     }
     return {};
+  }
+
+  Result<std::string_view> template_name(Include include, std::string_view file) {
+    if (!include.is_parameter) return include.name;
+    mention(include.name, file);
+    for (const auto& [name, value] : kernel_.parameters)
+      if (name == include.name) return std::string_view(value);
+    const Declared* declared = find(include.name);
+    CHECK_OR_FAIL(declared && declared->parameter.fallback, ErrorKind::Internal,
+                  "kernel template '", file, "' includes what the parameter ", include.name,
+                  " names, which kernel '", kernel_.name, "' is not given");
+    return *declared->parameter.fallback;
   }
 
   void read_block(std::string_view directive, std::string_view file) {
@@ -75,6 +89,11 @@ class Reader {
   }
 
   void mention_all(std::string_view line, std::string_view file) {
+    constexpr std::string_view param = "params.";
+    for (std::string_view rest = line; rest.find(param) != rest.npos;) {
+      rest.remove_prefix(rest.find(param) + param.size());
+      params_.push_back(leading_name(rest));
+    }
     for (auto at = line.find("${"); at != std::string_view::npos; at = line.find("${")) {
       line.remove_prefix(at + 2);
       mention(take_until(line, '}'), file);
@@ -111,27 +130,13 @@ class Reader {
     return at == declared_.end() ? nullptr : &*at;
   }
 
+  const KernelVariant& kernel_;
   std::span<const KernelTemplate> templates_;
+  std::vector<std::string_view> params_;
   std::vector<Declared> declared_;
   std::vector<Mention> early_;              // of names not declared so far
   std::vector<std::string_view> counters_;  // of the open #repeat blocks
 };
-
-// Of an include that exists, and ends: kernel_parameters has been there.
-void collect_mentioned(std::string_view file, std::span<const KernelTemplate> templates,
-                       std::vector<std::string_view>& out) {
-  constexpr std::string_view before = "params.", include = "#include ";
-  std::string_view text = find_template(file, templates)->text;
-  while (!text.empty()) {
-    std::string_view line = take_until(text, '\n');
-    if (std::string_view directive = trim(line); take_prefix(directive, include))
-      collect_mentioned(read_include(directive), templates, out);
-    for (auto at = line.find(before); at != line.npos; at = line.find(before)) {
-      line.remove_prefix(at + before.size());
-      out.push_back(leading_name(line));
-    }
-  }
-}
 
 }  // namespace
 
@@ -148,16 +153,9 @@ std::vector<std::string_view> KernelParameter::allowed_values() const {
   return out;
 }
 
-Result<std::vector<KernelParameter>> kernel_parameters(std::string_view kernel,
-                                                       std::span<const KernelTemplate> templates) {
-  return Reader(templates).read(kernel);
-}
-
-std::vector<std::string_view> mentioned_params(std::string_view kernel,
-                                               std::span<const KernelTemplate> templates) {
-  std::vector<std::string_view> out;
-  collect_mentioned(kernel, templates, out);
-  return out;
+Result<KernelMentions> kernel_mentions(const KernelVariant& kernel,
+                                       std::span<const KernelTemplate> templates) {
+  return Reader(kernel, templates).read();
 }
 
 const KernelTemplate* find_template(std::string_view name,

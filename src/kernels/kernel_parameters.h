@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/kernel_variant.h"
 #include "base/result.h"
 
 namespace etwebgpu {
@@ -30,15 +31,17 @@ struct KernelParameter {
   std::vector<std::string_view> allowed_values() const;
 };
 
-// Also an error: what is wrong with the templates whatever the parameters' values, such as a name
-// that is neither a parameter nor a counter.
-Result<std::vector<KernelParameter>> kernel_parameters(std::string_view kernel,
-                                                       std::span<const KernelTemplate> templates);
+// What a kernel's template and all that it includes mention, whatever their #ifs say.
+struct KernelMentions {
+  std::vector<KernelParameter> parameters;
+  std::vector<std::string_view> params;  // the names after "params."
+};
 
-// The names after "params." in a kernel's template and in all that it includes, whatever its #ifs
-// say.
-std::vector<std::string_view> mentioned_params(std::string_view kernel,
-                                               std::span<const KernelTemplate> templates);
+// Which fragments are included may follow from parameters that the variant is given. Also an error:
+// what is wrong with the templates whatever the parameters' values, such as a name that is neither
+// a parameter nor a counter.
+Result<KernelMentions> kernel_mentions(const KernelVariant& kernel,
+                                       std::span<const KernelTemplate> templates);
 
 // Among `templates`, else among those that programs added (kernels/added_templates.h); or null.
 const KernelTemplate* find_template(std::string_view name,

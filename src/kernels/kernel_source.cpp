@@ -37,8 +37,9 @@ class Expander {
   };
 
   Result<void> bind_parameters() {
-    TRY_ASSIGN(const std::vector<KernelParameter> declared,
-               kernel_parameters(variant_.name, templates_));
+    TRY_ASSIGN(KernelMentions mentions, kernel_mentions(variant_, templates_));
+    const std::vector<KernelParameter>& declared = mentions.parameters;
+    mentioned_params_ = std::move(mentions.params);
     bound_.reserve(declared.size() + 8);
     for (const auto& [name, value] : variant_.parameters) {
       const auto parameter = std::ranges::find(declared, name, &KernelParameter::name);
@@ -75,7 +76,7 @@ class Expander {
                 "'");
   }
 
-  // kernel_parameters has been through all includes: they exist, and end.
+  // kernel_mentions has been through all includes: they exist, and end.
   Result<void> expand(std::string_view name) {
     return expand_text(name, find_template(name, templates_)->text);
   }
@@ -169,7 +170,13 @@ class Expander {
   }
 
   Result<void> emit(std::string_view file, std::string_view line, std::string_view directive) {
-    if (take_prefix(directive, "#include ")) return expand(read_include(directive));
+    if (take_prefix(directive, "#include ")) {
+      Include include = read_include(directive);
+      if (include.is_parameter) {
+        TRY_ASSIGN(include.name, value_of(include.name, file));
+      }
+      return expand(include.name);
+    }
     if (take_prefix(directive, "#requires ")) return require(file, directive);
     if (take_prefix(directive, "#param ")) {
       TRY(value_of(read_declaration(directive).name, file));
@@ -217,9 +224,8 @@ class Expander {
                     "' is given the binding ", binding.name,
                     ", which no line of its text mentions");
     if (variant_.params.empty()) return {};
-    const auto mentioned = mentioned_params(variant_.name, templates_);
     for (const ParamMember& member : variant_.params)
-      CHECK_OR_FAIL(std::ranges::find(mentioned, member.name.view()) != mentioned.end(),
+      CHECK_OR_FAIL(std::ranges::find(mentioned_params_, member.name.view()) != mentioned_params_.end(),
                     ErrorKind::Internal, "kernel '", variant_.name, "' is given the param ",
                     member.name, ", which its template never mentions as params.", member.name);
     return {};
@@ -260,6 +266,7 @@ class Expander {
   WgslDialect dialect_;
   std::span<const KernelTemplate> templates_;
   std::vector<Bound> bound_;       // parameters, then the counters of the open #repeat blocks
+  std::vector<std::string_view> mentioned_params_;
   std::vector<Binding> bindings_;  // in their order
   std::string directives_;
   std::string body_;

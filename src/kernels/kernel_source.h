@@ -1,4 +1,4 @@
-// WGSL text of a kernel variant. Kernels are .wgsl templates beside this file, embedded at build
+// WGSL text of a kernel variant. Kernels are .wgsl templates beside their operators, embedded at build
 // time. Directives are whole lines:
 //
 //   #param NAME [= DEFAULT] [: VALUE | VALUE ...]  // what it is
@@ -17,6 +17,9 @@
 //       drivers from unrolling
 //   #include "file.wgsl"
 //       another template, with the same parameters and counters
+//   #include ${NAME}
+//       the template that the parameter names: a place for one of several fragments that give the
+//       same functions
 //   #requires subgroups | f16 | subgroup_matrix
 //       becomes the dialect's enable directive, first in the text
 //   #params

@@ -69,10 +69,16 @@ inline Declaration read_declaration(std::string_view text) {
   return out;
 }
 
-// The file of `#include "FILE.wgsl"`.
-inline std::string_view read_include(std::string_view text) {
+// The template of `#include "NAME.wgsl"`, or of `#include ${NAME}` the parameter that names it.
+struct Include {
+  std::string_view name = {};
+  bool is_parameter = false;
+};
+
+inline Include read_include(std::string_view text) {
+  if (take_prefix(text, "${")) return {take_until(text, '}'), true};
   text.remove_prefix(text.starts_with('"') ? 1 : 0);
-  return text.substr(0, text.find(".wgsl"));
+  return {text.substr(0, text.find(".wgsl"))};
 }
 
 // The letters, digits and underscores that text begins with.

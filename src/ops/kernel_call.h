@@ -14,6 +14,7 @@
 
 #include "base/checked.h"
 #include "base/kernel_variant.h"
+#include "base/storage.h"
 #include "base/text.h"
 #include "ir/graph.h"
 
@@ -37,6 +38,12 @@ struct ByteRange {
   std::uint64_t offset = 0;
   std::uint64_t size = 0;
 };
+
+// Of so many elements, from one on that begins a word.
+constexpr ByteRange elements_range(std::int64_t first, std::int64_t count,
+                                   Storage storage = Storage::F32) {
+  return {storage_bytes(storage, first), storage_bytes(storage, count)};
+}
 
 struct StorageBinding {
   BufferRef buffer;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "ops/elementwise.h"
+#include "ops/elementwise/elementwise.h"
 
 namespace etwebgpu {
 
@@ -114,14 +114,15 @@ void LowerContext::narrow_inputs() {
 
 BufferRef LowerContext::narrowed(ValueId value) {
   if (storage_of(value) != Storage::I64) return value_of(value);
-  const BufferRef out = scratch(storage_bytes(Storage::I32, sizes_of(value).numel()));
+  const BufferRef out = scratch(sizes_of(value).numel(), Storage::I32);
   emit_narrow(*this, value, out);
   narrowed_.emplace_back(value, out);
   return out;
 }
 
-BufferRef LowerContext::scratch(std::uint64_t bytes) {
-  scratch_.push_back(std::max<std::uint64_t>(round_up<std::uint64_t>(bytes, 16), 16));
+BufferRef LowerContext::scratch(std::int64_t elements, Storage storage) {
+  const std::uint64_t bytes = storage_bytes(storage, std::max<std::int64_t>(elements, 1));
+  scratch_.push_back(round_up<std::uint64_t>(bytes, 16));
   return {BufferRef::Kind::Scratch, static_cast<std::int32_t>(scratch_.size() - 1)};
 }
 
@@ -154,6 +155,13 @@ KernelCall& LowerContext::emit(std::string_view kernel) {
   call.kernel.name = kernel;
   calls_.push_back(std::move(call));
   return calls_.back();
+}
+
+KernelCall& LowerContext::emit(const Route& route) {
+  KernelCall& call = emit(route.kernel);
+  for (const auto& [name, value] : route.defines) call.define(name, value);
+  if (route.groups > 0) call.groups(route.groups);
+  return call;
 }
 
 std::uint32_t LowerContext::workgroup_size(std::uint32_t wanted) const {

@@ -23,6 +23,7 @@
 #include "ir/graph.h"
 #include "ops/kernel_call.h"
 #include "ops/packing.h"
+#include "ops/route.h"
 
 namespace etwebgpu {
 
@@ -176,8 +177,8 @@ class LowerContext : public CallContext {
   void narrow_inputs();
   // The value in 32 bits, saturated where it is stored in 64: what is out of range stays so.
   BufferRef narrowed(ValueId value);
-  // A buffer that lives during this call only.
-  BufferRef scratch(std::uint64_t bytes);
+  // A buffer of so many elements that lives during this call only.
+  BufferRef scratch(std::int64_t elements, Storage storage = Storage::F32);
 
   // True if both values live in one buffer: a call that writes one while it still reads the other
   // must go through scratch.
@@ -201,7 +202,10 @@ class LowerContext : public CallContext {
 
   // Starts a kernel call; the reference is valid until the next emit.
   KernelCall& emit(std::string_view kernel);
+  // With the route's defines, and its groups where it has some.
+  KernelCall& emit(const Route& route);
 
+  bool is_software() const { return capabilities().adapter_class == AdapterClass::Software; }
   // Invocations per workgroup: `wanted` clamped to the device, a power of two.
   std::uint32_t workgroup_size(std::uint32_t wanted) const;
 
@@ -242,10 +246,12 @@ struct Op {
   bool takes_wide = false;
 };
 
-// The operator of that name, or null. Internal operators are found too, and users' (ops/user_op.h).
+// The operator of that name, or null. Internal operators are found too, and added ones.
 const Op* find_op(std::string_view name);
-// Every operator but users', sorted by name.
+// Every operator that is built in, sorted by name.
 std::span<const Op* const> all_ops();
+// Adds an operator that a program brings, for good: `op` stays. False where its name is taken.
+bool add_op(const Op& op);
 
 // Checks a call's arguments against its operator's signature.
 Result<void> check_signature(const Op& op, const Graph& graph, const Call& call);

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "base/kept_list.h"
-#include "ops/elementwise.h"
+#include "ops/elementwise/elementwise.h"
 
 namespace etwebgpu {
 namespace {
@@ -126,13 +126,8 @@ Result<void> lower(LowerContext& c) {
 
 bool add_user_op(UserOp op) {
   auto row = std::make_unique<const Row>(std::move(op));
-  const std::string_view name = row->user.name;
-  return rows().add(std::move(row), has_name(name));
-}
-
-const Op* find_user_op(std::string_view name) {
-  const auto* found = rows().find(has_name(name));
-  return found != nullptr ? &(*found)->op : nullptr;
+  const Row& kept = *row;
+  return rows().add(std::move(row), has_name(kept.user.name)) && add_op(kept.op);
 }
 
 KernelVariant sample_variant(const UserOp& op) {

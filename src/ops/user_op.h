@@ -35,9 +35,6 @@ struct UserOp {
 // Not if an operator of that name was added before; whether it was.
 bool add_user_op(UserOp op);
 
-// The row of find_op(), or null.
-const Op* find_user_op(std::string_view name);
-
 // A call that gives what the template may ask for, with zeros for all values: what is wrong with
 // the template is wrong with this variant. It refers to `op`.
 KernelVariant sample_variant(const UserOp& op);

@@ -25,8 +25,8 @@ int main(int argc, char** argv) {
   }
   const std::filesystem::path folder = argv[1];
   std::filesystem::create_directories(folder);
-  const auto add = etwebgpu::testing::add_graph().graph;
-  const auto decoder = etwebgpu::testing::decoder_graph().graph;
+  const auto add = etwebgpu::testing::add_blob().graph;
+  const auto decoder = etwebgpu::testing::decoder_blob().graph;
   const etwebgpu::testing::NamedBytes named{{"weight", ByteVector(64)}, {"bias", ByteVector(16)}};
   const bool done = write(folder / "add.vk", etwebgpu::testing::delegate_blob(add)) &&
                     write(folder / "decoder.vk", etwebgpu::testing::delegate_blob(decoder)) &&

@@ -10,11 +10,11 @@
 namespace etwebgpu {
 namespace {
 
-using testing::add_graph;
+using testing::add_blob;
+using testing::BlobBuilder;
 using testing::ByteVector;
-using testing::decoder_graph;
+using testing::decoder_blob;
 using testing::delegate_blob;
-using testing::GraphBuilder;
 using testing::put;
 using testing::put_text;
 using vkgraph::GraphTypes;
@@ -26,7 +26,7 @@ std::string error_of(std::span<const std::byte> blob) {
 }
 
 TEST(FormatDelegate, DecodesEveryKindOfValue) {
-  GraphBuilder b;
+  BlobBuilder b;
   const int tensor = b.input(b.tensor({3, 0, 5}, VkDataType::INT32));
   const int none = b.none(), yes = b.boolean(true), seven = b.integer(-7), half = b.number(0.5);
   const int ints = b.ints({1, -2, std::int64_t{1} << 40});
@@ -71,7 +71,7 @@ TEST(FormatDelegate, DecodesEveryKindOfValue) {
 }
 
 TEST(FormatDelegate, KeepsTheHostDtypeOfNarrowedActivations) {
-  GraphBuilder b = add_graph();
+  BlobBuilder b = add_blob();
   auto* tensor = b.graph.values[0]->value.AsVkTensor();
   tensor->datatype = VkDataType::FLOAT16;
   tensor->staging_datatype = VkDataType::FLOAT32;
@@ -82,7 +82,7 @@ TEST(FormatDelegate, KeepsTheHostDtypeOfNarrowedActivations) {
 }
 
 TEST(FormatDelegate, ReadsBlobsAtAnyAlignment) {
-  const ByteVector blob = delegate_blob(decoder_graph().graph);
+  const ByteVector blob = delegate_blob(decoder_blob().graph);
   ByteVector shifted(blob.size() + 16);
   for (std::size_t shift = 0; shift < 16; ++shift) {
     std::ranges::copy(blob, shifted.begin() + static_cast<std::ptrdiff_t>(shift));
@@ -92,7 +92,7 @@ TEST(FormatDelegate, ReadsBlobsAtAnyAlignment) {
 }
 
 TEST(FormatDelegate, FindsConstantsInsideTheBlob) {
-  GraphBuilder b = add_graph();
+  BlobBuilder b = add_blob();
   b.constant("", {2, 2});
   b.graph.constants[0]->offset = 16;
   const ByteVector data(32, std::byte{7});
@@ -107,7 +107,7 @@ TEST(FormatDelegate, FindsConstantsInsideTheBlob) {
 }
 
 TEST(FormatDelegate, RefusesBrokenHeaders) {
-  const ByteVector good = delegate_blob(add_graph().graph);
+  const ByteVector good = delegate_blob(add_blob().graph);
   auto broken = [&](auto edit) {
     ByteVector blob = good;
     edit(blob);
@@ -136,14 +136,14 @@ TEST(FormatDelegate, RefusesBrokenHeaders) {
 
 struct Broken {
   const char* name;
-  std::function<void(GraphBuilder&)> edit;  // of add_graph(): values 0 x, 1 y, 2 Int, 3 sum
+  std::function<void(BlobBuilder&)> edit;  // of add_blob(): values 0 x, 1 y, 2 Int, 3 sum
   const char* message;
 };
 
 class FormatDelegateRefuses : public ::testing::TestWithParam<Broken> {};
 
 TEST_P(FormatDelegateRefuses, WithTheReason) {
-  GraphBuilder b = add_graph();
+  BlobBuilder b = add_blob();
   GetParam().edit(b);
   EXPECT_SAYS(error_of(delegate_blob(b.graph)), GetParam().message);
 }
@@ -245,7 +245,7 @@ TEST(FormatDelegate, RefusesAmplification) {
 }
 
 TEST(FormatDelegate, RefusesListsUsedImplausiblyOften) {
-  GraphBuilder b = add_graph();
+  BlobBuilder b = add_blob();
   const int list = b.list(std::vector<std::int32_t>(2000, 0));
   for (int i = 0; i < 2000; ++i) b.call("aten.cat.default", {list, 2, 3});
   EXPECT_SAYS(error_of(delegate_blob(b.graph)), "used implausibly often");

@@ -430,7 +430,7 @@ void change_scalars(VkGraphT& graph, Random& random) {
 }
 
 void change_kind(VkGraphT& graph, Random& random) {
-  testing::GraphBuilder fresh;
+  testing::BlobBuilder fresh;
   fresh.none(), fresh.symint(), fresh.integer(random.pick(kIntegers)), fresh.number(0.5);
   fresh.boolean(true), fresh.text("text"), fresh.ints({1, 2, 3}), fresh.list({0, 1});
   fresh.tensor({1, 2, 3}), fresh.tensor({4}, vkgraph::VkDataType::INT32);
@@ -495,8 +495,8 @@ const std::vector<Change> kChanges{change_argument,  change_arguments, change_si
                                    change_calls,     change_edges};
 
 TEST_F(FormatMutation, AcceptsTheUndamagedFiles) {
-  const auto decoder = testing::decoder_graph().graph;
-  check_blob(testing::delegate_blob(testing::add_graph().graph));
+  const auto decoder = testing::decoder_blob().graph;
+  check_blob(testing::delegate_blob(testing::add_blob().graph));
   check_blob(testing::delegate_blob(decoder));
   check_program(testing::program_file(decoder));
   check_tensor_file(testing::tensor_file(testing::named_data_of(decoder)));
@@ -504,7 +504,7 @@ TEST_F(FormatMutation, AcceptsTheUndamagedFiles) {
 }
 
 TEST_F(FormatMutation, EveryTruncationIsRefused) {
-  const ByteVector blob = testing::delegate_blob(testing::decoder_graph().graph);
+  const ByteVector blob = testing::delegate_blob(testing::decoder_blob().graph);
   for (std::size_t size = 0; size < blob.size(); ++size) {
     ++files_;
     const ByteVector cut(blob.begin(), blob.begin() + static_cast<std::ptrdiff_t>(size));
@@ -515,14 +515,14 @@ TEST_F(FormatMutation, EveryTruncationIsRefused) {
 }
 
 TEST_F(FormatMutation, DamagedBlobs) {
-  damage(testing::delegate_blob(testing::decoder_graph().graph), 5000, 1,
+  damage(testing::delegate_blob(testing::decoder_blob().graph), 5000, 1,
          [&](auto b) { check_blob(b); });
-  damage(testing::delegate_blob(testing::add_graph().graph), 1000, 2,
+  damage(testing::delegate_blob(testing::add_blob().graph), 1000, 2,
          [&](auto b) { check_blob(b); });
 }
 
 TEST_F(FormatMutation, WrongGraphs) {
-  const VkGraphT good = testing::decoder_graph().graph;
+  const VkGraphT good = testing::decoder_blob().graph;
   for (std::uint64_t seed = 0; seed < 6000 && !HasFailure(); ++seed) {
     Random random(seed);
     VkGraphT graph = good;
@@ -617,7 +617,7 @@ class WildCall {
     return id;
   }
 
-  testing::GraphBuilder builder_;
+  testing::BlobBuilder builder_;
   Random random_;
 };
 
@@ -637,9 +637,9 @@ TEST_F(FormatMutation, EveryOperatorWithWildArguments) {
 }
 
 TEST_F(FormatMutation, DamagedPrograms) {
-  const ByteVector whole = testing::program_file(testing::add_graph().graph);
+  const ByteVector whole = testing::program_file(testing::add_blob().graph);
   damage(whole, 3000, 3, [&](auto b) { check_program(b); });
-  damage(testing::program_file(testing::decoder_graph().graph), 500, 4,
+  damage(testing::program_file(testing::decoder_blob().graph), 500, 4,
          [&](auto b) { check_program(b); });
 }
 

@@ -33,7 +33,7 @@ const NamedBytes& two_entries() {
 }
 
 TEST(FormatProgram, ReadsMethodsDelegatesAndNamedData) {
-  const auto graph = testing::decoder_graph().graph;
+  const auto graph = testing::decoder_blob().graph;
   const ByteVector file = testing::program_file(graph);
   const auto program = Program::read(file);
   ASSERT_TRUE(program) << program.error().message;
@@ -87,7 +87,7 @@ TEST(FormatProgram, ReadsMisalignedFilesWithoutReferringToACopy) {
 }
 
 TEST(FormatProgram, RefusesBrokenFiles) {
-  const ByteVector good = testing::program_file(testing::add_graph().graph);
+  const ByteVector good = testing::program_file(testing::add_blob().graph);
   auto broken = [&](auto edit) {
     ByteVector file = good;
     edit(file);
@@ -235,7 +235,7 @@ TEST(FormatFlatTensor, RefusesBrokenFiles) {
     return ptd_error_of(file);
   };
   EXPECT_SAYS(ptd_error_of({}), "tensor data file: 0 bytes are too few");
-  EXPECT_SAYS(ptd_error_of(testing::program_file(testing::add_graph().graph)),
+  EXPECT_SAYS(ptd_error_of(testing::program_file(testing::add_blob().graph)),
               "it is a program (.pte)");
   EXPECT_SAYS(broken([](auto& f) { put_text(f, 8, "FH77"); }), "'FH77', expected 'FH01'");
   EXPECT_SAYS(broken([](auto& f) { put_text(f, 4, "FT77"); }), "'FT77', expected 'FT01'");

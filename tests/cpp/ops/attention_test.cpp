@@ -2,213 +2,130 @@
 // what a position changes, and which caches may be f16.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "passes/passes.h"
-#include "plan/model.h"
+#include "support/cached_attention.h"
 #include "support/one_call.h"
 
 namespace etwebgpu::testing {
 namespace {
 
-constexpr std::int64_t kHeads = 6, kKvHeads = 2, kDim = 32, kTokens = 32, kCapacity = 300,
-                       kColumns = 64;
+constexpr std::int64_t kTokens = 32, kCapacity = 300, kColumns = 64;
+constexpr Heads kHeads{.batch = 1, .count = 6, .kv = 2, .dim = 32};
+
+CachedRows rows(GraphBuilder& b) { return cached_rows(b, kHeads, kTokens, kCapacity); }
 
 // position, q, k, v (and cos, sin: then with a rotary embedding) -> attention over constant caches.
 struct CachedAttention {
-  explicit CachedAttention(bool rotary) {
-    position = graph.inputs.emplace_back(graph.add(SymInt{}));
-    const Dims q_sizes{1, kTokens, kHeads, kDim}, k_sizes{1, kTokens, kKvHeads, kDim};
-    ValueId q = input(q_sizes), k = input(k_sizes);
-    const ValueId v = input(k_sizes);
-    if (rotary) {
-      const ValueId cos = input({kTokens, kDim / 2}), sin = input({kTokens, kDim / 2});
-      const ValueId rq = tensor(q_sizes), rk = tensor(k_sizes);
-      const ValueId both = graph.add(ValueList{{rq, rk}});
-      graph.calls.push_back({"et_vk.apply_rotary_emb.default", {q, k, cos, sin, both}});
-      q = rq;
-      k = rk;
-    }
-    for (ValueId* cache : {&k_cache, &v_cache}) {
-      graph.constants.push_back({.key = "zeros", .length = kCapacity * kKvHeads * kDim * 4});
-      *cache =
-          graph.add(TensorInfo{.bound = {1, kCapacity, kKvHeads, kDim},
-                               .constant = static_cast<std::int32_t>(graph.constants.size()) - 1});
-    }
-    attended = graph.outputs.emplace_back(tensor(q_sizes));
-    graph.calls.push_back({"sdpa_with_kv_cache.default",
-                           {q, k, v, k_cache, v_cache, position, graph.add(std::int64_t{1}),
-                            graph.add(std::monostate{}), graph.add(0.0), graph.add(true),
-                            graph.add(std::monostate{}), attended}});
+  explicit CachedAttention(bool rotary)
+      : given(rows(b)), attended(attend(b, rotary ? rotated(b, given) : given)) {
+    b.output(attended);
   }
 
   // A linear layer on the attention's output, which takes its place.
   void project() {
-    const std::int64_t width = kHeads * kDim;
-    flat = tensor({1, kTokens, width});
-    const ValueId sizes = graph.add(IntList{{1, kTokens, width}});
-    graph.calls.push_back({"aten.view_copy.default", {attended, sizes, flat}});
-    const ValueId out = graph.outputs[0] = tensor({1, kTokens, kColumns});
-    const ValueId group = graph.add(std::int64_t{32}), bias = graph.add(std::monostate{});
-    graph.calls.push_back({"et_vk.linear_q4gsw.default",
-                           {flat, constant(DType::UInt8, {kColumns, width / 2}),
-                            constant(DType::Float32, {width / 32, kColumns}), group, bias, out}});
+    flat = flatten_heads(b, attended);
+    b.graph.outputs[0] = b.linear(flat, kColumns);
   }
 
-  ValueId constant(DType dtype, const Dims& sizes) {
-    const auto bytes = static_cast<std::uint64_t>(sizes.numel()) * byte_size(dtype);
-    graph.constants.push_back({.key = "weights", .length = bytes});
-    return graph.add(TensorInfo{.dtype = dtype,
-                                .bound = sizes,
-                                .constant = static_cast<std::int32_t>(graph.constants.size()) - 1});
-  }
-
-  ValueId tensor(const Dims& sizes) { return graph.add(TensorInfo{.bound = sizes}); }
-  ValueId input(const Dims& sizes) { return graph.inputs.emplace_back(tensor(sizes)); }
-
-  Graph graph;
-  ValueId position, k_cache, v_cache, attended, flat = kNoValue;
+  GraphBuilder b;
+  CachedRows given;
+  ValueId attended, flat = kNoValue;
 };
 
-std::unique_ptr<Model> compile(Graph graph, const Capabilities& capabilities,
-                               const ModelOptions& options) {
-  auto model = Model::create(std::move(graph), capabilities, options);
-  EXPECT_TRUE(model) << model.error().message;
-  return model ? *std::move(model) : nullptr;
-}
-
-std::unique_ptr<Model> compile(Graph graph, AdapterClass adapter,
-                               FloatType cache = FloatType::F32) {
+std::unique_ptr<Model> compile_for(AdapterClass adapter, Graph graph,
+                                   FloatType cache = FloatType::F32) {
   Capabilities capabilities;
   capabilities.adapter_class = adapter;
-  ModelOptions options;
-  options.kv_cache = cache;
-  return compile(std::move(graph), capabilities, options);
+  return compile(std::move(graph), capabilities, {.kv_cache = cache});
 }
 
 Result<const Plan*> plan_at(Model& model, std::int64_t position, std::int64_t tokens, bool rotary) {
-  std::vector<HostInput> inputs = {host_scalar(position), host_input({1, tokens, kHeads, kDim}),
-                                   host_input({1, tokens, kKvHeads, kDim}),
-                                   host_input({1, tokens, kKvHeads, kDim})};
-  if (rotary) {
-    for (int i = 0; i < 2; ++i) inputs.push_back(host_input({tokens, kDim / 2}));
-  }
+  const HostInput q = host_input({1, tokens, kHeads.count, kHeads.dim});
+  const HostInput k = host_input({1, tokens, kHeads.kv, kHeads.dim});
+  std::vector<HostInput> inputs = {host_scalar(position), q, k, k};
+  if (rotary) inputs.resize(6, host_input({tokens, kHeads.dim / 2}));
   return model.prepare(inputs);
 }
 
-std::vector<std::string> kernels_of(const Model& model, const Plan& plan) {
-  std::vector<std::string> out;
-  for (const PlannedDispatch& d : plan.dispatches) out.push_back(model.kernels()[d.kernel].name);
-  return out;
+Names kernels_at(Model& model, std::int64_t tokens, bool rotary) {
+  return kernel_names(model, **plan_at(model, 0, tokens, rotary));
 }
 
-using Names = std::vector<std::string>;
-
 TEST(Attention, KernelsFollowAdapterAndTokens) {
-  const auto gpu = compile(CachedAttention(false).graph, AdapterClass::Discrete);
-  const auto software = compile(CachedAttention(false).graph, AdapterClass::Software);
+  const auto gpu = compile_for(AdapterClass::Discrete, CachedAttention(false).b.graph);
+  const auto software = compile_for(AdapterClass::Software, CachedAttention(false).b.graph);
   ASSERT_TRUE(gpu && software);
-  EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, 1, false)),
+  EXPECT_EQ(kernels_at(*gpu, 1, false),
             (Names{"cache_update", "attention_decode", "attention_merge"}));
-  EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, kTokens, false)),
-            (Names{"cache_update", "attention_tiles"}));
-  EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, 1, false)),
+  EXPECT_EQ(kernels_at(*gpu, kTokens, false), (Names{"cache_update", "attention_tiles"}));
+  EXPECT_EQ(kernels_at(*software, 1, false),
             (Names{"cache_update", "attention_rows", "attention_merge"}));
-  EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, kTokens, false)),
-            (Names{"cache_update", "attention_rows"}));
+  EXPECT_EQ(kernels_at(*software, kTokens, false), (Names{"cache_update", "attention_rows"}));
 }
 
 TEST(Attention, HeadsShareAWorkgroupWhereThereAreManyOfThem) {
   Capabilities capabilities;
   capabilities.subgroups = true;
-  const auto model = compile(CachedAttention(true).graph, capabilities, {});
+  const auto model = compile(CachedAttention(true).b.graph, capabilities);
   ASSERT_TRUE(model);
   // Two key heads are few: each of their three heads has a workgroup of its own.
   EXPECT_EQ((**plan_at(*model, 0, 1, true)).dispatches[0].grid.x, 6u);
 }
 
 TEST(Attention, TakesInTheRotaryEmbeddingBeforeIt) {
-  const auto gpu = compile(CachedAttention(true).graph, AdapterClass::Discrete);
-  const auto software = compile(CachedAttention(true).graph, AdapterClass::Software);
+  const auto gpu = compile_for(AdapterClass::Discrete, CachedAttention(true).b.graph);
+  const auto software = compile_for(AdapterClass::Software, CachedAttention(true).b.graph);
   ASSERT_TRUE(gpu && software);
-  EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, 1, true)),
-            (Names{"attention_decode", "attention_merge"}));
-  EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, kTokens, true)),
-            (Names{"rotary_fresh", "attention_tiles"}));
-  EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, 1, true)),
-            (Names{"attention_lanes", "attention_merge"}));
-  EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, kTokens, true)),
-            (Names{"rotary_fresh", "attention_rows"}));
-}
-
-Names calls_of(const Graph& graph) {
-  Names out;
-  for (const Call& call : graph.calls) out.push_back(call.name);
-  return out;
-}
-
-// The rotary tables as exporters cut them from whole ones: rows from `first_cos` and `first_sin`
-// on.
-void cut_tables(CachedAttention& a, ValueId first_cos, ValueId first_sin) {
-  for (const auto& [argument, first] : {std::pair{2, first_cos}, std::pair{3, first_sin}}) {
-    Call& rotary = a.graph.calls[0];
-    const ValueId rows = rotary.args[static_cast<std::size_t>(argument)];
-    std::get<TensorInfo>(a.graph.values[static_cast<std::size_t>(rows)]).bound[0] = kCapacity;
-    const ValueId cut = a.tensor({kTokens, kDim / 2});
-    rotary.args[static_cast<std::size_t>(argument)] = cut;
-    const ValueId dim = a.graph.add(std::int64_t{0}), step = a.graph.add(std::int64_t{1});
-    const ValueId end = a.graph.add(std::monostate{});
-    a.graph.calls.push_back({"aten.slice_copy.Tensor", {rows, dim, first, end, step, cut}});
-  }
-  std::ranges::rotate(a.graph.calls, a.graph.calls.end() - 2);
+  EXPECT_EQ(kernels_at(*gpu, 1, true), (Names{"attention_decode", "attention_merge"}));
+  EXPECT_EQ(kernels_at(*gpu, kTokens, true), (Names{"rotary_fresh", "attention_tiles"}));
+  EXPECT_EQ(kernels_at(*software, 1, true), (Names{"attention_lanes", "attention_merge"}));
+  EXPECT_EQ(kernels_at(*software, kTokens, true), (Names{"rotary_fresh", "attention_rows"}));
 }
 
 TEST(Attention, TakesTheTablesOfTheRotaryEmbeddingWhole) {
-  CachedAttention cut(true);
-  cut_tables(cut, cut.position, cut.position);
-  fuse_attention(cut.graph);
-  EXPECT_EQ(calls_of(cut.graph), (Names{"fused.rope_sdpa"}));
-
-  CachedAttention apart(true);
-  cut_tables(apart, apart.position, apart.graph.add(SymInt{}));
-  fuse_attention(apart.graph);
-  EXPECT_EQ(std::ranges::count(calls_of(apart.graph), "aten.slice_copy.Tensor"), 2);
+  const auto names = [](bool same_row) {
+    GraphBuilder b;
+    const CachedRows r = rows(b);
+    const ValueId cos = cut_table(b, r, r.position);
+    const ValueId sin = cut_table(b, r, same_row ? r.position : b.scalar_input());
+    b.output(attend(b, rotated(b, r, cos, sin)));
+    fuse_attention(b.graph);
+    return call_names(b.graph);
+  };
+  EXPECT_EQ(names(true), Names{"fused.rope_sdpa"});
+  EXPECT_EQ(count(names(false), "aten.slice_copy.Tensor"), 2);
 }
 
 TEST(Attention, TakesInTheProjectionBehindIt) {
   CachedAttention projected(true);
   projected.project();
-  const auto gpu = compile(projected.graph, AdapterClass::Discrete);
-  const auto software = compile(projected.graph, AdapterClass::Software);
+  const auto gpu = compile_for(AdapterClass::Discrete, projected.b.graph);
+  const auto software = compile_for(AdapterClass::Software, projected.b.graph);
   ASSERT_TRUE(gpu && software);
-  EXPECT_EQ(calls_of(gpu->graph()), (Names{"fused.rope_sdpa_q4gsw"}));
-  EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, 1, true)),
-            (Names{"attention_decode", "linear_gemv"}));
-  EXPECT_EQ(kernels_of(*gpu, **plan_at(*gpu, 0, kTokens, true)),
-            (Names{"rotary_fresh", "attention_tiles", "linear_gemm"}));
-  EXPECT_EQ(kernels_of(*software, **plan_at(*software, 0, 1, true)),
-            (Names{"attention_lanes", "linear_row"}));
+  EXPECT_EQ(call_names(gpu->graph()), Names{"fused.rope_sdpa_q4gsw"});
+  EXPECT_EQ(kernels_at(*gpu, 1, true), (Names{"attention_decode", "gemv"}));
+  EXPECT_EQ(kernels_at(*gpu, kTokens, true),
+            (Names{"rotary_fresh", "attention_tiles", "gemm_tiles"}));
+  EXPECT_EQ(kernels_at(*software, 1, true), (Names{"attention_lanes", "gemv_lanes"}));
 }
 
 TEST(Attention, AProjectionStaysWhereMoreReadsTheAttention) {
   CachedAttention shown(true);
   shown.project();
-  shown.graph.outputs.push_back(shown.flat);
-  const auto model = compile(std::move(shown.graph), AdapterClass::Discrete);
+  shown.b.output(shown.flat);
+  const auto model = compile_for(AdapterClass::Discrete, std::move(shown.b.graph));
   ASSERT_TRUE(model);
-  const Names calls = calls_of(model->graph());
-  EXPECT_EQ(std::ranges::count(calls, "fused.rope_sdpa"), 1);
-  EXPECT_EQ(std::ranges::count(calls, "et_vk.linear_q4gsw.default"), 1);
+  const Names calls = call_names(model->graph());
+  EXPECT_EQ(count(calls, "fused.rope_sdpa"), 1);
+  EXPECT_EQ(count(calls, "et_vk.linear_q4gsw.default"), 1);
 }
 
 TEST(Attention, AProjectionStaysWhereACallComesBetween) {
   CachedAttention apart(true);
+  apart.b.output(apart.b.call("aten.relu.default", {apart.b.input({1, 4})}, Dims{1, 4}));
   apart.project();
-  const ValueId other = apart.input({1, 4});
-  const ValueId out = apart.graph.outputs.emplace_back(apart.tensor({1, 4}));
-  apart.graph.calls.insert(apart.graph.calls.end() - 1, {"aten.relu.default", {other, out}});
-  fuse_attention(apart.graph);
-  EXPECT_EQ(std::ranges::count(calls_of(apart.graph), "fused.rope_sdpa_q4gsw"), 0);
+  fuse_attention(apart.b.graph);
+  EXPECT_EQ(count(call_names(apart.b.graph), "fused.rope_sdpa_q4gsw"), 0);
 }
 
 TEST(Attention, MatrixUnitsServeManyQueriesWhereF16IsAskedFor) {
@@ -219,14 +136,10 @@ TEST(Attention, MatrixUnitsServeManyQueriesWhereF16IsAskedFor) {
   capabilities.max_workgroup_storage = 32768;
   for (const auto& [type, kernel] : {std::pair(FloatType::F16, "attention_matrices"),
                                      std::pair(FloatType::F32, "attention_tiles")}) {
-    ModelOptions options;
-    options.matmul = type;
-    const auto model = compile(CachedAttention(true).graph, capabilities, options);
+    const auto model = compile(CachedAttention(true).b.graph, capabilities, {.matmul = type});
     ASSERT_TRUE(model);
-    EXPECT_EQ(kernels_of(*model, **plan_at(*model, 0, kTokens, true)),
-              (Names{"rotary_fresh", kernel}));
-    EXPECT_EQ(kernels_of(*model, **plan_at(*model, 0, 1, true)),
-              (Names{"attention_subgroups", "attention_merge"}));
+    EXPECT_EQ(kernels_at(*model, kTokens, true), (Names{"rotary_fresh", kernel}));
+    EXPECT_EQ(kernels_at(*model, 1, true), (Names{"attention_subgroups", "attention_merge"}));
   }
 }
 
@@ -236,14 +149,14 @@ TEST(Attention, AWorkgroupTakesAsManyKeysAsItsInvocationsLoadAtOnce) {
   capabilities.min_subgroup_size = 32;
   for (const auto& [invocations, keys] : {std::pair(256u, 256), std::pair(1024u, 320)}) {
     capabilities.max_workgroup_invocations = capabilities.max_workgroup_size[0] = invocations;
-    const auto model = compile(CachedAttention(true).graph, capabilities, {});
+    const auto model = compile(CachedAttention(true).b.graph, capabilities);
     ASSERT_TRUE(model);
     EXPECT_EQ((**plan_at(*model, 0, 1, true)).dispatches[0].grid.divide, keys);
   }
 }
 
 TEST(Attention, APositionChangesNoPlan) {
-  const auto model = compile(CachedAttention(true).graph, AdapterClass::Discrete);
+  const auto model = compile_for(AdapterClass::Discrete, CachedAttention(true).b.graph);
   ASSERT_TRUE(model);
   const Plan* first = *plan_at(*model, 0, 1, true);
   const Plan* later = *plan_at(*model, kCapacity - 1, 1, true);
@@ -256,7 +169,7 @@ TEST(Attention, APositionChangesNoPlan) {
 }
 
 TEST(Attention, RefusesAPositionPastTheCache) {
-  const auto model = compile(CachedAttention(false).graph, AdapterClass::Software);
+  const auto model = compile_for(AdapterClass::Software, CachedAttention(false).b.graph);
   ASSERT_TRUE(model);
   const auto plan = plan_at(*model, kCapacity - 3, 4, false);
   ASSERT_FALSE(plan);
@@ -267,15 +180,17 @@ TEST(Attention, RefusesAPositionPastTheCache) {
 }
 
 TEST(Attention, CachesAreHalvesOnlyWhereEveryCallCanReadThem) {
-  const auto words = static_cast<std::uint64_t>(kCapacity * kKvHeads * kDim);
-  const auto model = compile(CachedAttention(true).graph, AdapterClass::Discrete, FloatType::F16);
+  const auto words = static_cast<std::uint64_t>(kCapacity * kHeads.kv * kHeads.dim);
+  const auto model =
+      compile_for(AdapterClass::Discrete, CachedAttention(true).b.graph, FloatType::F16);
   ASSERT_TRUE(model);
   ASSERT_EQ(model->states().size(), 2u);
   for (const StateSpec& state : model->states()) EXPECT_EQ(state.bytes, words * 2);
 
   CachedAttention shown(false);
-  shown.graph.outputs.push_back(shown.k_cache);
-  const auto outside = compile(std::move(shown.graph), AdapterClass::Discrete, FloatType::F16);
+  shown.b.output(shown.given.cache.k);
+  const auto outside =
+      compile_for(AdapterClass::Discrete, std::move(shown.b.graph), FloatType::F16);
   ASSERT_TRUE(outside);
   ASSERT_EQ(outside->states().size(), 2u);
   EXPECT_EQ(outside->states()[0].bytes, words * 4);

@@ -5,9 +5,10 @@
 #include <numeric>
 #include <string>
 
-#include "plan/model.h"
+#include "support/compile.h"
+#include "support/graph_builder.h"
 
-namespace etwebgpu {
+namespace etwebgpu::testing {
 namespace {
 
 struct Layer {
@@ -17,25 +18,13 @@ struct Layer {
 
 // et_vk.linear_q4gsw of an input [rows, depth]; rows may be fewer at run time.
 Graph q4_linear(const Layer& layer) {
-  Graph graph;
-  auto tensor = [&](DType dtype, Dims bound, int constant) {
-    return graph.add(
-        TensorInfo{.dtype = dtype, .host_dtype = dtype, .bound = bound, .constant = constant});
-  };
-  const ValueId x = tensor(DType::Float32, {layer.rows, layer.depth}, -1);
-  Call call;
-  call.name = "et_vk.linear_q4gsw.default";
-  call.args = {x,
-               tensor(DType::UInt8, layer.weight, 0),
-               tensor(DType::Float32, layer.scales, 1),
-               graph.add(layer.group),
-               graph.add(std::monostate{}),
-               tensor(DType::Float32, {layer.rows, layer.columns}, -1)};
-  graph.inputs = {x};
-  graph.outputs = {call.args.back()};
-  graph.constants = {{"weight", 0, 1u << 30}, {"scales", 0, 1u << 30}};
-  graph.calls.push_back(std::move(call));
-  return graph;
+  GraphBuilder b;
+  const ValueId x = b.input({layer.rows, layer.depth});
+  b.output(b.call("et_vk.linear_q4gsw.default",
+                  {x, b.constant(layer.weight, DType::UInt8), b.constant(layer.scales),
+                   b.number(layer.group), b.none()},
+                  {layer.rows, layer.columns}));
+  return std::move(b.graph);
 }
 
 class Compiled {
@@ -51,26 +40,16 @@ class Compiled {
   }
 
   const Plan& at(std::int64_t rows) {
-    HostInput input;
-    input.sizes = {rows, depth_};
-    auto plan = model_->prepare({&input, 1});
-    EXPECT_TRUE(plan.has_value()) << (plan ? "" : plan.error().message);
-    return **plan;
+    const HostInput input = host_input({rows, depth_});
+    return *plan_at(*model_, {&input, 1});
   }
   const KernelVariant& kernel(const Plan& plan, std::size_t dispatch = 0) const {
-    return model_->kernels()[plan.dispatches[dispatch].kernel];
+    return testing::kernel(*model_, plan, dispatch);
   }
   std::string parameter(const Plan& plan, std::string_view name, std::size_t dispatch = 0) const {
-    for (const auto& [key, value] : kernel(plan, dispatch).parameters) {
-      if (key == name) return value;
-    }
-    return {};
+    return testing::parameter(kernel(plan, dispatch), name);
   }
-  std::vector<std::string> kernels(const Plan& plan) const {
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < plan.dispatches.size(); ++i) names.push_back(kernel(plan, i).name);
-    return names;
-  }
+  Names kernels(const Plan& plan) const { return kernel_names(*model_, plan); }
   std::size_t constants() const { return model_->constants().size(); }
 
   std::string error;
@@ -92,7 +71,7 @@ TEST(Linear, RouteFollowsLiveRowsOverOneWeight) {
   Compiled model({}, {});
   ASSERT_EQ(model.error, "");
   for (const std::int64_t rows : {128, 1, 5, 1, 17}) {
-    EXPECT_EQ(model.kernel(model.at(rows)).name, rows == 1 ? "linear_gemv" : "linear_gemm");
+    EXPECT_EQ(model.kernel(model.at(rows)).name, rows == 1 ? "gemv" : "gemm_tiles");
   }
   EXPECT_EQ(model.constants(), 2u);
   EXPECT_TRUE(model.at(0).dispatches.empty());
@@ -111,9 +90,9 @@ Capabilities with_byte_products(std::uint64_t from) {
 TEST(Linear, LargeLayersForOneRowMultiplyBytes) {
   constexpr std::uint64_t kWeights = 576 * 576;
   Compiled at({}, with_byte_products(kWeights)), above({}, with_byte_products(kWeights + 1));
-  EXPECT_EQ(at.kernel(at.at(1)).name, "linear_gemv_bytes");
-  EXPECT_EQ(at.kernel(at.at(2)).name, "linear_gemm");
-  EXPECT_EQ(above.kernel(above.at(1)).name, "linear_gemv");
+  EXPECT_EQ(at.kernel(at.at(1)).name, "gemv_bytes");
+  EXPECT_EQ(at.kernel(at.at(2)).name, "gemm_tiles");
+  EXPECT_EQ(above.kernel(above.at(1)).name, "gemv");
 }
 
 TEST(Linear, BytesNeedBlocksOf32SubgroupsAndMemory) {
@@ -125,7 +104,7 @@ TEST(Linear, BytesNeedBlocksOf32SubgroupsAndMemory) {
                                     std::pair{Layer{}, single}, std::pair{Layer{}, small}}) {
     Compiled model(layer, caps);
     ASSERT_EQ(model.error, "");
-    EXPECT_EQ(model.kernel(model.at(1)).name, "linear_gemv");
+    EXPECT_EQ(model.kernel(model.at(1)).name, "gemv");
   }
 }
 
@@ -144,12 +123,12 @@ TEST(Linear, SoftwareAdaptersTakeColumns) {
         std::tuple{software(true, 8), "8", "8"}}) {
     Compiled model({}, caps);
     const Plan& many = model.at(128);
-    EXPECT_EQ(model.kernel(many).name, "linear_columns");
+    EXPECT_EQ(model.kernel(many).name, "gemm_lanes");
     EXPECT_EQ(model.parameter(many, "LANES"), lanes);
     EXPECT_EQ(model.parameter(many, "SHUFFLE"), std::string_view(lanes) == "8" ? "1" : "0");
     EXPECT_EQ(model.parameter(many, "ROWS"), rows);
     EXPECT_EQ(model.parameter(model.at(3), "ROWS"), "4");
-    EXPECT_EQ(model.kernel(model.at(1)).name, "linear_row");
+    EXPECT_EQ(model.kernel(model.at(1)).name, "gemv_lanes");
   }
 }
 
@@ -189,7 +168,7 @@ TEST(Linear, TilesFitTheDevice) {
 TEST(Linear, OddGroupsTakeTheGeneralKernel) {
   Compiled model({.depth = 36, .columns = 8, .group = 12, .weight = {8, 20}, .scales = {3, 8}}, {});
   ASSERT_EQ(model.error, "");
-  EXPECT_EQ(model.kernel(model.at(1)).name, "linear_any");
+  EXPECT_EQ(model.kernel(model.at(1)).name, "gemm_any");
 }
 
 TEST(Linear, SplitsWhatDoesNotFitABinding) {
@@ -201,14 +180,13 @@ TEST(Linear, SplitsWhatDoesNotFitABinding) {
   const Plan& one = model.at(1);
   ASSERT_EQ(one.dispatches.size(), 2u);
   std::uint64_t weight_bytes = 0;
-  for (const PlannedDispatch& dispatch : one.dispatches) {
-    for (std::uint32_t b = 0; b < dispatch.binding_count; ++b) {
-      const PlannedBinding& binding = one.bindings[dispatch.first_binding + b];
+  for (std::size_t d = 0; d < one.dispatches.size(); ++d) {
+    for (const PlannedBinding& binding : bindings(one, d)) {
       if (binding.space == Space::Uniforms) continue;
       EXPECT_LE(binding.size, caps.max_storage_binding);
       EXPECT_EQ(binding.offset % caps.storage_alignment, 0u);
-      if (b == 1) weight_bytes += binding.size;
     }
+    weight_bytes += bindings(one, d)[1].size;
   }
   EXPECT_EQ(weight_bytes, 64u * 72 * kPanelRowBytes);
   EXPECT_EQ(model.at(900).dispatches.size(), 2u * 15);  // 64 rows at a time: 16 KiB of output each
@@ -249,18 +227,18 @@ Capabilities with_matrices(std::uint32_t size, std::uint32_t subgroup) {
 TEST(Linear, MatrixUnitsServeManyRowsWhereF16IsAskedFor) {
   constexpr ModelOptions kHalf{.matmul = FloatType::F16};
   Compiled asked({}, with_matrices(16, 32), kHalf), plain({}, with_matrices(16, 32));
-  const std::vector<std::string> matrices{"half_rows", "linear_matrices", "linear_join"};
+  const Names matrices{"gemm_half_rows", "gemm_matrices", "gemm_join"};
   EXPECT_EQ(asked.kernels(asked.at(128)), matrices);
   EXPECT_EQ(asked.kernels(asked.at(17)), matrices);
-  EXPECT_EQ(asked.kernel(asked.at(16)).name, "linear_gemm");
-  EXPECT_EQ(asked.kernel(asked.at(1)).name, "linear_gemv");
-  EXPECT_EQ(plain.kernel(plain.at(128)).name, "linear_gemm");
+  EXPECT_EQ(asked.kernel(asked.at(16)).name, "gemm_tiles");
+  EXPECT_EQ(asked.kernel(asked.at(1)).name, "gemv");
+  EXPECT_EQ(plain.kernel(plain.at(128)).name, "gemm_tiles");
 
   Capabilities varying = with_matrices(16, 32);
   varying.min_subgroup_size = 16;  // which of them a pipeline gets is not known
   for (const Capabilities& without : {with_matrices(0, 32), with_matrices(16, 64), varying}) {
     Compiled compiled({}, without, kHalf);
-    EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "linear_gemm");
+    EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "gemm_tiles");
   }
 }
 
@@ -297,7 +275,7 @@ TEST(Linear, SumsTooWideForABindingAreNotOfMatrices) {
       .rows = 128, .depth = 64, .columns = 2048, .weight = {2048, 32}, .scales = {2, 2048}};
   capabilities.max_storage_binding = 1 << 20;  // 128 rows
   Compiled compiled(layer, capabilities, {.matmul = FloatType::F16});
-  EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "linear_gemm");
+  EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "gemm_tiles");
 }
 
 TEST(Linear, SumsOfMatricesFitTheBinding) {
@@ -347,22 +325,13 @@ TEST(Linear, SectionsShareTheMemoryOfLargeSums) {
 
 TEST(Linear, TheLastRowIsCopiedOnlyWhereABindingMayNotBeginThere) {
   constexpr std::int64_t kWidth = 96;  // 384 bytes, of which every second multiple is one of 256
-  Graph graph = q4_linear({.rows = 1,
-                           .depth = kWidth,
-                           .columns = 64,
-                           .weight = {64, kWidth / 2},
-                           .scales = {kWidth / 32, 64}});
-  const ValueId row = graph.inputs[0];
-  graph.inputs[0] = graph.add(TensorInfo{.bound = {1, 8, kWidth}});
-  const ValueId dim = graph.add(std::int64_t{1}), last = graph.add(std::int64_t{-1});
-  graph.calls.insert(graph.calls.begin(),
-                     {"aten.select_copy.int", {graph.inputs[0], dim, last, row}});
-  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
-  ASSERT_TRUE(model) << model.error().message;
+  GraphBuilder b;
+  b.output(b.linear(b.token(b.input({1, 8, kWidth}), -1), 64));
+  const auto model = compile(std::move(b.graph));
+  ASSERT_TRUE(model);
   const auto plan_of = [&](std::int64_t rows) {
-    HostInput input;
-    input.sizes = {1, rows, kWidth};
-    return (*model)->prepare({&input, 1});
+    const HostInput input = host_input({1, rows, kWidth});
+    return model->prepare({&input, 1});
   };
   EXPECT_EQ((**plan_of(3)).dispatches.size(), 1u);
   EXPECT_EQ((**plan_of(3)).bindings[0].offset, 768u);
@@ -373,4 +342,4 @@ TEST(Linear, TheLastRowIsCopiedOnlyWhereABindingMayNotBeginThere) {
 }
 
 }  // namespace
-}  // namespace etwebgpu
+}  // namespace etwebgpu::testing

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/op.h"
+#include "support/graph_builder.h"
 
 namespace etwebgpu {
 namespace {
@@ -8,16 +9,16 @@ namespace {
 // Values: 0 tensor, 1 Int, 2 None, 3 SymInt, 4 list of tensors, 5 list of Int and SymInt, 6 and 7
 // Double.
 Graph sample() {
-  Graph graph;
-  graph.add(TensorInfo{.bound = {2, 3}});
-  graph.add(std::int64_t{4});
-  graph.add(std::monostate{});
-  graph.add(SymInt{});
-  graph.add(ValueList{{0, 0}});
-  graph.add(ValueList{{1, 3}});
-  graph.add(2.5);
-  graph.add(3.0);
-  return graph;
+  testing::GraphBuilder b;
+  b.tensor({2, 3});
+  b.number(4);
+  b.none();
+  b.scalar();
+  b.list({0, 0});
+  b.list({1, 3});
+  b.number(2.5);
+  b.number(3.0);
+  return std::move(b.graph);
 }
 
 bool accepts(std::string_view signature, std::vector<ValueId> args) {

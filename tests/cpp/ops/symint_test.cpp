@@ -5,19 +5,18 @@
 namespace etwebgpu::testing {
 namespace {
 
-// full([op(x, y)], 1): the scalar shows as a size. Inputs x and y are SymInts.
+// Ones, as many as a scalar says, which shows so as a size.
+ValueId filled(GraphBuilder& b, ValueId count) {
+  return b.call("aten.full.default", {b.list({count}), b.number(1)}, Dims{1000});
+}
+
+// full([op(x, y)], 1) of scalar inputs x and y.
 std::unique_ptr<Model> size_of(std::string name) {
-  Graph graph;
-  const ValueId x = graph.add(SymInt{}), y = graph.add(SymInt{}), result = graph.add(SymInt{});
-  const ValueId sizes = graph.add(ValueList{{result}}), one = graph.add(std::int64_t{1});
-  const ValueId out = graph.add(TensorInfo{.bound = {1000}});
-  graph.inputs = {x, y};
-  graph.outputs = {out};
-  graph.calls.push_back({.name = std::move(name), .args = {x, y, result}});
-  graph.calls.push_back({.name = "aten.full.default", .args = {sizes, one, out}});
-  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
-  EXPECT_TRUE(model) << model.error().message;
-  return model ? *std::move(model) : nullptr;
+  GraphBuilder b;
+  const ValueId x = b.scalar_input(), y = b.scalar_input();
+  const ValueId result = b.call(std::move(name), {x, y}, b.scalar());
+  b.output(filled(b, result));
+  return compile(std::move(b.graph));
 }
 
 Result<std::int64_t> evaluate(Model& model, std::int64_t x, std::int64_t y) {
@@ -63,45 +62,37 @@ TEST(SymInt, OverflowIsAnError) {
 
 // A scalar read from element `index` of an int32 input [1, 4].
 TEST(SymInt, IsReadFromAnInputOnTheHost) {
-  Graph graph;
-  const ValueId table = graph.add(TensorInfo{.dtype = DType::Int32, .bound = {1, 4}});
-  const ValueId dim = graph.add(std::int64_t{1}), index = graph.add(std::int64_t{-1});
-  const ValueId result = graph.add(SymInt{}), sizes = graph.add(ValueList{{result}});
-  const ValueId out = graph.add(TensorInfo{.bound = {100}});
-  graph.inputs = {table};
-  graph.outputs = {out};
-  graph.calls.push_back(
-      {.name = "et_vk.select_as_symint.default", .args = {table, dim, index, result}});
-  graph.calls.push_back({.name = "aten.full.default", .args = {sizes, dim, out}});
-  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
-  ASSERT_TRUE(model) << model.error().message;
-  EXPECT_TRUE((*model)->wants_host_data(0));
+  GraphBuilder b;
+  const ValueId table = b.input({1, 4}, DType::Int32);
+  const ValueId last =
+      b.call("et_vk.select_as_symint.default", {table, b.number(1), b.number(-1)}, b.scalar());
+  b.output(filled(b, last));
+  const auto model = compile(std::move(b.graph));
+  ASSERT_TRUE(model);
+  EXPECT_TRUE(model->wants_host_data(0));
   const std::int64_t elements[] = {5, 6, 7, 8};
   const HostInput full[] = {host_input({1, 4}, 0, elements)};
-  auto plan = (*model)->prepare(full);
+  auto plan = model->prepare(full);
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ((*plan)->outputs[0].sizes[0], 8);
   const HostInput shorter[] = {host_input({1, 2}, 0, std::span(elements).first(2))};
-  plan = (*model)->prepare(shorter);
+  plan = model->prepare(shorter);
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_EQ((*plan)->outputs[0].sizes[0], 6);
 }
 
 TEST(SymInt, ProgramsChecksHold) {
-  Graph graph;
-  const ValueId x = graph.add(SymInt{}), least = graph.add(std::int64_t{2});
-  const ValueId most = graph.add(std::int64_t{7}), sizes = graph.add(ValueList{{x}});
-  const ValueId out = graph.add(TensorInfo{.bound = {100}});
-  graph.inputs = {x};
-  graph.outputs = {out};
-  graph.calls.push_back({.name = "sym_constrain_range_for_size.default", .args = {x, least, most}});
-  graph.calls.push_back({.name = "_assert_scalar.default", .args = {x}});
-  graph.calls.push_back({.name = "aten.full.default", .args = {sizes, least, out}});
-  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
-  ASSERT_TRUE(model) << model.error().message;
+  GraphBuilder b;
+  const ValueId x = b.scalar_input();
+  // Checks write nothing: their last argument stands where other calls have an output.
+  b.call("sym_constrain_range_for_size.default", {x, b.number(2)}, b.number(7));
+  b.call("_assert_scalar.default", {}, x);
+  b.output(filled(b, x));
+  const auto model = compile(std::move(b.graph));
+  ASSERT_TRUE(model);
   const HostInput inside[] = {host_scalar(7)}, outside[] = {host_scalar(8)};
-  EXPECT_TRUE((*model)->prepare(inside));
-  const auto failed = (*model)->prepare(outside);
+  EXPECT_TRUE(model->prepare(inside));
+  const auto failed = model->prepare(outside);
   ASSERT_FALSE(failed);
   EXPECT_NE(failed.error().message.find("the scalar 8 is outside [2, 7]"), std::string::npos);
 }

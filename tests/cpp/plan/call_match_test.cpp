@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/graph_builder.h"
+
 namespace etwebgpu {
 namespace {
 
@@ -18,12 +20,12 @@ PassedValue passed(std::int64_t place, DType dtype, Dims sizes) {
 
 PassedValue integer(std::int64_t place) { return {false, {}, {}, place}; }
 
-// Inputs and outputs of these kinds; SymInts as monostate.
+// Inputs and outputs of these kinds.
 Graph graph_of(std::vector<Value> inputs, std::vector<Value> outputs) {
-  Graph graph;
-  for (Value& v : inputs) graph.inputs.push_back(graph.add(std::move(v)));
-  for (Value& v : outputs) graph.outputs.push_back(graph.add(std::move(v)));
-  return graph;
+  testing::GraphBuilder b;
+  for (Value& v : inputs) b.as_input(b.value(std::move(v)));
+  for (Value& v : outputs) b.output(b.value(std::move(v)));
+  return std::move(b.graph);
 }
 
 const TensorInfo kMatrix = tensor(DType::Float32, {2, 3});

@@ -11,13 +11,13 @@
 
 #include "kernels/kernel_source.h"
 #include "plan/model.h"
-#include "support/call_builder.h"
+#include "support/graph_builder.h"
 
 namespace etwebgpu::testing {
 namespace {
 
-// Templates that no other template includes.
-std::vector<std::string_view> entry_templates() {
+// Templates that no other template includes by name: kernels, and fragments that parameters name.
+std::vector<std::string_view> top_templates() {
   std::vector<std::string_view> out;
   for (const KernelTemplate& kernel : kernel_templates()) {
     const std::string include = cat("#include \"", kernel.name, ".wgsl\"");
@@ -33,22 +33,32 @@ std::string named(const KernelParameter& parameter, std::string_view value) {
   return cat(parameter.file, ' ', parameter.name, '=', value);
 }
 
-std::vector<KernelParameter> parameters_of(std::string_view kernel) {
-  auto parameters = kernel_parameters(kernel, kernel_templates());
-  EXPECT_TRUE(parameters) << parameters.error().message;
-  return parameters ? *std::move(parameters) : std::vector<KernelParameter>();
+std::vector<KernelParameter> parameters_of(const KernelVariant& kernel) {
+  auto mentions = kernel_mentions(kernel, kernel_templates());
+  EXPECT_TRUE(mentions) << mentions.error().message;
+  return mentions ? std::move(mentions->parameters) : std::vector<KernelParameter>();
 }
 
+struct Occurring {
+  std::set<std::string, std::less<>> templates;  // as a kernel, or as a parameter's value
+  std::set<std::string> values;
+  std::set<std::string> allowed;  // what could be a value
+};
+
 // The values that the variant gives to parameters, or leaves to their defaults.
-void collect_values(const KernelVariant& variant, std::set<std::string>& out) {
-  for (const KernelParameter& parameter : parameters_of(variant.name)) {
+void collect(const KernelVariant& variant, Occurring& out) {
+  out.templates.insert(variant.name);
+  for (const KernelParameter& parameter : parameters_of(variant)) {
+    for (const std::string_view value : parameter.allowed_values())
+      out.allowed.insert(named(parameter, value));
     const auto given = std::ranges::find_if(variant.parameters, [&](const auto& named_value) {
       return named_value.first == parameter.name;
     });
-    if (given != variant.parameters.end())
-      out.insert(named(parameter, given->second));
-    else if (parameter.fallback)
-      out.insert(named(parameter, *parameter.fallback));
+    if (given == variant.parameters.end() && !parameter.fallback) continue;
+    const std::string_view value =
+        given != variant.parameters.end() ? std::string_view(given->second) : *parameter.fallback;
+    out.values.insert(named(parameter, value));
+    out.templates.emplace(value);
   }
 }
 
@@ -66,11 +76,8 @@ TEST(KernelCorpus, EveryKernelExpandsInBothDialects) {
 }
 
 Graph linear_layer(std::int64_t rows, std::int64_t depth, std::int64_t columns) {
-  CallBuilder b;
-  b.output(b.call("et_vk.linear_q4gsw.default",
-                  {b.input({rows, depth}), b.constant({columns, depth / 2}, DType::UInt8),
-                   b.constant({depth / 32, columns}), b.number(std::int64_t{32}), b.none()},
-                  {rows, columns}));
+  GraphBuilder b;
+  b.output(b.linear(b.input({rows, depth}), columns));
   return std::move(b.graph);
 }
 
@@ -97,20 +104,11 @@ TEST(KernelCorpus, LinearLayersOfManySizesExpand) {
 }
 
 TEST(KernelCorpus, EveryTemplateAndAllowedValueOccurs) {
-  std::set<std::string_view> kernels;
-  std::set<std::string> values;
-  for (const CorpusKernel& kernel : kernel_corpus().kernels) {
-    kernels.insert(kernel.variant.name);
-    collect_values(kernel.variant, values);
-  }
-  for (const std::string_view kernel : entry_templates()) {
-    EXPECT_TRUE(kernels.contains(kernel)) << kernel;
-    for (const KernelParameter& parameter : parameters_of(kernel)) {
-      for (const std::string_view value : parameter.allowed_values()) {
-        EXPECT_TRUE(values.contains(named(parameter, value))) << named(parameter, value);
-      }
-    }
-  }
+  Occurring found;
+  for (const CorpusKernel& kernel : kernel_corpus().kernels) collect(kernel.variant, found);
+  for (const std::string_view name : top_templates())
+    EXPECT_TRUE(found.templates.contains(name)) << name;
+  for (const std::string& value : found.allowed) EXPECT_TRUE(found.values.contains(value)) << value;
 }
 
 }  // namespace

@@ -1,38 +1,30 @@
-// Which activations lie in one buffer.
+// Where activations lie, and what becomes of calls that write what they read.
 #include <gtest/gtest.h>
 
-#include "plan/model.h"
+#include "support/compile.h"
+#include "support/graph_builder.h"
 
-namespace etwebgpu {
+namespace etwebgpu::testing {
 namespace {
 
 constexpr std::int64_t kDim = 96;
 
 // a, b = x Wa, x Wb in one dispatch, then y = a * b, and z = b * b if b is read again.
 Graph siblings(std::int64_t rows, bool read_again) {
-  Graph g;
-  const auto tensor = [&] { return g.add(TensorInfo{.bound = {rows, kDim}}); };
-  const auto constant = [&](DType dtype, Dims sizes) {
-    g.constants.push_back({"weight", 0, 1 << 20});
-    return g.add(TensorInfo{.dtype = dtype,
-                            .host_dtype = dtype,
-                            .bound = sizes,
-                            .constant = static_cast<int>(g.constants.size()) - 1});
-  };
-  const ValueId x = tensor(), a = tensor(), b = tensor(), y = tensor();
-  g.inputs = {x};
-  for (ValueId out : {a, b}) {
-    const ValueId weight = constant(DType::UInt8, {kDim, kDim / 2});
-    const ValueId scales = constant(DType::Float32, {kDim / 32, kDim});
-    g.calls.push_back({"et_vk.linear_q4gsw.default",
-                       {x, weight, scales, g.add(std::int64_t{32}), g.add(std::monostate{}), out}});
+  GraphBuilder g;
+  const ValueId x = g.input({rows, kDim}), a = g.linear(x, kDim), b = g.linear(x, kDim);
+  g.output(g.multiply(a, b));
+  if (read_again) g.output(g.multiply(b, b));
+  return std::move(g.graph);
+}
+
+std::vector<PlannedBinding> bound_for(Access access, const Plan& plan, std::size_t dispatch) {
+  std::vector<PlannedBinding> out;
+  for (const PlannedBinding& b : bindings(plan, dispatch)) {
+    const bool in_memory = b.space != Space::Uniforms && b.space != Space::Scalars;
+    if (in_memory && b.access == access) out.push_back(b);
   }
-  g.calls.push_back({"aten.mul.Tensor", {a, b, y}});
-  g.outputs = {y};
-  if (!read_again) return g;
-  g.outputs.push_back(tensor());
-  g.calls.push_back({"aten.mul.Tensor", {b, b, g.outputs.back()}});
-  return g;
+  return out;
 }
 
 struct Written {
@@ -41,21 +33,13 @@ struct Written {
 
 // Where the first dispatch writes.
 Written written(Graph graph, std::int64_t rows) {
-  auto model = Model::create(std::move(graph), Capabilities{}, ModelOptions{});
-  EXPECT_TRUE(model) << model.error().message;
-  HostInput input;
-  input.sizes = {rows, kDim};
-  const auto plan = (*model)->prepare({&input, 1});
-  EXPECT_TRUE(plan) << plan.error().message;
-  std::vector<PlannedBinding> out;
-  const PlannedDispatch& first = (**plan).dispatches[0];
-  for (std::uint32_t i = 0; i < first.binding_count; ++i) {
-    const PlannedBinding& b = (**plan).bindings[first.first_binding + i];
-    if (b.access == Access::ReadWrite) out.push_back(b);
-  }
+  const auto model = compile(std::move(graph));
+  const HostInput input = host_input({rows, kDim});
+  const Plan& plan = *plan_at(*model, {&input, 1});
+  auto out = bound_for(Access::ReadWrite, plan, 0);
   out.resize(2);
   const std::uint64_t end = out[1].offset + out[1].size;
-  EXPECT_GE((**plan).slots[out[1].index], end);
+  EXPECT_GE(plan.slots[out[1].index], end);
   return {out[0], out[1]};
 }
 
@@ -74,5 +58,55 @@ TEST(Planner, WhatIsReadElsewhereOrLargeHasItsOwnSlot) {
   EXPECT_NE(large.a.index, large.b.index);
 }
 
+bool same_place(const PlannedBinding& a, const PlannedBinding& b) {
+  return a.space == b.space && a.index == b.index && a.offset == b.offset && a.size == b.size;
+}
+
+// The sum goes to a slot of its own, from which a second dispatch copies it to where it belongs.
+void expect_redirected(const Model& model, const Plan& plan, Space home) {
+  ASSERT_EQ(kernel_names(model, plan), (Names{"elementwise", "move"}));
+  const auto sum = bound_for(Access::ReadWrite, plan, 0), read = bound_for(Access::Read, plan, 0);
+  const auto to = bound_for(Access::ReadWrite, plan, 1), from = bound_for(Access::Read, plan, 1);
+  ASSERT_TRUE(sum.size() == 1 && read.size() == 2 && to.size() == 1 && from.size() == 1);
+  EXPECT_EQ(sum[0].space, Space::Slot);
+  EXPECT_TRUE(same_place(sum[0], from[0]));
+  EXPECT_EQ(to[0].space, home);
+  EXPECT_TRUE(same_place(to[0], read[0]));
+  EXPECT_FALSE(same_place(to[0], from[0]));
+  EXPECT_FALSE(same_place(read[1], sum[0]))
+      << "the other operand is alive while the sum is written";
+  EXPECT_EQ(plan.outputs[0].space, home);
+  EXPECT_EQ(plan.outputs[0].index, to[0].index);
+}
+
+TEST(Planner, AStateThatIsReadAndWrittenByOneCallIsCopiedBack) {
+  GraphBuilder b;
+  const ValueId state = b.constant({8}), x = b.input({8});
+  b.output(b.call("aten.add.Tensor", {state, x, b.number(1)}, state));
+  const auto model = compile(std::move(b.graph));
+  const HostInput input = host_input({8});
+  expect_redirected(*model, *plan_at(*model, {&input, 1}), Space::State);
+}
+
+TEST(Planner, AnInputThatIsReadAndWrittenByOneCallIsCopiedBack) {
+  GraphBuilder b;
+  const ValueId x = b.input({8}), y = b.input({8});
+  b.output(b.call("aten.add.Tensor", {x, y, b.number(1)}, x));
+  const auto model = compile(std::move(b.graph));
+  const HostInput inputs[] = {host_input({8}), host_input({8})};
+  expect_redirected(*model, *plan_at(*model, inputs), Space::Slot);
+}
+
+TEST(Planner, AStateThatIsOnlyWrittenIsWrittenWhereItIs) {
+  GraphBuilder b;
+  const ValueId state = b.constant({8}), x = b.input({8}), y = b.input({8});
+  b.output(b.call("aten.add.Tensor", {x, y, b.number(1)}, state));
+  const auto model = compile(std::move(b.graph));
+  const HostInput inputs[] = {host_input({8}), host_input({8})};
+  const Plan& plan = *plan_at(*model, inputs);
+  EXPECT_EQ(kernel_names(*model, plan), Names{"elementwise"});
+  EXPECT_EQ(bound_for(Access::ReadWrite, plan, 0)[0].space, Space::State);
+}
+
 }  // namespace
-}  // namespace etwebgpu
+}  // namespace etwebgpu::testing

@@ -1,6 +1,8 @@
 // The graphs of the kernel corpus.
-#include "support/call_builder.h"
+#include "support/cached_attention.h"
+#include "support/graph_builder.h"
 #include "support/kernel_corpus.h"
+#include "support/pointwise_convolution.h"
 
 namespace etwebgpu::testing {
 namespace {
@@ -14,7 +16,7 @@ class Graphs {
   // A graph of what `build` calls; its results are the outputs.
   template <typename Build>
   void add(std::string name, const Build& build) {
-    CallBuilder b;
+    GraphBuilder b;
     if constexpr (std::is_same_v<decltype(build(b)), ValueId>) {
       b.output(build(b));
     } else {
@@ -30,15 +32,15 @@ void add_unary(Graphs& graphs) {
   // Whole vectors, and not.
   for (const Dims& sizes : {Dims{6, 8}, Dims{5, 3}}) {
     for (const char* name : {"abs", "exp", "relu", "sin", "sigmoid", "tanh", "silu", "gelu"}) {
-      graphs.add(name, [&](CallBuilder& b) {
+      graphs.add(name, [&](GraphBuilder& b) {
         return b.call(cat("aten.", name, ".default"), {b.input(sizes)}, sizes);
       });
     }
     for (const DType dtype : {DType::Int32, DType::Int64}) {
-      graphs.add("neg of integers", [&](CallBuilder& b) {
+      graphs.add("neg of integers", [&](GraphBuilder& b) {
         return b.call("aten.neg.default", {b.input(sizes, dtype)}, sizes, dtype);
       });
-      graphs.add("conversions", [&](CallBuilder& b) {
+      graphs.add("conversions", [&](GraphBuilder& b) {
         const ValueId floats = b.call("aten._to_copy.default", {b.input(sizes, dtype)}, sizes);
         return b.call("aten._to_copy.default", {floats}, sizes, dtype);
       });
@@ -52,17 +54,17 @@ void add_binary(Graphs& graphs) {
   for (const DType dtype : {DType::Float32, DType::Int32, DType::Int64}) {
     for (const char* name : {"aten.add.Tensor", "aten.maximum.default", "aten.pow.Tensor_Tensor"}) {
       for (const Dims& other : {sizes, row, column}) {
-        graphs.add(name, [&](CallBuilder& b) {
+        graphs.add(name, [&](GraphBuilder& b) {
           return b.call(name, {b.input(sizes, dtype), b.input(other, dtype)}, sizes, dtype);
         });
       }
     }
-    graphs.add("division", [&](CallBuilder& b) {
+    graphs.add("division", [&](GraphBuilder& b) {
       return b.call("aten.div.Tensor_mode",
                     {b.input(sizes, dtype), b.input(sizes, dtype), b.text("floor")}, sizes, dtype);
     });
     for (const bool first : {false, true}) {
-      graphs.add("numbers", [&](CallBuilder& b) {
+      graphs.add("numbers", [&](GraphBuilder& b) {
         const ValueId x = b.input(sizes, dtype);
         const ValueId number = b.number(3), live = b.scalar_input();
         const auto both = [&](ValueId n) { return first ? Values{n, x} : Values{x, n}; };
@@ -76,7 +78,7 @@ void add_binary(Graphs& graphs) {
 void add_where(Graphs& graphs) {
   const Dims sizes{6, 8};
   for (const DType dtype : {DType::Float32, DType::Int32, DType::Int64}) {
-    graphs.add("where", [&](CallBuilder& b) {
+    graphs.add("where", [&](GraphBuilder& b) {
       const ValueId condition = b.input(sizes, DType::Bool), x = b.input(sizes, dtype);
       Values outs;
       for (const ValueId other :
@@ -84,7 +86,7 @@ void add_where(Graphs& graphs) {
         outs.push_back(b.call("aten.where.self", {condition, x, other}, sizes, dtype));
       return outs;
     });
-    graphs.add("where of numbers", [&](CallBuilder& b) {
+    graphs.add("where of numbers", [&](GraphBuilder& b) {
       return b.call("aten.where.self", {b.input(sizes, DType::Bool), b.number(1), b.number(0)},
                     sizes, dtype);
     });
@@ -95,45 +97,45 @@ void add_where(Graphs& graphs) {
 
 void add_movement(Graphs& graphs) {
   for (const DType dtype : {DType::Float32, DType::Int64}) {
-    graphs.add("permute", [&](CallBuilder& b) {
+    graphs.add("permute", [&](GraphBuilder& b) {
       return b.call("aten.permute_copy.default", {b.input({2, 3, 4}, dtype), b.ints({2, 0, 1})},
                     {4, 2, 3}, dtype);
     });
-    graphs.add("select at a live index", [&](CallBuilder& b) {
+    graphs.add("select at a live index", [&](GraphBuilder& b) {
       const ValueId x = b.input({8, 12}, dtype);
       return b.call("aten.select_copy.int", {x, b.number(0), b.scalar_input()}, {12}, dtype);
     });
-    graphs.add("arange", [&](CallBuilder& b) {
+    graphs.add("arange", [&](GraphBuilder& b) {
       const ValueId first = b.number(0), end = b.number(9), step = b.number(1);
       return b.call("aten.arange.start_step", {first, end, step}, {9}, dtype);
     });
-    graphs.add("full", [&](CallBuilder& b) {
+    graphs.add("full", [&](GraphBuilder& b) {
       return b.call("aten.full_like.default", {b.input({6, 8}, dtype), b.number(2)}, {6, 8}, dtype);
     });
     for (const std::int64_t width : {3, 8}) {
-      graphs.add("cat", [&](CallBuilder& b) {
+      graphs.add("cat", [&](GraphBuilder& b) {
         return b.call(
             "aten.cat.default",
             {b.list({b.input({2, width}, dtype), b.input({2, 2 * width}, dtype)}), b.number(1)},
             {2, 3 * width}, dtype);
       });
     }
-    graphs.add("pad", [&](CallBuilder& b) {
+    graphs.add("pad", [&](GraphBuilder& b) {
       return b.call("aten.constant_pad_nd.default",
                     {b.input({2, 3}, dtype), b.ints({1, 2}), b.number(0.0)}, {2, 6}, dtype);
     });
-    graphs.add("gather", [&](CallBuilder& b) {
+    graphs.add("gather", [&](GraphBuilder& b) {
       return b.call("aten.gather.default",
                     {b.input({4, 5}, dtype), b.number(1), b.input({4, 2}, DType::Int64)}, {4, 2},
                     dtype);
     });
-    graphs.add("index_select", [&](CallBuilder& b) {
+    graphs.add("index_select", [&](GraphBuilder& b) {
       return b.call("aten.index_select.default",
                     {b.input({4, 5}, dtype), b.number(0), b.input({2}, DType::Int32)}, {2, 5},
                     dtype);
     });
   }
-  graphs.add("a cache written from itself", [](CallBuilder& b) {
+  graphs.add("a cache written from itself", [](GraphBuilder& b) {
     const ValueId cache = b.constant({1, 16, 2, 8});
     return b.call("update_cache.default", {cache, cache, b.number(0)}, Dims{1});
   });
@@ -141,16 +143,16 @@ void add_movement(Graphs& graphs) {
 
 void add_images(Graphs& graphs) {
   const Dims small{1, 2, 4, 4}, large{1, 2, 8, 8};
-  graphs.add("nearest", [&](CallBuilder& b) {
+  graphs.add("nearest", [&](GraphBuilder& b) {
     return b.call("aten.upsample_nearest2d.vec", {b.input(small), b.ints({8, 8}), b.none()}, large);
   });
   for (const bool aligned : {false, true}) {
-    graphs.add("bilinear", [&](CallBuilder& b) {
+    graphs.add("bilinear", [&](GraphBuilder& b) {
       return b.call("aten.upsample_bilinear2d.vec",
                     {b.input(small), b.ints({8, 8}), b.flag(aligned), b.none()}, large);
     });
   }
-  graphs.add("grid_sampler", [&](CallBuilder& b) {
+  graphs.add("grid_sampler", [&](GraphBuilder& b) {
     return b.call("aten.grid_sampler_2d.default",
                   {b.input(small), b.input({1, 8, 8, 2}), b.number(0), b.number(1), b.flag(true)},
                   large);
@@ -174,7 +176,7 @@ void add_reductions(Graphs& graphs) {
           Reduction{"aten.argmax.default", true, false},
           Reduction{"aten.argmin.default", true, false}}) {
       for (const Dims& sizes : {long_rows, short_rows}) {
-        graphs.add(name, [&](CallBuilder& b) {
+        graphs.add(name, [&](GraphBuilder& b) {
           const DType result = is_index ? DType::Int64 : dtype;
           const ValueId dims = is_index ? b.number(2) : b.ints({2});
           Values arguments{b.input(sizes, dtype), dims, b.flag(false)};
@@ -184,11 +186,11 @@ void add_reductions(Graphs& graphs) {
       }
     }
   }
-  graphs.add("mean", [&](CallBuilder& b) {
+  graphs.add("mean", [&](GraphBuilder& b) {
     return b.call("aten.mean.dim", {b.input(long_rows), b.ints({0, 2}), b.flag(false), b.none()},
                   Dims{3});
   });
-  graphs.add("argmax in 32 bits", [&](CallBuilder& b) {
+  graphs.add("argmax in 32 bits", [&](GraphBuilder& b) {
     return b.call("aten.argmax.default", {b.input(long_rows), b.number(2), b.flag(false)}, {2, 3},
                   DType::Int32);
   });
@@ -197,7 +199,7 @@ void add_reductions(Graphs& graphs) {
 void add_softmax(Graphs& graphs) {
   for (const char* name : {"aten._softmax.default", "aten._log_softmax.default"}) {
     for (const std::int64_t dim : {1, 2}) {
-      graphs.add(name, [&](CallBuilder& b) {
+      graphs.add(name, [&](GraphBuilder& b) {
         return b.call(name, {b.input({2, 33, 70}), b.number(dim), b.flag(false)}, {2, 33, 70});
       });
     }
@@ -206,12 +208,9 @@ void add_softmax(Graphs& graphs) {
 
 void add_norms(Graphs& graphs) {
   for (const std::int64_t n : {33, 64}) {
-    graphs.add("rms_norm", [&](CallBuilder& b) {
-      return b.call("et_vk.rms_norm.default", {b.input({4, n}), b.constant({n}), b.number(1e-5)},
-                    {4, n});
-    });
+    graphs.add("rms_norm", [&](GraphBuilder& b) { return b.rms_norm(b.input({4, n})); });
     for (const bool affine : {false, true}) {
-      graphs.add("layer_norm", [&](CallBuilder& b) {
+      graphs.add("layer_norm", [&](GraphBuilder& b) {
         const ValueId out = b.tensor({4, n}), mean = b.tensor({4, 1}), rstd = b.tensor({4, 1});
         const auto vector = [&] { return affine ? b.constant({n}) : b.none(); };
         b.call("aten.native_layer_norm.default",
@@ -221,7 +220,7 @@ void add_norms(Graphs& graphs) {
       });
     }
   }
-  graphs.add("batch_norm", [](CallBuilder& b) {
+  graphs.add("batch_norm", [](GraphBuilder& b) {
     const ValueId out = b.tensor({2, 6, 5}), x = b.input({2, 6, 5});
     b.call("aten._native_batch_norm_legit_no_training.default",
            {x, b.constant({6}), b.constant({6}), b.constant({6}), b.constant({6}), b.number(0.1),
@@ -230,7 +229,7 @@ void add_norms(Graphs& graphs) {
     return out;
   });
   for (const char* mapping : {"SYMMETRIC", "ASYMMETRIC"}) {
-    graphs.add(mapping, [&](CallBuilder& b) {
+    graphs.add(mapping, [&](GraphBuilder& b) {
       const ValueId scales = b.tensor({4, 1}), zero_points = b.tensor({4, 1}, DType::Int32);
       b.call("torchao.choose_qparams_affine.default",
              {b.input({4, 64}), b.text(mapping), b.ints({1, 64}), b.none(), b.number(-128),
@@ -245,20 +244,20 @@ void add_norms(Graphs& graphs) {
 
 void add_embeddings(Graphs& graphs) {
   for (const DType dtype : {DType::Float32, DType::Float16}) {
-    graphs.add("embedding", [&](CallBuilder& b) {
+    graphs.add("embedding", [&](GraphBuilder& b) {
       return b.call("aten.embedding.default",
                     {b.constant({100, 16}, dtype), b.input({3}, DType::Int64), b.number(-1),
                      b.flag(false), b.flag(false)},
                     {3, 16});
     });
   }
-  graphs.add("embedding of an input", [](CallBuilder& b) {
+  graphs.add("embedding of an input", [](GraphBuilder& b) {
     return b.call("aten.embedding.default",
                   {b.input({100, 16}), b.input({3}, DType::Int32), b.number(-1), b.flag(false),
                    b.flag(false)},
                   {3, 16});
   });
-  graphs.add("embedding of nibbles", [](CallBuilder& b) {
+  graphs.add("embedding of nibbles", [](GraphBuilder& b) {
     return b.call("et_vk.embedding_q4gsw.default",
                   {b.constant({100, 32}, DType::UInt8), b.constant({100, 2}), b.number(32),
                    b.input({3}, DType::Int64), b.flag(false)},
@@ -268,20 +267,19 @@ void add_embeddings(Graphs& graphs) {
 
 void add_rotary(Graphs& graphs) {
   const Dims q{1, 4, 6, 32}, k{1, 4, 2, 32};
-  graphs.add("rotary of pairs", [&](CallBuilder& b) {
-    const Values outs{b.tensor(q), b.tensor(k)};
-    b.call("et_vk.apply_rotary_emb.default",
-           {b.input(q), b.input(k), b.input({4, 16}), b.input({4, 16})}, b.list(outs));
-    return outs;
+  graphs.add("rotary of pairs", [&](GraphBuilder& b) {
+    const ValueId queries = b.input(q), keys = b.input(k);
+    const ValueId cos = b.input({4, 16}), sin = b.input({4, 16});
+    const auto out = b.rotate(queries, keys, cos, sin);
+    return Values{out.q, out.k};
   });
-  graphs.add("rotary of halves", [&](CallBuilder& b) {
-    const Values outs{b.tensor(q), b.tensor(k)};
-    b.call("et_vk.apply_rotary_emb_hf.default",
-           {b.input(q), b.input(k), b.constant({64, 32}), b.constant({64, 32}), b.scalar_input()},
-           b.list(outs));
-    return outs;
+  graphs.add("rotary of halves", [&](GraphBuilder& b) {
+    const ValueId queries = b.input(q), keys = b.input(k);
+    const ValueId cos = b.constant({64, 32}), sin = b.constant({64, 32});
+    const auto out = b.rotate_halves(queries, keys, cos, sin, b.scalar_input());
+    return Values{out.q, out.k};
   });
-  graphs.add("rotary of complex numbers", [](CallBuilder& b) {
+  graphs.add("rotary of complex numbers", [](GraphBuilder& b) {
     return b.call("et_vk.apply_rotary_emb_interleaved.default",
                   {b.input({2, 4, 16}), b.input({4, 16})}, {2, 4, 16});
   });
@@ -291,17 +289,18 @@ void add_rotary(Graphs& graphs) {
 
 enum class Weight { Floats, Halves, Bytes, Nibbles, Groups };
 
-ValueId linear(CallBuilder& b, ValueId x, std::int64_t columns, Weight weight, bool bias = false,
+ValueId linear(GraphBuilder& b, ValueId x, std::int64_t columns, Weight weight, bool bias = false,
                std::int64_t group = 32) {
   const std::int64_t depth = b.bound(x).back();
   Dims sizes = b.bound(x);
   sizes[sizes.rank() - 1] = columns;
-  const ValueId added = bias ? b.constant({columns}) : b.none();
   switch (weight) {
     case Weight::Floats:
     case Weight::Halves: {
       const DType dtype = weight == Weight::Halves ? DType::Float16 : DType::Float32;
-      return b.call("aten.linear.default", {x, b.constant({columns, depth}, dtype), added}, sizes);
+      return b.call(
+          "aten.linear.default",
+          {x, b.constant({columns, depth}, dtype), bias ? b.constant({columns}) : b.none()}, sizes);
     }
     case Weight::Bytes:
       return b.call("aten._weight_int8pack_mm.default",
@@ -311,22 +310,16 @@ ValueId linear(CallBuilder& b, ValueId x, std::int64_t columns, Weight weight, b
                     {x, b.constant({columns, depth / 2}, DType::UInt8), b.constant({columns})},
                     sizes);
     case Weight::Groups:
-      return b.call("et_vk.linear_q4gsw.default",
-                    {x, b.constant({columns, depth / 2}, DType::UInt8),
-                     b.constant({depth / group, columns}), b.number(group), added},
-                    sizes);
+      return b.linear(x, columns, bias, group);
   }
   return {};
 }
 
 // silu(gate) * up.
-ValueId gated(CallBuilder& b, ValueId x, std::int64_t columns, std::int64_t group = 32) {
-  const ValueId gate = linear(b, x, columns, Weight::Groups, false, group);
-  const ValueId up = linear(b, x, columns, Weight::Groups, false, group);
-  const Dims sizes = b.bound(gate);
-  const ValueId sigmoid = b.call("aten.sigmoid.default", {gate}, sizes);
-  const ValueId silu = b.call("aten.mul.Tensor", {gate, sigmoid}, sizes);
-  return b.call("aten.mul.Tensor", {silu, up}, sizes);
+ValueId gated(GraphBuilder& b, ValueId x, std::int64_t columns, std::int64_t group = 32) {
+  const ValueId gate = b.linear(x, columns, false, group);
+  const ValueId up = b.linear(x, columns, false, group);
+  return b.multiply(b.silu(gate), up);
 }
 
 void add_linear(Graphs& graphs) {
@@ -335,31 +328,29 @@ void add_linear(Graphs& graphs) {
     // One row, few and many; columns that are whole vectors, and not.
     for (const std::int64_t rows : {1, 2, 5, 17, 40, 100, 700}) {
       for (const std::int64_t columns : {60, 130, 1001})
-        graphs.add("linear", [&](CallBuilder& b) {
+        graphs.add("linear", [&](GraphBuilder& b) {
           return linear(b, b.input({rows, 192}), columns, weight, columns == 130);
         });
     }
     if (weight == Weight::Floats || weight == Weight::Halves || weight == Weight::Bytes) {
       graphs.add("linear of half a step more",
-                 [&](CallBuilder& b) { return linear(b, b.input({3, 34}), 20, weight); });
+                 [&](GraphBuilder& b) { return linear(b, b.input({3, 34}), 20, weight); });
     }
   }
-  graphs.add("groups of half a step", [](CallBuilder& b) {
-    return linear(b, b.input({3, 64}), 20, Weight::Groups, false, 4);
-  });
+  graphs.add("groups of half a step",
+             [](GraphBuilder& b) { return b.linear(b.input({3, 64}), 20, false, 4); });
   graphs.add("a gate of groups of half a step",
-             [](CallBuilder& b) { return gated(b, b.input({3, 64}), 20, 4); });
+             [](GraphBuilder& b) { return gated(b, b.input({3, 64}), 20, 4); });
   // Long and wide: loops along K for one row, large tiles for many, and a full GPU.
   for (const std::int64_t rows : {1, 5, 40, 1000}) {
     for (const std::int64_t columns : {64, 576, 13000})
-      graphs.add("large linear", [&](CallBuilder& b) {
-        return linear(b, b.input({rows, 2048}), columns, Weight::Groups);
-      });
+      graphs.add("large linear",
+                 [&](GraphBuilder& b) { return b.linear(b.input({rows, 2048}), columns); });
   }
 }
 
 void add_quantized_inputs(Graphs& graphs) {
-  graphs.add("rows quantized on the way", [](CallBuilder& b) {
+  graphs.add("rows quantized on the way", [](GraphBuilder& b) {
     return b.call("et_vk.linear_dq8ca_q4gsw.default",
                   {b.input({3, 64}), b.input({3}), b.input({3}, DType::Int32),
                    b.constant({32, 32}, DType::UInt8), b.constant({2, 32}, DType::Int32),
@@ -367,7 +358,7 @@ void add_quantized_inputs(Graphs& graphs) {
                   {3, 32});
   });
   for (const DType dtype : {DType::Float32, DType::Int8}) {
-    graphs.add("quantized by one scale", [&](CallBuilder& b) {
+    graphs.add("quantized by one scale", [&](GraphBuilder& b) {
       return b.call(
           "et_vk.linear_q8ta_q8csw.default",
           {b.input({3, 64}, dtype), b.number(0.1), b.number(3), b.constant({32, 64}, DType::Int8),
@@ -378,44 +369,39 @@ void add_quantized_inputs(Graphs& graphs) {
 }
 
 void add_matmul(Graphs& graphs) {
-  graphs.add("bmm", [](CallBuilder& b) {
+  graphs.add("bmm", [](GraphBuilder& b) {
     return b.call("aten.bmm.default", {b.input({2, 5, 7}), b.input({2, 7, 9})}, {2, 5, 9});
   });
-  graphs.add("addmm", [](CallBuilder& b) {
+  graphs.add("addmm", [](GraphBuilder& b) {
     return b.call("aten.addmm.default",
                   {b.input({9}), b.input({5, 7}), b.input({7, 9}), b.number(1.0), b.number(1.0)},
                   {5, 9});
   });
   graphs.add("linear of a depth for which three steps are at once",
-             [](CallBuilder& b) { return linear(b, b.input({1, 5120}), 64, Weight::Groups); });
-  graphs.add("linear over an input", [](CallBuilder& b) {
+             [](GraphBuilder& b) { return b.linear(b.input({1, 5120}), 64); });
+  graphs.add("linear over an input", [](GraphBuilder& b) {
     return b.call("aten.linear.default", {b.input({5, 7}), b.input({9, 7}), b.none()}, {5, 9});
   });
 }
 
 // A norm, one to three layers over it, a gated feed-forward, and residuals.
 void add_fused_linear(Graphs& graphs) {
-  constexpr Weight kGroups = Weight::Groups;
   for (const std::int64_t rows : {1, 5, 40, 300}) {
     const Dims sizes{1, rows, 96};
-    const auto norm = [&](CallBuilder& b, ValueId x) {
-      return b.call("et_vk.rms_norm.default", {x, b.constant({96}), b.number(1e-5)}, sizes);
-    };
     for (const std::size_t parts : {1, 2, 3}) {
       for (const bool bias : {false, true})
-        graphs.add("layers over one norm", [&](CallBuilder& b) {
-          const ValueId normed = norm(b, b.input(sizes));
+        graphs.add("layers over one norm", [&](GraphBuilder& b) {
+          const ValueId normed = b.rms_norm(b.input(sizes));
           Values outs;
           for (std::size_t i = 0; i < parts; ++i)
-            outs.push_back(linear(b, normed, i == 0 ? 96 : 32, kGroups, bias));
+            outs.push_back(b.linear(normed, i == 0 ? 96 : 32, bias));
           return outs;
         });
     }
     for (const bool normed : {false, true}) {
-      graphs.add("a gated feed-forward", [&](CallBuilder& b) {
-        const ValueId input = b.input(sizes), x = normed ? norm(b, input) : input;
-        const ValueId down = linear(b, gated(b, x, 200), 96, kGroups, false, 8);
-        return b.call("aten.add.Tensor", {input, down, b.number(1)}, sizes);
+      graphs.add("a gated feed-forward", [&](GraphBuilder& b) {
+        const ValueId input = b.input(sizes), x = normed ? b.rms_norm(input) : input;
+        return b.add(input, b.linear(gated(b, x, 200), 96, false, 8));
       });
     }
   }
@@ -423,91 +409,44 @@ void add_fused_linear(Graphs& graphs) {
 
 // --- Attention ---
 
-struct Heads {
-  std::int64_t batch, count, kv, dim;
-};
-
-struct Cache {
-  ValueId k, v, position;
-};
-
-Cache cache_of(CallBuilder& b, const Heads& heads) {
-  const Dims sizes{heads.batch, 300, heads.kv, heads.dim};
-  return {b.constant(sizes), b.constant(sizes), b.scalar_input()};
-}
-
-ValueId attend(CallBuilder& b, const Values& qkv, const Cache& cache, ValueId mask = kNoValue) {
-  return b.call(
-      "sdpa_with_kv_cache.default",
-      {qkv[0], qkv[1], qkv[2], cache.k, cache.v, cache.position, b.number(1),
-       mask == kNoValue ? b.none() : mask, b.number(0.0), b.flag(mask == kNoValue), b.none()},
-      b.bound(qkv[0]));
-}
-
-Values new_rows(CallBuilder& b, const Heads& heads, std::int64_t tokens) {
-  const Dims q{heads.batch, tokens, heads.count, heads.dim},
-      k{heads.batch, tokens, heads.kv, heads.dim};
-  return {b.input(q), b.input(k), b.input(k)};
-}
-
-// Rotated q and k: by a table of the tokens' own angles, or from a live row on.
-Values rotated(CallBuilder& b, const Values& qkv, const Cache& cache, bool halves) {
-  const Dims q = b.bound(qkv[0]);
-  const Values out{b.tensor(q), b.tensor(b.bound(qkv[1]))};
-  if (halves) {
-    const Dims table{300, q[3]};
-    b.call("et_vk.apply_rotary_emb_hf.default",
-           {qkv[0], qkv[1], b.constant(table), b.constant(table), cache.position}, b.list(out));
-  } else {
-    const Dims table{q[1], q[3] / 2};
-    b.call("et_vk.apply_rotary_emb.default", {qkv[0], qkv[1], b.input(table), b.input(table)},
-           b.list(out));
-  }
-  return {out[0], out[1], qkv[2]};
-}
+constexpr std::int64_t kCapacity = 300;
 
 void add_cached_attention(Graphs& graphs) {
   for (const Heads& heads : {Heads{1, 6, 2, 32}, Heads{2, 4, 4, 64}, Heads{1, 3, 1, 6},
                              Heads{1, 32, 4, 128}, Heads{1, 8, 8, 256}}) {
     for (const std::int64_t tokens : {1, 3, 12, 40, 200}) {
-      graphs.add("attention over a cache", [&](CallBuilder& b) {
-        const Cache cache = cache_of(b, heads);
-        return attend(b, new_rows(b, heads, tokens), cache);
+      graphs.add("attention over a cache", [&](GraphBuilder& b) {
+        return attend(b, cached_rows(b, heads, tokens, kCapacity));
       });
-      graphs.add("masked attention over a cache", [&](CallBuilder& b) {
-        const Cache cache = cache_of(b, heads);
-        return attend(b, new_rows(b, heads, tokens), cache, b.input({tokens, 300}));
+      graphs.add("masked attention over a cache", [&](GraphBuilder& b) {
+        const CachedRows rows = cached_rows(b, heads, tokens, kCapacity);
+        return attend(b, rows, b.input({tokens, kCapacity}));
       });
       for (const bool halves : {false, true}) {
-        graphs.add("rotated attention over a cache", [&](CallBuilder& b) {
-          const Cache cache = cache_of(b, heads);
-          return attend(b, rotated(b, new_rows(b, heads, tokens), cache, halves), cache);
+        graphs.add("rotated attention over a cache", [&](GraphBuilder& b) {
+          const CachedRows rows = cached_rows(b, heads, tokens, kCapacity);
+          return attend(b, halves ? rotated_halves(b, rows) : rotated(b, rows));
         });
       }
       if (heads.count * heads.dim % 32 != 0) continue;
-      graphs.add("rotated attention and its projection", [&](CallBuilder& b) {
-        const Cache cache = cache_of(b, heads);
-        const ValueId out = attend(b, rotated(b, new_rows(b, heads, tokens), cache, false), cache);
-        const Dims flat{heads.batch, tokens, heads.count * heads.dim};
-        const ValueId x =
-            b.call("aten.view_copy.default", {out, b.ints({flat.begin(), flat.end()})}, flat);
-        return linear(b, x, 96, Weight::Groups);
+      graphs.add("rotated attention and its projection", [&](GraphBuilder& b) {
+        const CachedRows rows = cached_rows(b, heads, tokens, kCapacity);
+        return b.linear(flatten_heads(b, attend(b, rotated(b, rows))), 96);
       });
     }
   }
 }
 
 void add_other_attention(Graphs& graphs) {
-  graphs.add("rotated attention at a fixed position", [](CallBuilder& b) {
-    const Heads heads{1, 6, 2, 32};
-    Cache cache = cache_of(b, heads);
-    cache.position = b.number(2);
-    return attend(b, rotated(b, new_rows(b, heads, 12), cache, true), cache);
+  graphs.add("rotated attention at a fixed position", [](GraphBuilder& b) {
+    CachedRows rows = cached_rows(b, {1, 6, 2, 32}, 12, kCapacity);
+    rows.position = b.number(2);
+    return attend(b, rotated_halves(b, rows));
   });
   for (const std::int64_t tokens : {1, 40}) {
     for (const std::int64_t dim : {10, 32}) {
       for (const bool masked : {false, true}) {
-        graphs.add("attention over tensors", [&](CallBuilder& b) {
+        graphs.add("attention over tensors", [&](GraphBuilder& b) {
           const ValueId mask = masked ? b.input({tokens, 50}) : b.none();
           return b.call("et_vk.sdpa.default",
                         {b.input({2, 4, tokens, dim}), b.input({2, 4, 50, dim}),
@@ -518,16 +457,32 @@ void add_other_attention(Graphs& graphs) {
     }
   }
   for (const std::int64_t width : {3, 8}) {
-    graphs.add("a write into a cache", [&](CallBuilder& b) {
+    graphs.add("a write into a cache", [&](GraphBuilder& b) {
       const ValueId cache = b.constant({1, 16, 2, width});
       return b.call("update_cache.default", {b.input({1, 4, 2, width}), cache, b.scalar_input()},
                     Dims{1});
     });
-    graphs.add("a write into a cache at a fixed position", [&](CallBuilder& b) {
+    graphs.add("a write into a cache at a fixed position", [&](GraphBuilder& b) {
       const ValueId cache = b.constant({1, 16, 2, width});
       return b.call("update_cache.default", {b.input({1, 4, 2, width}), cache, b.number(2)},
                     Dims{1});
     });
+  }
+}
+
+// Rows and results of a caller's own, through every kernel.
+void add_doors(Graphs& graphs) {
+  for (const DType dtype : {DType::Float32, DType::Float16}) {
+    for (const std::int64_t channels : {3, 64}) {
+      for (const std::int64_t width : {1, 6, 40}) {
+        graphs.add("a pointwise convolution", [&](GraphBuilder& b) {
+          return b.call(std::string(pointwise_convolution()),
+                        {b.input({1, channels, 1, width}), b.constant({70, channels}, dtype),
+                         b.none(), b.number(0.0), b.number(6.0)},
+                        {1, 70, 1, width});
+        });
+      }
+    }
   }
 }
 
@@ -538,7 +493,7 @@ std::vector<NamedGraph> corpus_graphs() {
   for (const auto add :
        {add_unary, add_binary, add_where, add_movement, add_images, add_reductions, add_softmax,
         add_norms, add_embeddings, add_rotary, add_linear, add_quantized_inputs, add_matmul,
-        add_fused_linear, add_cached_attention, add_other_attention})
+        add_fused_linear, add_cached_attention, add_other_attention, add_doors})
     add(graphs);
   return std::move(graphs.made);
 }

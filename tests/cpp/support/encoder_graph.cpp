@@ -1,6 +1,6 @@
 #include "support/encoder_graph.h"
 
-#include "support/call_builder.h"
+#include "support/graph_builder.h"
 
 namespace etwebgpu::testing {
 namespace {
@@ -13,23 +13,19 @@ class EncoderBuilder {
   Graph build() {
     const ValueId tokens = b_.input({1, rows_}, DType::Int32);
     const ValueId mask = b_.input({1, rows_}, DType::Int32);
-    length_ = b_.call("sym_size.int", {tokens, b_.number(kOne)}, b_.graph.add(SymInt{}));
+    length_ = b_.call("sym_size.int", {tokens, b_.number(1)}, b_.scalar());
     const ValueId seen = as_float(mask);
     penalty_ = penalty(seen);
     ValueId x = embed(tokens);
     for (std::int64_t i = 0; i < s_.layers; ++i) x = layer(x);
-    const ValueId column = b_.call("aten.unsqueeze_copy.default",
-                                   {seen, b_.number(std::int64_t{2})}, Dims{1, rows_, 1});
+    const ValueId column =
+        b_.call("aten.unsqueeze_copy.default", {seen, b_.number(2)}, Dims{1, rows_, 1});
     b_.output(b_.multiply(x, column));
     return std::move(b_.graph);
   }
 
  private:
-  static constexpr std::int64_t kOne = 1;
-
-  ValueId prepacked_number() {
-    return b_.call("et_vk.prepack.default", {b_.constant(Dims{})}, Dims{});
-  }
+  ValueId prepacked_number() { return b_.prepacked({}); }
   ValueId as_float(ValueId mask) {
     return b_.call("aten._to_copy.default",
                    {mask, b_.none(), b_.none(), b_.none(), b_.none(), b_.flag(false), b_.none()},
@@ -38,9 +34,9 @@ class EncoderBuilder {
   // (1 - mask) times a large negative number, for every head and query.
   ValueId penalty(ValueId seen) {
     ValueId x =
-        b_.call("aten.sub.Tensor", {prepacked_number(), seen, b_.number(kOne)}, b_.bound(seen));
-    x = b_.call("aten.unsqueeze_copy.default", {x, b_.number(kOne)}, Dims{1, 1, rows_});
-    x = b_.call("aten.unsqueeze_copy.default", {x, b_.number(kOne)}, Dims{1, 1, 1, rows_});
+        b_.call("aten.sub.Tensor", {prepacked_number(), seen, b_.number(1)}, b_.bound(seen));
+    x = b_.call("aten.unsqueeze_copy.default", {x, b_.number(1)}, Dims{1, 1, rows_});
+    x = b_.call("aten.unsqueeze_copy.default", {x, b_.number(1)}, Dims{1, 1, 1, rows_});
     return b_.multiply(x, prepacked_number());
   }
   ValueId lookup(std::int64_t rows, ValueId indices) {
@@ -48,19 +44,19 @@ class EncoderBuilder {
     out.push_back(s_.width);
     return b_.call(
         "aten.embedding.default",
-        {b_.constant({rows, s_.width}), indices, b_.number(-kOne), b_.flag(false), b_.flag(false)},
+        {b_.constant({rows, s_.width}), indices, b_.number(-1), b_.flag(false), b_.flag(false)},
         out);
   }
   ValueId embed(ValueId tokens) {
-    constexpr std::int64_t kPositions = 512, kKinds = 2, kZero = 0;
-    const ValueId kinds = b_.call(
-        "aten.full_like.default",
-        {tokens, b_.number(kZero), b_.none(), b_.none(), b_.none(), b_.flag(false), b_.none()},
-        b_.tensor({1, rows_}, DType::Int32));
-    const ValueId positions = b_.call("aten.arange.start_step",
-                                      {b_.number(kZero), length_, b_.number(kOne), b_.none(),
-                                       b_.none(), b_.none(), b_.flag(false)},
-                                      b_.tensor({rows_}, DType::Int32));
+    constexpr std::int64_t kPositions = 512, kKinds = 2;
+    const ValueId kinds =
+        b_.call("aten.full_like.default",
+                {tokens, b_.number(0), b_.none(), b_.none(), b_.none(), b_.flag(false), b_.none()},
+                b_.tensor({1, rows_}, DType::Int32));
+    const ValueId positions = b_.call(
+        "aten.arange.start_step",
+        {b_.number(0), length_, b_.number(1), b_.none(), b_.none(), b_.none(), b_.flag(false)},
+        b_.tensor({rows_}, DType::Int32));
     // One after another, for C++ leaves the order of a call's arguments open.
     const ValueId words = lookup(s_.vocabulary, tokens), places = lookup(kPositions, positions);
     const ValueId placed = b_.add(words, places);
@@ -107,8 +103,8 @@ class EncoderBuilder {
     const ValueId products = view(product(queries, keys), {1, s_.heads, rows_, rows_});
     const ValueId scores = b_.multiply(products, prepacked_number());
     const ValueId weights =
-        b_.call("aten._softmax.default",
-                {b_.add(scores, penalty_), b_.number(-kOne), b_.flag(false)}, b_.bound(scores));
+        b_.call("aten._softmax.default", {b_.add(scores, penalty_), b_.number(-1), b_.flag(false)},
+                b_.bound(scores));
     const ValueId values = view(v, {s_.heads, rows_, head_dim_});
     const ValueId y = product(view(weights, {s_.heads, rows_, rows_}), values);
     const ValueId rows = permute(view(y, {1, s_.heads, rows_, head_dim_}), {0, 2, 1, 3});
@@ -116,8 +112,7 @@ class EncoderBuilder {
   }
   ValueId feed_forward(ValueId x) {
     const ValueId up = view(linear(flat(x), s_.hidden), {rows_, s_.hidden});
-    const ValueId active =
-        b_.call("aten.gelu.default", {up, b_.graph.add(std::string("none"))}, b_.bound(up));
+    const ValueId active = b_.call("aten.gelu.default", {up, b_.text("none")}, b_.bound(up));
     return batched(linear(active, s_.width));
   }
   ValueId layer(ValueId x) {
@@ -127,7 +122,7 @@ class EncoderBuilder {
 
   const EncoderShape& s_;
   const std::int64_t rows_, head_dim_;
-  CallBuilder b_;
+  GraphBuilder b_;
   ValueId length_ = kNoValue, penalty_ = kNoValue;
 };
 

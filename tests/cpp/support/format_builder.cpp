@@ -61,19 +61,19 @@ ByteVector bytes_of(const flatbuffers::FlatBufferBuilder& builder) {
   return {data, data + builder.GetSize()};
 }
 
-GraphBuilder add_graph() {
-  GraphBuilder b;
+BlobBuilder add_blob() {
+  BlobBuilder b;
   const int x = b.input(b.tensor({8, 16}));
   const int y = b.input(b.tensor({8, 16}));
   b.output(b.call("aten.add.Tensor", {x, y, b.integer(1), b.tensor({8, 16})}));
   return b;
 }
 
-GraphBuilder decoder_graph() {
+BlobBuilder decoder_blob() {
   using vkgraph::VkDataType;
   constexpr std::uint32_t kVocabulary = 64, kDim = 64, kHeads = 4, kKvHeads = 2, kHeadDim = 16;
   constexpr std::uint32_t kContext = 32, kLength = 31, kGroup = 32, kHidden = 96;
-  GraphBuilder b;
+  BlobBuilder b;
   const int tokens = b.input(b.tensor({1, kLength}, VkDataType::INT32));
   const int position = b.input(b.tensor({1}, VkDataType::INT32));
   const int none = b.none(), zero = b.integer(0), one = b.integer(1), minus_one = b.integer(-1);

@@ -40,7 +40,7 @@ void pad_to(ByteVector& out, std::size_t alignment);
 ByteVector bytes_of(const flatbuffers::FlatBufferBuilder& builder);
 
 // A graph under construction. Every function returns the new value's id.
-struct GraphBuilder {
+struct BlobBuilder {
   vkgraph::VkGraphT graph;
 
   template <typename T>
@@ -120,11 +120,11 @@ struct GraphBuilder {
 };
 
 // c = a + b with dynamic rows.
-GraphBuilder add_graph();
+BlobBuilder add_blob();
 
 // One decoder layer with everything a language model's graph has: named constants, KV caches that
 // share a key, a position read from an input, dynamic length, lists of outputs, views with SymInts.
-GraphBuilder decoder_graph();
+BlobBuilder decoder_blob();
 
 // Every constant of a graph with made-up content.
 NamedBytes named_data_of(const vkgraph::VkGraphT& graph);

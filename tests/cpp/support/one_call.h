@@ -6,60 +6,35 @@
 #include <utility>
 #include <vector>
 
-#include "plan/model.h"
+#include "support/compile.h"
+#include "support/graph_builder.h"
 
 namespace etwebgpu::testing {
 
-inline HostInput host_input(Dims sizes, std::int64_t scalar = 0,
-                            std::span<const std::int64_t> elements = {}) {
-  HostInput out;
-  out.sizes = sizes;
-  out.scalar = scalar;
-  out.elements = elements;
-  return out;
-}
-
-inline HostInput host_scalar(std::int64_t scalar) { return host_input({}, scalar); }
-
 class OneCall {
  public:
-  explicit OneCall(std::string name) { call_.name = std::move(name); }
+  explicit OneCall(std::string name) : name_(std::move(name)) {}
 
-  OneCall& input(Dims bound, DType dtype = DType::Float32) {
-    const ValueId id = tensor(std::move(bound), dtype);
-    graph_.inputs.push_back(id);
-    call_.args.push_back(id);
-    return *this;
+  OneCall& input(const Dims& bound, DType dtype = DType::Float32) {
+    return add(builder_.input(bound, dtype));
   }
   // A SymInt that the host gives.
-  OneCall& scalar_input() {
-    graph_.inputs.push_back(graph_.add(SymInt{}));
-    call_.args.push_back(graph_.inputs.back());
-    return *this;
-  }
-  // Not inlined: g++ 12 then warns of uninitialized alternatives of the variant.
-  [[gnu::noinline]] OneCall& arg(const Value& value) {
-    call_.args.push_back(graph_.add(value));
-    return *this;
-  }
-  OneCall& ints(std::vector<std::int64_t> items) { return arg(IntList{std::move(items)}); }
+  OneCall& scalar_input() { return add(builder_.scalar_input()); }
+  OneCall& arg(const Value& value) { return add(builder_.value(value)); }
+  OneCall& ints(std::vector<std::int64_t> items) { return add(builder_.ints(std::move(items))); }
   // All arguments so far become one list of tensors.
   OneCall& as_list() {
-    const ValueId list = graph_.add(ValueList{std::move(call_.args)});
-    call_.args = {list};
+    args_ = {builder_.list(std::move(args_))};
     return *this;
   }
-  OneCall& output(Dims bound, DType dtype = DType::Float32) {
-    const ValueId id = tensor(std::move(bound), dtype);
-    graph_.outputs.push_back(id);
-    call_.args.push_back(id);
+  OneCall& output(const Dims& bound, DType dtype = DType::Float32) {
+    builder_.output(builder_.call(name_, args_, bound, dtype));
     return *this;
   }
 
   // The load's error, or "".
   std::string load(const Capabilities& capabilities = {}) {
-    graph_.calls.push_back(call_);
-    auto model = Model::create(std::move(graph_), capabilities, ModelOptions{});
+    auto model = Model::create(std::move(builder_.graph), capabilities, ModelOptions{});
     if (!model) return model.error().message;
     model_ = *std::move(model);
     return {};
@@ -85,20 +60,19 @@ class OneCall {
   }
   // The value of template parameter `name` in the plan's n-th dispatch.
   std::string parameter(const Plan& plan, std::size_t n, std::string_view name) const {
-    for (const auto& [key, value] : model_->kernels()[plan.dispatches[n].kernel].parameters) {
-      if (key == name) return value;
-    }
-    return {};
+    return testing::parameter(kernel(*model_, plan, n), name);
   }
   const std::string& error() const { return error_; }
 
  private:
-  ValueId tensor(Dims bound, DType dtype) {
-    return graph_.add(TensorInfo{.dtype = dtype, .host_dtype = dtype, .bound = std::move(bound)});
+  OneCall& add(ValueId argument) {
+    args_.push_back(argument);
+    return *this;
   }
 
-  Graph graph_;
-  Call call_;
+  std::string name_;
+  GraphBuilder builder_;
+  std::vector<ValueId> args_;
   std::unique_ptr<Model> model_;
   std::string error_;
 };

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/kernel_source.h"
+#include "support/compile.h"
 
 namespace etwebgpu::testing {
 namespace {
@@ -23,12 +24,10 @@ std::string short_name(std::string_view call) {
   return std::string(call.substr(call.find('.') + 1));
 }
 
-// "rms_norm, 3 linear_q4gsw, 2 view_copy".
-std::string origins_text(const Call& call) {
-  if (call.covers.empty()) return short_name(call.name);
+// Names in the order of their first, with how many there are: "rms_norm, 3 linear_q4gsw".
+std::string counted(const Lines& names) {
   std::vector<std::pair<std::string, int>> counts;
-  for (const CallOrigin& origin : call.covers) {
-    const std::string name = short_name(origin.name);
+  for (const std::string& name : names) {
     const auto at = std::ranges::find(counts, name, &decltype(counts)::value_type::first);
     if (at == counts.end()) {
       counts.emplace_back(name, 1);
@@ -40,6 +39,14 @@ std::string origins_text(const Call& call) {
   for (const auto& [name, count] : counts)
     out += cat(out.empty() ? "" : ", ", count > 1 ? cat(count, " ") : "", name);
   return out;
+}
+
+// The program's calls that this one stands for.
+std::string origins_text(const Call& call) {
+  if (call.covers.empty()) return short_name(call.name);
+  Lines names;
+  for (const CallOrigin& origin : call.covers) names.push_back(short_name(origin.name));
+  return counted(names);
 }
 
 std::string binding_text(const PlannedBinding& binding) {
@@ -151,6 +158,24 @@ std::string plan_text(const Model& model, const Plan& plan) {
   out += cat("\ndispatches ", lines.size(), "\n", folded(lines), "kernels\n");
   for (const std::string& kernel : kernels.listed()) out += kernel + "\n";
   return out;
+}
+
+std::string plan_text(Graph graph, const Capabilities& capabilities, const ModelOptions& options,
+                      std::span<const HostInput> inputs) {
+  const auto model = compile(std::move(graph), capabilities, options);
+  const Plan* plan = model ? plan_at(*model, inputs) : nullptr;
+  if (!plan) return {};
+  for (const KernelVariant& kernel : model->kernels()) {
+    const auto text = kernel_source(kernel, capabilities.dialect);
+    EXPECT_TRUE(text) << text.error().message;
+  }
+  return plan_text(*model, *plan);
+}
+
+std::string program_text(const Graph& graph) {
+  Lines names;
+  for (const Call& call : graph.calls) names.push_back(short_name(call.name));
+  return counted(names);
 }
 
 void expect_golden(const std::string& name, const std::string& text) {

@@ -12,6 +12,13 @@ namespace etwebgpu::testing {
 // once. The kernels' parameters follow.
 std::string plan_text(const Model& model, const Plan& plan);
 
+// The plan of a graph at these inputs; "" after a test failure. All kernels are expanded.
+std::string plan_text(Graph graph, const Capabilities& capabilities, const ModelOptions& options,
+                      std::span<const HostInput> inputs);
+
+// The calls of a program in order, as plan_text names them: "rms_norm, 3 linear_q4gsw".
+std::string program_text(const Graph& graph);
+
 // Compares with the file golden/NAME.txt, or writes it where ETWEBGPU_UPDATE_GOLDEN is set.
 void expect_golden(const std::string& name, const std::string& text);
 

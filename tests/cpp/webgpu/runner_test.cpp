@@ -6,99 +6,14 @@
 #include <map>
 #include <thread>
 
+#include "run.h"
 #include "support.h"
+#include "support/graph_builder.h"
 
 namespace etwebgpu {
 namespace {
 
-template <typename T>
-std::vector<std::byte> bytes_of(const std::vector<T>& values) {
-  const auto bytes = std::as_bytes(std::span(values));
-  return {bytes.begin(), bytes.end()};
-}
-
-template <typename T>
-std::vector<T> values_of(const std::vector<std::byte>& bytes) {
-  std::vector<T> out(bytes.size() / sizeof(T));
-  if (!out.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
-  return out;
-}
-
-// Builds a graph call by call.
-struct Builder {
-  Graph graph;
-
-  ValueId tensor(DType dtype, Dims bound, std::int32_t constant = -1) {
-    TensorInfo info;
-    info.dtype = info.host_dtype = dtype;
-    info.bound = bound;
-    info.constant = constant;
-    return graph.add(info);
-  }
-  ValueId input(DType dtype, Dims bound) {
-    graph.inputs.push_back(tensor(dtype, bound));
-    return graph.inputs.back();
-  }
-  ValueId constant(DType dtype, Dims bound) {
-    graph.constants.push_back(
-        {"", 0, byte_size(dtype) * static_cast<std::uint64_t>(bound.numel())});
-    return tensor(dtype, bound, static_cast<std::int32_t>(graph.constants.size() - 1));
-  }
-  void call(std::string name, std::vector<ValueId> args) {
-    graph.calls.push_back(
-        {std::move(name), std::move(args), static_cast<std::uint32_t>(graph.calls.size())});
-  }
-  ValueId output(ValueId value) {
-    graph.outputs.push_back(value);
-    return value;
-  }
-};
-
-struct Constants : ConstantSource {
-  std::vector<std::vector<std::byte>> bytes;
-  std::map<std::int32_t, int> fetched, released;
-
-  Result<std::span<const std::byte>> fetch(std::int32_t index) override {
-    ++fetched[index];
-    return bytes[static_cast<std::size_t>(index)];
-  }
-  void release(std::int32_t index) override { ++released[index]; }
-};
-
-// Keeps outputs as bytes, in the dtype asked for.
-struct Outputs : OutputSink {
-  std::map<std::size_t, DType> wanted;  // else the recorded one
-  std::map<std::size_t, Dims> sizes;
-  std::map<std::size_t, std::vector<std::byte>> bytes;
-  std::map<std::size_t, std::int64_t> scalars;
-
-  Result<void> place(std::size_t index, DType recorded, const Dims& live,
-                     std::vector<HostDestination>& to) override {
-    const DType dtype = wanted.contains(index) ? wanted[index] : recorded;
-    sizes[index] = live;
-    bytes[index].assign(static_cast<std::size_t>(live.numel()) * byte_size(dtype), std::byte{0xEE});
-    to.push_back({dtype, live, {}, bytes[index]});
-    return {};
-  }
-  bool wants_wide(std::size_t index) const override {
-    return wanted.contains(index) && wanted.at(index) == DType::Int64;
-  }
-  Result<void> scalar(std::size_t index, std::int64_t value) override {
-    scalars[index] = value;
-    return {};
-  }
-};
-
-Result<std::unique_ptr<Runner>> load(const std::shared_ptr<Device>& device, Graph graph,
-                                     ConstantSource& constants, const RunnerOptions& options = {}) {
-  TRY_ASSIGN(auto model, Model::create(std::move(graph), device->capabilities(), {}));
-  return Runner::create(std::move(model), device, constants, options);
-}
-
-template <typename T>
-HostTensor host(DType dtype, Dims sizes, const std::vector<T>& values) {
-  return {.dtype = dtype, .sizes = sizes, .strides = {}, .data = std::as_bytes(std::span(values))};
-}
+using testing::GraphBuilder;
 
 HostTensor host_scalar(std::int64_t value) {
   HostTensor out;
@@ -109,10 +24,9 @@ HostTensor host_scalar(std::int64_t value) {
 
 // y[S, 8] = x[S, 8] * w[8]
 Graph scale_graph(std::int64_t bound = 64, std::int64_t width = 8) {
-  Builder b;
-  const ValueId x = b.input(DType::Float32, {bound, width});
-  const ValueId w = b.constant(DType::Float32, {width});
-  b.call("aten.mul.Tensor", {x, w, b.output(b.tensor(DType::Float32, {bound, width}))});
+  GraphBuilder b;
+  const ValueId x = b.input({bound, width});
+  b.output(b.multiply(x, b.constant({width})));
   return std::move(b.graph);
 }
 
@@ -162,10 +76,9 @@ TEST(Runner, LargeConstantsStream) {
 TEST(Runner, EveryDtypePassesTheBoundary) {
   const auto device = test_device();
   ASSERT_TRUE(device);
-  Builder b;
+  GraphBuilder b;
   const auto unary = [&](const char* op, DType dtype) {
-    const ValueId x = b.input(dtype, {4});
-    b.call(op, {x, b.output(b.tensor(dtype, {4}))});
+    b.output(b.call(op, {b.input({4}, dtype)}, {4}, dtype));
   };
   unary("aten.neg.default", DType::Float32);
   unary("aten.neg.default", DType::Float16);
@@ -222,16 +135,12 @@ TEST(Runner, EveryDtypePassesTheBoundary) {
 TEST(Runner, StatesLastAndScalarsFollow) {
   const auto device = test_device();
   ASSERT_TRUE(device);
-  Builder b;
-  const ValueId value = b.input(DType::Float32, {1, 4, 1, 4});
-  const ValueId pos = b.graph.add(SymInt{});
-  b.graph.inputs.push_back(pos);
-  const ValueId cache = b.constant(DType::Float32, {1, 16, 1, 4});
-  const ValueId ones = b.constant(DType::Float32, {1});
-  const ValueId length = b.graph.add(SymInt{});
-  b.call("update_cache.default", {value, cache, pos, b.tensor(DType::Float32, {1})});
-  b.call("aten.mul.Tensor", {cache, ones, b.output(b.tensor(DType::Float32, {1, 16, 1, 4}))});
-  b.call("sym_size.int", {value, b.graph.add(std::int64_t{1}), b.output(length)});
+  GraphBuilder b;
+  const ValueId value = b.input({1, 4, 1, 4}), position = b.scalar_input();
+  const ValueId cache = b.constant({1, 16, 1, 4}), ones = b.constant({1});
+  b.call("update_cache.default", {value, cache, position}, Dims{1});
+  b.output(b.multiply(cache, ones));
+  b.output(b.call("sym_size.int", {value, b.number(1)}, b.scalar()));
   Constants constants;
   constants.bytes = {bytes_of(std::vector<float>(64, 7.0f)), bytes_of(std::vector<float>{1.0f})};
   const auto runner = load(device, std::move(b.graph), constants, {.validate = true});

@@ -13,11 +13,10 @@ import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk.
 import pytest
 import torch
 import torch.nn.functional as F
-from ops.test_elementwise import BINARY, SCALAR_COMPARISONS, UNARY
-from ops.test_rows import REDUCTIONS, SOFTMAX
 from support.cases import F32, I32, generator_for
 from support.delegate import GraphBuilder
-from support.edges import EDGES, INFINITY, LARGEST, NAN, SMALLEST, check_edges
+from support.edges import EDGES, INFINITY, LARGEST, NAN, SMALLEST, check_edges, special_rows
+from support.functions import BINARY, REDUCTIONS, SCALAR_COMPARISONS, SOFTMAX, UNARY
 
 Function = Callable[..., torch.Tensor]
 
@@ -28,7 +27,7 @@ CLOSE = 4e-6  # what exp, of numbers up to 88, may be off
 
 # --- One operand ---------------------------------------------------------------------------------
 
-# More than test_elementwise has, and what has no range there.
+# More than the table has, and what has no range there.
 MORE_UNARY: dict[str, tuple[Function, list[Any]]] = {
     "aten.logical_not.default": (torch.logical_not, []),
     "aten.silu.default": (F.silu, []),
@@ -193,29 +192,6 @@ def test_powers_are_exact_to_a_bit_or_two() -> None:
 
 
 # --- Rows ----------------------------------------------------------------------------------------
-
-
-def special_rows(n: int) -> torch.Tensor:
-    """[R, n]: numbers with something special among them, or nothing else; n is at least 4."""
-    generator = generator_for("special rows", n)
-
-    def row(*specials: float, among: float | None = None) -> torch.Tensor:
-        made = torch.randn(n, generator=generator) if among is None else torch.full((n,), among)
-        for i, special in enumerate(specials):
-            made[(7 * i + 3) % n] = special
-        return made
-
-    specials = (NAN, INFINITY, -INFINITY, LARGEST, -LARGEST, 1e20)
-    rows = [row(special) for special in specials]
-    rows += [row(first, second) for first in specials[:3] for second in specials[:3]]
-    rows += [row(among=value) for value in (*specials[:5], 0.0, -0.0, 1e-40, -1e-45, SMALLEST)]
-    rows += [row(value, among=-INFINITY) for value in (NAN, INFINITY, 1.0, -LARGEST)]
-    rows += [row(value, among=LARGEST) for value in (NAN, -INFINITY, 1.0)]
-    for value in specials[:3]:
-        for place in (0, -1):
-            rows.append(row())
-            rows[-1][place] = value
-    return torch.stack(rows)
 
 
 WIDTHS = (5, 16, 70, 300)

@@ -5,21 +5,20 @@ Adapters without matrix units compute in f32 all the same, which is checked here
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
-import executorch_webgpu
 import pytest
 import torch
 import torch.nn.functional as F
-from ops.test_attention import Reference, Shape, sdpa_model
-from ops.test_decoder import DecoderGraph, Sizes, logits, random_sizes, reference
-from ops.test_quantized import LONG_SUMS, linear_graph, random_weight, unpacked
+from support.adapter import has_matrices
+from support.attention import Reference, Shape, sdpa_model
 from support.capi import Model
 from support.cases import F16, F32, SUMS, Tolerance, check_outputs, generator_for, rng_for, seeds
+from support.decoder import DecoderGraph, Sizes, logits, random_sizes, reference
 from support.delegate import GraphBuilder
 from support.options import option
+from support.quantized import LONG_SUMS, linear_graph, random_weight, unpacked
 
 FEWEST_ROWS = 17
 
@@ -30,12 +29,6 @@ def in_halves() -> Iterator[None]:
         yield
 
 
-def has_matrices() -> bool:
-    selected = executorch_webgpu.devices()["selected"]
-    chosen = "discrete" in os.environ.get("ETWEBGPU_KERNELS", "") or selected["type"] != "software"
-    return chosen and "chromium-experimental-subgroup-matrix" in selected["features"]
-
-
 def rounded(t: torch.Tensor, rows: int) -> torch.Tensor:
     """What the kernel for so many rows makes of an operand."""
     return t.half().double() if has_matrices() and rows >= FEWEST_ROWS else t.double()
@@ -43,7 +36,7 @@ def rounded(t: torch.Tensor, rows: int) -> torch.Tensor:
 
 def check_kernel(model: Model, rows: int) -> None:
     kernels = " ".join(dispatch["kernel"] for dispatch in model.profile()["dispatches"])
-    assert ("linear_matrices" in kernels) == (has_matrices() and rows >= FEWEST_ROWS)
+    assert ("gemm_matrices" in kernels) == (has_matrices() and rows >= FEWEST_ROWS)
 
 
 @pytest.mark.parametrize("seed", seeds(20))

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ops.test_decoder import CLOSE, DecoderGraph, Sizes, logits, reference
 from support.capi import ModelError
 from support.cases import F32, SUMS, check_outputs, rng_for
+from support.decoder import CLOSE, DecoderGraph, Sizes, logits, reference
 from support.delegate import GraphBuilder, Value
 
 

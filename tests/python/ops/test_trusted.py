@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from ops.test_decoder import DecoderGraph, converse, random_sizes
 from support.cases import F32, I64, SUMS, check_outputs, rng_for, seeds
+from support.decoder import DecoderGraph, converse, random_sizes
 from support.delegate import GraphBuilder
 from support.options import option
 

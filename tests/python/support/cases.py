@@ -19,6 +19,11 @@ I32 = torch.int32
 I64 = torch.int64
 BOOL = torch.bool
 
+DTYPES = (F32, F16, I32, BOOL, I64)
+
+# dtype, layout, device and pin_memory, as exporters leave them.
+DEFAULTS = (None, None, None, False)
+
 Shape = tuple[int, ...]
 
 
@@ -109,6 +114,25 @@ def live_shapes(
 def subset(rng: random.Random, rank: int) -> list[int]:
     """Some of the dimensions 0..rank-1: those that are dynamic in a case."""
     return [d for d in range(rank) if rng.random() < 0.6]
+
+
+def singles(shapes: list[Shape]) -> list[list[Shape]]:
+    """Live sizes of an operator's only tensor."""
+    return [[s] for s in shapes]
+
+
+def dtype_for(seed: int) -> torch.dtype:
+    return DTYPES[seed % len(DTYPES)]
+
+
+def indices(bound: Shape, limit: int, seed: int) -> Arg:
+    return Arg(bound, (I32, I64)[seed % 2], 0, limit - 1)
+
+
+def random_rows(rng: random.Random) -> Shape:
+    """Sizes whose last dimension may be long, odd or 1."""
+    lead = random_shape(rng, rng.randint(0, 3), most=6, elements=60)
+    return (*lead, rng.choice((1, 2, 3, 8, 17, 64, 100, 255, 256, 576, 1000)))
 
 
 Reference = Callable[..., Any]

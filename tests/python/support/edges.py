@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from .cases import generator_for
+
 INFINITY = math.inf
 NAN = math.nan
 LARGEST = torch.finfo(torch.float32).max
@@ -104,3 +106,26 @@ def _is_settled(expected: Sequence[torch.Tensor]) -> torch.Tensor:
     first = expected[0]
     same = [(e == 0) & (torch.signbit(e) == torch.signbit(first)) for e in expected]
     return torch.stack(same).all(0)
+
+
+def special_rows(n: int) -> torch.Tensor:
+    """[R, n]: numbers with something special among them, or nothing else; n is at least 4."""
+    generator = generator_for("special rows", n)
+
+    def row(*specials: float, among: float | None = None) -> torch.Tensor:
+        made = torch.randn(n, generator=generator) if among is None else torch.full((n,), among)
+        for i, special in enumerate(specials):
+            made[(7 * i + 3) % n] = special
+        return made
+
+    specials = (NAN, INFINITY, -INFINITY, LARGEST, -LARGEST, 1e20)
+    rows = [row(special) for special in specials]
+    rows += [row(first, second) for first in specials[:3] for second in specials[:3]]
+    rows += [row(among=value) for value in (*specials[:5], 0.0, -0.0, 1e-40, -1e-45, SMALLEST)]
+    rows += [row(value, among=-INFINITY) for value in (NAN, INFINITY, 1.0, -LARGEST)]
+    rows += [row(value, among=LARGEST) for value in (NAN, -INFINITY, 1.0)]
+    for value in specials[:3]:
+        for place in (0, -1):
+            rows.append(row())
+            rows[-1][place] = value
+    return torch.stack(rows)

@@ -1,0 +1,41 @@
+// The results of a matrix product from the sums of gemm_matrices: [split][row of the tiles][column of
+// the tiles]. One invocation per four columns of a row.
+#param WG
+#param MATS : 1 | 2  // 2 if GATED
+#param TILE          // rows of a tile
+#param COLUMN_QUADS  // of a tile
+#param SPLITS
+#include "gemm_shape.wgsl"
+#include "gemm_results.wgsl"
+@group(0) @binding(sums) var<storage, read> sums: array<F4>;
+
+fn sum(row: u32, at: u32) -> F4 {
+  let pitch = params.blocks * ${COLUMN_QUADS}u;
+  let first = row * pitch + at;
+  let apart = params.row_blocks * ${TILE}u * pitch;
+  var total = F4(0.0);
+#repeat S SPLITS
+  total += sums[first + ${S}u * apart];
+#endrepeat
+  return total;
+}
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+  let item = (wid.y * grid.x + wid.x) * ${WG}u + index;
+  let quads = params.blocks * ${COLUMN_QUADS}u / ${MATS}u;
+  let row = item / quads;
+  let quad = item % quads;
+  if (row >= params.rows) {
+    return;
+  }
+  let all = params.first_panel * 16u + quad;
+#if GATED
+  const HALF = ${COLUMN_QUADS}u / 2u;
+  let at = quad / HALF * ${COLUMN_QUADS}u + quad % HALF;
+  finish(row, all, sum(row, at), sum(row, at + HALF));
+#else
+  finish(row, all, sum(row, quad), F4(0.0));
+#endif
+}

@@ -1,0 +1,327 @@
+// Linear layers with quantized weights, computed as x times the dequantized weight in f32. Where x
+// is to be quantized too, it becomes what is left of it in 8 bits first (fake_quantize.wgsl).
+#include "ops/elementwise/elementwise.h"
+#include "ops/families.h"
+#include "ops/fused.h"
+#include "ops/linear/linear.h"
+
+namespace etwebgpu {
+namespace {
+
+Result<void> check_group(std::int64_t depth, std::int64_t group) {
+  CHECK_OR_FAIL(group > 0 && depth % group == 0, ErrorKind::InvalidProgram, "the group size ",
+                group, " does not divide the ", depth, " elements of x's rows");
+  return {};
+}
+
+// A weight [>= n, K/2] of nibble pairs; K may be padded to whole words.
+Result<void> check_nibbles(const Dims& weight, std::int64_t n, std::int64_t depth) {
+  CHECK_OR_FAIL(
+      weight.rank() == 2 && weight[0] >= n && 2 * weight[1] >= depth && 2 * weight[1] < depth + 8,
+      ErrorKind::InvalidProgram, "weight of sizes ", to_string(weight), " does not hold ", n,
+      " rows of ", depth, " nibbles");
+  return {};
+}
+
+// Scales [groups, >= n].
+Result<void> check_scales(const Dims& scales, std::int64_t n, std::int64_t groups) {
+  CHECK_OR_FAIL(scales.rank() == 2 && scales[0] == groups && scales[1] >= n,
+                ErrorKind::InvalidProgram, "scales of sizes ", to_string(scales), " do not hold ",
+                groups, " groups of ", n);
+  return {};
+}
+
+// A vector [>= n]: per-channel scales, or a bias.
+Result<void> check_vector(std::string_view what, const Dims& sizes, std::int64_t n) {
+  CHECK_OR_FAIL(sizes.rank() == 1 && sizes[0] >= n, ErrorKind::InvalidProgram, what, " of sizes ",
+                to_string(sizes), " does not hold ", n, " elements");
+  return {};
+}
+
+Result<std::int64_t> depth_of(const Dims& x) {
+  CHECK_OR_FAIL(x.rank() >= 1 && x.back() >= 1, ErrorKind::InvalidProgram, "x of sizes ",
+                to_string(x), " has no elements to sum over");
+  return x.back();
+}
+
+// --- Groups of 4-bit elements: et_vk.linear_q4gsw and what is stacked from it ---
+
+}  // namespace
+
+Result<void> infer_group_part(InferContext& c, const Dims& x, std::int64_t group, ValueId weight,
+                              ValueId scales, ValueId bias, ValueId out) {
+  TRY_ASSIGN(const std::int64_t depth, depth_of(x));
+  const std::int64_t n = output_width(c, out);
+  TRY(check_group(depth, group));
+  TRY(check_nibbles(c.sizes_of(weight), n, depth));
+  TRY(check_scales(c.sizes_of(scales), n, depth / group));
+  if (bias != kNoValue) TRY(check_vector("bias", c.sizes_of(bias), n));
+  TRY_ASSIGN(const Dims sizes, linear_sizes(x, c.graph().tensor(out)->bound.rank(), n));
+  return c.set_sizes(out, sizes);
+}
+
+Result<GemmPart> group_part(LowerContext& c, ValueId weight, ValueId scales, ValueId bias,
+                            std::int64_t n) {
+  GemmPart part;
+  TRY_ASSIGN(part.weight, c.part_of(weight));
+  TRY_ASSIGN(part.scales, c.part_of(scales));
+  part.scales->transposed = true;
+  if (bias != kNoValue) {
+    TRY_ASSIGN(part.bias, c.part_of(bias));
+  }
+  part.columns = n;
+  return part;
+}
+
+Gemm group_linear(BufferRef x, const Dims& sizes, std::int64_t group) {
+  Gemm linear;
+  linear.x = {x};
+  linear.rows = linear_rows(sizes);
+  linear.depth = sizes.back();
+  linear.packing = Packing::Q4Panels;
+  linear.group_size = group;
+  return linear;
+}
+
+Result<void> check_last_row(const Dims& x) {
+  CHECK_OR_FAIL(x[1] > 0, ErrorKind::InvalidArgument, "there is no last token in x of sizes ",
+                to_string(x));
+  return {};
+}
+
+void take_last_row(LowerContext& c, GemmInput& input, const Dims& sizes) {
+  const std::int64_t first = sizes.numel() - sizes.back();
+  if (storage_bytes(Storage::F32, first) % c.capabilities().storage_alignment == 0) {
+    input.first_element = first;
+    return;
+  }
+  const BufferRef row = c.scratch(sizes.back());
+  const std::int64_t strides[] = {1};
+  emit_copy(c, {input.buffer}, first, copy_loops({sizes.back()}, strides), {row});
+  input.buffer = row;
+}
+
+Result<void> check_residual(const CallContext& c, std::size_t residual, ValueId out, bool last) {
+  if (c.is_none(residual)) return {};
+  const Dims &added = c.sizes(residual), &to = c.sizes_of(out);
+  const bool fits = added.numel() == to.numel() ||
+                    (last && !added.empty() && added.back() == to.back() && added.numel() > 0);
+  CHECK_OR_FAIL(fits, ErrorKind::InvalidProgram, "a residual of sizes ", to_string(added),
+                " is added to ", to_string(to));
+  return {};
+}
+
+void add_residual(LowerContext& c, Gemm& linear, std::size_t residual, bool last) {
+  if (c.is_none(residual)) return;
+  linear.residual = GemmInput{c.value(residual)};
+  if (last) take_last_row(c, *linear.residual, c.sizes(residual));
+}
+
+namespace {
+
+// et_vk.linear_q4gsw(x [.., K], weight u8 [N, K/2], scales [K/G, N], G, bias [N] or None) -> out
+// [.., N] value = nibble - 8, the low nibble first. The exporter pads K to 8, and N of scales and
+// bias to 4.
+Result<void> infer_q4gsw(InferContext& c) {
+  return infer_group_part(c, c.sizes(0), c.integer(3), c.id(1), c.id(2), c.optional_id(4),
+                          c.output_id());
+}
+
+Result<void> lower_q4gsw(LowerContext& c) {
+  Gemm linear = group_linear(c.value(0), c.sizes(0), c.integer(3));
+  TRY_ASSIGN(linear.parts.emplace_back(),
+             group_part(c, c.id(1), c.id(2), c.optional_id(4), output_width(c, c.output_id())));
+  linear.outs = {c.output()};
+  return lower_gemm(c, linear);
+}
+
+// How the first argument is quantized: by row, or with the one zero point and scale.
+struct FakeQuantize {
+  // Arguments: scales, zero points.
+  std::optional<std::pair<std::size_t, std::size_t>> by_row = std::nullopt;
+  std::int64_t zero_point = 0;
+  double scale = 1.0;
+};
+
+// The first argument as floats, after it was quantized to 8 bits and back.
+BufferRef emit_fake_quantize(LowerContext& c, const FakeQuantize& what) {
+  const Dims& x = c.sizes(0);
+  const BufferRef out = c.scratch(x.numel());
+  if (x.numel() == 0) return out;
+  const std::uint32_t wg = c.workgroup_size(64);
+  KernelCall& k = c.emit("fake_quantize");
+  k.define("WG", wg).define("T", is_floating(c.dtype(0)) ? "f32" : "i32");
+  k.define("BY_ROW", what.by_row ? 1 : 0).read("x", c.value(0));
+  if (what.by_row) {
+    k.read("scales", c.value(what.by_row->first));
+    k.read("zero_points", c.value(what.by_row->second));
+  }
+  k.write("out", out);
+  k.params({{"count", x.numel()},
+            {"n", x.back()},
+            {"zero_point", Signed{what.zero_point}},
+            {"scale", what.scale}});
+  k.groups(div_up<std::int64_t>(x.numel(), wg));
+  return out;
+}
+
+// et_vk.linear_dq8ca_q4gsw(x, x scales, x zero points, weight, weight sums, scales [K/G, N], G,
+// bias or None): x is quantized with a scale and a zero point for each row.
+Result<void> infer_dq8ca_q4gsw(InferContext& c) {
+  TRY(infer_group_part(c, c.sizes(0), c.integer(6), c.id(3), c.id(5), c.optional_id(7),
+                       c.output_id()));
+  const std::int64_t rows = linear_rows(c.sizes(0));
+  CHECK_OR_FAIL(c.sizes(1).numel() == rows && c.sizes(2).numel() == rows, ErrorKind::InvalidProgram,
+                "scales ", to_string(c.sizes(1)), " and zero points ", to_string(c.sizes(2)),
+                " do not fit the ", rows, " rows of x ", to_string(c.sizes(0)));
+  return {};
+}
+
+Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
+  const BufferRef x = emit_fake_quantize(c, {.by_row = std::pair{1, 2}});
+  Gemm linear = group_linear(x, c.sizes(0), c.integer(6));
+  TRY_ASSIGN(linear.parts.emplace_back(),
+             group_part(c, c.id(3), c.id(5), c.optional_id(7), output_width(c, c.output_id())));
+  linear.outs = {c.output()};
+  return lower_gemm(c, linear);
+}
+
+// --- Several at once, with what surrounds them: see fused.h ---
+
+using namespace fused_linear;
+
+ValueId bias_of(const CallContext& c, std::size_t i) {
+  return c.is_none(kBiases) ? kNoValue : c.value_list(kBiases)[i];
+}
+
+// The sizes of x as the layer takes it.
+Dims taken(const CallContext& c) {
+  const Dims& x = c.sizes(kX);
+  if (!c.boolean(kLast)) return x;
+  const std::size_t rank = c.graph().tensor(c.value_list(kOuts)[0])->bound.rank();
+  return rank == 3 ? Dims{1, 1, x.back()} : Dims{1, x.back()};
+}
+
+Result<void> infer_fused(InferContext& c) {
+  const auto weights = c.value_list(kWeights), scales = c.value_list(kScales),
+             outs = c.value_list(kOuts);
+  const bool gated = c.boolean(kGated);
+  const std::size_t linears = gated ? 2 : outs.size();
+  CHECK_OR_FAIL(linears >= 1 && linears <= 3 && weights.size() == linears &&
+                    scales.size() == linears && outs.size() == (gated ? 1 : linears) &&
+                    (c.is_none(kBiases) || c.value_list(kBiases).size() == linears) &&
+                    (c.is_none(kResidual) || outs.size() == 1),
+                ErrorKind::Internal, "a fused linear layer has inconsistent lists");
+  if (c.boolean(kLast)) TRY(check_last_row(c.sizes(kX)));
+  if (!c.is_none(kNorm)) TRY(check_vector("norm weight", c.sizes(kNorm), c.sizes(kX).back()));
+  for (std::size_t i = 0; i < linears; ++i) {
+    TRY(infer_group_part(c, taken(c), c.integer(kGroup), weights[i], scales[i], bias_of(c, i),
+                         outs[gated ? 0 : i]));
+  }
+  return check_residual(c, kResidual, outs[0], c.boolean(kLast));
+}
+
+Result<void> lower_fused(LowerContext& c) {
+  const auto weights = c.value_list(kWeights), scales = c.value_list(kScales),
+             outs = c.value_list(kOuts);
+  Gemm linear = group_linear(c.value(kX), taken(c), c.integer(kGroup));
+  if (c.boolean(kLast)) take_last_row(c, linear.x, c.sizes(kX));
+  linear.gated = c.boolean(kGated);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const std::int64_t n = output_width(c, outs[linear.gated ? 0 : i]);
+    TRY_ASSIGN(linear.parts.emplace_back(), group_part(c, weights[i], scales[i], bias_of(c, i), n));
+  }
+  for (ValueId out : outs) linear.outs.push_back(c.value_of(out));
+  add_residual(c, linear, kResidual, c.boolean(kLast));
+  if (!c.is_none(kNorm)) {
+    linear.norm_weight = c.value(kNorm);
+    linear.norm_eps = c.number(kEps);
+  }
+  return lower_gemm(c, linear);
+}
+
+// --- One scale per output row ---
+
+// The arguments of an operator with per-channel scales [N]; -1 where it has none.
+struct ChannelArgs {
+  Packing packing;
+  std::size_t weight, scales;
+  std::optional<std::size_t> bias;
+};
+
+Result<void> infer_channels(InferContext& c, const ChannelArgs& args) {
+  const Dims &x = c.sizes(0), &weight = c.sizes(args.weight);
+  TRY_ASSIGN(const std::int64_t depth, depth_of(x));
+  const std::int64_t n = output_width(c, c.output_id());
+  if (args.packing == Packing::Q4Panels) {
+    TRY(check_nibbles(weight, n, depth));
+  } else {
+    CHECK_OR_FAIL(weight.rank() == 2 && weight[0] >= n && weight[1] == depth,
+                  ErrorKind::InvalidProgram, "weight of sizes ", to_string(weight),
+                  " does not hold ", n, " rows of ", depth);
+  }
+  TRY(check_vector("scales", c.sizes(args.scales), n));
+  if (args.bias && !c.is_none(*args.bias)) TRY(check_vector("bias", c.sizes(*args.bias), n));
+  TRY_ASSIGN(const Dims sizes, linear_sizes(x, c.bound(c.output_arg()).rank(), n));
+  return c.set_output(sizes);
+}
+
+// Everything but x, which is read from `x`.
+Result<void> lower_channels(LowerContext& c, const ChannelArgs& args, BufferRef x) {
+  Gemm linear;
+  linear.x = {x};
+  linear.rows = linear_rows(c.sizes(0));
+  linear.depth = linear.group_size = c.sizes(0).back();
+  linear.packing = args.packing;
+  GemmPart& part = linear.parts.emplace_back();
+  TRY_ASSIGN(part.weight, c.part(args.weight));
+  part.weight.high_nibble_first = args.packing == Packing::Q4Panels;
+  TRY_ASSIGN(part.scales, c.part(args.scales));
+  if (args.bias && !c.is_none(*args.bias)) {
+    TRY_ASSIGN(part.bias, c.part(*args.bias));
+  }
+  part.columns = output_width(c, c.output_id());
+  linear.outs = {c.output()};
+  return lower_gemm(c, linear);
+}
+
+// et_vk.linear_qcs4w(x, weight u8 [N, K/2], scales [N]): value = nibble - 8, the high nibble first
+constexpr ChannelArgs kQcs4w{Packing::Q4Panels, 1, 2, std::nullopt};
+Result<void> infer_qcs4w(InferContext& c) { return infer_channels(c, kQcs4w); }
+Result<void> lower_qcs4w(LowerContext& c) { return lower_channels(c, kQcs4w, c.value(0)); }
+
+// aten._weight_int8pack_mm(x, weight i8 [N, K], scales [N])
+constexpr ChannelArgs kInt8{Packing::Q8Panels, 1, 2, std::nullopt};
+Result<void> infer_int8(InferContext& c) { return infer_channels(c, kInt8); }
+Result<void> lower_int8(LowerContext& c) { return lower_channels(c, kInt8, c.value(0)); }
+
+// et_vk.linear_q8ta_q8csw(x, x scale, x zero point, weight i8 [N, K], weight sums, scales [N], bias
+// or None): x is quantized with one scale and zero point, if it is not yet.
+constexpr ChannelArgs kQ8{Packing::Q8Panels, 3, 5, 6};
+Result<void> infer_q8ta_q8csw(InferContext& c) { return infer_channels(c, kQ8); }
+
+Result<void> lower_q8ta_q8csw(LowerContext& c) {
+  return lower_channels(
+      c, kQ8,
+      emit_fake_quantize(c, {.zero_point = c.bake(c.id(2)), .scale = baked_number(c, 1).value}));
+}
+
+constexpr Op kOps[] = {
+    {"aten._weight_int8pack_mm.default", "t t t > t", infer_int8, lower_int8},
+    {"et_vk.linear_dq8ca_q4gsw.default", "t t t t t t i t? > t", infer_dq8ca_q4gsw,
+     lower_dq8ca_q4gsw},
+    {"et_vk.linear_q4gsw.default", "t t t i t? > t", infer_q4gsw, lower_q4gsw},
+    {"et_vk.linear_q8ta_q8csw.default", "t f i t t t t? > t", infer_q8ta_q8csw, lower_q8ta_q8csw},
+    {"et_vk.linear_qcs4w.default", "t t t > t", infer_qcs4w, lower_qcs4w},
+    {.name = fused_linear::kName,
+     .signature = "t v v i v? t? f t? i i > v",
+     .infer = infer_fused,
+     .lower = lower_fused,
+     .internal = true},
+};
+
+}  // namespace
+
+std::span<const Op> quantized_linear_ops() { return kOps; }
+
+}  // namespace etwebgpu

@@ -1,0 +1,177 @@
+// A small plan for every rewrite of the graph, as text: first the program's calls, then dispatches
+// with the calls that each covers. Where a rewrite is lost, its calls are dispatches of their own.
+#include <gtest/gtest.h>
+
+#include "support/cached_attention.h"
+#include "support/devices.h"
+#include "support/graph_builder.h"
+#include "support/plan_text.h"
+
+namespace etwebgpu::testing {
+namespace {
+
+constexpr std::int64_t kTokens = 8, kDim = 64, kHidden = 128;
+constexpr std::int64_t kCapacity = 64;
+constexpr Heads kHeads{1, 4, 2, 32};
+constexpr std::int64_t kPosition = 5;
+
+// A graph's plan for a discrete GPU at its recorded sizes; scalars are kPosition.
+void expect_fusion(const std::string& name, GraphBuilder& b) {
+  std::vector<HostInput> inputs(b.graph.inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const TensorInfo* info = b.graph.tensor(b.graph.inputs[i]);
+    if (info) inputs[i].sizes = info->bound;
+    inputs[i].scalar = kPosition;
+  }
+  const std::string program = program_text(b.graph);
+  expect_golden("fusions/" + name, cat("program ", program, "\n",
+                                       plan_text(std::move(b.graph), discrete_gpu(), {}, inputs)));
+}
+
+ValueId tokens(GraphBuilder& b) { return b.input({1, kTokens, kDim}); }
+
+// --- fuse_linear.cpp ---
+
+TEST(GoldenFusions, GateAndUpAreOneLayer) {
+  GraphBuilder b;
+  const ValueId x = tokens(b), silu = b.silu(b.linear(x, kHidden));
+  b.output(b.multiply(silu, b.linear(x, kHidden)));
+  expect_fusion("gate_and_up", b);
+}
+
+TEST(GoldenFusions, AResidualIsAddedByTheLayerBeforeIt) {
+  GraphBuilder b;
+  const ValueId x = tokens(b);
+  b.output(b.add(x, b.linear(x, kDim)));
+  expect_fusion("residual", b);
+}
+
+TEST(GoldenFusions, LayersOnOneInputAreOne) {
+  GraphBuilder b;
+  const ValueId x = tokens(b);
+  for (const std::int64_t columns : {64, 32, 32}) b.output(b.linear(x, columns, true));
+  expect_fusion("layers_on_one_input", b);
+}
+
+TEST(GoldenFusions, ANormIsComputedByTheLayerBehindIt) {
+  GraphBuilder b;
+  b.output(b.linear(b.rms_norm(tokens(b)), kHidden));
+  expect_fusion("norm", b);
+}
+
+TEST(GoldenFusions, TheLastTokenIsReadWhereItLies) {
+  GraphBuilder b;
+  b.output(b.linear(b.token(tokens(b), -1), kHidden));
+  expect_fusion("last_token", b);
+}
+
+TEST(GoldenFusions, WhatOnlyTheLastTokenNeedsIsComputedForItAlone) {
+  GraphBuilder b;
+  const ValueId x = tokens(b), down = b.add(x, b.linear(x, kDim));
+  b.output(b.linear(b.token(down, -1), kHidden));
+  expect_fusion("layers_for_the_last_token", b);
+}
+
+// --- fuse_attention.cpp ---
+
+CachedRows rows(GraphBuilder& b) { return cached_rows(b, kHeads, kTokens, kCapacity); }
+
+TEST(GoldenFusions, ARotaryEmbeddingIsComputedByTheAttentionBehindIt) {
+  GraphBuilder b;
+  b.output(attend(b, rotated(b, rows(b))));
+  expect_fusion("rotary", b);
+}
+
+TEST(GoldenFusions, ARotaryEmbeddingOfHalvesIsToo) {
+  GraphBuilder b;
+  b.output(attend(b, rotated_halves(b, rows(b))));
+  expect_fusion("rotary_of_halves", b);
+}
+
+TEST(GoldenFusions, RotaryTablesAreTakenWholeInsteadOfCut) {
+  GraphBuilder b;
+  const CachedRows r = rows(b);
+  const ValueId cos = cut_table(b, r, r.position), sin = cut_table(b, r, r.position);
+  b.output(attend(b, rotated(b, r, cos, sin)));
+  expect_fusion("rotary_tables", b);
+}
+
+TEST(GoldenFusions, AttentionAndItsProjectionAreOneCall) {
+  GraphBuilder b;
+  b.output(b.linear(flatten_heads(b, attend(b, rotated(b, rows(b)))), kDim));
+  expect_fusion("projection", b);
+}
+
+TEST(GoldenFusions, TheProjectionBringsItsResidual) {
+  GraphBuilder b;
+  const ValueId x = tokens(b), attended = attend(b, rotated(b, rows(b)));
+  b.output(b.add(x, b.linear(flatten_heads(b, attended), kDim, true)));
+  expect_fusion("projection_with_residual", b);
+}
+
+// --- aliasing.cpp ---
+
+TEST(GoldenFusions, ViewsShareMemory) {
+  GraphBuilder b;
+  const ValueId x = b.input({kTokens, kDim});
+  const ValueId row = b.view(b.view(x, {kTokens * kDim}), {1, kTokens * kDim});
+  b.output(b.view(b.silu(row), {kTokens, kDim}));
+  expect_fusion("views", b);
+}
+
+TEST(GoldenFusions, AViewFromBeforeAWriteIsACopy) {
+  GraphBuilder b;
+  const ValueId state = b.constant({kDim}), x = b.input({kDim});
+  const ValueId before = b.view(state, {1, kDim});
+  b.output(b.call("aten.mul.Tensor", {x, x}, state));
+  b.output(before);
+  expect_fusion("view_before_a_write", b);
+}
+
+TEST(GoldenFusions, WritesThroughViewsReachTheirSource) {
+  GraphBuilder b;
+  const CachedRows r = rows(b);
+  const Dims sizes = b.bound(r.cache.k);
+  const ValueId one = b.view(r.cache.k, sizes), other = b.view(r.cache.k, sizes);
+  b.call("update_cache.default", {r.k, one, r.position}, Dims{1});
+  b.call("update_cache.default", {r.v, other, b.number(0)}, Dims{1});
+  b.output(r.cache.k);
+  expect_fusion("writes_through_views", b);
+}
+
+// --- dead_calls.cpp ---
+
+TEST(GoldenFusions, CallsThatNobodyReadsAreNone) {
+  GraphBuilder b;
+  const ValueId x = tokens(b);
+  b.rms_norm(b.add(x, x));
+  b.output(b.multiply(x, x));
+  expect_fusion("dead_calls", b);
+}
+
+TEST(GoldenFusions, CallsThatWriteABufferAreNotDead) {
+  GraphBuilder b;
+  const ValueId x = b.input({kDim}), state = b.constant({kDim});
+  b.call("aten.add.Tensor", {x, x, b.number(1)}, state);
+  b.output(b.multiply(x, x));
+  expect_fusion("buffer_writes", b);
+}
+
+// --- planner.cpp ---
+
+TEST(GoldenFusions, AWriteOverWhatIsReadIsRedirectedAndCopiedBack) {
+  GraphBuilder b;
+  const ValueId x = b.input({kDim}), state = b.constant({kDim});
+  b.output(b.call("aten.add.Tensor", {state, x, b.number(1)}, state));
+  expect_fusion("write_over_what_is_read", b);
+}
+
+TEST(GoldenFusions, SmallValuesOfTheSameDispatchesShareASlot) {
+  GraphBuilder b;
+  const ValueId x = b.input({1, 1, kDim}), q = b.linear(x, kDim), k = b.linear(x, kDim);
+  b.output(b.multiply(q, k));
+  expect_fusion("shared_slot", b);
+}
+
+}  // namespace
+}  // namespace etwebgpu::testing

@@ -1,0 +1,13 @@
+"""What the adapter of these tests can do."""
+
+from __future__ import annotations
+
+import os
+
+import executorch_webgpu
+
+
+def has_matrices() -> bool:
+    selected = executorch_webgpu.devices()["selected"]
+    chosen = "discrete" in os.environ.get("ETWEBGPU_KERNELS", "") or selected["type"] != "software"
+    return chosen and "chromium-experimental-subgroup-matrix" in selected["features"]
