@@ -11,11 +11,13 @@ namespace etwebgpu {
 #define ETWG_OP_FAMILIES(X) \
   X(attention_ops)          \
   X(binary_ops)             \
+  X(convolution_ops)        \
   X(embedding_ops)          \
   X(fill_ops)               \
   X(index_ops)              \
   X(linear_ops)             \
   X(norm_ops)               \
+  X(pool_ops)               \
   X(quantize_ops)           \
   X(quantized_linear_ops)   \
   X(reduce_ops)             \

@@ -204,8 +204,7 @@ std::int64_t heads_together(const Attention& a) {
 
 // --- Every query walks its keys ---
 
-AttentionRoute walking_route(const Attention& a, std::string_view kernel, std::int64_t units,
-                             std::int64_t row_blocks) {
+AttentionRoute walking_route(std::string_view kernel, std::int64_t units, std::int64_t row_blocks) {
   AttentionRoute route{{.kernel = kernel, .groups = units * row_blocks}, units};
   route.params = {"queries", "q_row"};
   return route;
@@ -214,8 +213,8 @@ AttentionRoute walking_route(const Attention& a, std::string_view kernel, std::i
 AttentionRoute rows(const LowerContext& c, const Attention& a) {
   const std::int64_t wg = c.workgroup_size(c.is_software() ? 8 : 32);
   const Chunks chunks(a.group, 4);
-  AttentionRoute route = walking_route(a, "attention_rows", a.batch * a.kv_heads * chunks.count,
-                                       div_up(a.queries, wg));
+  AttentionRoute route =
+      walking_route("attention_rows", a.batch * a.kv_heads * chunks.count, div_up(a.queries, wg));
   route.defines = rows_defines(a, chunks, false, wg);
   route.params.insert(route.params.end(), {"d4", "dv4"});
   return route;
@@ -224,7 +223,7 @@ AttentionRoute rows(const LowerContext& c, const Attention& a) {
 // Software whose lanes shuffle: eight queries share their keys.
 AttentionRoute queries(const Attention& a) {
   const Chunks chunks(a.group, 4);
-  AttentionRoute route = walking_route(a, "attention_queries", a.batch * a.kv_heads * chunks.count,
+  AttentionRoute route = walking_route("attention_queries", a.batch * a.kv_heads * chunks.count,
                                        div_up(a.queries, kRowLanes));
   const std::int64_t dv4 = vectors(a.value_dim);
   route.defines = {{"WG", kRowLanes},
@@ -277,7 +276,7 @@ const TileShape* choose_tile(const LowerContext& c, const Attention& a) {
 
 AttentionRoute tiles(const Attention& a, const TileShape& shape) {
   const std::int64_t d4 = vectors(a.head_dim), dv4 = vectors(a.value_dim);
-  AttentionRoute route = walking_route(a, "attention_tiles", a.batch * a.kv_heads,
+  AttentionRoute route = walking_route("attention_tiles", a.batch * a.kv_heads,
                                        div_up(a.queries * a.group, shape.rows()));
   route.defines = {{"WG", shape.lanes()},
                    {"RQ", shape.rq},
@@ -318,8 +317,8 @@ AttentionRoute matrices(const LowerContext& c, const Attention& a, std::int64_t 
   const std::int64_t size = c.capabilities().matrix_size, rows = 4 * size;
   const std::int64_t subgroup = c.capabilities().min_subgroup_size, wg = 4 * subgroup;
   const std::int64_t lanes = subgroup / size;
-  AttentionRoute route = walking_route(a, "attention_matrices", a.batch * a.kv_heads,
-                                       div_up(a.queries * a.group, rows));
+  AttentionRoute route =
+      walking_route("attention_matrices", a.batch * a.kv_heads, div_up(a.queries * a.group, rows));
   route.defines = {{"MATRIX", size},
                    {"SUBGROUP", subgroup},
                    {"WG", wg},

@@ -17,8 +17,8 @@ inline std::int64_t vectors(std::int64_t elements) { return div_up<std::int64_t>
 bool is_vectorizable(const Attention& a);
 
 struct AttentionRoute : Route {
-  std::int64_t units = 1;       // workgroups along batch and heads; `groups` counts all
-  std::vector<Literal> params;  // that only some kernels have: queries, q_row, d4, dv4, units
+  std::int64_t units = 1;            // workgroups along batch and heads; `groups` counts all
+  std::vector<Literal> params = {};  // that only some kernels have: queries, q_row, d4, dv4, units
   // Split along the keys: keys and results of a workgroup, for attention_merge to join. 0: every
   // query walks all its keys.
   std::int64_t split_keys = 0;

@@ -71,9 +71,9 @@ struct Gemm {
   std::vector<BufferRef> outs;       // one for each part; one if gated
   std::optional<GemmDoor> out_door;  // takes the place of outs, of one part or a gate
   bool gated = false;
-  std::optional<GemmInput> residual;  // with one output; through out_door: as that has it
-  std::optional<std::pair<float, float>> clamp;  // of results: lowest, highest
-  std::optional<BufferRef> norm_weight;          // [depth]
+  std::optional<GemmInput> residual;     // with one output; through out_door: as that has it
+  std::optional<float> lowest, highest;  // of results
+  std::optional<BufferRef> norm_weight;  // [depth]
   double norm_eps = 0;
 };
 

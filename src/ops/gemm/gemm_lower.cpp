@@ -310,9 +310,8 @@ class Lowering {
       const GemmDoor::Buffer from{"residual", g_.residual->buffer, row, g_.residual->first_element};
       k.define("RESIDUAL", 1).read(from.name, from.buffer, rows_range(from, s.first_row, s.rows));
     }
-    if (g_.clamp) {
-      k.define("CLAMP", 1).params({{"low", g_.clamp->first}, {"high", g_.clamp->second}});
-    }
+    if (g_.lowest) k.define("LOWEST", 1).param("lowest", *g_.lowest);
+    if (g_.highest) k.define("HIGHEST", 1).param("highest", *g_.highest);
     for (const GemmDoor::Buffer& b : out_.buffers)
       k.write(b.name, b.buffer, rows_range(b, s.first_row, s.rows));
   }

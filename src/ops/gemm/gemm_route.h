@@ -25,9 +25,9 @@ WeightType weight_type(Packing packing);
 // A column block is `quads` groups of four columns (of each matrix if gated).
 struct GemmRoute : Route {
   std::int64_t quads = kQuadsPerPanel;
-  std::int64_t rows = 1;        // per row block
-  std::vector<Literal> params;  // that only some kernels have (parts/gemm_shape.wgsl)
-  bool by_element = false;      // x is read an element at a time, not four
+  std::int64_t rows = 1;             // per row block
+  std::vector<Literal> params = {};  // that only some kernels have (parts/gemm_shape.wgsl)
+  bool by_element = false;           // x is read an element at a time, not four
   // gemm_matrices: the workgroups that share a tile, along K. gemm_half_rows comes before it, and
   // gemm_join after it. 0: another kernel, which does all.
   std::int64_t splits = 0;

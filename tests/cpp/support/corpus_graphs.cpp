@@ -470,6 +470,62 @@ void add_other_attention(Graphs& graphs) {
   }
 }
 
+ValueId convolution(GraphBuilder& b, const Dims& x, const Dims& weight, const Dims& out,
+                    std::int64_t padding, bool transposed, std::int64_t groups) {
+  const ValueId one = b.ints({1, 1}), pad = b.ints({padding, padding}), none = b.ints({0, 0});
+  const bool clamped = padding > 0;
+  Values arguments{b.input(x),
+                   b.constant(weight),
+                   clamped ? b.constant({out[1]}) : b.none(),
+                   one,
+                   pad,
+                   one,
+                   b.flag(transposed),
+                   none,
+                   b.number(groups)};
+  if (clamped) arguments.insert(arguments.end(), {b.number(0.0), b.none()});
+  return b.call(clamped ? "et_vk.conv_with_clamp.default" : "aten.convolution.default", arguments,
+                out);
+}
+
+void add_convolutions(Graphs& graphs) {
+  for (const std::int64_t padding : {0, 1}) {
+    const std::int64_t side = 6 + 2 * padding;  // of the output, of a kernel of 3
+    graphs.add("a convolution", [&](GraphBuilder& b) {
+      return convolution(b, {2, 5, 8, 8}, {70, 5, 3, 3}, {2, 70, side, side}, padding, false, 1);
+    });
+    graphs.add("a convolution in groups", [&](GraphBuilder& b) {
+      return convolution(b, {2, 6, 8, 8}, {6, 1, 3, 3}, {2, 6, side, side}, padding, false, 6);
+    });
+    graphs.add("a transposed convolution", [&](GraphBuilder& b) {
+      return convolution(b, {2, 6, 8, 8}, {6, 4, 3, 3}, {2, 4, 10 - 2 * padding, 10 - 2 * padding},
+                         padding, true, 1);
+    });
+  }
+}
+
+void add_pooling(Graphs& graphs) {
+  for (const bool flag : {false, true}) {
+    graphs.add("a largest element", [&](GraphBuilder& b) {
+      const ValueId x = b.input({2, 3, 8, 8}), two = b.ints({2, 2}), none = b.ints({0, 0});
+      const Values arguments{x, two, two, none, b.ints({1, 1}), b.flag(false)};
+      if (!flag) return b.call("aten.max_pool2d.default", arguments, {2, 3, 4, 4});
+      const ValueId out = b.tensor({2, 3, 4, 4}), at = b.tensor({2, 3, 4, 4}, DType::Int32);
+      b.call("aten.max_pool2d_with_indices.default", arguments, b.list({out, at}));
+      return out;
+    });
+    for (const bool divides : {false, true}) {
+      graphs.add("a mean of elements", [&](GraphBuilder& b) {
+        const ValueId x = b.input({2, 3, 8, 8}), two = b.ints({2, 2}), none = b.ints({0, 0});
+        return b.call(
+            "aten.avg_pool2d.default",
+            {x, two, two, none, b.flag(false), b.flag(flag), divides ? b.number(3) : b.none()},
+            {2, 3, 4, 4});
+      });
+    }
+  }
+}
+
 // Rows and results of a caller's own, through every kernel.
 void add_doors(Graphs& graphs) {
   for (const DType dtype : {DType::Float32, DType::Float16}) {
@@ -490,10 +546,10 @@ void add_doors(Graphs& graphs) {
 
 std::vector<NamedGraph> corpus_graphs() {
   Graphs graphs;
-  for (const auto add :
-       {add_unary, add_binary, add_where, add_movement, add_images, add_reductions, add_softmax,
-        add_norms, add_embeddings, add_rotary, add_linear, add_quantized_inputs, add_matmul,
-        add_fused_linear, add_cached_attention, add_other_attention, add_doors})
+  for (const auto add : {add_unary, add_binary, add_where, add_movement, add_images, add_reductions,
+                         add_softmax, add_norms, add_embeddings, add_rotary, add_linear,
+                         add_quantized_inputs, add_matmul, add_fused_linear, add_cached_attention,
+                         add_other_attention, add_doors, add_convolutions, add_pooling})
     add(graphs);
   return std::move(graphs.made);
 }

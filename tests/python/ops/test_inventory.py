@@ -29,13 +29,6 @@ FOLDED = {
 
 # Known to the partitioner and not to this runtime, by family.
 MISSING: dict[str, set[str]] = {
-    "images": {
-        "aten.avg_pool2d.default",
-        "aten.convolution.default",
-        "aten.max_pool2d.default",
-        "aten.max_pool2d_with_indices.default",
-        "et_vk.conv_with_clamp.default",
-    },
     "training": {
         "et_vk.adamw_step.default",
         "et_vk.fused_ce.default",

@@ -6,7 +6,8 @@
 #param STORE = gemm_store_rows
 #param BIAS = 0 : 0 | 1
 #param RESIDUAL = 0 : 0 | 1
-#param CLAMP = 0 : 0 | 1
+#param LOWEST = 0 : 0 | 1   // smaller results become params.lowest
+#param HIGHEST = 0 : 0 | 1  // larger ones params.highest; NaN stays
 #if BIAS
 @group(0) @binding(bias) var<storage, read> bias: array<F4>;
 #endif
@@ -27,8 +28,11 @@ fn finish_with(row: u32, quad: u32, sums0: F4, sums1: F4, added: F4) {
   value = value / (F4(1.0) + exp(-value)) * up;
 #endif
   value += added;
-#if CLAMP
-  value = clamp(value, F4(params.low), F4(params.high));
+#if LOWEST
+  value = select(value, F4(params.lowest), value < F4(params.lowest));
+#endif
+#if HIGHEST
+  value = select(value, F4(params.highest), value > F4(params.highest));
 #endif
   store_quad(row, quad, value);
 }

@@ -20,5 +20,4 @@ alias U4 = vec4<u32>;
 //   group_size    elements per scale group
 //   rows          of this dispatch
 //   eps           of the norm
-//   low, high     CLAMP: of results
 #params

@@ -1,0 +1,231 @@
+// Convolutions over one or two dimensions, with weights [OC, C / groups, ...] or, transposed,
+// [C, OC / groups, ...]:
+//
+//   aten.convolution.default(x [N, C, (H,) W], weight, bias [OC] or None, stride, padding,
+//   dilation,
+//                            transposed, output padding, groups) -> [N, OC, (OH,) OW]
+//   et_vk.conv_with_clamp.default(the same, lowest or None, highest or None)
+//
+// Lists may have one item for both dimensions. One dimension is two with a height of 1. A constant
+// weight of one group makes a matrix product, whose rows are patches of the image
+// (gemm_rows_patches.wgsl); all others go weight by weight for each output (convolution.wgsl).
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "ops/arguments.h"
+#include "ops/families.h"
+#include "ops/gemm/gemm.h"
+
+namespace etwebgpu {
+namespace {
+
+enum {
+  kX,
+  kWeight,
+  kBias,
+  kStride,
+  kPadding,
+  kDilation,
+  kTransposed,
+  kOutputPadding,
+  kGroups,
+  kLowest,
+  kHighest
+};
+
+// Along one dimension.
+struct Window {
+  std::int64_t in = 1, kernel = 1, stride = 1, padding = 0, dilation = 1, out = 1;
+};
+
+struct Convolution {
+  std::int64_t batch = 0, channels = 0, outputs = 0, groups = 1;
+  bool transposed = false;
+  Window y = {}, x = {};
+  std::int64_t in_pixels() const { return y.in * x.in; }
+  std::int64_t out_pixels() const { return y.out * x.out; }
+  std::int64_t taps() const { return y.kernel * x.kernel; }
+};
+
+Result<std::int64_t> item(const CallContext& c, std::size_t arg, std::size_t dim, std::size_t dims,
+                          std::int64_t least, std::string_view what) {
+  const std::vector<std::int64_t> list = c.int_list(arg);
+  CHECK_OR_FAIL(list.size() == dims || list.size() == 1, ErrorKind::InvalidProgram, "a ", what,
+                " of ", list_text(list), " does not suit ", dims, " dimensions");
+  const std::int64_t value = list[list.size() == 1 ? 0 : dim];
+  CHECK_OR_FAIL(value >= least && value <= std::numeric_limits<std::int32_t>::max(),
+                ErrorKind::InvalidProgram, "a ", what, " of ", list_text(list));
+  return value;
+}
+
+// Dimension `dim` of `dims`.
+Result<Window> window(const CallContext& c, std::size_t dim, std::size_t dims, bool transposed) {
+  Window w{.in = c.sizes(kX)[2 + dim], .kernel = c.sizes(kWeight)[2 + dim]};
+  TRY_ASSIGN(w.stride, item(c, kStride, dim, dims, 1, "stride"));
+  TRY_ASSIGN(w.padding, item(c, kPadding, dim, dims, 0, "padding"));
+  TRY_ASSIGN(w.dilation, item(c, kDilation, dim, dims, 1, "dilation"));
+  CHECK_OR_FAIL(w.kernel >= 1, ErrorKind::InvalidProgram, "a kernel of sizes ",
+                to_string(c.sizes(kWeight)));
+  const std::int64_t span = w.dilation * (w.kernel - 1) + 1;
+  if (transposed) {
+    TRY_ASSIGN(const std::int64_t more, item(c, kOutputPadding, dim, dims, 0, "output padding"));
+    w.out = (w.in - 1) * w.stride - 2 * w.padding + span + more;
+    CHECK_OR_FAIL(w.out >= 0, ErrorKind::InvalidArgument, "an output of ", w.out,
+                  " elements follows from x of sizes ", to_string(c.sizes(kX)),
+                  " and a padding of ", w.padding);
+    return w;
+  }
+  CHECK_OR_FAIL(w.in + 2 * w.padding >= span, ErrorKind::InvalidArgument, "a kernel that spans ",
+                span, " elements is larger than x of sizes ", to_string(c.sizes(kX)),
+                " with a padding of ", w.padding);
+  w.out = (w.in + 2 * w.padding - span) / w.stride + 1;
+  return w;
+}
+
+Result<Convolution> read(const CallContext& c) {
+  const Dims &x = c.sizes(kX), &weight = c.sizes(kWeight);
+  CHECK_OR_FAIL((x.rank() == 3 || x.rank() == 4) && weight.rank() == x.rank(),
+                ErrorKind::InvalidProgram, "a convolution of x ", to_string(x), " with a weight ",
+                to_string(weight));
+  Convolution v{.batch = x[0], .channels = x[1], .transposed = c.boolean(kTransposed)};
+  v.groups = c.integer(kGroups);
+  CHECK_OR_FAIL(v.groups >= 1 && v.groups <= std::max<std::int64_t>(v.channels, 1),
+                ErrorKind::InvalidProgram, "a convolution in ", v.groups, " groups");
+  v.outputs = v.transposed ? weight[1] * v.groups : weight[0];
+  const std::int64_t channels = v.transposed ? weight[0] : weight[1] * v.groups;
+  CHECK_OR_FAIL(channels == v.channels && v.channels % v.groups == 0 && v.outputs % v.groups == 0,
+                ErrorKind::InvalidProgram, "a weight of sizes ", to_string(weight), " in ",
+                v.groups, " groups does not fit x of sizes ", to_string(x));
+  CHECK_OR_FAIL(c.is_none(kBias) || (c.sizes(kBias).rank() == 1 && c.sizes(kBias)[0] == v.outputs),
+                ErrorKind::InvalidProgram, "a bias that does not have the ", v.outputs,
+                " output channels");
+  const std::size_t dims = x.rank() - 2;
+  if (dims == 2) {
+    TRY_ASSIGN(v.y, window(c, 0, dims, v.transposed));
+  }
+  TRY_ASSIGN(v.x, window(c, dims - 1, dims, v.transposed));
+  return v;
+}
+
+Result<void> infer(InferContext& c) {
+  CHECK_OR_FAIL(is_floating(c.dtype(kX)), ErrorKind::NotSupported, "a convolution of ",
+                name(c.dtype(kX)));
+  TRY_ASSIGN(const Convolution v, read(c));
+  if (c.sizes(kX).rank() == 3) return c.set_output({v.batch, v.outputs, v.x.out});
+  return c.set_output({v.batch, v.outputs, v.y.out, v.x.out});
+}
+
+// A bound that floats can pass, or null.
+std::optional<float> bound_of_results(const CallContext& c, std::size_t arg) {
+  if (arg >= c.output_arg() || c.is_none(arg)) return std::nullopt;
+  const double bound = c.number(arg);
+  const bool can_pass = std::abs(bound) <= double{std::numeric_limits<float>::max()};
+  return can_pass ? std::optional(static_cast<float>(bound)) : std::nullopt;
+}
+
+// --- One group, a constant weight: rows of patches times a matrix ---
+
+bool is_product(const LowerContext& c, const Convolution& v) {
+  return v.groups == 1 && !v.transposed && c.is_constant(kWeight) &&
+         (c.is_none(kBias) || c.is_constant(kBias)) && v.channels > 0;
+}
+
+GemmDoor patches(const LowerContext& c, const Convolution& v) {
+  GemmDoor door{.fragment = "gemm_rows_patches", .buffers = {{"images", c.value(kX)}}};
+  door.defines = {{"KERNEL_HEIGHT", v.y.kernel},
+                  {"KERNEL_WIDTH", v.x.kernel},
+                  {"PADDED", v.y.padding + v.x.padding > 0 ? 1 : 0}};
+  door.params = {{"in_height", v.y.in},
+                 {"in_width", v.x.in},
+                 {"patches", v.out_pixels()},
+                 {"patches_wide", v.x.out},
+                 {"stride_y", v.y.stride},
+                 {"stride_x", v.x.stride},
+                 {"padding_y", v.y.padding},
+                 {"padding_x", v.x.padding},
+                 {"dilation_y", v.y.dilation},
+                 {"dilation_x", v.x.dilation},
+                 {"image_elements", v.channels * v.in_pixels()}};
+  return door;
+}
+
+GemmDoor planes(const LowerContext& c, const Convolution& v) {
+  return {.fragment = "gemm_store_planes",
+          .buffers = {{"planes", c.output()}},
+          .params = {{"plane_elements", v.out_pixels()}, {"planes_count", v.outputs}}};
+}
+
+// The last dimensions of a weight as one.
+Result<PackedPart> matrix(LowerContext& c, const Convolution& v) {
+  TRY_ASSIGN(PackedPart part, c.part(kWeight));
+  part.dims = {v.outputs, v.channels * v.taps()};
+  return part;
+}
+
+Result<void> lower_product(LowerContext& c, const Convolution& v) {
+  Gemm gemm;
+  gemm.x_door = patches(c, v);
+  gemm.rows = v.batch * v.out_pixels();
+  gemm.depth = v.channels * v.taps();
+  gemm.packing = c.dtype(kWeight) == DType::Float16 ? Packing::HalfPanels : Packing::FloatPanels;
+  GemmPart& part = gemm.parts.emplace_back();
+  part.columns = v.outputs;
+  TRY_ASSIGN(part.weight, matrix(c, v));
+  if (!c.is_none(kBias)) {
+    TRY_ASSIGN(part.bias, c.part(kBias));
+  }
+  gemm.lowest = bound_of_results(c, kLowest);
+  gemm.highest = bound_of_results(c, kHighest);
+  gemm.out_door = planes(c, v);
+  return lower_gemm(c, gemm);
+}
+
+// --- All others: weight by weight for each output ---
+
+Result<void> lower_direct(LowerContext& c, const Convolution& v) {
+  const std::int64_t count = v.batch * v.outputs * v.out_pixels();
+  const std::int64_t wg = c.workgroup_size(64);
+  KernelCall& k = c.emit("convolution");
+  k.define("WG", wg).define("TRANSPOSED", v.transposed ? 1 : 0);
+  k.define("KERNEL_HEIGHT", v.y.kernel).define("KERNEL_WIDTH", v.x.kernel);
+  k.read("x", c.value(kX)).read("weight", c.value(kWeight)).write("out", c.output());
+  if (!c.is_none(kBias)) k.define("BIAS", 1).read("bias", c.value(kBias));
+  k.params({{"count", count},
+            {"channels", v.channels / v.groups},
+            {"outputs", v.outputs / v.groups},
+            {"groups", v.groups},
+            {"in_height", v.y.in},
+            {"in_width", v.x.in},
+            {"out_height", v.y.out},
+            {"out_width", v.x.out},
+            {"stride_y", v.y.stride},
+            {"stride_x", v.x.stride},
+            {"padding_y", v.y.padding},
+            {"padding_x", v.x.padding},
+            {"dilation_y", v.y.dilation},
+            {"dilation_x", v.x.dilation}});
+  if (const auto lowest = bound_of_results(c, kLowest))
+    k.define("LOWEST", 1).param("lowest", *lowest);
+  if (const auto highest = bound_of_results(c, kHighest))
+    k.define("HIGHEST", 1).param("highest", *highest);
+  k.groups(div_up(count, wg));
+  return {};
+}
+
+Result<void> lower(LowerContext& c) {
+  TRY_ASSIGN(const Convolution v, read(c));
+  if (v.batch * v.outputs * v.out_pixels() == 0) return {};
+  return is_product(c, v) ? lower_product(c, v) : lower_direct(c, v);
+}
+
+constexpr Op kOps[] = {
+    {"aten.convolution.default", "t t t? l l l i l i > t", infer, lower},
+    {"et_vk.conv_with_clamp.default", "t t t? l l l i l i f? f? > t", infer, lower},
+};
+
+}  // namespace
+
+std::span<const Op> convolution_ops() { return kOps; }
+
+}  // namespace etwebgpu
