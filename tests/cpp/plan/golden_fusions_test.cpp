@@ -39,6 +39,14 @@ TEST(GoldenFusions, GateAndUpAreOneLayer) {
   expect_fusion("gate_and_up", b);
 }
 
+TEST(GoldenFusions, AGateOfOneSiluIsToo) {
+  GraphBuilder b;
+  const ValueId x = tokens(b), gate = b.linear(x, kHidden);
+  const ValueId silu = b.call("aten.silu.default", {gate}, b.bound(gate));
+  b.output(b.multiply(silu, b.linear(x, kHidden)));
+  expect_fusion("gate_of_one_silu", b);
+}
+
 TEST(GoldenFusions, AResidualIsAddedByTheLayerBeforeIt) {
   GraphBuilder b;
   const ValueId x = tokens(b);
