@@ -216,7 +216,7 @@ class Decoder {
     const auto needed = static_cast<std::uint64_t>(tensor.bound.numel()) * byte_size(tensor.dtype);
     CHECK_OR_FAIL(constant.length >= needed, kInvalid, "tensor ", name(tensor.dtype), " ",
                   to_string(tensor.bound), " needs ", needed, " bytes, but constant ", index,
-                  constant.key.empty() ? std::string() : " " + quoted(constant.key), " has ",
+                  constant.key.empty() ? std::string() : cat(' ', quoted(constant.key)), " has ",
                   constant.length);
     // A view is stored as its whole storage from the beginning, wherever in it the view lies.
     CHECK_OR_FAIL(constant.length == needed || needed == 0, kInvalid, "tensor ", name(tensor.dtype),

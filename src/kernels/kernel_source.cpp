@@ -225,9 +225,10 @@ class Expander {
                     ", which no line of its text mentions");
     if (variant_.params.empty()) return {};
     for (const ParamMember& member : variant_.params)
-      CHECK_OR_FAIL(std::ranges::find(mentioned_params_, member.name.view()) != mentioned_params_.end(),
-                    ErrorKind::Internal, "kernel '", variant_.name, "' is given the param ",
-                    member.name, ", which its template never mentions as params.", member.name);
+      CHECK_OR_FAIL(
+          std::ranges::find(mentioned_params_, member.name.view()) != mentioned_params_.end(),
+          ErrorKind::Internal, "kernel '", variant_.name, "' is given the param ", member.name,
+          ", which its template never mentions as params.", member.name);
     return {};
   }
 
@@ -265,7 +266,7 @@ class Expander {
   const KernelVariant& variant_;
   WgslDialect dialect_;
   std::span<const KernelTemplate> templates_;
-  std::vector<Bound> bound_;       // parameters, then the counters of the open #repeat blocks
+  std::vector<Bound> bound_;  // parameters, then the counters of the open #repeat blocks
   std::vector<std::string_view> mentioned_params_;
   std::vector<Binding> bindings_;  // in their order
   std::string directives_;

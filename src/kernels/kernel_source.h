@@ -1,5 +1,5 @@
-// WGSL text of a kernel variant. Kernels are .wgsl templates beside their operators, embedded at build
-// time. Directives are whole lines:
+// WGSL text of a kernel variant. Kernels are .wgsl templates beside their operators, embedded at
+// build time. Directives are whole lines:
 //
 //   #param NAME [= DEFAULT] [: VALUE | VALUE ...]  // what it is
 //       declares a parameter of this template and of all that the kernel includes. A name has one

@@ -208,6 +208,7 @@ class LowerContext : public CallContext {
   // With the route's defines, and its groups where it has some.
   KernelCall& emit(const Route& route);
 
+  bool is_software() const { return capabilities().adapter_class == AdapterClass::Software; }
   // Invocations per workgroup: `wanted` clamped to the device, a power of two.
   std::uint32_t workgroup_size(std::uint32_t wanted) const;
 

@@ -175,7 +175,6 @@ void emit_rotary_fresh(LowerContext& c, Attention& a, const FreshRows& fresh) {
 // The attention's output as a product's one row, joined there.
 GemmDoor split_rows(const LowerContext& c, const Attention& a, const AttentionRoute& route,
                     const Partials& partials) {
-  const bool software = c.capabilities().adapter_class == AdapterClass::Software;
   const std::int64_t quads = a.kv_heads * a.group * vectors(a.value_dim);
   GemmDoor door{.fragment = "gemm_rows_attention", .buffers = {{"partials", partials.buffer}}};
   door.defines = {{"KEYS", a.keys},
@@ -183,7 +182,7 @@ GemmDoor split_rows(const LowerContext& c, const Attention& a, const AttentionRo
                   {"SPLITS", partials.splits},
                   {"DV4", vectors(a.value_dim)},
                   {"QUADS", quads},
-                  {"AHEAD", software ? 1 : 4}};
+                  {"AHEAD", c.is_software() ? 1 : 4}};
   door.scalar = GemmDoor::Scalar{"position", a.position};
   door.workgroup_bytes = static_cast<std::int64_t>(storage_bytes(Storage::F32, 4 * quads));
   return door;

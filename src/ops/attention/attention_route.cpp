@@ -12,10 +12,6 @@ constexpr std::int64_t kMostSplitQueries = 4;
 constexpr std::int64_t kRowKeys = 32;  // keys per block of attention_rows
 constexpr std::int64_t kRowLanes = 8;  // of a workgroup, where it splits the keys
 
-bool is_software(const LowerContext& c) {
-  return c.capabilities().adapter_class == AdapterClass::Software;
-}
-
 // How many heads of a group one invocation or workgroup takes, in equal chunks of at most `most`.
 struct Chunks {
   std::int64_t size, count;
@@ -216,7 +212,7 @@ AttentionRoute walking_route(const Attention& a, std::string_view kernel, std::i
 }
 
 AttentionRoute rows(const LowerContext& c, const Attention& a) {
-  const std::int64_t wg = c.workgroup_size(is_software(c) ? 8 : 32);
+  const std::int64_t wg = c.workgroup_size(c.is_software() ? 8 : 32);
   const Chunks chunks(a.group, 4);
   AttentionRoute route = walking_route(a, "attention_rows", a.batch * a.kv_heads * chunks.count,
                                        div_up(a.queries, wg));
@@ -242,7 +238,7 @@ AttentionRoute queries(const Attention& a) {
 
 bool suits_queries(const LowerContext& c, const Attention& a) {
   const Capabilities& caps = c.capabilities();
-  return is_software(c) && caps.subgroups && caps.min_subgroup_size >= kRowLanes &&
+  return c.is_software() && caps.subgroups && caps.min_subgroup_size >= kRowLanes &&
          is_vectorizable(a) && a.mask.buffer.index < 0;
 }
 
@@ -306,7 +302,7 @@ AttentionRoute tiles(const Attention& a, const TileShape& shape) {
 std::optional<std::int64_t> matrix_keys(const LowerContext& c, const Attention& a) {
   constexpr std::int64_t kMostHeadDim = 128;
   const Capabilities& caps = c.capabilities();
-  if (is_software(c) || !multiplies_in_f16(c) || !caps.subgroups || !is_vectorizable(a) ||
+  if (c.is_software() || !multiplies_in_f16(c) || !caps.subgroups || !is_vectorizable(a) ||
       a.head_dim != a.value_dim || a.head_dim % 32 != 0 || a.head_dim > kMostHeadDim)
     return std::nullopt;
   const std::int64_t rows = 4 * std::int64_t{caps.matrix_size};
@@ -352,17 +348,17 @@ bool is_vectorizable(const Attention& a) {
 }
 
 AttentionRoute choose_attention_route(const LowerContext& c, const Attention& a) {
-  if (is_split(a)) return is_software(c) ? split_rows(a) : decode(c, a);
+  if (is_split(a)) return c.is_software() ? split_rows(a) : decode(c, a);
   if (const std::optional<std::int64_t> keys = matrix_keys(c, a)) return matrices(c, a, *keys);
   if (suits_queries(c, a)) return queries(a);
-  const TileShape* tile = is_software(c) ? nullptr : choose_tile(c, a);
+  const TileShape* tile = c.is_software() ? nullptr : choose_tile(c, a);
   return tile ? tiles(a, *tile) : rows(c, a);
 }
 
 std::optional<AttentionRoute> choose_fresh_route(const LowerContext& c, const Attention& a) {
   const bool masked = a.mask.buffer.index >= 0;
   if (a.queries != 1 || !is_split(a) || masked) return std::nullopt;
-  if (is_software(c)) return suits_lanes(c, a) ? std::optional(lanes(a)) : std::nullopt;
+  if (c.is_software()) return suits_lanes(c, a) ? std::optional(lanes(a)) : std::nullopt;
   const Chunks chunks(a.group, heads_together(a));
   const std::optional<RunShape> shape = run_shape(c, a, chunks.size);
   return shape ? subgroups(a, chunks, *shape) : decode(c, a);
@@ -376,7 +372,7 @@ Route choose_merge_route(const LowerContext& c, const Attention& a, const Attent
                          std::int64_t splits) {
   const std::int64_t rows = a.batch * a.kv_heads * a.group * a.queries;
   const std::int64_t items = vectors(a.value_dim);
-  const bool software = is_software(c);
+  const bool software = c.is_software();
   // Lanes along the splits hide the latency of a GPU's memory; more than there are splits idle.
   const std::int64_t most = c.workgroup_size(256) / items;
   const std::int64_t lanes = software ? 1 : std::clamp<std::int64_t>(std::min(most, splits), 1, 16);

@@ -26,7 +26,7 @@ class Routing {
       route.by_element = true;
       return route;
     }
-    if (c_.capabilities().adapter_class == AdapterClass::Software) return columns();
+    if (c_.is_software()) return columns();
     if (g_.rows == 1) return gemv();
     return takes_matrices() ? matrices() : gemm();
   }
@@ -284,9 +284,8 @@ bool multiplies_in_f16(const LowerContext& c) {
 
 bool takes_staged_row(const LowerContext& c, std::int64_t depth, std::int64_t group_size) {
   const Capabilities& caps = c.capabilities();
-  const bool software = caps.adapter_class == AdapterClass::Software;
   // Beside x, a GPU's workgroup memory holds a sum per invocation.
-  const std::int64_t sums = software ? 0 : 16 * std::int64_t{c.workgroup_size(512)};
+  const std::int64_t sums = c.is_software() ? 0 : 16 * std::int64_t{c.workgroup_size(512)};
   return group_size % 8 == 0 && 4 * depth + sums <= caps.max_workgroup_storage;
 }
 

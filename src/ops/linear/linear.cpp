@@ -41,18 +41,27 @@ ByteRange batch_range(std::int64_t first, std::int64_t count, std::int64_t batch
   return elements_range(first * size, count * size);
 }
 
+struct MatmulRoute : Route {
+  std::int64_t rows, columns;  // of a workgroup
+};
+
+// matmul_tiles stages 32 x 32; an invocation of matmul_columns computes 4 x 4 with 16 of them side
+// by side.
+MatmulRoute matmul_route(const LowerContext& c) {
+  if (c.is_software()) return {{.kernel = "matmul_columns"}, 4, 64};
+  return {{.kernel = "matmul_tiles"}, 32, 32};
+}
+
 void emit_batches(LowerContext& c, const Matmul& p, std::int64_t first, std::int64_t count) {
-  const bool software = c.capabilities().adapter_class == AdapterClass::Software;
-  // Rows and columns per workgroup: matmul_tiles stages 32 x 32, an invocation of matmul_columns
-  // computes 4 x 4 with 16 of them side by side.
-  const std::int64_t rows = software ? 4 : 32, columns = software ? 64 : 32;
-  KernelCall& k = c.emit(software ? "matmul_columns" : "matmul_tiles");
+  const MatmulRoute route = matmul_route(c);
+  KernelCall& k = c.emit(route);
   k.define("TRANSPOSED", p.y_transposed ? 1 : 0).define("BIAS", p.bias ? 1 : 0);
   const auto range = [&](std::int64_t size) { return batch_range(first, count, p.batch, size); };
   k.read("x", p.x, range(p.m * p.k)).read("y", p.y, range(p.k * p.n));
   if (p.bias) k.read("bias", *p.bias);
   k.write("out", p.out, range(p.m * p.n));
-  const std::int64_t row_blocks = div_up(p.m, rows), column_blocks = div_up(p.n, columns);
+  const std::int64_t row_blocks = div_up(p.m, route.rows),
+                     column_blocks = div_up(p.n, route.columns);
   k.params({{"batch", count},
             {"m", p.m},
             {"k", p.k},

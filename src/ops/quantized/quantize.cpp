@@ -62,7 +62,7 @@ Result<void> lower_choose_qparams(LowerContext& c) {
   const double least_scale =
       c.is_none(kEps) ? std::numeric_limits<float>::min() : baked_number(c, kEps).value;
   const auto outputs = c.value_list(c.output_arg());
-  KernelCall& k = emit_rows(c, "choose_qparams", rows, n);
+  KernelCall& k = c.emit(rows_route(c, "choose_qparams", rows, n));
   k.define("SYMMETRIC", c.text(kMapping) == "SYMMETRIC" ? 1 : 0);
   k.read("x", c.value(kX));
   k.write("scales", c.value_of(outputs[0])).write("zero_points", c.value_of(outputs[1]));

@@ -30,7 +30,7 @@ Result<void> lower_rms_norm(LowerContext& c) {
   if (x.numel() == 0) return {};
   const std::int64_t d = x.back(), rows = x.numel() / d;
   const std::int64_t vec = d % 4 == 0 ? 4 : 1;
-  KernelCall& k = emit_rows(c, "rms_norm", rows, d / vec);
+  KernelCall& k = c.emit(rows_route(c, "rms_norm", rows, d / vec));
   k.define("T", vec == 4 ? "vec4<f32>" : "f32").define("VEC", vec);
   k.read("x", c.value(0)).read("weight", c.value(1)).write("out", c.output());
   k.params({{"rows", rows},
@@ -58,7 +58,7 @@ void bind_affine(LowerContext& c, KernelCall& k, std::size_t weight, std::size_t
 void emit_row_norm(LowerContext& c, const RowNorm& norm, std::size_t weight, std::size_t bias) {
   if (norm.rows == 0 || norm.n == 0) return;
   const auto outputs = c.value_list(c.output_arg());
-  KernelCall& k = emit_rows(c, "layer_norm", norm.rows, norm.n);
+  KernelCall& k = c.emit(rows_route(c, "layer_norm", norm.rows, norm.n));
   k.read("x", c.value(0)).write("out", c.value_of(outputs[0]));
   k.write("out_mean", c.value_of(outputs[1])).write("out_rstd", c.value_of(outputs[2]));
   bind_affine(c, k, weight, bias);

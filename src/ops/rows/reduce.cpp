@@ -110,6 +110,16 @@ void split_axes(const Dims& x, std::uint32_t mask, Axes& kept, Axes& reduced) {
   }
 }
 
+// A workgroup for each output where those are few and long; lanes never outnumber elements.
+Route reduce_route(const LowerContext& c, std::int64_t outputs, std::int64_t n) {
+  const bool cooperate = n >= 64 && outputs < (c.is_software() ? 16 : 4096);
+  const std::int64_t most = c.is_software() ? 8 : cooperate ? std::min<std::int64_t>(n, 256) : 64;
+  const std::int64_t wg = c.workgroup_size(static_cast<std::uint32_t>(most));
+  return {.kernel = "reduce",
+          .defines = {{"WG", wg}, {"COOPERATE", cooperate ? 1 : 0}},
+          .groups = cooperate ? outputs : div_up(outputs, wg)};
+}
+
 template <Reduction kOp>
 Result<void> lower_reduce(LowerContext& c) {
   const Dims& x = c.sizes(0);
@@ -125,17 +135,7 @@ Result<void> lower_reduce(LowerContext& c) {
   Axes kept, reduced;
   split_axes(x, mask, kept, reduced);
 
-  // A workgroup for each output where those are few and long; lanes never outnumber elements.
-  const bool software = c.capabilities().adapter_class == AdapterClass::Software;
-  const bool cooperate = n >= 64 && outputs < (software ? 16 : 4096);
-  const std::uint32_t wg =
-      cooperate
-          ? (software
-                 ? c.workgroup_size(8)
-                 : c.workgroup_size(static_cast<std::uint32_t>(std::min<std::int64_t>(n, 256))))
-          : c.workgroup_size(software ? 8 : 64);
-  KernelCall& k = c.emit("reduce");
-  k.define("WG", wg).define("COOPERATE", cooperate ? 1 : 0);
+  KernelCall& k = c.emit(reduce_route(c, outputs, n));
   const Element x_type = stored_element(c, 0), out_type = output_element(c);
   const Element type = computed_in(c, kOp);
   const bool wide =
@@ -154,7 +154,6 @@ Result<void> lower_reduce(LowerContext& c) {
             {"outputs", outputs},
             {"n", n},
             {"scale", kOp == Reduction::Mean ? 1.0 / static_cast<double>(n) : 1.0}});
-  k.groups(cooperate ? outputs : div_up<std::int64_t>(outputs, wg));
   return {};
 }
 

@@ -12,6 +12,19 @@ Result<void> infer_softmax(InferContext& c) {
   return c.set_output(c.sizes(0));
 }
 
+struct SoftmaxRoute : Route {
+  bool strided = false;  // the elements of a row may lie apart
+};
+
+// Where rows are short or plenty, an invocation each keeps the device as busy without barriers.
+SoftmaxRoute softmax_route(const LowerContext& c, std::int64_t rows, std::int64_t n,
+                           std::int64_t inner) {
+  const bool many = c.is_software() && rows >= 16;
+  if (inner == 1 && n > 16 && !many) return {rows_route(c, "softmax_rows", rows, n)};
+  const std::int64_t wg = c.workgroup_size(c.is_software() ? 8 : 64);
+  return {{.kernel = "softmax_columns", .defines = {{"WG", wg}}, .groups = div_up(rows, wg)}, true};
+}
+
 template <bool kLog>
 Result<void> lower_softmax(LowerContext& c) {
   const Dims& x = c.sizes(0);
@@ -20,19 +33,11 @@ Result<void> lower_softmax(LowerContext& c) {
   const std::int64_t n = x.empty() ? 1 : x[dim];
   const std::int64_t inner = x.empty() ? 1 : x.product(dim + 1, x.rank());
   const std::int64_t rows = x.numel() / n;
-  const bool software = c.capabilities().adapter_class == AdapterClass::Software;
-  // Where rows are short or plenty, an invocation each keeps the device as busy without barriers.
-  if (inner != 1 || n <= 16 || (software && rows >= 16)) {
-    const std::uint32_t wg = c.workgroup_size(software ? 8 : 64);
-    KernelCall& k = c.emit("softmax_columns");
-    k.define("WG", wg).define("LOG", kLog ? 1 : 0);
-    k.read("x", c.value(0)).write("out", c.output());
-    k.params({{"rows", rows}, {"n", n}, {"inner", inner}}).groups(div_up<std::int64_t>(rows, wg));
-    return {};
-  }
-  KernelCall& k = emit_rows(c, "softmax_rows", rows, n);
+  const SoftmaxRoute route = softmax_route(c, rows, n, inner);
+  KernelCall& k = c.emit(route);
   k.define("LOG", kLog ? 1 : 0).read("x", c.value(0)).write("out", c.output());
   k.params({{"rows", rows}, {"n", n}});
+  if (route.strided) k.param("inner", inner);
   return {};
 }
 

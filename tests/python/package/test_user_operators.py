@@ -18,7 +18,7 @@ from support import stock
 from support.capi import ModelError
 from support.delegate import GraphBuilder
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "user_operator.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "user_operator.py"
 
 
 def kernel(head: str, inputs: Mapping[str, str], out: str, body: str) -> str:

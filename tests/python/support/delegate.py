@@ -108,11 +108,9 @@ class GraphBuilder:
 
     def prepack(self, tensor: torch.Tensor) -> Value:
         """A constant behind et_vk.prepack, as most operators get theirs."""
-        return self.call(
-            "et_vk.prepack.default",
-            self.constant(tensor),
-            out=(tensor.dtype, tensor.shape),
-        )
+        constant, spec = self.constant(tensor), (tensor.dtype, tensor.shape)
+        prepacked: Value = self.call("et_vk.prepack.default", constant, out=spec)
+        return prepacked
 
     def call(self, name: str, *args: Any, out: Out) -> Any:
         """Append a call; gives its output value, or a list of them for a list of specs.
