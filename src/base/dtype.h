@@ -26,4 +26,12 @@ constexpr bool is_floating(DType dtype) {
   return dtype == DType::Float16 || dtype == DType::Float32 || dtype == DType::Float64;
 }
 
+// True if a host tensor may stand for a tensor recorded with `device`: the same dtype, int64 for
+// int32 (and the reverse), or another floating width.
+constexpr bool convertible(DType host, DType device) {
+  constexpr auto is_index = [](DType d) { return d == DType::Int32 || d == DType::Int64; };
+  return host == device || (is_floating(host) && is_floating(device)) ||
+         (is_index(host) && is_index(device));
+}
+
 }  // namespace etwebgpu

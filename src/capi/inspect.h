@@ -11,7 +11,8 @@
 //        "graph": {"inputs", "outputs", "calls": [{"name", "args"}], "values": [...]},
 //        "weight_bytes", "weights": [{"key", "type", "sizes", "bytes", "stored"}],
 //        "memory": {"constant_bytes", "state_bytes", "constants": [...], "states": [...],
-//          "exporter_slot_bytes"},  what the exporter's plan takes for the largest inputs
+//          "exporter_slot_bytes",      what the exporter's plan takes for the largest inputs
+//          "storages": ["f32", null, ...]},  of each value; null for what is no tensor
 //        "plans": [{"for", "layers", "dispatches_per_layer", "wgsl", ...}]}]}]}
 //
 // A plan has the members of plan/plan_json.h, too, and capabilities those of

@@ -108,14 +108,14 @@ std::uint64_t write_packed(JsonWriter& json, const PackedConstant& packed) {
 }
 
 // What activations take where the exporter's own plan shares memory between them, at the recorded
-// bounds: a word for each element, as on the device.
-std::uint64_t exporter_slot_bytes(const Graph& graph) {
+// bounds, stored as on the device.
+std::uint64_t exporter_slot_bytes(const Model& model) {
   std::map<std::int32_t, std::uint64_t> objects;
   std::uint64_t total = 0;
-  for (const Value& value : graph.values) {
-    const auto* tensor = std::get_if<TensorInfo>(&value);
+  for (std::size_t v = 0; v < model.graph().values.size(); ++v) {
+    const TensorInfo* tensor = model.graph().tensor(static_cast<ValueId>(v));
     if (tensor == nullptr || tensor->constant >= 0) continue;
-    const std::uint64_t bytes = 4 * static_cast<std::uint64_t>(tensor->bound.numel());
+    const std::uint64_t bytes = storage_bytes(model.storages()[v], tensor->bound.numel());
     if (tensor->mem_object < 0) {
       total += bytes;
     } else {
@@ -124,6 +124,16 @@ std::uint64_t exporter_slot_bytes(const Graph& graph) {
   }
   for (const auto& [object, bytes] : objects) total += bytes;
   return total;
+}
+
+// By value, null for what is no tensor. Passes may have added values to the program's.
+void write_storages(JsonWriter& json, const Model& model) {
+  json.key("storages").begin_array();
+  for (std::size_t v = 0; v < model.graph().values.size(); ++v) {
+    const bool is_tensor = model.graph().tensor(static_cast<ValueId>(v)) != nullptr;
+    is_tensor ? json.value(name(model.storages()[v])) : json.null();
+  }
+  json.end_array();
 }
 
 void write_memory(JsonWriter& json, const Model& model) {
@@ -135,11 +145,13 @@ void write_memory(JsonWriter& json, const Model& model) {
   json.end_array().key("states").begin_array();
   for (const StateSpec& state : model.states()) {
     json.begin_object().member("bytes", state.bytes);
+    json.member("packing", name(state.initial.packing));
     json.member("tensor", describe(model.graph(), state.value)).end_object();
     state_bytes += state.bytes;
   }
   json.end_array().member("constant_bytes", constant_bytes).member("state_bytes", state_bytes);
-  json.member("exporter_slot_bytes", exporter_slot_bytes(model.graph()));
+  json.member("exporter_slot_bytes", exporter_slot_bytes(model));
+  write_storages(json, model);
   json.end_object();
 }
 

@@ -178,6 +178,8 @@ class Decoder {
     tensor.host_dtype = tensor.dtype;
     if (source.staging_datatype() != vkgraph::VkDataType::UNSET) {
       TRY_ASSIGN(tensor.host_dtype, decode_dtype(source.staging_datatype(), "staging dtype"));
+      CHECK_OR_FAIL(convertible(tensor.host_dtype, tensor.dtype), kInvalid, "a tensor of type ",
+                    name(tensor.dtype), " has the staging dtype ", name(tensor.host_dtype));
     }
     TRY_ASSIGN(tensor.bound, decode_dims(source.dims()));
     tensor.mem_object = std::max(source.mem_obj_id(), -1);

@@ -102,8 +102,9 @@ Storage LowerContext::storage_of(ValueId value) const {
   return is_narrowed ? Storage::I32 : services_.layout[static_cast<std::size_t>(value)];
 }
 
-void LowerContext::narrow_inputs() {
+void LowerContext::narrow_inputs(const Op& op) {
   for (std::size_t a = 0; a + 1 < arg_count(); ++a) {
+    if (op.takes(Storage::I64, a)) continue;
     if (graph_.tensor(id(a))) narrowed(id(a));
     if (const auto* list = std::get_if<ValueList>(&graph_.value(id(a)))) {
       for (ValueId item : list->items)

@@ -7,12 +7,13 @@
 // checked by infer, which returns an error that names the value.
 //
 // On the GPU every element of an activation is one 32-bit word: f32 for floating dtypes, i32 for
-// integers and bool (0 or 1); for operators prepared for it also 64 bits of an integer, and two f16
-// a word of a KV cache (base/storage.h). Narrow types exist only at the host's boundary and in
-// packed weights.
+// integers and bool (0 or 1). Operators that can also take other storages (base/storage.h) say so:
+// Op::takes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,8 @@ struct ModelOptions {
   FloatType matmul = FloatType::F32;
   bool fuse = true;  // false runs the graph call by call, for comparison
 };
+
+struct Op;
 
 class CallContext {
  public:
@@ -169,12 +172,12 @@ class LowerContext : public CallContext {
   BufferRef value(std::size_t arg) const { return value_of(id(arg)); }
   BufferRef value_of(ValueId value) const;
   BufferRef output() const { return value_of(output_id()); }
-  // How the value is stored: HalfPairs only for arguments in Op::half_args, I64 only with
-  // Op::takes_wide.
+  // How the value is stored: in words, or as Op::takes says of the argument.
   Storage storage(std::size_t arg) const { return storage_of(id(arg)); }
   Storage storage_of(ValueId value) const;
-  // Has operators without takes_wide read 32 bits of what is stored in 64: before `lower`.
-  void narrow_inputs();
+  // Has an operator read 32 bits of what is stored in 64 where it does not take that: before
+  // `lower`.
+  void narrow_inputs(const Op& op);
   // The value in 32 bits, saturated where it is stored in 64: what is out of range stays so.
   BufferRef narrowed(ValueId value);
   // A buffer of so many elements that lives during this call only.
@@ -223,6 +226,39 @@ class LowerContext : public CallContext {
   std::vector<ValueId> baked_;
 };
 
+// Arguments by position; the last stands for all from there on.
+using Args = std::uint32_t;
+inline constexpr Args kAllArgs = ~Args{0};
+constexpr Args args(std::initializer_list<unsigned> positions) {
+  Args out = 0;
+  for (const unsigned position : positions) out |= Args{1} << position;
+  return out;
+}
+constexpr bool holds(Args args, std::size_t position) {
+  return args >> std::min<std::size_t>(position, 31) & 1;
+}
+
+// Which arguments, inputs and outputs, may be stored otherwise than in a word for each element
+// (passes/storage.cpp chooses). `lower` asks LowerContext::storage which way it is.
+struct Takes {
+  Args i64 = 0;         // else the input is narrowed before, to the nearest 32 bits
+  Args half_pairs = 0;  // a KV cache under FloatType::F16
+  Args bytes = 0;       // 8-bit integers and bool, where all that read and write them take bytes
+
+  constexpr bool operator()(Storage storage, std::size_t arg) const {
+    switch (storage) {
+      case Storage::I64:
+        return holds(i64, arg);
+      case Storage::HalfPairs:
+        return holds(half_pairs, arg);
+      case Storage::Bytes:
+        return holds(bytes, arg);
+      default:
+        return true;
+    }
+  }
+};
+
 // Argument kinds in a signature, one character each, outputs after '>':
 //   t tensor    i Int/Bool/SymInt    f number (Int, Bool, Double, SymInt)    n tensor or number
 //   l list of Int/SymInt    v list of tensors (or one tensor)    o list of tensors or None items
@@ -233,17 +269,14 @@ struct Op {
   std::string_view signature;
   Result<void> (*infer)(InferContext&);
   Result<void> (*lower)(LowerContext&) = nullptr;  // null: nothing runs on the device
-  std::uint32_t mutated_args = 0;                  // bit i: argument i is written in place
+  Args mutated_args = 0;                           // written in place
   // The output is the first argument's elements in the same order: memory is shared where the two
   // have the same GPU element type. `lower` still copies (and converts), for when sharing would be
   // wrong.
   bool is_view = false;
   bool reads_host = false;  // infer calls host_elements(0)
   bool internal = false;    // made by passes; refused in files
-  // Bit i: argument i may be stored as two f16 per word (a KV cache under FloatType::F16).
-  std::uint32_t half_args = 0;
-  // Integers may be stored in 64 bits, in every argument and output.
-  bool takes_wide = false;
+  Takes takes = {};
 };
 
 // The operator of that name, or null. Internal operators are found too, and added ones.

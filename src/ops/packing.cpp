@@ -1,11 +1,10 @@
 #include "ops/packing.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "base/checked.h"
-#include "base/half.h"
+#include "base/elements.h"
 
 namespace etwebgpu {
 namespace {
@@ -13,50 +12,12 @@ namespace {
 constexpr std::uint64_t kAlign = 16;
 constexpr std::int64_t kBlock = 16;  // panel rows packed together: 64 source bytes, one cache line
 
-template <typename T>
-T load(const std::byte* at) {
-  T value;
-  std::memcpy(&value, at, sizeof value);
-  return value;
-}
-
-std::uint32_t word_of(float value) { return std::bit_cast<std::uint32_t>(value); }
-
-float half_at(const std::byte* data, std::int64_t i) {
-  return half_bits_to_float(load<std::uint16_t>(data + 2 * i));
-}
-
 // Calls f with a function from element index to the element as a word.
 template <typename F>
 void with_words(DType dtype, const std::byte* data, F&& f) {
-  switch (dtype) {
-    case DType::Bool:
-      return f([=](std::int64_t i) -> std::uint32_t { return load<std::uint8_t>(data + i) != 0; });
-    case DType::UInt8:
-      return f([=](std::int64_t i) -> std::uint32_t { return load<std::uint8_t>(data + i); });
-    case DType::Int8:
-      return f([=](std::int64_t i) {
-        return static_cast<std::uint32_t>(std::int32_t{load<std::int8_t>(data + i)});
-      });
-    case DType::Int32:
-    case DType::Float32:
-      return f([=](std::int64_t i) { return load<std::uint32_t>(data + 4 * i); });
-    case DType::Float16:
-      return f([=](std::int64_t i) { return word_of(half_at(data, i)); });
-    case DType::Float64:
-      return f(
-          [=](std::int64_t i) { return word_of(static_cast<float>(load<double>(data + 8 * i))); });
-    case DType::Int64:  // the format records int64 as int32; a constant keeps its low half
-      return f([=](std::int64_t i) {
-        return static_cast<std::uint32_t>(load<std::uint64_t>(data + 8 * i));
-      });
-  }
-}
-
-std::uint16_t half_word(DType dtype, const std::byte* data, std::int64_t i) {
-  if (dtype == DType::Float16) return load<std::uint16_t>(data + 2 * i);
-  if (dtype == DType::Float32) return float_to_kept_half_bits(load<float>(data + 4 * i));
-  return float_to_kept_half_bits(static_cast<float>(load<double>(data + 8 * i)));
+  visit_type(dtype, [&]<typename T>(T) {
+    f([=](std::int64_t i) { return word_of(element_at<T>(data, i)); });
+  });
 }
 
 // --- Shapes ---
@@ -76,11 +37,8 @@ std::int64_t panel_depth(Packing packing, const PackedPart& part) {
 }
 
 bool dtype_fits(Packing packing, DType dtype) {
+  if (is_flat(packing)) return can_store(flat_storage(packing, dtype), dtype);
   switch (packing) {
-    case Packing::HalfPairs:
-      return is_floating(dtype);
-    case Packing::WideWords:
-      return dtype == DType::Int32 || dtype == DType::Int64;
     case Packing::Q4Panels:
       return dtype == DType::UInt8 || dtype == DType::Int8;
     case Packing::Q8Panels:
@@ -100,19 +58,13 @@ bool rank_fits(Packing packing, const PackedPart& part) {
   return !is_panels(packing) || part.dims.rank() >= 2;
 }
 
-std::uint64_t part_words(Packing packing, const PackedPart& part) {
-  if (is_panels(packing)) {
-    const std::int64_t panels = div_up(part.panel_rows(), kPanel);
-    return static_cast<std::uint64_t>(panels * panel_words(packing, part) * kPanel);
-  }
-  const std::int64_t elements = part.dims.numel();
-  if (packing == Packing::HalfPairs)
-    return static_cast<std::uint64_t>(div_up<std::int64_t>(elements, 2));
-  return static_cast<std::uint64_t>(packing == Packing::WideWords ? 2 * elements : elements);
-}
-
 std::uint64_t part_bytes(Packing packing, const PackedPart& part) {
-  return round_up<std::uint64_t>(4 * part_words(packing, part), kAlign);
+  if (is_panels(packing)) {
+    const std::int64_t rows = div_up(part.panel_rows(), kPanel) * panel_words(packing, part);
+    return static_cast<std::uint64_t>(rows) * kPanelRowBytes;
+  }
+  const Storage storage = flat_storage(packing, part.dtype);
+  return round_up(storage_bytes(storage, part.dims.numel()), kAlign);
 }
 
 Result<void> check_part(Packing packing, const PackedPart& part) {
@@ -144,7 +96,7 @@ Result<void> check_part(Packing packing, const PackedPart& part) {
 std::uint32_t byte_word(const std::byte* row, std::int64_t row_bytes, std::int64_t kw,
                         std::uint32_t fill) {
   const std::int64_t left = row_bytes - 4 * kw;
-  if (left >= 4) return load<std::uint32_t>(row + 4 * kw);
+  if (left >= 4) return element_at<std::uint32_t>(row, kw);
   std::memcpy(&fill, row + 4 * kw, static_cast<std::size_t>(left));
   return fill;
 }
@@ -172,10 +124,10 @@ struct HalfSource {
   const std::byte* data;
   std::int64_t depth, row_stride, k_stride;
   std::uint32_t operator()(std::int64_t n, std::int64_t kw) const {
-    const std::byte* at = data + 2 * (n * row_stride + 2 * kw * k_stride);
-    const std::uint32_t low = load<std::uint16_t>(at);
-    return 2 * kw + 1 < depth ? low | std::uint32_t{load<std::uint16_t>(at + 2 * k_stride)} << 16
-                              : low;
+    const std::int64_t at = n * row_stride + 2 * kw * k_stride;
+    const std::uint32_t low = element_at<std::uint16_t>(data, at);
+    if (2 * kw + 1 >= depth) return low;
+    return low | std::uint32_t{element_at<std::uint16_t>(data, at + k_stride)} << 16;
   }
 };
 
@@ -262,53 +214,23 @@ void pack_panels(Packing packing, const PackedPart& part, const std::byte* data,
 
 // --- Flat packings ---
 
-void pack_words(const PackedPart& part, const std::byte* data, std::uint64_t first,
-                std::span<std::byte> out) {
-  const auto begin = static_cast<std::int64_t>(first);
+void pack_flat(Storage storage, const PackedPart& part, const std::byte* data, std::uint64_t offset,
+               std::span<std::byte> out) {
+  const std::int64_t begin = storage_elements(storage, offset);
   const std::int64_t end =
-      std::min(begin + static_cast<std::int64_t>(out.size() / 4), part.dims.numel());
-  if (part.dtype == DType::Float32 || part.dtype == DType::Int32) {
-    std::memcpy(out.data(), data + 4 * begin, static_cast<std::size_t>(4 * (end - begin)));
-    return;
-  }
-  with_words(part.dtype, data, [&](auto word) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::uint32_t value = word(i);
-      std::memcpy(out.data() + 4 * (i - begin), &value, 4);
-    }
-  });
-}
-
-void pack_half_pairs(const PackedPart& part, const std::byte* data, std::uint64_t first,
-                     std::span<std::byte> out) {
-  const auto begin = static_cast<std::int64_t>(2 * first);
-  const std::int64_t end =
-      std::min(begin + static_cast<std::int64_t>(out.size() / 2), part.dims.numel());
-  for (std::int64_t i = begin; i < end; ++i) {
-    const std::uint16_t value = half_word(part.dtype, data, i);
-    std::memcpy(out.data() + 2 * (i - begin), &value, 2);
-  }
-}
-
-void pack_wide_words(const PackedPart& part, const std::byte* data, std::uint64_t first,
-                     std::span<std::byte> out) {
-  const auto begin = static_cast<std::int64_t>(first / 2);
-  const std::int64_t end =
-      std::min(begin + static_cast<std::int64_t>(out.size() / 8), part.dims.numel());
-  for (std::int64_t i = begin; i < end; ++i) {
-    const std::int64_t value = part.dtype == DType::Int64 ? load<std::int64_t>(data + 8 * i)
-                                                          : load<std::int32_t>(data + 4 * i);
-    std::memcpy(out.data() + 8 * (i - begin), &value, 8);
-  }
+      std::min(begin + storage_elements(storage, out.size()), part.dims.numel());
+  if (begin >= end) return;
+  const std::byte* first = data + begin * static_cast<std::int64_t>(byte_size(part.dtype));
+  store_elements(part.dtype, first, end - begin, storage, out.data());
 }
 
 // Destination rows are source columns; blocks of 16 of them share the source's cache lines.
-void pack_transposed(const PackedPart& part, const std::byte* data, std::uint64_t first,
+void pack_transposed(const PackedPart& part, const std::byte* data, std::uint64_t offset,
                      std::span<std::byte> out) {
   const std::int64_t rows = part.dims[0], columns = part.dims[1];
-  const auto begin = static_cast<std::int64_t>(first);
+  const auto begin = static_cast<std::int64_t>(offset / kWord);
   const std::int64_t end =
-      std::min(begin + static_cast<std::int64_t>(out.size() / 4), rows * columns);
+      std::min(begin + static_cast<std::int64_t>(out.size() / kWord), rows * columns);
   if (begin >= end) return;
   with_words(part.dtype, data, [&](auto word) {
     for (std::int64_t block = begin / rows; block * rows < end; block += kBlock) {
@@ -317,7 +239,7 @@ void pack_transposed(const PackedPart& part, const std::byte* data, std::uint64_
           const std::int64_t at = c * rows + r;
           if (at < begin || at >= end) continue;
           const std::uint32_t value = word(r * columns + c);
-          std::memcpy(out.data() + 4 * (at - begin), &value, 4);
+          std::memcpy(&out[static_cast<std::size_t>(at - begin) * kWord], &value, kWord);
         }
       }
     }
@@ -329,10 +251,8 @@ void pack_part(Packing packing, const PackedPart& part, const std::byte* data, s
   if (is_panels(packing)) return pack_panels(packing, part, data, offset, out);
   std::ranges::fill(out.last(std::min<std::size_t>(out.size(), kAlign)),
                     std::byte{0});  // the alignment
-  if (packing == Packing::HalfPairs) return pack_half_pairs(part, data, offset / 4, out);
-  if (packing == Packing::WideWords) return pack_wide_words(part, data, offset / 4, out);
-  if (packing == Packing::TransposeWords) return pack_transposed(part, data, offset / 4, out);
-  return pack_words(part, data, offset / 4, out);
+  if (packing == Packing::TransposeWords) return pack_transposed(part, data, offset, out);
+  pack_flat(flat_storage(packing, part.dtype), part, data, offset, out);
 }
 
 }  // namespace

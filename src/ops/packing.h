@@ -31,8 +31,9 @@ namespace etwebgpu {
 // zeros.
 enum class Packing : std::uint8_t {
   Words,           // every element widened to one 32-bit word: f32, or i32 for integers and bool
-  HalfPairs,       // floating elements as two f16 per word
-  WideWords,       // integers as two words each, the low one first
+  HalfPairs,       // as Storage::HalfPairs
+  WideWords,       // as Storage::I64
+  Bytes,           // as Storage::Bytes
   TransposeWords,  // a matrix [R, C] stored as [C, R] words
   Q4Panels,     // u8 nibble pairs [N, K/2]; a word holds 8 elements as value + 8, the first lowest
   Q8Panels,     // i8 [N, K]; a word holds 4 elements in two's complement, the first lowest
@@ -41,11 +42,12 @@ enum class Packing : std::uint8_t {
 };
 
 inline constexpr std::int64_t kPanel = 64;  // output rows per panel
-inline constexpr std::uint64_t kPanelRowBytes = 4 * kPanel;
+inline constexpr std::uint64_t kPanelRowBytes = kWord * kPanel;
 
 constexpr std::string_view name(Packing packing) {
-  constexpr std::string_view names[] = {"words",     "half-pairs", "wide-words",  "transpose-words",
-                                        "q4-panels", "q8-panels",  "half-panels", "float-panels"};
+  constexpr std::string_view names[] = {"words",     "half-pairs",      "wide-words",
+                                        "bytes",     "transpose-words", "q4-panels",
+                                        "q8-panels", "half-panels",     "float-panels"};
   return names[static_cast<std::size_t>(packing)];
 }
 
@@ -56,10 +58,27 @@ constexpr Packing flat_packing(Storage storage) {
       return Packing::HalfPairs;
     case Storage::I64:
       return Packing::WideWords;
+    case Storage::Bytes:
+      return Packing::Bytes;
     default:
       return Packing::Words;
   }
 }
+// The reverse.
+constexpr Storage flat_storage(Packing packing, DType dtype) {
+  switch (packing) {
+    case Packing::HalfPairs:
+      return Storage::HalfPairs;
+    case Packing::WideWords:
+      return Storage::I64;
+    case Packing::Bytes:
+      return Storage::Bytes;
+    default:
+      return word_storage(dtype);
+  }
+}
+
+constexpr bool is_flat(Packing packing) { return packing < Packing::TransposeWords; }
 
 constexpr bool is_panels(Packing packing) { return packing >= Packing::Q4Panels; }
 

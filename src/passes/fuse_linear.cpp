@@ -41,10 +41,11 @@ class LinearFusion {
   }
 
  private:
-  using Rewrite = bool (LinearFusion::*)(const GraphIndex&, std::int32_t);
+  using Rewrite = void (LinearFusion::*)(const GraphIndex&, std::int32_t);
 
-  // Offers every call to a rewrite. The graph is indexed again after each round in which some
-  // applied, so a rewrite sees calls as they were when its round began.
+  // Offers every call to a rewrite, once. The index says who writes and reads each value as it was
+  // before the first: what a rewrite covers stays in its place, without readers or without a name,
+  // and goes at the end.
   void each_call(Rewrite rewrite) {
     const GraphIndex index(graph_);
     const auto count = static_cast<std::int32_t>(graph_.calls.size());
@@ -110,11 +111,10 @@ class LinearFusion {
     return out;
   }
 
-  // mul(silu(gate), up), where silu is one call or x * sigmoid(x), and gate and up share their
-  // input.
-  bool fuse_gate(const GraphIndex& index, std::int32_t c) {
+  // mul(silu(gate), up), where gate and up share their input.
+  void fuse_gate(const GraphIndex& index, std::int32_t c) {
     const Call& product = index.call(c);
-    if (product.name != "aten.mul.Tensor" || product.args.size() != 3) return false;
+    if (product.name != "aten.mul.Tensor" || product.args.size() != 3) return;
     for (const auto& [activated, other] : {std::pair(product.args[0], product.args[1]),
                                            std::pair(product.args[1], product.args[0])}) {
       const std::optional<Silu> silu = silu_of(index, activated);
@@ -131,19 +131,21 @@ class LinearFusion {
       if (!consumed_by(index, gate, c) || !consumed_by(index, up, c)) continue;
       const std::int32_t pair[] = {gate, up};
       Call out = fused(index, pair, true, {product.args[2]});
-      for (std::int32_t part : {silu->sigmoid, silu->product, c}) cover(out, index.call(part));
+      for (std::int32_t part : silu->calls) cover(out, index.call(part));
+      cover(out, product);
       call(c) = std::move(out);
-      return true;
+      return;
     }
-    return false;
   }
 
-  // silu(x) = x * sigmoid(x).
+  // One call, or x * sigmoid(x), as the exporter's decompositions write it.
   struct Silu {
     ValueId x;
-    std::int32_t sigmoid, product;
+    std::vector<std::int32_t> calls;
   };
   std::optional<Silu> silu_of(const GraphIndex& index, ValueId v) const {
+    const std::int32_t whole = index.computed_by(v, "aten.silu.default");
+    if (whole != kNoCall) return Silu{index.call(whole).args[0], {whole}};
     const std::int32_t product = index.computed_by(v, "aten.mul.Tensor");
     if (product == kNoCall) return std::nullopt;
     const Call& mul = index.call(product);
@@ -152,7 +154,7 @@ class LinearFusion {
       const std::int32_t sigmoid = index.computed_by(gate, "aten.sigmoid.default");
       if (sigmoid == kNoCall) continue;
       if (index.behind_views(index.call(sigmoid).args[0]) == index.behind_views(x))
-        return Silu{x, sigmoid, product};
+        return Silu{x, {sigmoid, product}};
     }
     return std::nullopt;
   }
@@ -190,10 +192,10 @@ class LinearFusion {
   }
 
   // add(residual, linear(x)).
-  bool fuse_residual(const GraphIndex& index, std::int32_t c) {
+  void fuse_residual(const GraphIndex& index, std::int32_t c) {
     const Call& sum = index.call(c);
-    if (sum.name != "aten.add.Tensor" || sum.args.size() != 4) return false;
-    if (!graph_.is_int(sum.args[2], 1)) return false;
+    if (sum.name != "aten.add.Tensor" || sum.args.size() != 4) return;
+    if (!graph_.is_int(sum.args[2], 1)) return;
     for (const auto& [residual, product] :
          {std::pair(sum.args[0], sum.args[1]), std::pair(sum.args[1], sum.args[0])}) {
       const std::int32_t linear = index.computed_by(product, kName);
@@ -207,15 +209,14 @@ class LinearFusion {
       out.args[fused_args::kResidual] = residual;
       cover(out, sum);
       call(c) = std::move(out);
-      return true;
+      return;
     }
-    return false;
   }
 
   // Up to three plain linear calls on one input become one with as many outputs, in place of the
   // first: their other arguments are constants.
-  bool stack_siblings(const GraphIndex& index, std::int32_t c) {
-    if (!is_linear(index, c) || call(c).name != kName) return false;
+  void stack_siblings(const GraphIndex& index, std::int32_t c) {
+    if (!is_linear(index, c) || call(c).name != kName) return;
     std::vector<std::int32_t> siblings = {c};
     for (std::int32_t user : index.users(index.call(c).args[kX])) {
       if (user <= c || siblings.size() == kMostParts || call(user).name != kName) continue;
@@ -223,51 +224,48 @@ class LinearFusion {
           graph_.is_none(index.call(c).args[kBias]) == graph_.is_none(index.call(user).args[kBias]);
       if (same_bias && share_input(index, c, user)) siblings.push_back(user);
     }
-    if (siblings.size() < 2) return false;
+    if (siblings.size() < 2) return;
     std::vector<ValueId> outs;
     for (std::int32_t s : siblings) outs.push_back(index.call(s).args[kOut]);
     Call out = fused(index, siblings, false, std::move(outs));
     for (std::int32_t s : siblings) call(s) = Call{};
     call(c) = std::move(out);
-    return true;
   }
 
   // linear(rms_norm(x)), where the norm has no other reader.
-  bool fuse_norm(const GraphIndex& index, std::int32_t c) {
-    if (!is_linear(index, c) && index.call(c).name != fused_args::kName) return false;
+  void fuse_norm(const GraphIndex& index, std::int32_t c) {
+    if (!is_linear(index, c) && index.call(c).name != fused_args::kName) return;
     const ValueId x = index.call(c).args[kX];
     const std::int32_t norm = index.computed_by(x, "et_vk.rms_norm.default");
-    if (norm == kNoCall || !index.only_read_by(index.call(norm).args.back(), c)) return false;
+    if (norm == kNoCall || !index.only_read_by(index.call(norm).args.back(), c)) return;
     const Call& rms = index.call(norm);
-    if (!same_sizes(rms.args[0], x)) return false;
+    if (!same_sizes(rms.args[0], x)) return;
     make_fused(index, c);
     call(c).args[fused_args::kX] = rms.args[0];
     call(c).args[fused_args::kNorm] = rms.args[1];
     call(c).args[fused_args::kEps] = rms.args[2];
     cover(call(c), rms);
-    return true;
   }
 
   // linear(select(x, 1, -1)) of x [1, S, K]: the logits of the last token, where nothing else reads
   // what was selected.
-  bool fuse_last(const GraphIndex& index, std::int32_t c) {
-    if (!is_linear(index, c) && index.call(c).name != fused_args::kName) return false;
+  void fuse_last(const GraphIndex& index, std::int32_t c) {
+    if (!is_linear(index, c) && index.call(c).name != fused_args::kName) return;
     const ValueId row = index.call(c).args[kX];
     const std::int32_t select = index.producer(row);
-    if (select == kNoCall || index.call(select).name != "aten.select_copy.int") return false;
+    if (select == kNoCall || index.call(select).name != "aten.select_copy.int") return;
     const Call& source = index.call(select);
     const TensorInfo* x = graph_.tensor(source.args[kSelected]);
     const TensorInfo* behind = graph_.tensor(index.behind_views(source.args[kSelected]));
-    if (x->bound.rank() != 3 || x->bound[0] != 1 || behind->constant >= 0) return false;
+    if (x->bound.rank() != 3 || x->bound[0] != 1 || behind->constant >= 0) return;
     const ValueId dim = source.args[kDim];
-    if (!graph_.is_int(dim, 1) && !graph_.is_int(dim, -2)) return false;
-    if (!graph_.is_int(source.args[kIndex], -1)) return false;
-    if (!index.only_read_by(row, c)) return false;
+    if (!graph_.is_int(dim, 1) && !graph_.is_int(dim, -2)) return;
+    if (!graph_.is_int(source.args[kIndex], -1)) return;
+    if (!index.only_read_by(row, c)) return;
     make_fused(index, c);
     call(c).args[fused_args::kX] = source.args[kSelected];
     call(c).args[fused_args::kLast] = graph_.add(true);
     cover(call(c), source);
-    return true;
   }
 
   // Layers [1, S, K] whose output is read for its last row alone compute no other: the feed-forward

@@ -26,9 +26,10 @@ struct Aliasing {
 };
 Aliasing find_aliases(const Graph& graph);
 
-// By ValueId: how a tensor is stored. KV caches are two f16 a word under FloatType::F16. With
-// `wide_integers` those that the file records as int32 have 64 bits where operators can compute
-// with them: the format has no int64, and a host with int64 tensors means them.
+// By ValueId: how a tensor is stored. KV caches are two f16 a word under FloatType::F16, 8-bit
+// integers four a word where all their users take that. With `wide_integers` those that the file
+// records as int32 have 64 bits where operators can compute with them: the format has no int64, and
+// a host with int64 tensors means them.
 std::vector<Storage> choose_storage(const Graph& graph, const Aliasing& aliasing,
                                     FloatType kv_cache, bool wide_integers);
 

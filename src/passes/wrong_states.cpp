@@ -83,8 +83,8 @@ Result<void> check_cache_writes(const Graph& graph) {
   for (std::size_t c = 0; c < graph.calls.size(); ++c) {
     const Call& call = graph.calls[c];
     const Op* op = find_op(call.name);
-    for (std::size_t a = 0; op && op->mutated_args >> a != 0 && a < call.args.size(); ++a) {
-      if (!(op->mutated_args >> a & 1)) continue;
+    for (std::size_t a = 0; op && a < call.args.size(); ++a) {
+      if (!holds(op->mutated_args, a)) continue;
       const auto root =
           static_cast<std::size_t>(aliasing.storage[static_cast<std::size_t>(call.args[a])]);
       const std::int32_t before = std::exchange(last[root], static_cast<std::int32_t>(c));

@@ -51,6 +51,8 @@ class Model {
   std::span<const StateSpec> states() const { return tables_.states; }
   // Grows as plans for new live sizes are made; indices stay valid.
   std::span<const KernelVariant> kernels() const { return tables_.kernels; }
+  // How each value is stored, by ValueId, where the host has int64 tensors.
+  std::span<const Storage> storages() const { return tables_.wide; }
   // SymInts in slot order; fixed after create.
   std::span<const ValueId> scalars() const { return tables_.scalars; }
 

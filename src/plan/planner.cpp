@@ -11,7 +11,6 @@
 namespace etwebgpu {
 namespace {
 
-constexpr std::uint64_t kWord = 4;
 constexpr std::uint64_t kMinBinding = 16;
 
 // The dispatches that bind an activation, in order, and how.
@@ -165,7 +164,7 @@ class Planner {
                                           tables_.constants,    in_.aliasing.storage,
                                           in_.aliasing.mutated, layout_};
     LowerContext context(in_.graph, call, live_, services);
-    if (!in_.ops[c]->takes_wide) context.narrow_inputs();
+    context.narrow_inputs(*in_.ops[c]);
     TRY(in_.ops[c]->lower(context));
     std::vector<std::uint32_t> scratch;
     for (std::uint64_t bytes : context.scratch_sizes()) scratch.push_back(new_activation(bytes));

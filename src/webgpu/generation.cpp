@@ -10,8 +10,6 @@ namespace etwebgpu {
 
 namespace {
 
-constexpr std::uint64_t kWord = 4;
-
 // As the recorded dtype has it; integers only.
 std::span<const std::byte> bytes_of(const std::int64_t& value, DType dtype) {
   // Little endian: the low half comes first.
@@ -23,8 +21,8 @@ std::span<const std::byte> bytes_of(const std::int64_t& value, DType dtype) {
 Result<std::unique_ptr<Generation>> Generation::create(std::shared_ptr<Device> device,
                                                        ModelMemory& memory) {
   std::unique_ptr<Generation> made(new Generation(std::move(device)));
-  // Two words, for where tokens have 64 bits; the high one stays 0.
-  TRY_ASSIGN(made->chosen_, memory.make("the chosen token", 2 * kWord,
+  // For where tokens have 64 bits; the high word stays 0.
+  TRY_ASSIGN(made->chosen_, memory.make("the chosen token", storage_bytes(Storage::I64, 1),
                                         WGPUBufferUsage_Storage | WGPUBufferUsage_CopySrc));
   for (Landing& landing : made->landings_) {
     TRY_ASSIGN(landing.buffer, memory.make("staging for a token", kWord,
@@ -40,7 +38,7 @@ Generation::~Generation() {
 }
 
 Result<void> Generation::bind(const Plan& plan, const ModelMemory& memory) {
-  CHECK_OR_FAIL(!plan.outputs.empty() && is_floating(plan.outputs[0].dtype) &&
+  CHECK_OR_FAIL(!plan.outputs.empty() && plan.outputs[0].storage == Storage::F32 &&
                     !plan.outputs[0].sizes.empty() && plan.outputs[0].sizes.numel() > 0,
                 ErrorKind::InvalidArgument, "the model's first output is not logits");
   const PlannedTensor& token = plan.inputs[0];

@@ -1,5 +1,5 @@
-// Tensors at the host's boundary. On the device every element is one 32-bit word (f32, or i32 for
-// integers and bool); here host dtypes become words and words become host dtypes.
+// Tensors at the host's boundary: as callers have them, and what of them becomes words of the
+// device (base/elements.h converts).
 #pragma once
 
 #include <cstddef>
@@ -44,22 +44,10 @@ bool is_same(const HostTensor& a, const HostTensor& b);
 void gather(const HostTensor& from, std::span<std::byte> rows);
 void scatter(std::span<const std::byte> rows, const HostDestination& to);
 
-// True if a host tensor may stand for a tensor recorded with `device`: the same dtype, int64 for
-// int32 (and the reverse), or another floating width.
-bool convertible(DType host, DType device);
-
-// True if a host tensor's bytes are the device's words as they are.
-bool is_words(DType host, Storage storage);
-
-// Widens a host tensor to the words that the device stores. int64 values must fit int32 where that
-// is stored: the error names the value, its index and `what`.
+// A host tensor's elements as the device stores them; where that is fewer bits than int64 has,
+// values must fit: the error names the value, its index and `what`.
 Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
                       Storage storage, std::span<std::uint32_t> words);
-
-// Makes the host's dtype of stored words: f32 to f16 rounds to nearest even, i32 to int64 widens,
-// 64 bits to int32 wrap, as PyTorch's arithmetic in int32 does.
-void from_words(std::span<const std::uint32_t> words, Storage storage, DType host,
-                std::span<std::byte> data);
 
 // An integer or bool tensor's elements.
 std::vector<std::int64_t> integers(DType host, std::span<const std::byte> data);

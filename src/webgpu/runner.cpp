@@ -7,13 +7,13 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/elements.h"
 #include "webgpu/developer_switch.h"
 
 namespace etwebgpu {
 
 namespace {
 
-constexpr std::uint64_t kWord = 4;
 constexpr std::uint64_t kScalarBytes = 16;
 
 std::string describe(std::string_view role, std::size_t index, const PackedConstant& constant) {
@@ -30,7 +30,6 @@ bool is_made(const Runner::MadeStates& made, std::size_t state) {
 std::uint64_t bytes_of(const PlannedTensor& tensor) {
   return storage_bytes(tensor.storage, tensor.sizes.numel());
 }
-std::uint64_t words_of(const PlannedTensor& tensor) { return bytes_of(tensor) / kWord; }
 
 }  // namespace
 
@@ -268,18 +267,18 @@ void Runner::write_scalars() {
 // Inputs from position `first` on.
 Result<void> Runner::write_inputs(std::span<const HostTensor> inputs, std::size_t first) {
   for (const PlannedTensor& planned : plan_->inputs) {
-    const std::uint64_t count = words_of(planned);
-    if (!planned.on_device || count == 0 || planned.position < first) continue;
+    const std::uint64_t bytes = bytes_of(planned);
+    if (!planned.on_device || bytes == 0 || planned.position < first) continue;
     const HostTensor& input = inputs[planned.position];
     const std::span<const std::byte> rows = row_major(input);
     const void* words = rows.data();
-    if (!is_words(input.dtype, planned.storage)) {
-      words_.resize(count);
+    if (!is_stored_as_is(planned.storage, input.dtype) || rows.size() != bytes) {
+      words_.resize(bytes / kWord);
       TRY(to_words(cat("input ", planned.position), input.dtype, rows, planned.storage, words_));
       words = words_.data();
     }
     const BufferRange to = memory_.at(planned.space, planned.index);
-    device_->api().QueueWriteBuffer(device_->queue(), to.buffer, to.offset, words, count * kWord);
+    device_->api().QueueWriteBuffer(device_->queue(), to.buffer, to.offset, words, bytes);
   }
   return {};
 }
@@ -382,14 +381,15 @@ Result<void> Runner::read_outputs() {
   for (const Readback& readback : readbacks_) {
     if (!mapped) break;
     const PlannedTensor& output = plan_->outputs[readback.plan_output];
-    const std::span words(reinterpret_cast<const std::uint32_t*>(mapped + readback.offset),
-                          words_of(output));
-    if (is_row_major(readback.to.sizes, readback.to.strides)) {
-      from_words(words, output.storage, readback.to.dtype, readback.to.data);
+    const std::byte* stored = mapped + readback.offset;
+    const std::int64_t count = output.sizes.numel();
+    const HostDestination& to = readback.to;
+    if (is_row_major(to.sizes, to.strides)) {
+      load_elements(output.storage, stored, count, to.dtype, to.data.data());
     } else {
-      rows_.resize(readback.to.data.size());
-      from_words(words, output.storage, readback.to.dtype, rows_);
-      scatter(rows_, readback.to);
+      rows_.resize(to.data.size());
+      load_elements(output.storage, stored, count, to.dtype, rows_.data());
+      scatter(rows_, to);
     }
   }
   device_->api().BufferUnmap(staging_.get());

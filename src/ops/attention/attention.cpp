@@ -336,44 +336,38 @@ Result<void> lower_plain(LowerContext& c) {
   return emit_attention(c, a);
 }
 
-constexpr std::uint32_t args(std::initializer_list<unsigned> list) {
-  std::uint32_t out = 0;
-  for (unsigned i : list) out |= 1u << i;
-  return out;
-}
-
 constexpr Op kOps[] = {
     {.name = "sdpa_with_kv_cache.default",
      .signature = "ttttti_t?_if?>t",
      .infer = infer_sdpa,
      .lower = lower_sdpa,
      .mutated_args = args({3, 4}),
-     .half_args = args({3, 4})},
+     .takes = {.half_pairs = args({3, 4})}},
     {.name = "custom_sdpa.default",
      .signature = "tttit?_if?>t",
      .infer = infer_custom_sdpa,
      .lower = lower_custom_sdpa,
-     .half_args = args({1, 2})},
+     .takes = {.half_pairs = args({1, 2})}},
     {.name = "update_cache.default",
      .signature = "tti>t",
      .infer = infer_update_cache,
      .lower = lower_update_cache,
      .mutated_args = args({1}),
-     .half_args = args({1})},
+     .takes = {.half_pairs = args({1})}},
     {.name = fa::kName,
      .signature = "ttttti t?if?tti i>t",
      .infer = infer_rope_sdpa,
      .lower = lower_rope_sdpa,
      .mutated_args = args({3, 4}),
      .internal = true,
-     .half_args = args({3, 4})},
+     .takes = {.half_pairs = args({3, 4})}},
     {.name = fa::kProjectedName,
      .signature = "ttttti t?if?tti i tti t?t?i>t",
      .infer = infer_rope_sdpa_q4gsw,
      .lower = lower_rope_sdpa_q4gsw,
      .mutated_args = args({3, 4}),
      .internal = true,
-     .half_args = args({3, 4})},
+     .takes = {.half_pairs = args({3, 4})}},
     {.name = "et_vk.sdpa.default",
      .signature = "tttt?f?>t",
      .infer = infer_plain,

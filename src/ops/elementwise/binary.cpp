@@ -206,7 +206,7 @@ constexpr Op binary(std::string_view name, std::string_view signature,
           .signature = signature,
           .infer = infer_binary,
           .lower = lower,
-          .takes_wide = true};
+          .takes = {.i64 = kAllArgs}};
 }
 constexpr Op plain(std::string_view name) { return binary(name, "n n > t", lower_binary); }
 constexpr Op with_alpha(std::string_view name) { return binary(name, "n n [f] > t", lower_add); }
@@ -241,7 +241,7 @@ constexpr Op kOps[] = {
      .signature = "t n n > t",
      .infer = infer_where,
      .lower = lower_where,
-     .takes_wide = true},
+     .takes = {.i64 = kAllArgs}},
 };
 
 }  // namespace

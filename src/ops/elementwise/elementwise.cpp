@@ -14,8 +14,6 @@ constexpr std::uint32_t kWorkgroup = 64;
 constexpr std::string_view kNames[3] = {"A", "B", "C"};
 constexpr Literal kBindings[3] = {"a", "b", "c"};
 
-std::int64_t words_per(Element element) { return element == Element::I64 ? 2 : 1; }
-
 // What makes a stored element one that the expression sees: by stored, then by seen type.
 constexpr std::string_view kConversions[4][4] = {
     {"f32", "to_i32", "u32", "to_wide"},
@@ -209,8 +207,7 @@ std::int64_t buffer_elements(const LowerContext& c, BufferRef buffer) {
 
 // The most elements of a type that a binding takes.
 std::int64_t binding_elements(const LowerContext& c, Element element) {
-  const auto limit = static_cast<std::int64_t>(c.capabilities().max_storage_binding);
-  return limit / (4 * words_per(element));
+  return storage_elements(storage_of(element), c.capabilities().max_storage_binding);
 }
 
 bool fits_bindings(const LowerContext& c, std::span<const Operand> operands, const Loops& loops,
@@ -222,12 +219,18 @@ bool fits_bindings(const LowerContext& c, std::span<const Operand> operands, con
   });
 }
 
+// Memory of so many elements, up to whole vectors.
+ByteRange vectors_range(std::int64_t first, std::int64_t count, Element element) {
+  ByteRange out = elements_range(first, count, storage_of(element));
+  out.size = round_up<std::uint64_t>(out.size, 16);
+  return out;
+}
+
 // Binds only what operand k reads, from the alignment below on.
 void narrow_binding(Operand& operand, const Reach& reach, ByteRange& at) {
   constexpr std::int64_t kUnit = 64;  // elements whose bytes suit every alignment
-  const std::int64_t from = reach.first / kUnit * kUnit, bytes = 4 * words_per(operand.element);
-  at.offset = static_cast<std::uint64_t>(from * bytes);
-  at.size = round_up<std::uint64_t>(static_cast<std::uint64_t>((reach.end - from) * bytes), 16);
+  const std::int64_t from = reach.first / kUnit * kUnit;
+  at = vectors_range(from, reach.end - from, operand.element);
   operand.base -= from;
 }
 
@@ -237,10 +240,7 @@ Piece piece_of(std::span<const Operand> operands, const Loops& loops, const Live
   const std::int64_t inner = count_of(loops) / std::max<std::int64_t>(loops[0].size, 1);
   piece.loops[0].size = std::min(step, loops[0].size - first);
   piece.first = first * inner;
-  const std::int64_t bytes = 4 * words_per(out);
-  piece.out.offset = static_cast<std::uint64_t>(piece.first * bytes);
-  piece.out.size =
-      round_up<std::uint64_t>(static_cast<std::uint64_t>(piece.loops[0].size * inner * bytes), 16);
+  piece.out = vectors_range(piece.first, piece.loops[0].size * inner, out);
   for (std::size_t k = 0; k < operands.size(); ++k) {
     Operand& operand = piece.operands[k];
     if (operand.kind != Operand::Kind::Tensor) continue;
@@ -330,6 +330,11 @@ std::string_view conversion(Element stored, Element seen) {
 std::string_view storing(Element seen, Element stored) {
   const bool narrows = seen == Element::I64 && stored == Element::I32;
   return narrows ? "saturated_i32" : conversion(seen, stored);
+}
+
+Storage storage_of(Element element) {
+  constexpr Storage storages[] = {Storage::F32, Storage::I32, Storage::I32, Storage::I64};
+  return storages[static_cast<std::size_t>(element)];
 }
 
 Element stored_element_of(const LowerContext& c, ValueId value) {

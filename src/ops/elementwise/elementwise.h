@@ -24,7 +24,8 @@ std::string_view wgsl_type(Element element);
 std::string_view conversion(Element stored, Element seen);
 std::string_view storing(Element seen, Element stored);
 
-// In memory. HalfPairs have no elements.
+Storage storage_of(Element element);
+// In memory. Half pairs and bytes have no elements.
 Element stored_element_of(const LowerContext& c, ValueId value);
 inline Element stored_element(const LowerContext& c, std::size_t arg) {
   return stored_element_of(c, c.id(arg));

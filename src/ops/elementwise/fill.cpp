@@ -75,7 +75,11 @@ Result<void> lower_arange(LowerContext& c) {
 
 constexpr Op filling(std::string_view name, std::string_view signature,
                      Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
-  return {.name = name, .signature = signature, .infer = infer, .lower = lower, .takes_wide = true};
+  return {.name = name,
+          .signature = signature,
+          .infer = infer,
+          .lower = lower,
+          .takes = {.i64 = kAllArgs}};
 }
 
 constexpr Op kOps[] = {

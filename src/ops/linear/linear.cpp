@@ -24,7 +24,7 @@ struct Matmul {
 // Batches whose matrices fit bindings, in numbers that suit every alignment.
 std::int64_t batches_per_binding(const LowerContext& c, const Matmul& p) {
   constexpr std::int64_t kUnit = 64;  // elements whose bytes suit every alignment
-  const auto limit = static_cast<std::int64_t>(c.capabilities().max_storage_binding) / 4;
+  const std::int64_t limit = storage_elements(Storage::F32, c.capabilities().max_storage_binding);
   const std::int64_t sizes[] = {p.m * p.k, p.k * p.n, p.m * p.n};
   std::int64_t unit = 1, most = p.batch;
   for (std::int64_t size : sizes) {

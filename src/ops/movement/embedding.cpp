@@ -29,31 +29,27 @@ std::string_view element_kind(const Lookup& lookup) {
 // first also the zeros.
 Result<void> emit_lookup(LowerContext& c, const Lookup& l) {
   if (l.count * l.width == 0) return {};
-  const Capabilities& caps = c.capabilities();
-  const auto limit = static_cast<std::int64_t>(caps.max_storage_binding);
+  const std::uint64_t limit = c.capabilities().max_storage_binding;
   const std::int64_t words = l.panels ? div_up(l.width, panel_elements(l.packing)) : l.width;
-  const std::int64_t scales = 4 * kPanel * l.scale_stride;
   // Pieces are whole panels (64 rows), whose bytes suit every alignment, in a plain matrix too.
   const std::int64_t panels =
-      limit / std::max(static_cast<std::int64_t>(kPanelRowBytes) * words, scales);
+      storage_elements(Storage::F32, limit) / (kPanel * std::max(words, l.scale_stride));
   CHECK_OR_FAIL(panels >= 1, ErrorKind::NotSupported, "an embedding of ", l.width,
                 " elements per row does not fit this device's storage binding of ", limit,
                 " bytes");
   const std::uint32_t wg = c.workgroup_size(64);
   for (std::int64_t first = 0; first < l.rows; first += panels * kPanel) {
     const std::int64_t rows = std::min(panels * kPanel, l.rows - first);
-    const bool whole = rows == l.rows;
-    auto piece = [&](std::int64_t row_bytes, std::int64_t piece_rows) {
-      return whole ? ByteRange{}
-                   : ByteRange{static_cast<std::uint64_t>(first * row_bytes),
-                               static_cast<std::uint64_t>(piece_rows * row_bytes)};
+    const auto piece = [&](std::int64_t row_words, std::int64_t piece_rows) {
+      const bool whole = rows == l.rows;
+      return whole ? ByteRange{} : elements_range(first * row_words, piece_rows * row_words);
     };
     KernelCall& k = c.emit("embedding");
     k.define("WG", wg).define("TABLE", element_kind(l)).define("SCALES", l.scales ? 1 : 0);
     k.define("ELEMENTS", l.panels ? panel_elements(l.packing) : 1);
     k.read("indices", l.indices);
-    k.read("table", l.table, piece(4 * words, l.panels ? round_up(rows, kPanel) : rows));
-    if (l.scales) k.read("scales", *l.scales, piece(4 * l.scale_stride, rows));
+    k.read("table", l.table, piece(words, l.panels ? round_up(rows, kPanel) : rows));
+    if (l.scales) k.read("scales", *l.scales, piece(l.scale_stride, rows));
     k.write("out", l.out);
     k.params({{"count", l.count},
               {"width", l.width},

@@ -18,18 +18,13 @@ std::string_view element_type(Element element) {
   return element == Element::I64 ? "vec2<u32>" : "u32";
 }
 
-// Room for so many elements.
-BufferRef scratch_elements(LowerContext& c, std::int64_t count, Element element) {
-  return c.scratch(count, element == Element::I64 ? Storage::I64 : Storage::I32);
-}
-
 // Emits with the output, or with memory of the source's element type that is then widened into it.
 template <typename Emit>
 void emit_moved(LowerContext& c, const Emit& emit) {
   const Element in = stored_element(c, 0);
   if (in == output_element(c)) return emit(c.output());
   const std::int64_t count = c.sizes_of(c.output_id()).numel();
-  const BufferRef moved = scratch_elements(c, count, in);
+  const BufferRef moved = c.scratch(count, storage_of(in));
   emit(moved);
   emit_copy(c, {moved, in}, 0, {{count, {1, 0, 0}}}, output_elements(c));
 }
@@ -92,7 +87,7 @@ BufferRef wrapped(LowerContext& c, ValueId index, std::int64_t extent) {
                       .element = Element::I32,
                       .as = Element::I32,
                       .buffer = c.narrowed(index)};
-  const BufferRef out = scratch_elements(c, count, Element::I32);
+  const BufferRef out = c.scratch(count, Storage::I32);
   const Elementwise what{.expression = "select(a, a + x, a < 0)",
                          .out = Element::I32,
                          .x_type = Element::I32,
@@ -245,7 +240,7 @@ BufferRef joinable(LowerContext& c, ValueId input) {
   const Element out = output_element(c);
   if (stored_element_of(c, input) == out) return c.value_of(input);
   const std::int64_t count = c.sizes_of(input).numel();
-  const BufferRef converted = scratch_elements(c, count, out);
+  const BufferRef converted = c.scratch(count, storage_of(out));
   emit_copy(c, elements_of(c, input), 0, {{count, {1, 0, 0}}}, {converted, out});
   return converted;
 }
@@ -298,7 +293,7 @@ Result<void> lower_cat(LowerContext& c) {
   const auto is_overwritten = [&](const Row& r) { return c.shares_memory(r.input, c.output_id()); };
   const bool detour = rows.size() > most && std::ranges::any_of(rows, is_overwritten);
   const BufferRef target =
-      detour ? scratch_elements(c, out.numel(), output_element(c)) : c.output();
+      detour ? c.scratch(out.numel(), storage_of(output_element(c))) : c.output();
   std::int64_t start = 0;
   for (std::size_t k = 0; k < rows.size(); k += most) {
     const auto part = std::span(rows).subspan(k, std::min(most, rows.size() - k));
@@ -370,7 +365,11 @@ Result<void> lower_pad(LowerContext& c) {
 
 constexpr Op moving(std::string_view name, std::string_view signature,
                     Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
-  return {.name = name, .signature = signature, .infer = infer, .lower = lower, .takes_wide = true};
+  return {.name = name,
+          .signature = signature,
+          .infer = infer,
+          .lower = lower,
+          .takes = {.i64 = kAllArgs}};
 }
 
 constexpr Op kOps[] = {

@@ -150,7 +150,11 @@ Result<void> lower_permute(LowerContext& c) {
 
 constexpr Op moving(std::string_view name, std::string_view signature,
                     Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
-  return {.name = name, .signature = signature, .infer = infer, .lower = lower, .takes_wide = true};
+  return {.name = name,
+          .signature = signature,
+          .infer = infer,
+          .lower = lower,
+          .takes = {.i64 = kAllArgs}};
 }
 
 template <Result<Permutation> (*permutation)(const CallContext&)>
@@ -423,7 +427,7 @@ constexpr Op view(std::string_view name, std::string_view signature,
           .infer = infer,
           .lower = lower_view,
           .is_view = true,
-          .takes_wide = true};
+          .takes = {.i64 = kAllArgs}};
 }
 
 // dtype, layout, device, memory format and the like: the recorded output says it all.

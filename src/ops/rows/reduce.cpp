@@ -163,7 +163,7 @@ constexpr Op entry(std::string_view name, std::string_view signature) {
           .signature = signature,
           .infer = infer_reduce<kOp>,
           .lower = lower_reduce<kOp>,
-          .takes_wide = true};
+          .takes = {.i64 = kAllArgs}};
 }
 
 constexpr Op kOps[] = {

@@ -192,6 +192,9 @@ const Broken kBroken[] = {
        b.graph.values[0]->value.AsVkTensor()->staging_datatype = static_cast<VkDataType>(-3);
      },
      "value 0: staging dtype -3 is unknown"},
+    {"StagingDtypeOfAnotherKind",
+     [](auto& b) { b.graph.values[0]->value.AsVkTensor()->staging_datatype = VkDataType::INT32; },
+     "value 0: a tensor of type float32 has the staging dtype int32"},
     {"UnknownKind",
      [](auto& b) {
        b.none();

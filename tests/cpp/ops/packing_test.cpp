@@ -99,6 +99,24 @@ TEST(Packing, HalfPairs) {
   EXPECT_EQ(words[7] >> 16, 0u);
 }
 
+TEST(Packing, BytesAreFourAWord) {
+  for (const DType dtype : {DType::Int8, DType::UInt8}) {
+    const PackedPart part{0, dtype, Dims{7, 9}};
+    auto data = random_source(part, 5);
+    const auto words = pack({Packing::Bytes, {part}}, {data});
+    ASSERT_EQ(words.size(), 16u);
+    data.resize(64);  // the rest of the last word is zeros
+    EXPECT_EQ(std::memcmp(words.data(), data.data(), 64), 0);
+  }
+  EXPECT_FALSE(packed_size({Packing::Bytes, {PackedPart{0, DType::Int32, Dims{4}}}}));
+}
+
+TEST(Packing, BytesOfBoolAreZeroAndOne) {
+  const PackedPart part{0, DType::Bool, Dims{3}};
+  const auto words = pack({Packing::Bytes, {part}}, {{std::byte{2}, std::byte{0}, std::byte{255}}});
+  EXPECT_EQ(words[0], 0x00010001u);
+}
+
 TEST(Packing, TransposeWords) {
   for (const auto& dims : {Dims{1, 1}, Dims{3, 50}, Dims{33, 17}, Dims{130, 65}}) {
     const PackedPart part{0, DType::Float32, dims};

@@ -39,6 +39,14 @@ TEST(GoldenFusions, GateAndUpAreOneLayer) {
   expect_fusion("gate_and_up", b);
 }
 
+TEST(GoldenFusions, AGateOfOneSiluIsToo) {
+  GraphBuilder b;
+  const ValueId x = tokens(b), gate = b.linear(x, kHidden);
+  const ValueId silu = b.call("aten.silu.default", {gate}, b.bound(gate));
+  b.output(b.multiply(silu, b.linear(x, kHidden)));
+  expect_fusion("gate_of_one_silu", b);
+}
+
 TEST(GoldenFusions, AResidualIsAddedByTheLayerBeforeIt) {
   GraphBuilder b;
   const ValueId x = tokens(b);
@@ -126,6 +134,33 @@ TEST(GoldenFusions, AViewFromBeforeAWriteIsACopy) {
   b.output(b.call("aten.mul.Tensor", {x, x}, state));
   b.output(before);
   expect_fusion("view_before_a_write", b);
+}
+
+TEST(GoldenFusions, AViewFromBeforeAWriteIsACopyThoughItIsWrittenLater) {
+  GraphBuilder b;
+  const ValueId state = b.constant({kDim}), x = b.input({kDim});
+  const ValueId before = b.view(state, {kDim});
+  b.call("aten.mul.Tensor", {x, x}, state);
+  b.output(b.call("aten.relu.default", {before}, Dims{kDim}));
+  b.output(b.call("aten.add.Tensor", {x, x, b.number(1)}, before));
+  expect_fusion("view_before_two_writes", b);
+}
+
+TEST(GoldenFusions, AViewFromBeforeAWriteThroughAnotherIsACopy) {
+  GraphBuilder b;
+  const ValueId state = b.constant({kDim}), x = b.input({kDim});
+  const ValueId before = b.view(state, {kDim}), written = b.view(state, {kDim});
+  b.call("aten.add.Tensor", {x, x, b.number(1)}, written);
+  b.output(b.call("aten.relu.default", {before}, Dims{kDim}));
+  expect_fusion("view_before_a_write_through_another", b);
+}
+
+TEST(GoldenFusions, AViewThatIsReadBeforeTheWriteAloneShares) {
+  GraphBuilder b;
+  const ValueId state = b.constant({kDim}), x = b.input({kDim});
+  b.output(b.call("aten.relu.default", {b.view(state, {kDim})}, Dims{kDim}));
+  b.call("aten.mul.Tensor", {x, x}, state);
+  expect_fusion("view_read_before_a_write", b);
 }
 
 TEST(GoldenFusions, WritesThroughViewsReachTheirSource) {

@@ -8,6 +8,7 @@
 
 #include "run.h"
 #include "support.h"
+#include "support/copy_bytes.h"
 #include "support/graph_builder.h"
 
 namespace etwebgpu {
@@ -71,6 +72,42 @@ TEST(Runner, LargeConstantsStream) {
   const auto runner = load(device, scale_graph(1, kWidth), constants, {.validate = true});
   ASSERT_OK(runner);
   check_scale(**runner, 1, kWidth);
+}
+
+TEST(Runner, BytesPassTheBoundaryFourAWord) {
+  const auto device = test_device();
+  ASSERT_TRUE(device);
+  add_op(testing::kCopyBytes);
+  GraphBuilder b;
+  const auto copy = [&](ValueId x) {
+    b.output(b.call("test.copy_bytes", {x}, b.bound(x), b.graph.tensor(x)->dtype));
+  };
+  for (const DType dtype : {DType::Int8, DType::UInt8, DType::Bool}) copy(b.input({9}, dtype));
+  copy(b.constant({5}, DType::Int8));
+  Constants constants;
+  const std::vector<std::int8_t> weight = {-128, -1, 0, 1, 127};
+  constants.bytes = {bytes_of(weight)};
+  const auto runner = load(device, std::move(b.graph), constants, {.validate = true});
+  ASSERT_OK(runner);
+  EXPECT_EQ((*runner)->model().constants()[0].packing, Packing::Bytes);
+  for (const std::int64_t count : {9, 5, 4, 1, 0}) {
+    std::vector<std::int8_t> small;
+    std::vector<std::uint8_t> natural, flag;
+    for (std::int64_t i = 0; i < count; ++i) {
+      small.push_back(static_cast<std::int8_t>(31 * i - 128));
+      natural.push_back(static_cast<std::uint8_t>(255 - 31 * i));
+      flag.push_back(static_cast<std::uint8_t>(i % 3 == 1));
+    }
+    const HostTensor inputs[] = {host(DType::Int8, {count}, small),
+                                 host(DType::UInt8, {count}, natural),
+                                 host(DType::Bool, {count}, flag)};
+    Outputs outputs;
+    ASSERT_OK((*runner)->execute(inputs, outputs));
+    EXPECT_EQ(values_of<std::int8_t>(outputs.bytes[0]), small);
+    EXPECT_EQ(values_of<std::uint8_t>(outputs.bytes[1]), natural);
+    EXPECT_EQ(values_of<std::uint8_t>(outputs.bytes[2]), flag);
+    EXPECT_EQ(values_of<std::int8_t>(outputs.bytes[3]), weight);
+  }
 }
 
 TEST(Runner, EveryDtypePassesTheBoundary) {

@@ -304,6 +304,11 @@ def test_inspect_lists_operators(tiny: Path) -> None:
     largest = delegate["plans"][0]
     # Memory for activations, against what the exporter planned for them.
     assert largest["slot_bytes"] <= delegate["memory"]["exporter_slot_bytes"]
+    # How each value is stored, beside what it is.
+    values, storages = delegate["graph"]["values"], delegate["memory"]["storages"]
+    stored = dict(zip(values, storages, strict=False))
+    assert {stored[v] for v in values if "float32[" in v} == {"f32"}
+    assert {stored[v] for v in values if v in ("none", "symint")} <= {None}
 
 
 def test_inspect_says_what_a_fused_call_stands_for(tiny: Path) -> None:
