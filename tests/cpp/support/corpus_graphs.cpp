@@ -483,7 +483,7 @@ ValueId convolution(GraphBuilder& b, const Dims& x, const Dims& weight, const Di
                    b.flag(transposed),
                    none,
                    b.number(groups)};
-  if (clamped) arguments.insert(arguments.end(), {b.number(0.0), b.none()});
+  if (clamped) arguments.insert(arguments.end(), {b.number(0.0), b.number(6.0)});
   return b.call(clamped ? "et_vk.conv_with_clamp.default" : "aten.convolution.default", arguments,
                 out);
 }
