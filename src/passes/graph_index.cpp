@@ -54,6 +54,19 @@ std::int32_t GraphIndex::computed_by(ValueId v, std::string_view name) const {
   return index != kNoCall && call(index).name == name ? index : kNoCall;
 }
 
+std::vector<std::int32_t> GraphIndex::readers(ValueId v) const {
+  std::vector<std::int32_t> out;
+  for (const std::int32_t user : users(v)) {
+    if (!is_view(user)) {
+      out.push_back(user);
+      continue;
+    }
+    const auto further = readers(call(user).args.back());
+    out.insert(out.end(), further.begin(), further.end());
+  }
+  return out;
+}
+
 bool GraphIndex::only_read_by(ValueId v, std::int32_t reader) const {
   if (is_output(v)) return false;
   return std::ranges::all_of(users(v), [&](std::int32_t user) {

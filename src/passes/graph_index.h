@@ -31,6 +31,8 @@ class GraphIndex {
   ValueId behind_views(ValueId v) const;
   // The call that computed v's elements, views skipped; kNoCall unless its name is `name`.
   std::int32_t computed_by(ValueId v, std::string_view name) const;
+  // Calls but views that read v or a view of it.
+  std::vector<std::int32_t> readers(ValueId v) const;
   // True if v and every view of it have exactly one reader, the call `reader`.
   bool only_read_by(ValueId v, std::int32_t reader) const;
 

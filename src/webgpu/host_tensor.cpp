@@ -76,8 +76,9 @@ std::vector<std::int64_t> integers(DType host, std::span<const std::byte> data) 
   std::vector<std::int64_t> out(data.size() / byte_size(host));
   visit_type(host, [&]<typename T>(T) {
     for (std::size_t i = 0; i < out.size(); ++i)
+      // The plus makes an int of a character.
       out[i] = static_cast<std::int64_t>(
-          number_of(element_at<T>(data.data(), static_cast<std::int64_t>(i))));
+          +number_of(element_at<T>(data.data(), static_cast<std::int64_t>(i))));
   });
   return out;
 }

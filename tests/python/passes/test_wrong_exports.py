@@ -88,6 +88,23 @@ def test_new_contents_that_are_kept(by_input):
         torch.testing.assert_close(run(x), list(model(x)))
 
 
+class AddsZeros(nn.Module):
+    """As an untrained position embedding: no state, though it is all zeros and as large as a result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zeros = nn.Parameter(torch.zeros(2, 3))
+
+    def forward(self, x):
+        y = x + self.zeros
+        return y, y.sum(1), y * 2
+
+
+def test_zeros_that_are_no_state():
+    model, x = AddsZeros(), torch.randn(2, 3)
+    torch.testing.assert_close(program(model, x)(x), [y.detach() for y in model(x)])
+
+
 class WritesTwice(nn.Module):
     def __init__(self, first: int, second: int) -> None:
         super().__init__()
