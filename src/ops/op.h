@@ -279,6 +279,16 @@ struct Op {
   Takes takes = {};
 };
 
+// An operator that takes integers of 64 bits in any argument.
+constexpr Op wide_op(std::string_view name, std::string_view signature,
+                     Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
+  return {.name = name,
+          .signature = signature,
+          .infer = infer,
+          .lower = lower,
+          .takes = {.i64 = kAllArgs}};
+}
+
 // The operator of that name, or null. Internal operators are found too, and added ones.
 const Op* find_op(std::string_view name);
 // Every operator that is built in, sorted by name.

@@ -73,24 +73,15 @@ Result<void> lower_arange(LowerContext& c) {
   return {};
 }
 
-constexpr Op filling(std::string_view name, std::string_view signature,
-                     Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
-  return {.name = name,
-          .signature = signature,
-          .infer = infer,
-          .lower = lower,
-          .takes = {.i64 = kAllArgs}};
-}
-
 constexpr Op kOps[] = {
-    filling("aten.arange.start_step", "f f f? [_ _ _ _] > t", infer_arange, lower_arange),
-    filling("aten.full.default", "l f [_ _ _ _] > t", infer_listed, lower_fill<1>),
-    filling("aten.full_like.default", "t f [_ _ _ _ _] > t", infer_like, lower_fill<1>),
-    filling("aten.ones.default", "l [_ _ _ _] > t", infer_listed, lower_constant<1>),
-    filling("aten.ones_like.default", "t [_ _ _ _ _] > t", infer_like, lower_constant<1>),
-    filling("aten.scalar_tensor.default", "f [_ _ _ _] > t", infer_scalar, lower_fill<0>),
-    filling("aten.zeros.default", "l [_ _ _ _] > t", infer_listed, lower_constant<0>),
-    filling("aten.zeros_like.default", "t [_ _ _ _ _] > t", infer_like, lower_constant<0>),
+    wide_op("aten.arange.start_step", "f f f? [_ _ _ _] > t", infer_arange, lower_arange),
+    wide_op("aten.full.default", "l f [_ _ _ _] > t", infer_listed, lower_fill<1>),
+    wide_op("aten.full_like.default", "t f [_ _ _ _ _] > t", infer_like, lower_fill<1>),
+    wide_op("aten.ones.default", "l [_ _ _ _] > t", infer_listed, lower_constant<1>),
+    wide_op("aten.ones_like.default", "t [_ _ _ _ _] > t", infer_like, lower_constant<1>),
+    wide_op("aten.scalar_tensor.default", "f [_ _ _ _] > t", infer_scalar, lower_fill<0>),
+    wide_op("aten.zeros.default", "l [_ _ _ _] > t", infer_listed, lower_constant<0>),
+    wide_op("aten.zeros_like.default", "t [_ _ _ _ _] > t", infer_like, lower_constant<0>),
 };
 
 }  // namespace

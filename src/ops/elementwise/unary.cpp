@@ -122,19 +122,10 @@ Result<void> lower_clamp(LowerContext& c) {
   return {};
 }
 
-constexpr Op unary(std::string_view name, std::string_view signature,
-                   Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
-  return {.name = name,
-          .signature = signature,
-          .infer = infer,
-          .lower = lower,
-          .takes = {.i64 = kAllArgs}};
-}
-
 constexpr Op kWithOwnLowering[] = {
-    unary("aten.clamp.default", "t f? f? > t", infer_same, lower_clamp),
+    wide_op("aten.clamp.default", "t f? f? > t", infer_same, lower_clamp),
     {"aten.gelu.default", "t [s?] > t", infer_gelu, lower_gelu},
-    unary("aten.hardtanh.default", "t f f > t", infer_same, lower_clamp),
+    wide_op("aten.hardtanh.default", "t f f > t", infer_same, lower_clamp),
 };
 
 // Each row of kUnary is an operator; expressions in x take a number.
@@ -142,7 +133,7 @@ constexpr auto kOps = [] {
   std::array<Op, std::size(kUnary) + std::size(kWithOwnLowering)> ops{};
   auto next = std::ranges::copy(kWithOwnLowering, ops.begin()).out;
   for (const Unary& row : kUnary)
-    *next++ = unary(row.name, row.takes_number ? "t f > t" : "t > t", infer_unary, lower_unary);
+    *next++ = wide_op(row.name, row.takes_number ? "t f > t" : "t > t", infer_unary, lower_unary);
   return ops;
 }();
 

@@ -13,9 +13,9 @@
 #include <limits>
 #include <string>
 
-#include "ops/arguments.h"
 #include "ops/families.h"
 #include "ops/gemm/gemm.h"
+#include "ops/images/window.h"
 
 namespace etwebgpu {
 namespace {
@@ -34,11 +34,6 @@ enum {
   kHighest
 };
 
-// Along one dimension.
-struct Window {
-  std::int64_t in = 1, kernel = 1, stride = 1, padding = 0, dilation = 1, out = 1;
-};
-
 struct Convolution {
   std::int64_t batch = 0, channels = 0, outputs = 0, groups = 1;
   bool transposed = false;
@@ -48,28 +43,18 @@ struct Convolution {
   std::int64_t taps() const { return y.kernel * x.kernel; }
 };
 
-Result<std::int64_t> item(const CallContext& c, std::size_t arg, std::size_t dim, std::size_t dims,
-                          std::int64_t least, std::string_view what) {
-  const std::vector<std::int64_t> list = c.int_list(arg);
-  CHECK_OR_FAIL(list.size() == dims || list.size() == 1, ErrorKind::InvalidProgram, "a ", what,
-                " of ", list_text(list), " does not suit ", dims, " dimensions");
-  const std::int64_t value = list[list.size() == 1 ? 0 : dim];
-  CHECK_OR_FAIL(value >= least && value <= std::numeric_limits<std::int32_t>::max(),
-                ErrorKind::InvalidProgram, "a ", what, " of ", list_text(list));
-  return value;
-}
-
 // Dimension `dim` of `dims`.
 Result<Window> window(const CallContext& c, std::size_t dim, std::size_t dims, bool transposed) {
   Window w{.in = c.sizes(kX)[2 + dim], .kernel = c.sizes(kWeight)[2 + dim]};
-  TRY_ASSIGN(w.stride, item(c, kStride, dim, dims, 1, "stride"));
-  TRY_ASSIGN(w.padding, item(c, kPadding, dim, dims, 0, "padding"));
-  TRY_ASSIGN(w.dilation, item(c, kDilation, dim, dims, 1, "dilation"));
+  TRY_ASSIGN(w.stride, window_item(c, kStride, dim, dims, 1, 1, "stride"));
+  TRY_ASSIGN(w.padding, window_item(c, kPadding, dim, dims, 0, 0, "padding"));
+  TRY_ASSIGN(w.dilation, window_item(c, kDilation, dim, dims, 1, 1, "dilation"));
   CHECK_OR_FAIL(w.kernel >= 1, ErrorKind::InvalidProgram, "a kernel of sizes ",
                 to_string(c.sizes(kWeight)));
-  const std::int64_t span = w.dilation * (w.kernel - 1) + 1;
+  const std::int64_t span = w.span();
   if (transposed) {
-    TRY_ASSIGN(const std::int64_t more, item(c, kOutputPadding, dim, dims, 0, "output padding"));
+    TRY_ASSIGN(const std::int64_t more,
+               window_item(c, kOutputPadding, dim, dims, 0, 0, "output padding"));
     w.out = (w.in - 1) * w.stride - 2 * w.padding + span + more;
     CHECK_OR_FAIL(w.out >= 0, ErrorKind::InvalidArgument, "an output of ", w.out,
                   " elements follows from x of sizes ", to_string(c.sizes(kX)),

@@ -10,6 +10,14 @@
 @group(0) @binding(indices) var<storage, read_write> indices: array<u32>;
 #endif
 
+// The first of the window's places from `first` on, `step` apart, that is not before 0, and of those past `end` the
+// first: the loops below are no longer than x.
+fn places(first: i32, step: u32, count: u32, end: u32) -> vec2<u32> {
+  let before = u32(max(-first, 0));
+  let within = u32(max(i32(end) - first, 0));
+  return vec2<u32>((before + step - 1u) / step, min(count, (within + step - 1u) / step));
+}
+
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
@@ -23,18 +31,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   var best = 0.0;
   var best_at = 0u;
   var found = false;
-  for (var ky = 0u; ky < params.kernel_y; ky++) {
-    let y = first_y + i32(ky * params.dilation_y);
-    for (var kx = 0u; kx < params.kernel_x; kx++) {
-      let x_at = first_x + i32(kx * params.dilation_x);
-      if (y >= 0 && u32(y) < params.in_height && x_at >= 0 && u32(x_at) < params.in_width) {
-        let at = u32(y) * params.in_width + u32(x_at);
-        let value = x[plane + at];
-        if (!found || is_nan(value) || (!is_nan(best) && value > best)) {
-          best = value;
-          best_at = at;
-          found = true;
-        }
+  let rows = places(first_y, params.dilation_y, params.kernel_y, params.in_height);
+  let columns = places(first_x, params.dilation_x, params.kernel_x, params.in_width);
+  for (var ky = rows.x; ky < rows.y; ky++) {
+    let row = u32(first_y + i32(ky * params.dilation_y)) * params.in_width;
+    for (var kx = columns.x; kx < columns.y; kx++) {
+      let at = row + u32(first_x + i32(kx * params.dilation_x));
+      let value = x[plane + at];
+      if (!found || is_nan(value) || (!is_nan(best) && value > best)) {
+        best = value;
+        best_at = at;
+        found = true;
       }
     }
   }

@@ -8,19 +8,14 @@
 #include <limits>
 #include <string>
 
-#include "ops/arguments.h"
 #include "ops/families.h"
+#include "ops/images/window.h"
 #include "ops/op.h"
 
 namespace etwebgpu {
 namespace {
 
 enum class Pooling : std::uint8_t { Max, MaxWithIndices, Average };
-
-// Along one dimension.
-struct Window {
-  std::int64_t in = 0, kernel = 1, stride = 1, padding = 0, dilation = 1, out = 0;
-};
 
 struct Windows {
   Window y, x;
@@ -36,19 +31,6 @@ constexpr Arguments kMaxArguments{.dilation = 4, .ceil_mode = 5};
 constexpr Arguments kAverageArguments{.dilation = std::nullopt, .ceil_mode = 4};
 enum { kCountPadding = 5, kDivisor = 6 };
 
-// Item `dim` of a list argument, or the fallback where it is missing or empty.
-Result<std::int64_t> item(const CallContext& c, std::size_t arg, std::size_t dim,
-                          std::int64_t fallback, std::int64_t least, std::string_view what) {
-  if (arg >= c.output_arg()) return fallback;
-  const std::vector<std::int64_t> list = c.int_list(arg);
-  if (list.empty()) return fallback;
-  const std::int64_t value = list[list.size() == 1 ? 0 : std::min(dim, list.size() - 1)];
-  CHECK_OR_FAIL(
-      list.size() <= 2 && value >= least && value <= std::numeric_limits<std::int32_t>::max(),
-      ErrorKind::InvalidProgram, "a ", what, " of ", list_text(list));
-  return value;
-}
-
 bool ceils(const CallContext& c, const Arguments& args) {
   return args.ceil_mode < c.output_arg() && c.boolean(args.ceil_mode);
 }
@@ -56,13 +38,13 @@ bool ceils(const CallContext& c, const Arguments& args) {
 Result<Window> window(const CallContext& c, const Arguments& args, std::size_t dim) {
   const Dims& x = c.sizes(0);
   Window w{.in = x[x.rank() - 2 + dim]};
-  TRY_ASSIGN(w.kernel, item(c, args.kernel, dim, 0, 1, "kernel"));
-  TRY_ASSIGN(w.stride, item(c, args.stride, dim, w.kernel, 1, "stride"));
-  TRY_ASSIGN(w.padding, item(c, args.padding, dim, 0, 0, "padding"));
+  TRY_ASSIGN(w.kernel, window_item(c, args.kernel, dim, 2, 0, 1, "kernel"));
+  TRY_ASSIGN(w.stride, window_item(c, args.stride, dim, 2, w.kernel, 1, "stride"));
+  TRY_ASSIGN(w.padding, window_item(c, args.padding, dim, 2, 0, 0, "padding"));
   if (args.dilation) {
-    TRY_ASSIGN(w.dilation, item(c, *args.dilation, dim, 1, 1, "dilation"));
+    TRY_ASSIGN(w.dilation, window_item(c, *args.dilation, dim, 2, 1, 1, "dilation"));
   }
-  const std::int64_t span = w.dilation * (w.kernel - 1) + 1;
+  const std::int64_t span = w.span();
   CHECK_OR_FAIL(w.kernel >= 1 && 2 * w.padding <= span, ErrorKind::InvalidProgram, "a padding of ",
                 w.padding, " is more than half of a window that spans ", span, " elements");
   const std::int64_t room = w.in + 2 * w.padding - span;

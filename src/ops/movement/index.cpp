@@ -363,21 +363,12 @@ Result<void> lower_pad(LowerContext& c) {
   return {};
 }
 
-constexpr Op moving(std::string_view name, std::string_view signature,
-                    Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
-  return {.name = name,
-          .signature = signature,
-          .infer = infer,
-          .lower = lower,
-          .takes = {.i64 = kAllArgs}};
-}
-
 constexpr Op kOps[] = {
-    moving("aten.cat.default", "v [i] > t", infer_cat, lower_cat),
-    moving("aten.constant_pad_nd.default", "t l [f?] > t", infer_pad, lower_pad),
-    moving("aten.gather.default", "t i t [_] > t", infer_gather, lower_gather),
-    moving("aten.index.Tensor", "t o > t", infer_index, lower_index),
-    moving("aten.index_select.default", "t i t > t", infer_index_select, lower_index_select),
+    wide_op("aten.cat.default", "v [i] > t", infer_cat, lower_cat),
+    wide_op("aten.constant_pad_nd.default", "t l [f?] > t", infer_pad, lower_pad),
+    wide_op("aten.gather.default", "t i t [_] > t", infer_gather, lower_gather),
+    wide_op("aten.index.Tensor", "t o > t", infer_index, lower_index),
+    wide_op("aten.index_select.default", "t i t > t", infer_index_select, lower_index_select),
 };
 
 }  // namespace

@@ -148,18 +148,9 @@ Result<void> lower_permute(LowerContext& c) {
   return {};
 }
 
-constexpr Op moving(std::string_view name, std::string_view signature,
-                    Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
-  return {.name = name,
-          .signature = signature,
-          .infer = infer,
-          .lower = lower,
-          .takes = {.i64 = kAllArgs}};
-}
-
 template <Result<Permutation> (*permutation)(const CallContext&)>
 constexpr Op permuting(std::string_view name, std::string_view signature) {
-  return moving(name, signature, infer_permute<permutation>, lower_permute<permutation>);
+  return wide_op(name, signature, infer_permute<permutation>, lower_permute<permutation>);
 }
 
 // --- slice, select ---
@@ -437,21 +428,21 @@ constexpr Op kOps[] = {
     view("aten._to_copy.default", kCast, infer_same),
     view("aten.alias_copy.default", "t > t", infer_same),
     view("aten.clone.default", kCast, infer_same),
-    moving("aten.copy.default", "t t [_] > t", infer_copy, lower_copy),
-    moving("aten.expand_copy.default", "t l [_] > t", infer_expand, lower_expand),
-    moving("aten.flip.default", "t l > t", infer_flip, lower_flip),
+    wide_op("aten.copy.default", "t t [_] > t", infer_copy, lower_copy),
+    wide_op("aten.expand_copy.default", "t l [_] > t", infer_expand, lower_expand),
+    wide_op("aten.flip.default", "t l > t", infer_flip, lower_flip),
     permuting<listed_permutation>("aten.permute.default", "t l > t"),
     permuting<listed_permutation>("aten.permute_copy.default", "t l > t"),
-    moving("aten.pixel_shuffle.default", "t i > t", infer_pixel_shuffle, lower_pixel_shuffle),
-    moving("aten.repeat.default", "t l > t", infer_repeat, lower_repeat),
+    wide_op("aten.pixel_shuffle.default", "t i > t", infer_pixel_shuffle, lower_pixel_shuffle),
+    wide_op("aten.repeat.default", "t l > t", infer_repeat, lower_repeat),
     view("aten.reshape.default", "t l > t", infer_view),
-    moving("aten.select_copy.int", "t i i > t", infer_select, lower_select),
-    moving("aten.slice_copy.Tensor", "t i i? i? i? > t", infer_slice, lower_slice),
-    moving("aten.split_with_sizes_copy.default", "t l i > v", infer_split, lower_split),
+    wide_op("aten.select_copy.int", "t i i > t", infer_select, lower_select),
+    wide_op("aten.slice_copy.Tensor", "t i i? i? i? > t", infer_slice, lower_slice),
+    wide_op("aten.split_with_sizes_copy.default", "t l i > v", infer_split, lower_split),
     view("aten.squeeze_copy.dims", "t l > t", infer_squeeze),
     permuting<transposed>("aten.t_copy.default", "t > t"),
     permuting<swapped>("aten.transpose_copy.int", "t i i > t"),
-    moving("aten.unfold_copy.default", "t i i i > t", infer_unfold, lower_unfold),
+    wide_op("aten.unfold_copy.default", "t i i i > t", infer_unfold, lower_unfold),
     view("aten.unsqueeze_copy.default", "t i > t", infer_unsqueeze),
     view("aten.view_copy.default", "t l > t", infer_view),
     view("dim_order_ops._clone_dim_order.default", kCast, infer_same),
