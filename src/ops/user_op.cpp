@@ -1,6 +1,7 @@
 #include "ops/user_op.h"
 
 #include <memory>
+#include <utility>
 
 #include "base/kept_list.h"
 #include "ops/elementwise/elementwise.h"
@@ -34,10 +35,18 @@ const UserOp& definition_of(const CallContext& c) {
   return (*rows().find(has_name(c.call().name)))->user;
 }
 
+// Params have 32 bits.
+Result<void> check_int32(std::string_view name, std::int64_t value) {
+  CHECK_OR_FAIL(std::in_range<std::int32_t>(value), ErrorKind::NotSupported, "'", name, "' is ",
+                value, ", and a kernel's integers have 32 bits");
+  return {};
+}
+
 Result<void> infer(InferContext& c) {
   const UserOp& op = definition_of(c);
   for (std::size_t i = 0; i < op.arguments.size(); ++i) {
     const auto& [name, kind, type_parameter] = op.arguments[i];
+    if (kind == 'i') TRY(check_int32(name, c.integer(i)));
     if (kind != 't') continue;
     CHECK_OR_FAIL(!type_parameter.empty() || is_floating(c.dtype(i)), ErrorKind::NotSupported, "'",
                   name, "' is ", etwebgpu::name(c.dtype(i)),

@@ -1,6 +1,7 @@
 #include "passes/graph_index.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace etwebgpu {
 namespace {
@@ -45,8 +46,13 @@ bool GraphIndex::is_view(std::int32_t index) const {
 }
 
 ValueId GraphIndex::behind_views(ValueId v) const {
-  while (producer(v) != kNoCall && is_view(producer(v))) v = call(producer(v)).args.front();
-  return v;
+  for (;;) {
+    const std::int32_t view = producer(v);
+    if (view == kNoCall || !is_view(view)) return v;
+    const ValueId source = call(view).args.front();
+    if (producer(source) >= view) return v;  // written since: what was looked at is gone
+    v = source;
+  }
 }
 
 std::int32_t GraphIndex::computed_by(ValueId v, std::string_view name) const {
@@ -54,24 +60,30 @@ std::int32_t GraphIndex::computed_by(ValueId v, std::string_view name) const {
   return index != kNoCall && call(index).name == name ? index : kNoCall;
 }
 
-std::vector<std::int32_t> GraphIndex::readers(ValueId v) const {
-  std::vector<std::int32_t> out;
-  for (const std::int32_t user : users(v)) {
-    if (!is_view(user)) {
-      out.push_back(user);
-      continue;
+std::vector<ValueId> GraphIndex::views_of(ValueId v) const {
+  std::vector<ValueId> out = {v};
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    for (const std::int32_t user : users(out[i])) {
+      if (!is_view(user)) continue;
+      const ValueId view = call(user).args.back();
+      if (std::ranges::find(out, view) == out.end()) out.push_back(view);
     }
-    const auto further = readers(call(user).args.back());
-    out.insert(out.end(), further.begin(), further.end());
   }
   return out;
 }
 
+std::vector<std::int32_t> GraphIndex::readers(ValueId v) const {
+  std::vector<std::int32_t> out;
+  for (const ValueId view : views_of(v))
+    std::ranges::copy_if(users(view), std::back_inserter(out),
+                         [this](std::int32_t user) { return !is_view(user); });
+  return out;
+}
+
 bool GraphIndex::only_read_by(ValueId v, std::int32_t reader) const {
-  if (is_output(v)) return false;
-  return std::ranges::all_of(users(v), [&](std::int32_t user) {
-    return user == reader || (is_view(user) && only_read_by(call(user).args.back(), reader));
-  });
+  const std::vector<ValueId> views = views_of(v);
+  if (std::ranges::any_of(views, [this](ValueId view) { return is_output(view); })) return false;
+  return std::ranges::all_of(readers(v), [&](std::int32_t user) { return user == reader; });
 }
 
 }  // namespace etwebgpu

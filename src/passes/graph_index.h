@@ -38,6 +38,8 @@ class GraphIndex {
 
  private:
   bool is_view(std::int32_t call) const;
+  // v, and what looks at it or at a view of it.
+  std::vector<ValueId> views_of(ValueId v) const;
 
   const Graph& graph_;
   std::vector<std::int32_t> producer_;

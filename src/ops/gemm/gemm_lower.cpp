@@ -151,9 +151,10 @@ class Lowering {
       widest =
           std::max({widest, half_depth() / 2, sums_count(route, {0, panels_, 0, 1}) / route.rows});
     }
-    const std::int64_t limit = binding_limit(), words = limit / 4;
-    const std::int64_t rows =
-        words / std::max<std::int64_t>(widest, 1) - (route.splits > 0 ? route.rows : 0);
+    if (widest == 0) return g_.rows;
+    const std::int64_t limit = binding_limit();
+    const std::int64_t words = storage_elements(Storage::F32, static_cast<std::uint64_t>(limit));
+    const std::int64_t rows = words / widest - (route.splits > 0 ? route.rows : 0);
     if (rows >= g_.rows) return g_.rows;
     const std::int64_t unit = std::max(row_unit(x_), row_unit(out_));
     CHECK_OR_FAIL(rows >= unit && is_cut_by_rows(x_) && is_cut_by_rows(out_),

@@ -40,6 +40,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #else
   let counted = vec2<i32>(past - inside);
 #endif
-  out[item] = sum / f32(counted.x * counted.y);
+  out[item] = sum / (f32(counted.x) * f32(counted.y));
 #endif
 }

@@ -49,8 +49,9 @@ Result<Window> window(const CallContext& c, std::size_t dim, std::size_t dims, b
   TRY_ASSIGN(w.stride, window_item(c, kStride, dim, dims, 1, 1, "stride"));
   TRY_ASSIGN(w.padding, window_item(c, kPadding, dim, dims, 0, 0, "padding"));
   TRY_ASSIGN(w.dilation, window_item(c, kDilation, dim, dims, 1, 1, "dilation"));
-  CHECK_OR_FAIL(w.kernel >= 1, ErrorKind::InvalidProgram, "a kernel of sizes ",
-                to_string(c.sizes(kWeight)));
+  CHECK_OR_FAIL(w.kernel >= 1 && w.span() <= kLongestSpan, ErrorKind::InvalidProgram,
+                "a kernel of sizes ", to_string(c.sizes(kWeight)), " with a dilation of ",
+                w.dilation);
   const std::int64_t span = w.span();
   if (transposed) {
     TRY_ASSIGN(const std::int64_t more,
@@ -76,7 +77,8 @@ Result<Convolution> read(const CallContext& c) {
   Convolution v{.batch = x[0], .channels = x[1], .transposed = c.boolean(kTransposed)};
   v.groups = c.integer(kGroups);
   CHECK_OR_FAIL(v.groups >= 1 && v.groups <= std::max<std::int64_t>(v.channels, 1),
-                ErrorKind::InvalidProgram, "a convolution in ", v.groups, " groups");
+                ErrorKind::InvalidProgram, "a convolution of ", v.channels, " channels in ",
+                v.groups, " groups");
   v.outputs = v.transposed ? weight[1] * v.groups : weight[0];
   const std::int64_t channels = v.transposed ? weight[0] : weight[1] * v.groups;
   CHECK_OR_FAIL(channels == v.channels && v.channels % v.groups == 0 && v.outputs % v.groups == 0,
@@ -93,9 +95,20 @@ Result<Convolution> read(const CallContext& c) {
   return v;
 }
 
+Result<void> check_bounds(const CallContext& c) {
+  for (const std::size_t arg : {std::size_t{kLowest}, std::size_t{kHighest}})
+    CHECK_OR_FAIL(arg >= c.output_arg() || !std::isnan(c.number_or(arg, 0)),
+                  ErrorKind::NotSupported, "results that are clamped to NaN");
+  return {};
+}
+
 Result<void> infer(InferContext& c) {
-  CHECK_OR_FAIL(is_floating(c.dtype(kX)), ErrorKind::NotSupported, "a convolution of ",
-                name(c.dtype(kX)));
+  for (const std::size_t arg : {std::size_t{kX}, std::size_t{kWeight}, c.output_arg()})
+    CHECK_OR_FAIL(is_floating(c.dtype(arg)), ErrorKind::NotSupported,
+                  "a convolution with a tensor of ", name(c.dtype(arg)));
+  CHECK_OR_FAIL(c.is_none(kBias) || is_floating(c.dtype(kBias)), ErrorKind::NotSupported,
+                "a convolution with a bias of ", name(c.dtype(kBias)));
+  TRY(check_bounds(c));
   TRY_ASSIGN(const Convolution v, read(c));
   if (c.sizes(kX).rank() == 3) return c.set_output({v.batch, v.outputs, v.x.out});
   return c.set_output({v.batch, v.outputs, v.y.out, v.x.out});
@@ -132,13 +145,15 @@ GemmDoor patches(const LowerContext& c, const Convolution& v) {
                  {"dilation_y", v.y.dilation},
                  {"dilation_x", v.x.dilation},
                  {"image_elements", v.channels * v.in_pixels()}};
+  door.first_row = Literal("first_patch");
   return door;
 }
 
 GemmDoor planes(const LowerContext& c, const Convolution& v) {
   return {.fragment = "gemm_store_planes",
           .buffers = {{"planes", c.output()}},
-          .params = {{"plane_elements", v.out_pixels()}, {"planes_count", v.outputs}}};
+          .params = {{"plane_elements", v.out_pixels()}, {"planes_count", v.outputs}},
+          .first_row = Literal("first_pixel")};
 }
 
 // The last dimensions of a weight as one.

@@ -3,6 +3,7 @@
 #param WG
 #param INDICES : 0 | 1  // also where it lies in its plane
 #include "special_floats.wgsl"
+// none: what a window has that lies in the padding alone, -inf
 #params
 @group(0) @binding(x) var<storage, read> x: array<f32>;
 @group(0) @binding(out) var<storage, read_write> out: array<f32>;
@@ -28,7 +29,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let plane = item / (params.out_width * params.out_height) * params.in_height * params.in_width;
   let first_y = i32(item / params.out_width % params.out_height * params.stride_y) - i32(params.padding_y);
   let first_x = i32(item % params.out_width * params.stride_x) - i32(params.padding_x);
-  var best = 0.0;
+  var best = params.none;
   var best_at = 0u;
   var found = false;
   let rows = places(first_y, params.dilation_y, params.kernel_y, params.in_height);

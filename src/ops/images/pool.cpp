@@ -45,8 +45,9 @@ Result<Window> window(const CallContext& c, const Arguments& args, std::size_t d
     TRY_ASSIGN(w.dilation, window_item(c, *args.dilation, dim, 2, 1, 1, "dilation"));
   }
   const std::int64_t span = w.span();
-  CHECK_OR_FAIL(w.kernel >= 1 && 2 * w.padding <= span, ErrorKind::InvalidProgram, "a padding of ",
-                w.padding, " is more than half of a window that spans ", span, " elements");
+  CHECK_OR_FAIL(w.kernel >= 1 && span <= kLongestSpan && 2 * w.padding <= span,
+                ErrorKind::InvalidProgram, "a padding of ", w.padding,
+                " is more than half of a window that spans ", span, " elements");
   const std::int64_t room = w.in + 2 * w.padding - span;
   CHECK_OR_FAIL(room >= 0 || (ceils(c, args) && room > -w.stride), ErrorKind::InvalidArgument,
                 "a window that spans ", span, " elements is larger than x of sizes ", to_string(x),
@@ -63,6 +64,9 @@ Result<Windows> read(const CallContext& c, Pooling pooling) {
   CHECK_OR_FAIL(x.rank() == 3 || x.rank() == 4, ErrorKind::InvalidProgram, "pooling of x of sizes ",
                 to_string(x));
   CHECK_OR_FAIL(is_floating(c.dtype(0)), ErrorKind::NotSupported, "pooling of ", name(c.dtype(0)));
+  CHECK_OR_FAIL(pooling != Pooling::Average || kDivisor >= c.output_arg() || c.is_none(kDivisor) ||
+                    c.number(kDivisor) != 0,
+                ErrorKind::InvalidProgram, "a mean that is divided by 0");
   Windows v;
   TRY_ASSIGN(v.y, window(c, args, 0));
   TRY_ASSIGN(v.x, window(c, args, 1));
@@ -72,11 +76,16 @@ Result<Windows> read(const CallContext& c, Pooling pooling) {
 template <Pooling kPooling>
 Result<void> infer(InferContext& c) {
   TRY_ASSIGN(const Windows v, read(c, kPooling));
+  const auto outputs = c.value_list(c.output_arg());
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const DType dtype = c.graph().tensor(outputs[i])->dtype;
+    CHECK_OR_FAIL(is_floating(dtype) == (i == 0), ErrorKind::InvalidProgram, "output ", i,
+                  " of a pooling is ", name(dtype));
+  }
   Dims out = c.sizes(0);
   out[out.rank() - 2] = v.y.out;
   out[out.rank() - 1] = v.x.out;
   if constexpr (kPooling != Pooling::MaxWithIndices) return c.set_output(out);
-  const auto outputs = c.value_list(c.output_arg());
   CHECK_OR_FAIL(outputs.size() == 2, ErrorKind::InvalidProgram,
                 "a pooling with indices has 2 outputs, not ", outputs.size());
   TRY(c.set_sizes(outputs[0], out));
@@ -112,7 +121,9 @@ Result<void> lower(LowerContext& c) {
     if (divides) k.param("divisor", c.number(kDivisor));
   } else {
     k.define("INDICES", kPooling == Pooling::MaxWithIndices ? 1 : 0);
-    k.params({{"dilation_y", v.y.dilation}, {"dilation_x", v.x.dilation}});
+    k.params({{"dilation_y", v.y.dilation},
+              {"dilation_x", v.x.dilation},
+              {"none", -std::numeric_limits<double>::infinity()}});
     if (kPooling == Pooling::MaxWithIndices) k.write("indices", c.value_of(outputs[1]));
   }
   k.groups(div_up(count, wg));

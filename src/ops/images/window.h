@@ -10,6 +10,9 @@
 
 namespace etwebgpu {
 
+// Kernels reckon with places in 32 bits.
+inline constexpr std::int64_t kLongestSpan = 1 << 30;
+
 struct Window {
   std::int64_t in = 1, kernel = 1, stride = 1, padding = 0, dilation = 1, out = 1;
   // Elements from its first place to its last.
@@ -21,8 +24,10 @@ struct Window {
 inline Result<std::int64_t> window_item(const CallContext& c, std::size_t arg, std::size_t dim,
                                         std::size_t dims, std::int64_t fallback, std::int64_t least,
                                         std::string_view what) {
-  constexpr std::int64_t kMost = 1 << 24;  // kernels reckon with them in 32 bits
+  constexpr std::int64_t kMost = 1 << 24;
   if (arg >= c.output_arg()) return fallback;
+  CHECK_OR_FAIL(!holds_symint(c, arg), ErrorKind::NotSupported, "a ", what,
+                " that is computed while the program runs");
   const std::vector<std::int64_t> list = c.int_list(arg);
   if (list.empty()) return fallback;
   CHECK_OR_FAIL(list.size() == dims || list.size() == 1, ErrorKind::InvalidProgram, "a ", what,

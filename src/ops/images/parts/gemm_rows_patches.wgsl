@@ -5,14 +5,16 @@
 #param PADDED : 0 | 1
 //   patches         of an image, patches_wide of them in a row
 //   image_elements  C * H * W
+//   first_patch     that is this dispatch's first row
 @group(0) @binding(images) var<storage, read> images: array<f32>;
 
 // The image's first element, and where the window begins in it.
 struct Row { first: u32, y: i32, x: i32 }
 
 fn find_row(row: u32) -> Row {
-  let image = row / params.patches;
-  let place = row - image * params.patches;
+  let patch_number = params.first_patch + row;
+  let image = patch_number / params.patches;
+  let place = patch_number - image * params.patches;
   let y = place / params.patches_wide;
   let x = place - y * params.patches_wide;
   return Row(image * params.image_elements, i32(y * params.stride_y) - i32(params.padding_y),

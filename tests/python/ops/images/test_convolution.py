@@ -151,7 +151,8 @@ def test_a_wide_product() -> None:
         ((6, 4, 3, 3), ([1, 1, 1], [0, 0], [1, 1], False, [0, 0], 1), "does not suit 2 dimensions"),
         ((6, 4, 9, 3), ([1, 1], [0, 0], [1, 1], False, [0, 0], 1), "spans 9 elements is larger"),
         ((6, 3, 3, 3), ([1, 1], [0, 0], [1, 1], False, [0, 0], 1), "does not fit x of sizes"),
-        ((6, 4, 3, 3), ([1, 1], [0, 0], [1, 1], False, [0, 0], 0), "in 0 groups"),
+        ((6, 4, 3, 3), ([1, 1], [0, 0], [1, 1], False, [0, 0], 0), "4 channels in 0 groups"),
+        ((6, 4, 3, 3), ([1, 1], [0, 0], [2**31, 1], False, [0, 0], 1), "a dilation of"),
         ((6, 4, 3), ([1], [0], [1], False, [0], 1), "with a weight"),
         ((4, 6, 1, 1), ([1, 1], [9, 0], [1, 1], True, [0, 0], 1), "an output of -"),
     ],
@@ -164,4 +165,14 @@ def test_what_does_not_fit_is_refused(
     w = g.constant(torch.zeros(weight))
     g.output(g.call("aten.convolution.default", x, w, None, *arguments, out=(F32, (1, 6, 6, 6))))
     with pytest.raises(ModelError, match=sentence):
+        g.load()
+
+
+def test_a_padding_that_is_computed_is_refused() -> None:
+    g = GraphBuilder()
+    x, padding = g.input(F32, (1, 1, 8)), g.symint_input()
+    w = g.constant(torch.ones(1, 1, 1))
+    arguments = (None, [1], [padding], [1], False, [0], 1)
+    g.output(g.call("aten.convolution.default", x, w, *arguments, out=(F32, (1, 1, 16))))
+    with pytest.raises(ModelError, match="padding that is computed while the program runs"):
         g.load()

@@ -122,6 +122,19 @@ def test_ties_and_edges(rows: list[list[float]], padding: int) -> None:
     assert torch.equal(at.long(), places)
 
 
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2)])
+def test_a_window_over_padding_alone(sizes: Shape) -> None:
+    padding = 2 if sizes[1] == 1 else 3
+    arguments = ([2, 2], [1, 1], [1, 1], [padding, padding], False)
+    check_op(
+        "aten.max_pool2d.default",
+        [Arg(sizes, high=-0.5)],
+        lambda x: torch.ops.aten.max_pool2d(x, *arguments),
+        args=lambda g, x: (x, *arguments),
+        tolerance=EXACT,
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
