@@ -240,6 +240,23 @@ void add_norms(Graphs& graphs) {
   }
 }
 
+void add_qparams(Graphs& graphs) {
+  const auto add = [&](const char* name, const Dims& sizes, const auto& arguments) {
+    graphs.add(name, [&](GraphBuilder& b) {
+      const ValueId scales = b.tensor(sizes), zero_points = b.tensor(sizes, DType::Int32);
+      Values args{b.input({4, 64})};
+      for (const ValueId v : arguments(b)) args.push_back(v);
+      b.call(name, args, b.list({scales, zero_points}));
+      return Values{scales, zero_points};
+    });
+  };
+  add("quantized_decomposed.choose_qparams.tensor", {1}, [](GraphBuilder& b) {
+    return Values{b.number(-128), b.number(127), b.number(1e-5), b.none()};
+  });
+  add("quantized_decomposed.choose_qparams_per_token_asymmetric.default", {4, 1},
+      [](GraphBuilder& b) { return Values{b.none()}; });
+}
+
 // --- Tables ---
 
 void add_embeddings(Graphs& graphs) {

@@ -47,10 +47,6 @@ MISSING: dict[str, set[str]] = {
         "et_vk.q8ta_pixel_shuffle.default",
         "et_vk.q8ta_relu.default",
     },
-    "quantization": {
-        "quantized_decomposed.choose_qparams.tensor",
-        "quantized_decomposed.choose_qparams_per_token_asymmetric.default",
-    },
 }
 
 

@@ -17,6 +17,7 @@ from support.cases import (
     F32,
     I32,
     I64,
+    TIGHT,
     Arg,
     Shape,
     check_op,
@@ -240,3 +241,30 @@ def test_blocks_that_do_not_divide_are_refused() -> None:
     g.output(g.call("torchao.quantize_affine.default", *args, out=(torch.int8, (3, 5))))
     with pytest.raises(ModelError, match="blocks of 2 do not divide a dimension of 5"):
         g.load()
+
+
+@pytest.mark.parametrize("seed", seeds(16))
+@pytest.mark.parametrize("form", ["tensor", "token"])
+def test_choosing_scales_and_zero_points(form: str, seed: int) -> None:
+    rng = rng_for(form, seed)
+    bound = (*random_shape(rng, rng.randint(0, 3), elements=200), rng.choice((2, 3, 64, 577)))
+    # All of one sign at times, or nothing but zeros: 0 is in the range, and no scale is 0.
+    low, high = rng.choice(((-2.0, 2.0), (1.0, 3.0), (-3.0, -1.0), (0.0, 0.0), (-1.0, 30.0)))
+    token = "choose_qparams_per_token_asymmetric"
+    limits = (*rng.choice(((-128, 127), (0, 255), (-8, 7))), 1e-4) if form == "tensor" else ()
+    dtype = torch.uint8 if limits and limits[0] == 0 else torch.int8
+
+    def reference(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        choose = decomposed.choose_qparams.tensor if limits else getattr(decomposed, token)
+        scales, zero_points = choose(x, *limits, dtype)
+        return scales.float(), zero_points
+
+    check_op(
+        "quantized_decomposed." + ("choose_qparams.tensor" if limits else f"{token}.default"),
+        [Arg(bound, low=low, high=high)],
+        reference,
+        args=lambda _, x: (x, *limits, None),
+        live=[[s] for s in live_shapes(rng, bound, subset(rng, len(bound)))],
+        tolerance=TIGHT,
+        key=seed,
+    )
