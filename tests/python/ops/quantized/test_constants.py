@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401  registers quantized_decomposed
 import torchao.quantization.quant_primitives  # noqa: F401  registers torchao
 from support.cases import F16, F32, I32, SUMS, TIGHT, check_outputs, generator_for
 from support.delegate import GraphBuilder, Value
+from support.export import export_delegate
+from support.stock import program
 from torch.nn import functional as F
-
-decomposed = torch.ops.quantized_decomposed
 
 
 def random_integers(
@@ -40,11 +41,6 @@ def dequantize(
         weight, block, scales, zero_points, weight.dtype, None, None, F32
     )
     return out, expected.to(dtype)
-
-
-def constants_of(model: Any) -> list[tuple[str, list[str]]]:
-    memory = model.inspect()["memory"]["constants"]
-    return [(c["packing"], c["tensors"]) for c in memory]
 
 
 @pytest.mark.parametrize("zeros", ["none", "zeros", "some"])
@@ -109,7 +105,7 @@ def test_forms_of_the_exporter(form: str, zero: int) -> None:
 def test_other_uses_read_floats(
     sizes: tuple[int, ...], block: tuple[int, ...], integer: torch.dtype, dtype: torch.dtype
 ) -> None:
-    """As an output too, and beside one that is written to."""
+    """As an output too."""
     counts = [s // b for s, b in zip(sizes, block, strict=True)]
     weight = random_integers(sizes, sizes, integer)
     scales = torch.rand(counts, generator=generator_for(sizes)) * 0.02
@@ -136,3 +132,45 @@ def test_a_product_with_the_matrix_itself() -> None:
     with g.load() as model:
         given = torch.randn(5, 12, generator=generator_for("x"))
         check_outputs(model.run(given), [given @ expected], SUMS)
+
+
+class Quantized(torch.nn.Module):
+    """Weights in 8 bits as PT2E and torchao spell them, one of them with two uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = generator_for("exported")
+        for name, sizes, scales in (
+            ("kernel", (5, 3, 3, 3), (5,)),
+            ("odd", (36, 63), (36,)),
+            ("grouped", (20, 36), (20, 3)),
+        ):
+            self.register_buffer(name, random_integers(sizes, name))
+            self.register_buffer(f"{name}_scales", torch.rand(scales, generator=generator) * 0.02)
+            self.register_buffer(f"{name}_zeros", torch.zeros(scales, dtype=torch.int64))
+
+    def per_channel(self, name: str) -> torch.Tensor:
+        parts = (getattr(self, f"{name}_{p}") for p in ("scales", "zeros"))
+        args = (*parts, 0, -128, 127, torch.int8)
+        made: torch.Tensor = torch.ops.quantized_decomposed.dequantize_per_channel(
+            getattr(self, name), *args
+        )
+        return made
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        hidden = F.conv2d(image, self.per_channel("kernel")).flatten(2)[..., :63]
+        odd = self.per_channel("odd")
+        hidden = F.linear(hidden, odd) + odd[0, :36]
+        grouped = torch.ops.torchao.dequantize_affine(
+            self.grouped, (1, 12), self.grouped_scales, self.grouped_zeros, torch.int8, -128, 127
+        )
+        return F.linear(hidden, grouped)
+
+
+def test_exported_weights() -> None:
+    """Through the partitioner, without a runtime and with the stock one."""
+    module, image = Quantized(), torch.randn(1, 3, 11, 11, generator=generator_for("image"))
+    expected = [module(image)]
+    with export_delegate(module, (image,)).load() as model:
+        check_outputs(model.run(image), expected, SUMS)
+    check_outputs(program(module, image)(image), expected, SUMS)
