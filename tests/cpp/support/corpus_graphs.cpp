@@ -593,12 +593,27 @@ void add_doors(Graphs& graphs) {
 
 std::vector<NamedGraph> corpus_graphs() {
   Graphs graphs;
-  for (const auto add :
-       {add_unary,           add_binary,     add_where,        add_movement,
-        add_images,          add_reductions, add_softmax,      add_norms,
-        add_embeddings,      add_rotary,     add_linear,       add_quantized_inputs,
-        add_affine,          add_matmul,     add_fused_linear, add_cached_attention,
-        add_other_attention, add_doors,      add_convolutions, add_pooling})
+  for (const auto add : {add_unary,
+                         add_binary,
+                         add_where,
+                         add_movement,
+                         add_images,
+                         add_reductions,
+                         add_softmax,
+                         add_norms,
+                         add_qparams,
+                         add_embeddings,
+                         add_rotary,
+                         add_linear,
+                         add_quantized_inputs,
+                         add_affine,
+                         add_matmul,
+                         add_fused_linear,
+                         add_cached_attention,
+                         add_other_attention,
+                         add_doors,
+                         add_convolutions,
+                         add_pooling})
     add(graphs);
   return std::move(graphs.made);
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  registers quantized_decomposed
-import torchao.quantization.quant_primitives  # noqa: F401  registers torchao
+import torch.ao.quantization.fx._decomposed
+import torchao.quantization.quant_primitives
 from support.capi import ModelError
 from support.cases import (
     EXACT,
@@ -112,8 +112,7 @@ def test_scales_in_tensors(form: str, seed: int) -> None:
     axes = (axis,) if form == "channel" else ()
     scale, zero = parameters(sizes_of(x.bound), rng, constant=False)
     live = [
-        [s, sizes_of(s), sizes_of(s)]
-        for s in live_shapes(rng, x.bound, subset(rng, rank), least=0)
+        [s, sizes_of(s), sizes_of(s)] for s in live_shapes(rng, x.bound, subset(rng, rank), least=0)
     ]
     name = f"per_{form}.{'tensor' if form == 'tensor' else 'default'}"
 
@@ -182,7 +181,9 @@ def test_ties_go_to_even() -> None:
     for scale in (1.0, 0.1, 0.3, 1 / 3, 3.0):
         for form in ("tensor", "token"):
             one = torch.tensor([scale])
-            expected = quantized(form, (x * one)[None], one, torch.tensor([3]), -128, 127, torch.int8)
+            expected = quantized(
+                form, (x * one)[None], one, torch.tensor([3]), -128, 127, torch.int8
+            )
             g = GraphBuilder()
             values = (g.input(F32, (1, 600)), g.input(F32, (1,)), g.input(I32, (1,)), -128, 127)
             overload = "tensor" if form == "tensor" else "default"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  registers quantized_decomposed
+import torch.ao.quantization.fx._decomposed
 import torchao.quantization.quant_primitives  # noqa: F401  registers torchao
 from support.cases import F16, F32, I32, SUMS, TIGHT, check_outputs, generator_for
 from support.delegate import GraphBuilder, Value
