@@ -134,6 +134,19 @@ def test_a_product_with_the_matrix_itself() -> None:
         check_outputs(model.run(given), [given @ expected], SUMS)
 
 
+def test_a_view_with_room_for_more() -> None:
+    """Nothing is read past a constant's end."""
+    g = GraphBuilder()
+    weight = random_integers((2, 2), "small")
+    small = g.constant(weight)
+    large = g.call("et_vk.prepack.default", small, out=(torch.int8, (200, 200)))
+    args = (large, 0.5, 0, -128, 127, None, None)
+    name = "quantized_decomposed.dequantize_per_tensor.default"
+    g.output(g.call(name, *args, out=(F32, (200, 200))))
+    with g.load() as model:
+        check_outputs(model.run(), [weight * 0.5], TIGHT)
+
+
 class Quantized(torch.nn.Module):
     """Weights in 8 bits as PT2E and torchao spell them, one of them with two uses."""
 
