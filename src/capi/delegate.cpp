@@ -1,5 +1,6 @@
 #include "capi/delegate.h"
 
+#include <map>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "base/checked.h"
 #include "base/zeros.h"
 #include "format/delegate.h"
+#include "ops/quantized/dequantized.h"
 #include "plan/model.h"
 
 namespace etwebgpu {
@@ -34,33 +36,86 @@ void publish_states(const Runner& runner, const std::shared_ptr<DelegateStates>&
   DelegateStates::publish(states);
 }
 
-// Constants by their index in the graph: from the blob or from named data.
+// Constants by their index in the graph: from the blob, from named data, or made of others.
 class DelegateConstants final : public ConstantSource {
  public:
   DelegateConstants(std::vector<Constant> constants, std::span<const std::byte> in_blob,
                     NamedDataSource& named)
       : constants_(std::move(constants)), in_blob_(in_blob), named_(named) {}
 
+  // Those that passes have added.
+  void add(std::span<const Constant> constants) {
+    constants_.assign(constants.begin(), constants.end());
+  }
+
   Result<std::span<const std::byte>> fetch(std::int32_t index) override {
-    const Constant& constant = constants_[static_cast<std::size_t>(index)];
-    if (!constant.key.empty()) return fetch_named(index, constant);
+    return fetch(index, index);
+  }
+  void release(std::int32_t index) override { release(index, index); }
+
+ private:
+  const Constant& constant(std::int32_t index) const {
+    return constants_[static_cast<std::size_t>(index)];
+  }
+
+  // For as long as `use` is not released: a constant may have several.
+  Result<std::span<const std::byte>> fetch(std::int32_t index, std::int32_t use) {
+    const Constant& constant = this->constant(index);
+    if (constant.made || constant.fill) {
+      TRY_ASSIGN(std::vector<std::byte> bytes, make(constant));
+      return std::span<const std::byte>(made_[use] = std::move(bytes));
+    }
+    if (!constant.key.empty()) return fetch_named(use, constant);
     CHECK_OR_FAIL(range_fits(constant.offset, constant.length, in_blob_.size()),
                   ErrorKind::InvalidProgram, "constant ", index, ": bytes [", constant.offset,
                   ", +", constant.length, ") lie outside the blob's ", in_blob_.size());
     return in_blob_.subspan(constant.offset, constant.length);
   }
-
-  void release(std::int32_t index) override {
-    if (!constants_[static_cast<std::size_t>(index)].key.empty()) named_.release(index);
+  void release(std::int32_t index, std::int32_t use) {
+    made_.erase(use);
+    if (!constant(index).key.empty()) named_.release(use);
   }
 
- private:
-  Result<std::span<const std::byte>> fetch_named(std::int32_t index, const Constant& constant) {
-    auto bytes = named_.fetch(index, constant.key);
+  Result<std::vector<std::byte>> make(const Constant& constant) {
+    if (constant.fill) {
+      const std::vector<float> floats(constant.length / sizeof(float), *constant.fill);
+      const auto bytes = std::as_bytes(std::span(floats));
+      return std::vector(bytes.begin(), bytes.end());
+    }
+    const Dequantized& made = *constant.made;
+    const Part elements(*this, made.elements.constant, 0), scales(*this, made.scales.constant, 1);
+    TRY_ASSIGN(const std::span<const std::byte> of_elements, elements.bytes());
+    TRY_ASSIGN(const std::span<const std::byte> of_scales, scales.bytes());
+    if (!made.zero_points) return dequantize(made, of_elements, of_scales, {});
+    const Part zero_points(*this, made.zero_points->constant, 2);
+    TRY_ASSIGN(const std::span<const std::byte> of_zero_points, zero_points.bytes());
+    return dequantize(made, of_elements, of_scales, of_zero_points);
+  }
+
+  // What a constant is made of, while it is made.
+  class Part {
+   public:
+    Part(DelegateConstants& from, std::int32_t index, std::int32_t number)
+        : from_(from), index_(index), use_(-1 - number), bytes_(from.fetch(index, use_)) {}
+    Part(const Part&) = delete;
+    Part& operator=(const Part&) = delete;
+    ~Part() {
+      if (bytes_) from_.release(index_, use_);
+    }
+    const Result<std::span<const std::byte>>& bytes() const { return bytes_; }
+
+   private:
+    DelegateConstants& from_;
+    std::int32_t index_, use_;
+    Result<std::span<const std::byte>> bytes_;
+  };
+
+  Result<std::span<const std::byte>> fetch_named(std::int32_t use, const Constant& constant) {
+    auto bytes = named_.fetch(use, constant.key);
     if (!bytes)
       return std::unexpected(std::move(bytes).error().within("weight '", constant.key, "'"));
     if (bytes->size() < constant.length) {
-      named_.release(index);
+      named_.release(use);
       return fail(ErrorKind::InvalidProgram, "weight '", constant.key, "' has ", bytes->size(),
                   " bytes, but the graph needs ", constant.length);
     }
@@ -70,6 +125,7 @@ class DelegateConstants final : public ConstantSource {
   std::vector<Constant> constants_;
   std::span<const std::byte> in_blob_;
   NamedDataSource& named_;
+  std::map<std::int32_t, std::vector<std::byte>> made_;  // by use
 };
 
 }  // namespace
@@ -92,10 +148,8 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
   TRY_ASSIGN(const std::span<const std::byte> in_blob, delegate_constants(source.blob));
   TRY_ASSIGN(std::shared_ptr<Device> device, acquire_device(options));
   DelegateConstants constants(graph.constants, in_blob, source.named);
-  if (!source.aliased) {
-    const auto is_zero = [&](std::int32_t constant) { return holds_zeros(constants, constant); };
-    TRY(check_lost_states(graph, is_zero));
-  }
+  const auto is_zero = [&](std::int32_t constant) { return holds_zeros(constants, constant); };
+  if (!source.aliased) TRY(check_lost_states(graph, is_zero));
 
   LoadedDelegate loaded;
   std::unique_lock<std::mutex> loading;
@@ -105,11 +159,13 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
     TRY_ASSIGN(loaded.states, DelegateStates::resolve(graph, *source.origin, before));
     written_elsewhere = loaded.states->written_elsewhere(graph);
   }
-  const Surroundings surroundings{written_elsewhere, [&](const TensorInfo& constant) {
-                                    return read_integers(constants, constant);
-                                  }};
+  const auto integers = [&](const TensorInfo& constant) {
+    return read_integers(constants, constant);
+  };
+  const Surroundings surroundings{written_elsewhere, integers, is_zero};
   TRY_ASSIGN(auto model,
              Model::create(std::move(graph), device->capabilities(), options.model, surroundings));
+  constants.add(model->graph().constants);
   Runner::MadeStates made;
   for (const StateSpec& state : model->states())
     made.push_back(loaded.states ? loaded.states->buffer(state.value) : nullptr);

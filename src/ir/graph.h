@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -61,11 +62,24 @@ struct Call {
 // Makes `fused` stand for `other`, too, or for what that stands for.
 void cover(Call& fused, const Call& other);
 
+// A constant of floats that the host makes of others when they are uploaded: (element - zero point)
+// * scale, with a scale and a zero point for each block of the elements.
+struct Dequantized {
+  DType dtype = DType::Float32;
+  TensorInfo elements = {}, scales = {};
+  std::optional<TensorInfo> zero_points = {};  // else all are zero_point
+  std::int64_t zero_point = 0;
+  Dims blocks = {};  // sizes of a block; they divide those of the elements
+};
+
 // Bytes of a constant: in the host's named data when `key` is set, else inside the delegate blob.
+// Passes add those that are made.
 struct Constant {
-  std::string key;
+  std::string key = {};
   std::uint64_t offset = 0;  // into the blob's constant section; unused with a key
   std::uint64_t length = 0;
+  std::optional<Dequantized> made = {};
+  std::optional<float> fill = {};  // of f32 elements, all of them
 };
 
 struct Graph {

@@ -9,6 +9,7 @@ namespace etwebgpu {
 
 // One line per family, alphabetical; registry.cpp lists the same names.
 #define ETWG_OP_FAMILIES(X) \
+  X(affine_ops)             \
   X(attention_ops)          \
   X(binary_ops)             \
   X(convolution_ops)        \

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "base/result.h"
@@ -33,14 +34,21 @@ Aliasing find_aliases(const Graph& graph);
 std::vector<Storage> choose_storage(const Graph& graph, const Aliasing& aliasing,
                                     FloatType kv_cache, bool wide_integers);
 
+// Whether a constant holds nothing but zeros, by its index.
+using ConstantTest = std::function<Result<bool>(std::int32_t)>;
+
 // Fails for an output that looks like the new contents of a mutable buffer, in a program exported
 // without alias_buffer_mutations: nobody would keep them. Such outputs are computed from constants
-// alone, or from zeros of their own sizes (`is_zero`, by constant).
-Result<void> check_lost_states(const Graph& graph,
-                               const std::function<Result<bool>(std::int32_t)>& is_zero);
+// alone, or from zeros of their own sizes.
+Result<void> check_lost_states(const Graph& graph, const ConstantTest& is_zero);
 
 // Fails where a cache is written more than once in an order that the exporter has changed.
 Result<void> check_cache_writes(const Graph& graph);
+
+// Makes constants of what is dequantized from constants: see fold_dequantize.cpp. By ValueId or
+// empty: constants that another graph writes.
+Result<void> fold_dequantize(Graph& graph, std::span<const std::uint8_t> written_elsewhere,
+                             const ConstantTest& is_zero);
 
 // Fuses 4-bit linear layers with what surrounds them: see fuse_linear.cpp.
 void fuse_linear(Graph& graph);

@@ -72,8 +72,7 @@ bool may_be_missed(const Graph& graph, const TensorInfo& output) {
 
 }  // namespace
 
-Result<void> check_lost_states(const Graph& graph,
-                               const std::function<Result<bool>(std::int32_t)>& is_zero) {
+Result<void> check_lost_states(const Graph& graph, const ConstantTest& is_zero) {
   const Ancestors ancestors(graph);
   const std::vector<std::uint8_t> kept = find_aliases(graph).mutated;
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) {

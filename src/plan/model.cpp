@@ -23,6 +23,8 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   TRY(model->resolve_operators());
   TRY(model->check_definitions());
   TRY(check_cache_writes(model->graph_));
+  if (options.fuse && surroundings.is_zero)
+    TRY(fold_dequantize(model->graph_, surroundings.written_elsewhere, surroundings.is_zero));
   remove_dead_calls(model->graph_);
   if (options.fuse) {
     fuse_linear(model->graph_);

@@ -31,6 +31,9 @@ struct Surroundings {
   std::span<const std::uint8_t> written_elsewhere = {};
   // Elements of a constant of integers that the host computes with.
   std::function<Result<HostElements>(const TensorInfo&)> integers = {};
+  // Where the caller makes constants that are made of others (Constant::made), else empty: then
+  // calls compute them.
+  ConstantTest is_zero = {};
 };
 
 // One input of a call, as the host has it.

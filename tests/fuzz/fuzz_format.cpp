@@ -26,7 +26,8 @@ bool accepted(const Result<T>& result) {
 void run_delegate(std::span<const std::byte> blob) {
   auto graph = decode_delegate(blob);
   if (!accepted(graph)) return;
-  auto model = Model::create(*std::move(graph), Capabilities(), ModelOptions());
+  const Surroundings surroundings{.is_zero = [](std::int32_t) -> Result<bool> { return true; }};
+  auto model = Model::create(*std::move(graph), Capabilities(), ModelOptions(), surroundings);
   if (!accepted(model)) return;
   const std::vector<std::int64_t> elements(64, 1);
   for (const std::int64_t limit : {std::int64_t{1} << 40, std::int64_t{2}}) {

@@ -4,7 +4,7 @@
 #param LANES : 1 | 4                          // elements an invocation writes
 #param SPLITS                                 // loops less one
 #param EXPR                                   // in a, b, c, x, y and i (the element's index)
-#param LIB = 0 : 0 | exponential | minmax | trigonometry | sigmoid | tanh | gelu | power | division  // what EXPR calls
+#param LIB = 0 : 0 | exponential | minmax | trigonometry | sigmoid | tanh | gelu | power | division | quantization  // what EXPR calls
 #param WIDE = 0 : 0 | 1                       // integers of 64 bits take part
 #param X : f32 | i32 | u32 | vec2<u32>        // type of x and y
 #param OUT : f32 | i32 | u32 | vec2<u32>      // as it is stored

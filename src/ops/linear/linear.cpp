@@ -112,6 +112,24 @@ bool is_constant_row(const LowerContext& c, std::size_t bias, std::int64_t n) {
   return c.is_constant(bias) && c.bound(bias).rank() == 1 && c.bound(bias)[0] == n;
 }
 
+// A weight that was dequantized as the 8-bit integers that it was: those without zero points, and
+// with a scale for each row, or for groups of whole words.
+void take_bytes(const LowerContext& c, Gemm& linear) {
+  constexpr std::int64_t kWordBytes = 4;
+  GemmPart& part = linear.parts.back();
+  const auto& made = c.graph().constants[static_cast<std::size_t>(part.weight.constant)].made;
+  if (!made || made->zero_points || made->zero_point != 0 || part.weight.transposed) return;
+  const TensorInfo& weight = made->elements;
+  if (weight.dtype != DType::Int8 || weight.bound != part.weight.dims || made->blocks[0] != 1)
+    return;
+  const std::int64_t depth = weight.bound[1], group = made->blocks[1];
+  if (group < depth && group % kWordBytes != 0) return;
+  part.weight = {weight.constant, weight.dtype, weight.bound};
+  part.scales = {made->scales.constant, made->scales.dtype, Dims{weight.bound[0], depth / group}};
+  linear.packing = Packing::Q8Panels;
+  linear.group_size = group;
+}
+
 // Linear layer over a constant weight: [N, K], or [K, N] if transposed.
 Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, bool transposed,
                             std::optional<std::size_t> bias) {
@@ -123,6 +141,7 @@ Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, 
   GemmPart& part = linear.parts.emplace_back();
   TRY_ASSIGN(part.weight, c.part(weight));
   part.weight.transposed = transposed;
+  take_bytes(c, linear);
   if (bias) {
     TRY_ASSIGN(part.bias, c.part(*bias));
   }

@@ -1,7 +1,9 @@
 // Scale and zero point of each row of n elements, so that its range and 0 fit the integers from `lowest` to
 // `highest`; one workgroup per row.
 #param WG
-#param SYMMETRIC : 0 | 1  // the zero point is in the middle
+// The zero point is in the middle; as many steps above the lowest integer as fit below 0; or that counted from the
+// end of the range where rounding does less.
+#param MAPPING : symmetric | asymmetric | lesser_error
 #include "workgroup_reduce.wgsl"
 #params
 @group(0) @binding(x) var<storage, read> x: array<f32>;
@@ -25,12 +27,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     return;
   }
   let steps = params.highest - params.lowest;
-#if SYMMETRIC
+#if MAPPING == symmetric
   scales[row] = max(max(top, bottom) / (steps / 2.0), params.least_scale);
   zero_points[row] = i32((params.lowest + params.highest + 1.0) / 2.0);
 #else
   let scale = max((top + bottom) / steps, params.least_scale);
   scales[row] = scale;
-  zero_points[row] = i32(clamp(params.lowest + round(bottom / scale), params.lowest, params.highest));
+#if MAPPING == asymmetric
+  let zero_point = params.lowest + round(bottom / scale);
+#else
+  let first = params.lowest - bottom / scale;
+  let last = params.highest + top / scale;
+  let zero_point = round(select(params.highest - top / scale, params.lowest + bottom / scale, first + last > 0.0));
+#endif
+  zero_points[row] = i32(clamp(zero_point, params.lowest, params.highest));
 #endif
 }

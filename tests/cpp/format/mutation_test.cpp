@@ -123,7 +123,9 @@ class FormatMutation : public ::testing::Test {
   }
 
   static Result<void> plan(Graph graph) {
-    TRY_ASSIGN(const auto model, Model::create(std::move(graph), Capabilities(), ModelOptions()));
+    const Surroundings surroundings{.is_zero = [](std::int32_t) -> Result<bool> { return true; }};
+    TRY_ASSIGN(const auto model,
+               Model::create(std::move(graph), Capabilities(), ModelOptions(), surroundings));
     for (const bool whole : {true, false}) {
       std::vector<HostInput> inputs;
       const std::vector<std::int64_t> elements(64, whole ? 0 : 1);

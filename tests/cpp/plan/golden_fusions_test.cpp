@@ -117,6 +117,49 @@ TEST(GoldenFusions, TheProjectionBringsItsResidual) {
   expect_fusion("projection_with_residual", b);
 }
 
+// --- fold_dequantize.cpp ---
+
+ValueId dequantized(GraphBuilder& b, ValueId weight, const Dims& block, const Dims& scales) {
+  return b.call(
+      "torchao.dequantize_affine.default",
+      {weight, b.ints({block.begin(), block.end()}), b.prepacked(scales),
+       b.constant(scales, DType::Int8), b.none(), b.number(-128), b.number(127), b.number(6)},
+      b.bound(weight));
+}
+
+ValueId layer(GraphBuilder& b, ValueId x, ValueId weight) {
+  return b.call("aten.linear.default", {x, weight, b.none()}, {kTokens, b.bound(weight)[0]});
+}
+
+TEST(GoldenFusions, LayersReadTheBytesOfDequantizedWeights) {
+  GraphBuilder b;
+  const ValueId x = b.input({kTokens, kDim}), weight = b.constant({kHidden, kDim}, DType::Int8);
+  b.output(layer(b, x, dequantized(b, weight, {1, kDim}, {kHidden, 1})));
+  b.output(layer(b, x, dequantized(b, weight, {1, 32}, {kHidden, kDim / 32})));
+  const ValueId one_scale =
+      b.call("quantized_decomposed.dequantize_per_tensor.default",
+             {weight, b.number(0.1), b.number(0), b.none(), b.none(), b.none()}, {kHidden, kDim});
+  b.output(layer(b, x, one_scale));
+  expect_fusion("dequantized_layers", b);
+}
+
+TEST(GoldenFusions, OtherDequantizedConstantsAreFloats) {
+  GraphBuilder b;
+  const ValueId x = b.input({kTokens, kDim}), weight = b.constant({kTokens, kDim}, DType::Int8);
+  b.output(b.multiply(x, dequantized(b, weight, {1, kDim}, {kTokens, 1})));
+  b.output(layer(b, x, dequantized(b, weight, {2, kDim}, {kTokens / 2, 1})));
+  expect_fusion("dequantized_floats", b);
+}
+
+TEST(GoldenFusions, WhatIsWrittenIsDequantizedEachTime) {
+  GraphBuilder b;
+  const ValueId x = b.input({kTokens, kDim}, DType::Int8);
+  const ValueId state = b.constant({kTokens, kDim}, DType::Int8);
+  b.call("aten.add.Tensor", {x, state, b.number(1)}, state);
+  b.output(dequantized(b, state, {1, kDim}, {kTokens, 1}));
+  expect_fusion("dequantized_state", b);
+}
+
 // --- aliasing.cpp ---
 
 TEST(GoldenFusions, ViewsShareMemory) {

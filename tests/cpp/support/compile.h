@@ -26,7 +26,9 @@ inline HostInput host_scalar(std::int64_t scalar) { return host_input({}, scalar
 // Null after a test failure that says why.
 inline std::unique_ptr<Model> compile(Graph graph, const Capabilities& capabilities = {},
                                       const ModelOptions& options = {}) {
-  auto model = Model::create(std::move(graph), capabilities, options);
+  // Constants have no bytes: zero points are zeros.
+  const Surroundings surroundings{.is_zero = [](std::int32_t) -> Result<bool> { return true; }};
+  auto model = Model::create(std::move(graph), capabilities, options, surroundings);
   EXPECT_TRUE(model) << model.error().message;
   return model ? *std::move(model) : nullptr;
 }

@@ -240,6 +240,23 @@ void add_norms(Graphs& graphs) {
   }
 }
 
+void add_qparams(Graphs& graphs) {
+  const auto add = [&](const char* name, const Dims& sizes, const auto& arguments) {
+    graphs.add(name, [&](GraphBuilder& b) {
+      const ValueId scales = b.tensor(sizes), zero_points = b.tensor(sizes, DType::Int32);
+      Values args{b.input({4, 64})};
+      for (const ValueId v : arguments(b)) args.push_back(v);
+      b.call(name, args, b.list({scales, zero_points}));
+      return Values{scales, zero_points};
+    });
+  };
+  add("quantized_decomposed.choose_qparams.tensor", {1}, [](GraphBuilder& b) {
+    return Values{b.number(-128), b.number(127), b.number(1e-5), b.none()};
+  });
+  add("quantized_decomposed.choose_qparams_per_token_asymmetric.default", {4, 1},
+      [](GraphBuilder& b) { return Values{b.none()}; });
+}
+
 // --- Tables ---
 
 void add_embeddings(Graphs& graphs) {
@@ -366,6 +383,36 @@ void add_quantized_inputs(Graphs& graphs) {
           {3, 32});
     });
   }
+}
+
+void add_affine(Graphs& graphs) {
+  const auto add = [&](const char* form, const auto& parameters) {
+    graphs.add(form, [&](GraphBuilder& b) {
+      Values args{b.input({6, 8})};
+      for (const ValueId v : parameters(b)) args.push_back(v);
+      for (const int bound : {-128, 127}) args.push_back(b.number(bound));
+      args.push_back(b.none());
+      const ValueId q =
+          b.call(cat("quantized_decomposed.quantize_per_", form), args, {6, 8}, DType::Int8);
+      args.front() = q;
+      return Values{q, b.call(cat("quantized_decomposed.dequantize_per_", form), args, {6, 8})};
+    });
+  };
+  const auto tensors = [](const Dims& sizes) {
+    return [=](GraphBuilder& b) { return Values{b.input(sizes), b.input(sizes, DType::Int32)}; };
+  };
+  add("tensor.default", [](GraphBuilder& b) { return Values{b.number(0.1), b.number(3)}; });
+  add("tensor.tensor", tensors({1}));
+  add("token.default", tensors({6, 1}));
+  add("channel.default", [](GraphBuilder& b) {
+    return Values{b.input({8}), b.input({8}, DType::Int32), b.number(1)};
+  });
+  graphs.add("blocks", [](GraphBuilder& b) {
+    return b.call("torchao.dequantize_affine.default",
+                  {b.input({6, 8}, DType::UInt8), b.ints({2, 4}), b.input({3, 2}),
+                   b.input({3, 2}, DType::Int32), b.none(), b.none(), b.none(), b.number(6)},
+                  {6, 8});
+  });
 }
 
 void add_matmul(Graphs& graphs) {
@@ -546,10 +593,27 @@ void add_doors(Graphs& graphs) {
 
 std::vector<NamedGraph> corpus_graphs() {
   Graphs graphs;
-  for (const auto add : {add_unary, add_binary, add_where, add_movement, add_images, add_reductions,
-                         add_softmax, add_norms, add_embeddings, add_rotary, add_linear,
-                         add_quantized_inputs, add_matmul, add_fused_linear, add_cached_attention,
-                         add_other_attention, add_doors, add_convolutions, add_pooling})
+  for (const auto add : {add_unary,
+                         add_binary,
+                         add_where,
+                         add_movement,
+                         add_images,
+                         add_reductions,
+                         add_softmax,
+                         add_norms,
+                         add_qparams,
+                         add_embeddings,
+                         add_rotary,
+                         add_linear,
+                         add_quantized_inputs,
+                         add_affine,
+                         add_matmul,
+                         add_fused_linear,
+                         add_cached_attention,
+                         add_other_attention,
+                         add_doors,
+                         add_convolutions,
+                         add_pooling})
     add(graphs);
   return std::move(graphs.made);
 }

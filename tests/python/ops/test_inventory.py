@@ -47,17 +47,6 @@ MISSING: dict[str, set[str]] = {
         "et_vk.q8ta_pixel_shuffle.default",
         "et_vk.q8ta_relu.default",
     },
-    "quantization": {
-        *(
-            f"quantized_decomposed.{direction}_per_{what}"
-            for direction in ("quantize", "dequantize")
-            for what in ("channel.default", "tensor.default", "tensor.tensor", "token.default")
-        ),
-        "quantized_decomposed.choose_qparams.tensor",
-        "quantized_decomposed.choose_qparams_per_token_asymmetric.default",
-        "torchao.dequantize_affine.default",
-        "torchao.quantize_affine.default",
-    },
 }
 
 

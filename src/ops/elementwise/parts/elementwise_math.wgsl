@@ -147,3 +147,23 @@ fn floor_divide_int(a: i32, b: i32) -> i32 {
   return select(quotient, quotient - 1, inexact && ((a < 0) != (b < 0)));
 }
 #endif
+
+#if LIB == quantization
+// 1 / x, correctly rounded where WGSL's own quotient may be off: q * x less 1 is known exactly, from halves of 12
+// bits each.
+fn reciprocal(x: f32) -> f32 {
+  let q = 1.0 / x;
+  let q_high = bitcast<f32>(bitcast<u32>(q) & 0xfffff000u);
+  let x_high = bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
+  let q_low = q - q_high;
+  let x_low = x - x_high;
+  let rest = ((1.0 - q_high * x_high) - q_high * x_low - q_low * x_high) - q_low * x_low;
+  return select(q, q + q * rest, abs(x) > 0x1p-60f && abs(x) < 0x1p+60f);
+}
+
+// The product rounded, before anything is added: compilers make one operation of both. There are never so many
+// invocations.
+fn apart(product: f32) -> f32 {
+  return bitcast<f32>(bitcast<u32>(product) + (params.count >> 31u));
+}
+#endif
