@@ -89,7 +89,7 @@ def test_new_contents_that_are_kept(by_input):
 
 
 class AddsZeros(nn.Module):
-    """As an untrained position embedding: no state, though it is all zeros and as large as a result."""
+    """As an untrained position embedding: zeros as large as a result, and no state."""
 
     def __init__(self) -> None:
         super().__init__()
