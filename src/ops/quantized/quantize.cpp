@@ -40,8 +40,11 @@ constexpr Form kForms[] = {
      kLowest, kHighest, kEps, std::numeric_limits<float>::min()},
 };
 
+// Of a call of one of them.
 const Form& form_of(const CallContext& c) {
-  return *std::ranges::find(kForms, c.call().name, &Form::name);
+  const Form* form = std::begin(kForms);
+  while (form + 1 != std::end(kForms) && form->name != c.call().name) ++form;
+  return *form;
 }
 
 // How many leading dimensions of x a block does not span; it spans all others entirely.
