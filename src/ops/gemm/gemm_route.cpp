@@ -57,6 +57,7 @@ class Routing {
     define("FOLD", rows == 1 ? 0 : 1);
     if (rows == 1) {
       define("WHOLE", shuffles && group <= 4 * lanes ? 1 : 0);
+      route.fixed = true;  // lavapipe makes the more of loops whose lengths it knows: 8 % of a step
       return route;
     }
     route.params = {"rows", "row_blocks", "group_steps"};
