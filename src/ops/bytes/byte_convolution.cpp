@@ -141,6 +141,7 @@ GemmDoor patches(const Form& form, const Convolution& v, BufferRef x, std::int64
                      {"patches", v.out_pixels()},
                      {"patches_wide", v.x.out},
                      {"padding_byte", zero_point & 0xff},
+                     {"kernel_width", v.x.kernel},
                      {"in_height", v.y.in},
                      {"in_width", v.x.in},
                      {"stride_y", v.y.stride},
@@ -149,8 +150,7 @@ GemmDoor patches(const Form& form, const Convolution& v, BufferRef x, std::int64
                      {"padding_x", v.x.padding},
                      {"dilation_y", v.y.dilation},
                      {"dilation_x", v.x.dilation}},
-          .defines = {{"KERNEL_WIDTH", v.x.kernel},
-                      {"ALIGNED", v.channels % 4 == 0 ? 1 : 0},
+          .defines = {{"ALIGNED", v.channels % 4 == 0 ? 1 : 0},
                       {"TRANSPOSED", form.transposed ? 1 : 0}}};
 }
 
@@ -182,9 +182,7 @@ Result<void> lower_direct(LowerContext& c, const Form& form, const Convolution& 
   const std::int64_t channels = v.channels / v.groups;
   const BufferRef x = byte_input(c, kX), out = byte_output(c);
   KernelCall& k = c.emit("byte_convolution");
-  k.define("WG", wg).define("TRANSPOSED", form.transposed ? 1 : 0);
-  k.define("KERNEL_HEIGHT", v.y.kernel).define("KERNEL_WIDTH", v.x.kernel);
-  k.define("SHARED", v.out_pixels() % 4 == 0 ? 1 : 0);
+  k.define("WG", wg).define("SUMS", "i32").define("TRANSPOSED", form.transposed ? 1 : 0);
   k.read("x", x).read("weights", weights);
   TRY(bind_results(c, k, form.results(), v.outputs, v.scale_count(form)));
   k.write("out", out);
@@ -195,8 +193,9 @@ Result<void> lower_direct(LowerContext& c, const Form& form, const Convolution& 
             {"groups", v.groups},
             {"w_output", form.depthwise ? 1 : c.sizes(kWeight)[1]},
             {"w_tap", form.depthwise ? v.outputs : channels},
-            {"w_channel", 1},
             {"scale_count", v.scale_count(form)},
+            {"kernel_height", v.y.kernel},
+            {"kernel_width", v.x.kernel},
             {"in_height", v.y.in},
             {"in_width", v.x.in},
             {"out_height", v.y.out},

@@ -1,14 +1,11 @@
 // A convolution of 8-bit integers, summed as integers, for what is no matrix product: depthwise ones, and those in
 // groups. An invocation computes four outputs that are neighbours in memory.
 #param WG
-#param KERNEL_HEIGHT
-#param KERNEL_WIDTH
-#param SHARED : 0 | 1  // planes are multiples of 4: the four have their weights in common
 //   count         invocations
 //   elements      of the output
 //   channels      of a group,
 //   outputs         and its output channels
-//   w_output, w_tap, w_channel  distances between weights
+//   w_output, w_tap  distances between weights; channels are neighbours
 //   scale_count   scales, which repeat over the outputs
 //   x_zero_point
 #params
@@ -41,8 +38,20 @@ fn element(o: Output, channel: u32, ky: u32, kx: u32) -> i32 {
 }
 
 fn weight(o: Output, channel: u32, tap: u32) -> i32 {
-  let at = o.channel * params.w_output + tap * params.w_tap + channel * params.w_channel;
+  let at = o.channel * params.w_output + tap * params.w_tap + channel;
   return signed_byte(weights[at / 4u], at);
+}
+
+fn result(o: Output) -> i32 {
+  var sum = 0;
+  for (var channel = 0u; channel < params.channels; channel++) {
+    for (var ky = 0u; ky < params.kernel_height; ky++) {
+      for (var kx = 0u; kx < params.kernel_width; kx++) {
+        sum += element(o, channel, ky, kx) * weight(o, channel, ky * params.kernel_width + kx);
+      }
+    }
+  }
+  return requantized(sum, o.channel, o.channel % params.scale_count);
 }
 
 @compute @workgroup_size(${WG})
@@ -52,30 +61,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   if (item >= params.count) {
     return;
   }
-#repeat J 4
-  let o${J} = find_output(item * 4u + ${J}u);
-  var sum${J} = 0;
-#endrepeat
-  for (var channel = 0u; channel < params.channels; channel++) {
-    for (var ky = 0u; ky < ${KERNEL_HEIGHT}u; ky++) {
-      for (var kx = 0u; kx < ${KERNEL_WIDTH}u; kx++) {
-        let tap = ky * ${KERNEL_WIDTH}u + kx;
-#if SHARED
-        let w = weight(o0, channel, tap);
-#repeat J 4
-        sum${J} += element(o${J}, channel, ky, kx) * w;
-#endrepeat
-#else
-#repeat J 4
-        sum${J} += element(o${J}, channel, ky, kx) * weight(o${J}, channel, tap);
-#endrepeat
-#endif
-      }
-    }
+  var results = vec4<i32>();
+  for (var j = 0u; j < 4u; j++) {
+    results[j] = result(find_output(item * 4u + j));
   }
-  out[item] = packed_bytes(vec4<i32>(
-#repeat J 4
-      requantized(sum${J}, o${J}.channel, o${J}.channel % params.scale_count),
-#endrepeat
-  ));
+  out[item] = packed_bytes(results);
 }

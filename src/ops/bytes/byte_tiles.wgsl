@@ -9,7 +9,6 @@
 #param SPLITS : 1 | 8     // above 1 only for TILE 4
 #param WG                 // 4 * TILE * SPLITS
 #param DEPTH
-#param SHIFTED : 0 | 1    // x has a zero point
 // Which neighbours are a word of the output, in bytes: rows (pixels of an image), columns, or none, and then results
 // are words.
 #param PACKED : rows | columns | none
@@ -53,29 +52,25 @@ fn place_of(row: u32, column: u32) -> u32 {
 }
 
 fn store_block(row: u32, column: u32, results: array<I4, 4>) {
+  var rows = results;
 #if PACKED == rows
-#repeat C 4
-  if (row < params.count && column + ${C}u < params.columns) {
-    out[place_of(row, column + ${C}u) / 4u] =
-        packed_bytes(I4(results[0][${C}], results[1][${C}], results[2][${C}], results[3][${C}]));
+  for (var c = 0u; c < 4u; c++) {
+    if (row < params.count && column + c < params.columns) {
+      out[place_of(row, column + c) / 4u] = packed_bytes(I4(rows[0][c], rows[1][c], rows[2][c], rows[3][c]));
+    }
   }
-#endrepeat
 #else
-#repeat R 4
-  if (row + ${R}u < params.count) {
+  for (var r = 0u; r < 4u && row + r < params.count; r++) {
 #if PACKED == columns
     if (column < params.columns) {
-      out[place_of(row + ${R}u, column) / 4u] = packed_bytes(results[${R}]);
+      out[place_of(row + r, column) / 4u] = packed_bytes(rows[r]);
     }
 #else
-#repeat C 4
-    if (column + ${C}u < params.columns) {
-      out[place_of(row + ${R}u, column + ${C}u)] = results[${R}][${C}];
+    for (var c = 0u; c < 4u && column + c < params.columns; c++) {
+      out[place_of(row + r, column + c)] = rows[r][c];
     }
-#endrepeat
 #endif
   }
-#endrepeat
 #endif
 }
 
@@ -94,9 +89,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat R 4
   var sum${R} = I4(0);
 #endrepeat
-#if SHIFTED
   var weight_sum = I4(0);
-#endif
 #if SPLITS != 1
   for (var t = index; t < 16u * 20u; t += ${WG}u) {
     atomicStore(&joined[t], 0);
@@ -123,9 +116,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat R 4
       sum${R}[${C}] += dot4I8Packed(x[${R}], w[${C}]);
 #endrepeat
-#if SHIFTED
       weight_sum[${C}] += dot4I8Packed(0x01010101u, w[${C}]);
-#endif
 #endrepeat
     }
     workgroupBarrier();
@@ -135,9 +126,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat R 4
   atomicAdd(&joined[column * 20u + ${R}u * 4u + ${C}u], sum${R}[${C}]);
 #endrepeat
-#if SHIFTED
   atomicAdd(&joined[column * 20u + 16u + ${C}u], weight_sum[${C}]);
-#endif
 #endrepeat
   workgroupBarrier();
   if (split != 0u) {
@@ -147,20 +136,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat R 4
   sum${R}[${C}] = atomicLoad(&joined[column * 20u + ${R}u * 4u + ${C}u]);
 #endrepeat
-#if SHIFTED
   weight_sum[${C}] = atomicLoad(&joined[column * 20u + 16u + ${C}u]);
-#endif
 #endrepeat
 #endif
-  let first_column = panel * 64u + column * 4u;
-  var results: array<I4, 4>;
+  let columns = panel * 16u + column;
+  store_block((first_quad + quad) * 4u, columns * 4u, array<I4, 4>(
 #repeat R 4
-#if SHIFTED
-  sum${R} -= weight_sum * params.x_zero_point;
-#endif
-#repeat C 4
-  results[${R}][${C}] = requantized(sum${R}[${C}], first_column + ${C}u, first_column + ${C}u);
+      requantized(sum${R} - weight_sum * params.x_zero_point, columns, columns),
 #endrepeat
-#endrepeat
-  store_block((first_quad + quad) * 4u, first_column, results);
+  ));
 }

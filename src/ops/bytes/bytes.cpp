@@ -27,7 +27,7 @@ Result<void> check_vector(const CallContext& c, std::size_t arg, std::int64_t co
 
 bool is_usable(double scale) {
   const auto one = static_cast<float>(scale), inverse = static_cast<float>(1.0 / scale);
-  return std::isfinite(one) && one != 0 && std::isfinite(inverse) && inverse != 0;
+  return std::isfinite(one) && one > 0 && std::isfinite(inverse) && inverse > 0;
 }
 
 bool has_relu(const CallContext& c, const ByteResults& args) {
@@ -125,11 +125,13 @@ Result<void> bind_results(LowerContext& c, KernelCall& k, const ByteResults& arg
     TRY_ASSIGN(const BufferRef bias, vector_of(c, args.bias, outputs));
     k.define("BIAS", 1).read("bias", bias);
   }
-  if (has_relu(c, args)) k.define("RELU", 1);
+  // What relu leaves of what is below 0, in 8 bits.
+  const std::int64_t lowest = has_relu(c, args) ? out.zero_point : -128;
   k.params({{"x_scale", x.scale},
             {"x_zero_point", Signed{x.zero_point}},
             {"inverse_scale", 1.0 / out.scale},
-            {"out_zero_point", static_cast<double>(out.zero_point)}});
+            {"out_zero_point", static_cast<double>(out.zero_point)},
+            {"lowest", static_cast<double>(lowest)}});
   return {};
 }
 
@@ -148,8 +150,8 @@ Result<void> lower_byte_product(LowerContext& c, const ByteProduct& p, const Byt
   KernelCall& k = c.emit("byte_tiles");
   k.define("WG", tiling.invocations()).define("TILE", tiling.rows);
   k.define("SPLITS", tiling.splits).define("DEPTH", tiling.depth);
-  k.define("SHIFTED", c.integer(results.x_zero_point) != 0 ? 1 : 0).define("PACKED", packed);
-  k.define("LOAD", p.x.fragment);
+  k.define("PACKED", packed);
+  k.define("LOAD", p.x.fragment).define("SUMS", "vec4<i32>");
   for (const auto& [name, value] : p.x.defines) k.define(name, value);
   for (const GemmDoor::Buffer& b : p.x.buffers) k.read(b.name, b.buffer);
   k.read("weights", weights);

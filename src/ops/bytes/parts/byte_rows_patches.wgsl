@@ -1,6 +1,5 @@
 // Rows that are what the places of a window see of images [N, C, H, W]: element k is of channel k % C under tap k / C,
 // x's zero point where there is nothing.
-#param KERNEL_WIDTH
 #param ALIGNED : 0 | 1  // channels are multiples of 4
 //   channels
 //   patches         of an image, patches_wide of them in a row
@@ -12,8 +11,8 @@ struct Window { image: u32, y: u32, x: u32 }
 
 // The first of the places in the planes of an image that a tap sees; negative: none.
 fn find_tap(window: Window, tap: u32) -> i32 {
-  let at_y = place(window.y, tap / ${KERNEL_WIDTH}u, params.stride_y, params.padding_y, params.dilation_y);
-  let at_x = place(window.x, tap % ${KERNEL_WIDTH}u, params.stride_x, params.padding_x, params.dilation_x);
+  let at_y = place(window.y, tap / params.kernel_width, params.stride_y, params.padding_y, params.dilation_y);
+  let at_x = place(window.x, tap % params.kernel_width, params.stride_x, params.padding_x, params.dilation_x);
   let inside = at_y >= 0 && at_x >= 0 && u32(at_y) < params.in_height && u32(at_x) < params.in_width;
   return select(-1, at_y * i32(params.in_width) + at_x, inside);
 }
@@ -34,20 +33,21 @@ fn row_word(row: u32, word: u32) -> u32 {
   let pixel = find_tap(window, tap);
 #endif
   var bytes = 0u;
-#repeat B 4
-  {
+  for (var b = 0u; b < 4u; b++) {
 #if ALIGNED
-    bytes |= element(window, pixel, channel + ${B}u) << (8u * ${B}u);
+    bytes |= element(window, pixel, channel + b) << (8u * b);
 #else
-    let k = word * 4u + ${B}u;
-    bytes |= element(window, find_tap(window, k / params.channels), k % params.channels) << (8u * ${B}u);
+    let k = word * 4u + b;
+    bytes |= element(window, find_tap(window, k / params.channels), k % params.channels) << (8u * b);
 #endif
   }
-#endrepeat
   return bytes;
 }
 
 fn quad_words(quad: u32, word: u32) -> U4 {
-  let row = quad * 4u;
-  return U4(row_word(row, word), row_word(row + 1u, word), row_word(row + 2u, word), row_word(row + 3u, word));
+  var words = U4();
+  for (var r = 0u; r < 4u; r++) {
+    words[r] = row_word(quad * 4u + r, word);
+  }
+  return words;
 }

@@ -17,6 +17,9 @@ fn row_word(row: u32, word: u32) -> u32 {
 }
 
 fn quad_words(quad: u32, word: u32) -> U4 {
-  let row = quad * 4u;
-  return U4(row_word(row, word), row_word(row + 1u, word), row_word(row + 2u, word), row_word(row + 3u, word));
+  var words = U4();
+  for (var r = 0u; r < 4u; r++) {
+    words[r] = row_word(quad * 4u + r, word);
+  }
+  return words;
 }

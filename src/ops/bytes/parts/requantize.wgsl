@@ -1,22 +1,30 @@
-// A sum of products of 8-bit integers as a result in 8 bits.
+// Sums of products of 8-bit integers as results in 8 bits.
+#param SUMS : i32 | vec4<i32>  // of one output, or of four neighbours
 #param BIAS = 0 : 0 | 1
-#param RELU = 0 : 0 | 1
 //   x_scale
 //   inverse_scale   1 / the results' scale
 //   out_zero_point
-@group(0) @binding(scales) var<storage, read> scales: array<f32>;
-#if BIAS
-@group(0) @binding(bias) var<storage, read> bias: array<f32>;
+//   lowest          result
+#if SUMS == i32
+alias Reals = f32;
+alias Words = u32;
+#else
+alias Reals = vec4<f32>;
+alias Words = vec4<u32>;
 #endif
-#include "apart.wgsl"
+@group(0) @binding(scales) var<storage, read> scales: array<Reals>;
+#if BIAS
+@group(0) @binding(bias) var<storage, read> bias: array<Reals>;
+#endif
 
-fn requantized(sum: i32, output: u32, scale: u32) -> i32 {
-  var value = apart(f32(sum) * (scales[scale] * params.x_scale));
+// The outputs' number, and that of their scales.
+fn requantized(sums: ${SUMS}, output: u32, scale: u32) -> ${SUMS} {
+  // The product is rounded before anything is added (apart.wgsl).
+  let product = Reals(sums) * (scales[scale] * params.x_scale);
+  var value = bitcast<Reals>(bitcast<Words>(product) + Words(params.count >> 31u));
 #if BIAS
   value += bias[output];
 #endif
-#if RELU
-  value = max(value, 0.0);
-#endif
-  return i32(clamp(round(value * params.inverse_scale) + params.out_zero_point, -128.0, 127.0));
+  let result = round(value * params.inverse_scale) + Reals(params.out_zero_point);
+  return ${SUMS}(clamp(result, Reals(params.lowest), Reals(127.0)));
 }
