@@ -27,7 +27,7 @@ struct Form {
 constexpr Form kForms[] = {
     {.name = "et_vk.q8ta_add.default",
      .signature = "t t f i f i f i f > t",
-     .expression = "requantized(apart(dequantized_a(a)) + apart(params.alpha * dequantized_b(b)))",
+     .expression = "requantized(dequantized_sum(a, b))",
      .inputs = 2,
      .alpha = 8},
     {.name = "et_vk.q8ta_pixel_shuffle.default",

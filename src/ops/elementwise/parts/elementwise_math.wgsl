@@ -173,8 +173,9 @@ fn dequantized_a(a: f32) -> f32 {
 }
 
 #if B
-fn dequantized_b(b: f32) -> f32 {
-  return (b - params.b_zero_point) * params.b_scale;
+fn dequantized_sum(a: f32, b: f32) -> f32 {
+  let dequantized_b = (b - params.b_zero_point) * params.b_scale;
+  return apart(dequantized_a(a)) + apart(params.alpha * dequantized_b);
 }
 #endif
 
