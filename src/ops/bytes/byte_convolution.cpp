@@ -9,8 +9,8 @@
 //   et_vk.q8ta_conv2d_transposed.default(the same with the output padding before the dilation)
 //
 // A weight is [OC, KH * KW * C / groups], its rows padded to multiples of 4, of a depthwise
-// convolution [KH, KW, OC]. Scales and bias may be padded. A transposed one in groups has scales for
-// the outputs of one of them. What x is padded with is its zero point.
+// convolution [KH, KW, OC]. Scales and bias may be padded. A transposed one in groups has scales
+// for the outputs of one of them. What x is padded with is its zero point.
 //
 // With one group it is a product of patches (byte_tiles.wgsl), else byte_convolution.wgsl.
 #include <algorithm>

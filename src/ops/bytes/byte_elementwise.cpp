@@ -68,8 +68,9 @@ Result<void> infer(InferContext& c) {
     TRY(input_quantization(c, form, i));
     TRY_ASSIGN(sizes, broadcast(sizes, c.sizes(i)));
   }
-  CHECK_OR_FAIL(form.alpha == 0 || (!c.is_symint(form.alpha) && std::isfinite(c.number(form.alpha))),
-                ErrorKind::NotSupported, "an alpha that is not a finite number");
+  CHECK_OR_FAIL(
+      form.alpha == 0 || (!c.is_symint(form.alpha) && std::isfinite(c.number(form.alpha))),
+      ErrorKind::NotSupported, "an alpha that is not a finite number");
   if (form.factor > 0) {
     TRY_ASSIGN(sizes, shuffled_sizes(sizes, c.integer(form.factor)));
   }

@@ -115,7 +115,7 @@ struct Layout {
   Loops loops;
   std::array<std::int64_t, 3> bases{};
   std::int64_t live_stride = 0;
-  std::int64_t count = 0;               // of invocations
+  std::int64_t count = 0;                // of invocations
   std::optional<std::int64_t> elements;  // where each invocation looks for four by themselves
 };
 
@@ -287,9 +287,8 @@ std::int64_t steps_of(const LowerContext& c, std::span<const Operand> operands, 
       return inside;
     }();
     const Reach reach = reach_of(operands[k], one, k, live);
-    const std::int64_t room =
-        binding_elements(c, operands[k].element) - (reach.end - reach.first) -
-        aligned_elements(operands[k].element);
+    const std::int64_t room = binding_elements(c, operands[k].element) - (reach.end - reach.first) -
+                              aligned_elements(operands[k].element);
     step = std::min(step, 1 + std::max<std::int64_t>(room, 0) / stride);
   }
   return std::max(step / unit * unit, unit);

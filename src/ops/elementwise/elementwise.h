@@ -23,8 +23,8 @@ constexpr Element seen(Element stored) { return is_byte(stored) ? Element::I32 :
 
 std::string_view wgsl_type(Element element);
 // The WGSL function that makes a stored element, a byte already unpacked, one that an expression
-// sees, and back: of elementwise.wgsl and wide_integers.wgsl. An integer that needs more bits than memory has stays
-// out of their range.
+// sees, and back: of elementwise.wgsl and wide_integers.wgsl. An integer that needs more bits than
+// memory has stays out of their range.
 std::string_view conversion(Element from, Element to);
 std::string_view storing(Element given, Element stored);
 
