@@ -95,6 +95,8 @@ Result<Convolution> read(const CallContext& c, const Form& form) {
                 v.outputs, " in ", v.groups, " groups");
   TRY_ASSIGN(v.y, window(c, form, 0));
   TRY_ASSIGN(v.x, window(c, form, 1));
+  CHECK_OR_FAIL(checked_mul(v.taps(), v.channels), ErrorKind::InvalidProgram, "a kernel of [",
+                v.y.kernel, ", ", v.x.kernel, "] over ", v.channels, " channels");
   return v;
 }
 

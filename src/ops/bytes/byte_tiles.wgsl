@@ -9,6 +9,7 @@
 #param SPLITS : 1 | 8     // above 1 only for TILE 4
 #param WG                 // 4 * TILE * SPLITS
 #param DEPTH
+#param DOT : packed | vectors  // how four elements are multiplied: by an instruction, where WGSL has it
 // Which neighbours are a word of the output, in bytes: rows (pixels of an image), columns, or none, and then results
 // are words.
 #param PACKED : rows | columns | none
@@ -44,6 +45,14 @@ var<workgroup> joined: array<atomic<i32>, 16u * 20u>;
 fn fetch_weights(panel: u32, column: u32, word: u32) -> U4 {
   let at = (panel * params.words + min(word, params.words - 1u)) * 16u + column;
   return select(U4(0u), weights[at], word < params.words);
+}
+
+fn product(a: u32, b: u32) -> i32 {
+#if DOT == packed
+  return dot4I8Packed(a, b);
+#else
+  return dot(signed_bytes(a), signed_bytes(b));
+#endif
 }
 
 fn place_of(row: u32, column: u32) -> u32 {
@@ -114,9 +123,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
 #repeat C 4
 #repeat R 4
-      sum${R}[${C}] += dot4I8Packed(x[${R}], w[${C}]);
+      sum${R}[${C}] += product(x[${R}], w[${C}]);
 #endrepeat
-      weight_sum[${C}] += dot4I8Packed(0x01010101u, w[${C}]);
+      weight_sum[${C}] += product(0x01010101u, w[${C}]);
 #endrepeat
     }
     workgroupBarrier();

@@ -151,6 +151,7 @@ Result<void> lower_byte_product(LowerContext& c, const ByteProduct& p, const Byt
   k.define("WG", tiling.invocations()).define("TILE", tiling.rows);
   k.define("SPLITS", tiling.splits).define("DEPTH", tiling.depth);
   k.define("PACKED", packed);
+  k.define("DOT", c.capabilities().packed_products ? "packed" : "vectors");
   k.define("LOAD", p.x.fragment).define("SUMS", "vec4<i32>");
   for (const auto& [name, value] : p.x.defines) k.define(name, value);
   for (const GemmDoor::Buffer& b : p.x.buffers) k.read(b.name, b.buffer);

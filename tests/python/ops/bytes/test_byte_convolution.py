@@ -177,6 +177,7 @@ REFUSED: list[tuple[str, dict[int, Any], str]] = [
     ("", {8: (3,)}, "the bias of type float32 and sizes .3. does not hold 6 numbers"),
     ("", {9: [0, 3]}, r"a kernel of \[0, 3\]"),
     ("", {9: [2**31, 3]}, "a kernel of"),
+    ("", {9: [2**24, 2**24], 11: [2**24, 2**24]}, "sums of 1125899906842624 products"),
     ("", {10: [0, 1]}, r"a stride of \[0, 1\]"),
     ("", {11: [-1, 1]}, r"a padding of \[-1, 1\]"),
     ("", {12: [9, 1]}, "a kernel that spans 19 elements is larger"),
