@@ -46,7 +46,7 @@ Result<void> bind_results(LowerContext& c, KernelCall& k, const ByteResults& arg
 
 // The output [images, columns, plane_elements] of x times a weight [columns, depth].
 struct ByteProduct {
-  GemmDoor x;  // a fragment that gives quad_words (byte_tiles.wgsl)
+  GemmDoor x = {};  // a fragment that gives quad_words (byte_tiles.wgsl)
   std::int64_t rows = 0, depth = 0, columns = 0;
   std::int64_t plane_elements = 1;  // neighbouring rows that are one image
   std::size_t weight = 3;           // argument
