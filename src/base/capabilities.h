@@ -42,6 +42,7 @@ struct Capabilities {
   // Fewest weights of a linear layer for one row that are worth products of packed bytes: for
   // devices with an instruction for those.
   std::uint64_t byte_products_from = UINT64_MAX;
+  bool packed_products = false;  // WGSL has dot4I8Packed, with an instruction or not
   bool timestamps = false;
 };
 

@@ -12,6 +12,9 @@ namespace etwebgpu {
   X(affine_ops)             \
   X(attention_ops)          \
   X(binary_ops)             \
+  X(byte_convolution_ops)   \
+  X(byte_elementwise_ops)   \
+  X(byte_linear_ops)        \
   X(convolution_ops)        \
   X(embedding_ops)          \
   X(fill_ops)               \

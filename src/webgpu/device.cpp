@@ -232,6 +232,7 @@ void Device::fill_capabilities(const WGPULimits& limits,
   }
   c.f16 = has(WGPUFeatureName_ShaderF16);
   if (has(kSubgroupMatrix)) c.matrix_size = adapter_.matrix_size;
+  c.packed_products = true;  // of both front ends
   c.timestamps = has(WGPUFeatureName_TimestampQuery);
   // WebGPU does not say whether products of bytes are an instruction: Apple's GPUs and older
   // integrated ones take a dozen for it.

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 namespace etwebgpu {
 namespace {
@@ -74,6 +75,12 @@ bool uses_wide(const Elementwise& what, std::span<const Operand> operands, Eleme
          });
 }
 
+bool uses_bytes(std::span<const Operand> operands, Element out) {
+  return is_byte(out) || std::ranges::any_of(operands, [](const Operand& operand) {
+           return is_byte(operand.element);
+         });
+}
+
 bool multiple_of_4(std::int64_t n) { return n % 4 == 0; }
 
 // True if operand k can be read four elements at a time along the innermost loop, or is constant
@@ -108,7 +115,8 @@ struct Layout {
   Loops loops;
   std::array<std::int64_t, 3> bases{};
   std::int64_t live_stride = 0;
-  std::int64_t count = 0;
+  std::int64_t count = 0;                // of invocations
+  std::optional<std::int64_t> elements;  // where each invocation looks for four by themselves
 };
 
 Layout lay_out(std::span<const Operand> operands, Loops loops, const LiveBase& live_base,
@@ -126,6 +134,10 @@ Layout lay_out(std::span<const Operand> operands, Loops loops, const LiveBase& l
   out.count = 1;
   for (const Loop& loop : loops) out.count *= loop.size;
   out.loops = std::move(loops);
+  if (is_byte(element) && !out.vectors) {
+    out.elements = out.count;
+    out.count = div_up<std::int64_t>(out.count, 4);
+  }
   return out;
 }
 
@@ -135,9 +147,12 @@ void define_operand(KernelCall& call, const Operand& operand, std::size_t k, boo
   const std::string_view as = wgsl_type(operand.as);
   call.define(cat(name, "_AS"), as);
   if (operand.kind == Operand::Kind::Tensor) {
-    const std::string_view stored = wgsl_type(operand.element);
+    const bool is_word = !wide || is_byte(operand.element);
+    const std::string_view stored = is_byte(operand.element) ? "u32" : wgsl_type(operand.element);
     call.define(name, wide ? "vector" : "element");
-    call.define(cat(name, "_STORED"), wide ? cat("vec4<", stored, ">") : std::string(stored));
+    call.define(cat(name, "_STORED"), is_word ? std::string(stored) : cat("vec4<", stored, ">"));
+    if (is_byte(operand.element))
+      call.define(cat(name, "_BYTES"), operand.element == Element::I8 ? "signed" : "unsigned");
     call.define(cat(name, "_FROM"), conversion(operand.element, operand.as));
     call.read(kBindings[k], operand.buffer, at);
   } else if (operand.kind == Operand::Kind::Literal) {
@@ -226,10 +241,15 @@ ByteRange vectors_range(std::int64_t first, std::int64_t count, Element element)
   return out;
 }
 
+// Elements whose bytes suit every alignment.
+std::int64_t aligned_elements(Element element) {
+  return 256 / static_cast<std::int64_t>(element_bytes(storage_of(element)));
+}
+
 // Binds only what operand k reads, from the alignment below on.
 void narrow_binding(Operand& operand, const Reach& reach, ByteRange& at) {
-  constexpr std::int64_t kUnit = 64;  // elements whose bytes suit every alignment
-  const std::int64_t from = reach.first / kUnit * kUnit;
+  const std::int64_t unit = aligned_elements(operand.element);
+  const std::int64_t from = reach.first / unit * unit;
   at = vectors_range(from, reach.end - from, operand.element);
   operand.base -= from;
 }
@@ -254,9 +274,9 @@ Piece piece_of(std::span<const Operand> operands, const Loops& loops, const Live
 // output. Where not even one fits, the planner says so of the binding.
 std::int64_t steps_of(const LowerContext& c, std::span<const Operand> operands, const Loops& loops,
                       const LiveBase& live, const Elements& out) {
-  constexpr std::int64_t kUnit = 64;
   const std::int64_t inner = count_of(loops) / std::max<std::int64_t>(loops[0].size, 1);
-  const std::int64_t unit = kUnit / std::gcd(kUnit, std::max<std::int64_t>(inner, 1));
+  const std::int64_t aligned = aligned_elements(out.element);
+  const std::int64_t unit = aligned / std::gcd(aligned, std::max<std::int64_t>(inner, 1));
   std::int64_t step = binding_elements(c, out.element) / std::max<std::int64_t>(inner, 1);
   for (std::size_t k = 0; k < operands.size(); ++k) {
     const std::int64_t stride = std::abs(loops[0].strides[k]);
@@ -267,8 +287,8 @@ std::int64_t steps_of(const LowerContext& c, std::span<const Operand> operands, 
       return inside;
     }();
     const Reach reach = reach_of(operands[k], one, k, live);
-    const std::int64_t room =
-        binding_elements(c, operands[k].element) - (reach.end - reach.first) - kUnit;
+    const std::int64_t room = binding_elements(c, operands[k].element) - (reach.end - reach.first) -
+                              aligned_elements(operands[k].element);
     step = std::min(step, 1 + std::max<std::int64_t>(room, 0) / stride);
   }
   return std::max(step / unit * unit, unit);
@@ -282,7 +302,9 @@ void emit_piece(LowerContext& c, const Elementwise& what, const Piece& piece, co
   call.define("WG", wg).define("EXPR", wide_form(what, operands));
   if (!what.library.empty()) call.define("LIB", what.library);
   if (uses_wide(what, operands, out.element)) call.define("WIDE", 1);
-  call.define("LANES", layout.vectors ? 4 : 1);
+  if (uses_bytes(operands, out.element)) call.define("BYTES", 1);
+  call.define("LANES", layout.elements ? "each" : layout.vectors ? "4" : "1");
+  if (is_byte(out.element)) call.define("OUT_BYTES", 1);
   call.define("SPLITS", layout.loops.size() - 1);
   call.define("X", wgsl_type(what.x_type))
       .define("OUT", wgsl_type(out.element))
@@ -293,6 +315,8 @@ void emit_piece(LowerContext& c, const Elementwise& what, const Piece& piece, co
   call.write("out", out.buffer, piece.out);
   if (what.live_base.start != kNoValue)
     call.define("LIVE", 1).scalar("live_start", what.live_base.start);
+  if (layout.elements) call.param("elements", *layout.elements);
+  for (const Param& param : what.params) call.params({param});
   fill_params(call, what, operands, layout, piece.first);
   call.groups(div_up<std::int64_t>(layout.count, wg));
 }
@@ -320,20 +344,21 @@ Loops coalesced(const Loops& loops) {
 
 std::string_view wgsl_type(Element element) {
   constexpr std::string_view names[] = {"f32", "i32", "u32", "vec2<u32>"};
-  return names[static_cast<std::size_t>(element)];
+  return names[static_cast<std::size_t>(seen(element))];
 }
 
-std::string_view conversion(Element stored, Element seen) {
-  return kConversions[static_cast<std::size_t>(stored)][static_cast<std::size_t>(seen)];
+std::string_view conversion(Element from, Element to) {
+  return kConversions[static_cast<std::size_t>(seen(from))][static_cast<std::size_t>(seen(to))];
 }
 
-std::string_view storing(Element seen, Element stored) {
-  const bool narrows = seen == Element::I64 && stored == Element::I32;
-  return narrows ? "saturated_i32" : conversion(seen, stored);
+std::string_view storing(Element given, Element stored) {
+  const bool narrows = given == Element::I64 && stored == Element::I32;
+  return narrows ? "saturated_i32" : conversion(given, stored);
 }
 
 Storage storage_of(Element element) {
-  constexpr Storage storages[] = {Storage::F32, Storage::I32, Storage::I32, Storage::I64};
+  constexpr Storage storages[] = {Storage::F32, Storage::I32,   Storage::I32,
+                                  Storage::I64, Storage::Bytes, Storage::Bytes};
   return storages[static_cast<std::size_t>(element)];
 }
 
@@ -343,6 +368,8 @@ Element stored_element_of(const LowerContext& c, ValueId value) {
       return Element::I32;
     case Storage::I64:
       return Element::I64;
+    case Storage::Bytes:
+      return c.graph().tensor(value)->dtype == DType::Int8 ? Element::I8 : Element::U8;
     default:
       return Element::F32;
   }
@@ -435,22 +462,23 @@ void emit_copy(LowerContext& c, const Elements& source, std::int64_t base, const
                const Elements& out, const LiveBase& live_base) {
   // Words as they are, whatever they hold.
   const bool alike = source.element == out.element;
-  const Element raw = out.element == Element::I64 ? Element::I64 : Element::U32;
-  const Element as = alike ? raw : out.element;
+  const bool is_word = out.element != Element::I64 && !is_byte(out.element);
+  const Element to = alike && is_word ? Element::U32 : out.element;
+  const Element as = seen(to);
   const Operand from{.kind = Operand::Kind::Tensor,
-                     .element = alike ? raw : source.element,
+                     .element = alike ? to : source.element,
                      .as = as,
                      .buffer = source.buffer,
                      .base = base};
   const Elementwise copy{
       .expression = "a", .out = as, .x_type = Element::U32, .live_base = live_base};
-  emit_elementwise(c, copy, {&from, 1}, loops, {out.buffer, as});
+  emit_elementwise(c, copy, {&from, 1}, loops, {out.buffer, to});
 }
 
 // Integers of every width are computed as they are stored, and wrap where they are narrowed.
 Result<void> lower_convert(LowerContext& c, std::size_t source_arg) {
   const DType from = c.dtype(source_arg), to = c.graph().tensor(c.output_id())->dtype;
-  const Element in = stored_element(c, source_arg), out = output_element(c);
+  const Element in = seen(stored_element(c, source_arg)), out = output_element(c);
   Operand source = operand(c, source_arg, out);
   Elementwise what{.expression = "a", .out = out, .x_type = Element::U32};
   if (to == DType::Bool && from != DType::Bool) {

@@ -14,23 +14,30 @@
 namespace etwebgpu {
 
 // What an element is on the GPU: in memory, and in an expression. I64 is a vec2<u32>, low word
-// first.
-enum class Element : std::uint8_t { F32, I32, U32, I64 };
+// first. Bytes are four to a word in memory, and I32 elsewhere.
+enum class Element : std::uint8_t { F32, I32, U32, I64, I8, U8 };
+
+constexpr bool is_byte(Element element) { return element >= Element::I8; }
+// As an expression sees what is stored so.
+constexpr Element seen(Element stored) { return is_byte(stored) ? Element::I32 : stored; }
 
 std::string_view wgsl_type(Element element);
-// The WGSL function that makes a stored element one that an expression sees, and back: of
-// elementwise.wgsl and wide_integers.wgsl. An integer that needs more bits than memory has stays
-// out of their range.
-std::string_view conversion(Element stored, Element seen);
-std::string_view storing(Element seen, Element stored);
+// The WGSL function that makes a stored element, a byte already unpacked, one that an expression
+// sees, and back: of elementwise.wgsl and wide_integers.wgsl. An integer that needs more bits than
+// memory has stays out of their range.
+std::string_view conversion(Element from, Element to);
+std::string_view storing(Element given, Element stored);
 
 Storage storage_of(Element element);
-// In memory. Half pairs and bytes have no elements.
+// In memory. Half pairs have no elements.
 Element stored_element_of(const LowerContext& c, ValueId value);
 inline Element stored_element(const LowerContext& c, std::size_t arg) {
   return stored_element_of(c, c.id(arg));
 }
-inline Element output_element(const LowerContext& c) { return stored_element_of(c, c.output_id()); }
+// The output's, as an expression gives it.
+inline Element output_element(const LowerContext& c) {
+  return seen(stored_element_of(c, c.output_id()));
+}
 
 // A number of a call: as a double, and exactly where it is an integer.
 struct Number {
@@ -96,6 +103,7 @@ struct Elementwise {
   Element x_type = Element::F32;
   Number x = 0.0, y = 0.0;
   LiveBase live_base = {};
+  std::span<const Param> params = {};  // that the library mentions
 };
 
 // out[i] = expression over all loops. The loops' strides belong to the operands in order.

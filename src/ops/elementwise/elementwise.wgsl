@@ -1,13 +1,17 @@
 // out[i] = EXPR of up to three operands, over a row-major loop nest: arithmetic, comparisons,
 // conversions, fills and every copy that only moves elements (permute, slice, expand, ...).
 #param WG
-#param LANES : 1 | 4                          // elements an invocation writes
+// Elements an invocation writes: one; four neighbours, which it reads as such; or four each of which it looks for by
+// itself, for those of a word of bytes.
+#param LANES : 1 | 4 | each
 #param SPLITS                                 // loops less one
 #param EXPR                                   // in a, b, c, x, y and i (the element's index)
-#param LIB = 0 : 0 | exponential | minmax | trigonometry | sigmoid | tanh | gelu | power | division | quantization  // what EXPR calls
+#param LIB = 0 : 0 | exponential | minmax | trigonometry | sigmoid | tanh | gelu | power | division | quantization | requantization  // what EXPR calls
 #param WIDE = 0 : 0 | 1                       // integers of 64 bits take part
+#param BYTES = 0 : 0 | 1                      // tensors of bytes take part
 #param X : f32 | i32 | u32 | vec2<u32>        // type of x and y
 #param OUT : f32 | i32 | u32 | vec2<u32>      // as it is stored
+#param OUT_BYTES = 0 : 0 | 1                  // as the low byte of OUT, four in a word
 #param OUT_AS : f32 | i32 | u32 | vec2<u32>   // type of EXPR
 #param OUT_FROM                               // what makes OUT of it
 #param LIVE = 0 : 0 | 1                       // operand a's base follows a SymInt
@@ -16,15 +20,19 @@
 #param A_AS : f32 | i32 | u32 | vec2<u32>     // type that EXPR sees
 #param A_FROM = 0                             // what makes it of what is stored
 #param A_STORED = 0                           // a tensor's array type
+#param A_BYTES = 0 : 0 | signed | unsigned    // a tensor of bytes, in words
 #param B = 0 : 0 | element | vector | literal | live
 #param B_AS = 0 : 0 | f32 | i32 | vec2<u32>
 #param B_FROM = 0
 #param B_STORED = 0
+#param B_BYTES = 0 : 0 | signed | unsigned
 #param C = 0 : 0 | element | vector | literal | live
 #param C_AS = 0 : 0 | f32 | i32 | vec2<u32>
 #param C_FROM = 0
 #param C_STORED = 0
+#param C_BYTES = 0 : 0 | signed | unsigned
 //   count        invocations
+//   elements     that LANES each writes
 //   first    index of the first element
 //   base     of a, b, c in elements of their bindings
 //   x, y     words of a number, the low one first
@@ -43,9 +51,14 @@
 @group(0) @binding(c) var<storage, read> c_data: array<${C_STORED}>;
 #endif
 #if LANES == 4
-@group(0) @binding(out) var<storage, read_write> out: array<vec4<${OUT}>>;
+alias Result = vec4<${OUT}>;
 #else
-@group(0) @binding(out) var<storage, read_write> out: array<${OUT}>;
+alias Result = ${OUT};
+#endif
+#if OUT_BYTES
+@group(0) @binding(out) var<storage, read_write> out: array<u32>;
+#else
+@group(0) @binding(out) var<storage, read_write> out: array<Result>;
 #endif
 #if A == live
 @group(0) @binding(a) var<uniform> a_live: vec4<i32>;
@@ -65,6 +78,9 @@
 #endif
 #if WIDE
 #include "wide_integers.wgsl"
+#endif
+#if BYTES
+#include "bytes.wgsl"
 #endif
 
 // What does not fit is the lowest number, as on x86.
@@ -92,13 +108,8 @@ fn apply(
   return ${EXPR};
 }
 
-@compute @workgroup_size(${WG})
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-  let i = (wid.y * groups.x + wid.x) * ${WG}u + lane;
-  if (i >= params.count) {
-    return;
-  }
+// Number i of what LANES says.
+fn result(i: u32) -> Result {
   var at = params.base.xyz;
   var rest = i;
 #repeat K SPLITS
@@ -126,9 +137,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #elif A == live
   let a = ${A_FROM}(a_live.x);
 #elif A == element
+#if A_BYTES
+  let a = ${A_FROM}(${A_BYTES}_byte(a_data[at.x / 4u], at.x));
+#else
   let a = ${A_FROM}(a_data[at.x]);
+#endif
 #elif A == vector
+#if A_BYTES
+  let a = ${A_BYTES}_bytes(a_data[at.x]);
+#else
   let a = a_data[at.x];
+#endif
 #endif
 #if B == literal
 #if B_AS == vec2<u32>
@@ -139,9 +158,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #elif B == live
   let b = ${B_FROM}(b_live.x);
 #elif B == element
+#if B_BYTES
+  let b = ${B_FROM}(${B_BYTES}_byte(b_data[at.y / 4u], at.y));
+#else
   let b = ${B_FROM}(b_data[at.y]);
+#endif
 #elif B == vector
+#if B_BYTES
+  let b = ${B_BYTES}_bytes(b_data[at.y]);
+#else
   let b = b_data[at.y];
+#endif
 #endif
 #if C == literal
 #if C_AS == vec2<u32>
@@ -152,13 +179,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #elif C == live
   let c = ${C_FROM}(c_live.x);
 #elif C == element
+#if C_BYTES
+  let c = ${C_FROM}(${C_BYTES}_byte(c_data[at.z / 4u], at.z));
+#else
   let c = ${C_FROM}(c_data[at.z]);
+#endif
 #elif C == vector
+#if C_BYTES
+  let c = ${C_BYTES}_bytes(c_data[at.z]);
+#else
   let c = c_data[at.z];
+#endif
 #endif
 
 #if LANES == 4
-  out[i] = vec4<${OUT}>(
+  return Result(
 #repeat L 4
       ${OUT_FROM}(apply(
           params.first + 4u * i + ${L}u,
@@ -181,7 +216,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #endrepeat
   );
 #else
-  out[i] = ${OUT_FROM}(apply(
+  return ${OUT_FROM}(apply(
       params.first + i,
       a,
 #if B
@@ -191,5 +226,25 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       c,
 #endif
   ));
+#endif
+}
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (wid.y * groups.x + wid.x) * ${WG}u + lane;
+  if (i >= params.count) {
+    return;
+  }
+#if LANES == each
+  var bytes = vec4<i32>(0);
+  for (var b = 0u; b < 4u; b++) {
+    bytes[b] = result(min(4u * i + b, params.elements - 1u));
+  }
+  out[i] = packed_bytes(bytes);
+#elif OUT_BYTES
+  out[i] = packed_bytes(result(i));
+#else
+  out[i] = result(i);
 #endif
 }

@@ -45,28 +45,8 @@ struct Convolution {
 
 // Dimension `dim` of `dims`.
 Result<Window> window(const CallContext& c, std::size_t dim, std::size_t dims, bool transposed) {
-  Window w{.in = c.sizes(kX)[2 + dim], .kernel = c.sizes(kWeight)[2 + dim]};
-  TRY_ASSIGN(w.stride, window_item(c, kStride, dim, dims, 1, 1, "stride"));
-  TRY_ASSIGN(w.padding, window_item(c, kPadding, dim, dims, 0, 0, "padding"));
-  TRY_ASSIGN(w.dilation, window_item(c, kDilation, dim, dims, 1, 1, "dilation"));
-  CHECK_OR_FAIL(w.kernel >= 1 && w.span() <= kLongestSpan, ErrorKind::InvalidProgram,
-                "a kernel of sizes ", to_string(c.sizes(kWeight)), " with a dilation of ",
-                w.dilation);
-  const std::int64_t span = w.span();
-  if (transposed) {
-    TRY_ASSIGN(const std::int64_t more,
-               window_item(c, kOutputPadding, dim, dims, 0, 0, "output padding"));
-    w.out = (w.in - 1) * w.stride - 2 * w.padding + span + more;
-    CHECK_OR_FAIL(w.out >= 0, ErrorKind::InvalidArgument, "an output of ", w.out,
-                  " elements follows from x of sizes ", to_string(c.sizes(kX)),
-                  " and a padding of ", w.padding);
-    return w;
-  }
-  CHECK_OR_FAIL(w.in + 2 * w.padding >= span, ErrorKind::InvalidArgument, "a kernel that spans ",
-                span, " elements is larger than x of sizes ", to_string(c.sizes(kX)),
-                " with a padding of ", w.padding);
-  w.out = (w.in + 2 * w.padding - span) / w.stride + 1;
-  return w;
+  return convolution_window(c, {kStride, kPadding, kDilation, kOutputPadding},
+                            c.sizes(kWeight)[2 + dim], dim, dims, transposed);
 }
 
 Result<Convolution> read(const CallContext& c) {

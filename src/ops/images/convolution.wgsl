@@ -3,7 +3,6 @@
 #param WG
 #param KERNEL_HEIGHT
 #param KERNEL_WIDTH
-#param TRANSPOSED : 0 | 1
 #param BIAS = 0 : 0 | 1
 #param LOWEST = 0 : 0 | 1   // smaller results become params.lowest
 #param HIGHEST = 0 : 0 | 1  // larger ones params.highest; NaN stays
@@ -18,15 +17,7 @@
 @group(0) @binding(bias) var<storage, read> bias: array<f32>;
 #endif
 
-// Where a tap of the window falls in x for output `at`, in one dimension; negative or past the end: nowhere.
-fn place(at: u32, tap: u32, stride: u32, padding: u32, dilation: u32) -> i32 {
-#if TRANSPOSED
-  let ahead = i32(at + padding) - i32(tap * dilation);
-  return select(-1, ahead / i32(stride), ahead >= 0 && ahead % i32(stride) == 0);
-#else
-  return i32(at * stride + tap * dilation) - i32(padding);
-#endif
-}
+#include "window_place.wgsl"
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,

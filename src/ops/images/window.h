@@ -38,4 +38,38 @@ inline Result<std::int64_t> window_item(const CallContext& c, std::size_t arg, s
   return value;
 }
 
+// Where a convolution has its list arguments.
+struct WindowArgs {
+  std::size_t stride, padding, dilation, output_padding;
+};
+
+// A convolution's window along dimension `dim` of x's last `dims`, and its output there.
+inline Result<Window> convolution_window(const CallContext& c, const WindowArgs& args,
+                                         std::int64_t kernel, std::size_t dim, std::size_t dims,
+                                         bool transposed) {
+  const Dims& x = c.sizes(0);
+  Window w{.in = x[2 + dim], .kernel = kernel};
+  TRY_ASSIGN(w.stride, window_item(c, args.stride, dim, dims, 1, 1, "stride"));
+  TRY_ASSIGN(w.padding, window_item(c, args.padding, dim, dims, 0, 0, "padding"));
+  TRY_ASSIGN(w.dilation, window_item(c, args.dilation, dim, dims, 1, 1, "dilation"));
+  CHECK_OR_FAIL(kernel >= 1 && kernel <= kLongestSpan && w.span() <= kLongestSpan,
+                ErrorKind::InvalidProgram, "a kernel of ", kernel, " elements with a dilation of ",
+                w.dilation);
+  const std::int64_t span = w.span();
+  if (transposed) {
+    TRY_ASSIGN(const std::int64_t more,
+               window_item(c, args.output_padding, dim, dims, 0, 0, "output padding"));
+    w.out = (w.in - 1) * w.stride - 2 * w.padding + span + more;
+    CHECK_OR_FAIL(w.out >= 0, ErrorKind::InvalidArgument, "an output of ", w.out,
+                  " elements follows from x of sizes ", to_string(x), " and a padding of ",
+                  w.padding);
+    return w;
+  }
+  CHECK_OR_FAIL(w.in + 2 * w.padding >= span, ErrorKind::InvalidArgument, "a kernel that spans ",
+                span, " elements is larger than x of sizes ", to_string(x), " with a padding of ",
+                w.padding);
+  w.out = (w.in + 2 * w.padding - span) / w.stride + 1;
+  return w;
+}
+
 }  // namespace etwebgpu

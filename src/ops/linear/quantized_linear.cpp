@@ -1,5 +1,6 @@
 // Linear layers with quantized weights, computed as x times the dequantized weight in f32. Where x
 // is to be quantized too, it becomes what is left of it in 8 bits first (fake_quantize.wgsl).
+// Layers whose results are quantized as well are in ops/bytes.
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
 #include "ops/fused.h"
@@ -150,8 +151,7 @@ BufferRef emit_fake_quantize(LowerContext& c, const FakeQuantize& what) {
   if (x.numel() == 0) return out;
   const std::uint32_t wg = c.workgroup_size(64);
   KernelCall& k = c.emit("fake_quantize");
-  k.define("WG", wg).define("T", is_floating(c.dtype(0)) ? "f32" : "i32");
-  k.define("BY_ROW", what.by_row ? 1 : 0).read("x", c.value(0));
+  k.define("WG", wg).define("BY_ROW", what.by_row ? 1 : 0).read("x", c.value(0));
   if (what.by_row) {
     k.read("scales", c.value(what.by_row->first));
     k.read("zero_points", c.value(what.by_row->second));
@@ -165,9 +165,22 @@ BufferRef emit_fake_quantize(LowerContext& c, const FakeQuantize& what) {
   return out;
 }
 
+// The same of one that comes in 8 bits.
+BufferRef emit_dequantize(LowerContext& c, const FakeQuantize& what) {
+  const std::int64_t count = c.sizes(0).numel();
+  const BufferRef out = c.scratch(count);
+  const Operand x = operand(c, 0, Element::F32);
+  const Elementwise value{
+      .expression = "(a - x) * y", .x = static_cast<double>(what.zero_point), .y = what.scale};
+  if (count > 0) emit_elementwise(c, value, {&x, 1}, {{count, {1, 0, 0}}}, {out});
+  return out;
+}
+
 // et_vk.linear_dq8ca_q4gsw(x, x scales, x zero points, weight, weight sums, scales [K/G, N], G,
 // bias or None): x is quantized with a scale and a zero point for each row.
 Result<void> infer_dq8ca_q4gsw(InferContext& c) {
+  CHECK_OR_FAIL(is_floating(c.dtype(0)), ErrorKind::NotSupported, "rows of type ", name(c.dtype(0)),
+                " that are to be quantized");
   TRY(infer_group_part(c, c.sizes(0), c.integer(6), c.id(3), c.id(5), c.optional_id(7),
                        c.output_id()));
   const std::int64_t rows = linear_rows(c.sizes(0));
@@ -301,9 +314,9 @@ constexpr ChannelArgs kQ8{Packing::Q8Panels, 3, 5, 6};
 Result<void> infer_q8ta_q8csw(InferContext& c) { return infer_channels(c, kQ8); }
 
 Result<void> lower_q8ta_q8csw(LowerContext& c) {
+  const FakeQuantize what{.zero_point = c.bake(c.id(2)), .scale = baked_number(c, 1).value};
   return lower_channels(
-      c, kQ8,
-      emit_fake_quantize(c, {.zero_point = c.bake(c.id(2)), .scale = baked_number(c, 1).value}));
+      c, kQ8, is_floating(c.dtype(0)) ? emit_fake_quantize(c, what) : emit_dequantize(c, what));
 }
 
 constexpr Op kOps[] = {
@@ -311,7 +324,11 @@ constexpr Op kOps[] = {
     {"et_vk.linear_dq8ca_q4gsw.default", "t t t t t t i t? > t", infer_dq8ca_q4gsw,
      lower_dq8ca_q4gsw},
     {"et_vk.linear_q4gsw.default", "t t t i t? > t", infer_q4gsw, lower_q4gsw},
-    {"et_vk.linear_q8ta_q8csw.default", "t f i t t t t? > t", infer_q8ta_q8csw, lower_q8ta_q8csw},
+    {.name = "et_vk.linear_q8ta_q8csw.default",
+     .signature = "t f i t t t t? > t",
+     .infer = infer_q8ta_q8csw,
+     .lower = lower_q8ta_q8csw,
+     .takes = {.bytes = args({0})}},
     {"et_vk.linear_qcs4w.default", "t t t > t", infer_qcs4w, lower_qcs4w},
     {.name = fused_linear::kName,
      .signature = "t v v i v? t? f t? i i > v",

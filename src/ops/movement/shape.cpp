@@ -7,9 +7,19 @@
 #include "ops/arguments.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
+#include "ops/movement/pixel_shuffle.h"
 
 namespace etwebgpu {
 namespace {
+
+constexpr Op moving(std::string_view name, std::string_view signature,
+                    Result<void> (*infer)(InferContext&), Result<void> (*lower)(LowerContext&)) {
+  return {.name = name,
+          .signature = signature,
+          .infer = infer,
+          .lower = lower,
+          .takes = {.i64 = kAllArgs, .bytes = kAllArgs}};
+}
 
 // --- Views ---
 
@@ -150,7 +160,7 @@ Result<void> lower_permute(LowerContext& c) {
 
 template <Result<Permutation> (*permutation)(const CallContext&)>
 constexpr Op permuting(std::string_view name, std::string_view signature) {
-  return wide_op(name, signature, infer_permute<permutation>, lower_permute<permutation>);
+  return moving(name, signature, infer_permute<permutation>, lower_permute<permutation>);
 }
 
 // --- slice, select ---
@@ -384,30 +394,14 @@ Result<void> lower_unfold(LowerContext& c) {
   return {};
 }
 
-// [.., C * r * r, H, W] to [.., C, H * r, W * r].
 Result<void> infer_pixel_shuffle(InferContext& c) {
-  Dims out = c.sizes(0);
-  const std::size_t rank = out.rank();
-  const std::int64_t r = c.integer(1);
-  CHECK_OR_FAIL(rank >= 3 && r > 0 && r < (1 << 15) && out[rank - 3] % (r * r) == 0,
-                ErrorKind::InvalidProgram, "sizes ", to_string(out), " do not shuffle by ", r);
-  out[rank - 3] /= r * r;
-  out[rank - 2] *= r;
-  out[rank - 1] *= r;
+  TRY_ASSIGN(const Dims out, shuffled_sizes(c.sizes(0), c.integer(1)));
   return c.set_output(out);
 }
 
 Result<void> lower_pixel_shuffle(LowerContext& c) {
-  const Dims& in = c.sizes(0);
-  const std::size_t rank = in.rank();
-  const std::int64_t r = c.bake(c.id(1)), h = in[rank - 2], w = in[rank - 1];
-  const std::int64_t channels = in.product(0, rank - 2) / (r * r);
-  const Loops loops{{channels, {r * r * h * w, 0, 0}},
-                    {h, {w, 0, 0}},
-                    {r, {r * h * w, 0, 0}},
-                    {w, {1, 0, 0}},
-                    {r, {h * w, 0, 0}}};
-  emit_copy(c, elements_of(c, c.id(0)), 0, loops, output_elements(c));
+  emit_copy(c, elements_of(c, c.id(0)), 0, shuffle_loops(c.sizes(0), c.bake(c.id(1))),
+            output_elements(c));
   return {};
 }
 
@@ -418,7 +412,7 @@ constexpr Op view(std::string_view name, std::string_view signature,
           .infer = infer,
           .lower = lower_view,
           .is_view = true,
-          .takes = {.i64 = kAllArgs}};
+          .takes = {.i64 = kAllArgs, .bytes = kAllArgs}};
 }
 
 // dtype, layout, device, memory format and the like: the recorded output says it all.
@@ -428,21 +422,21 @@ constexpr Op kOps[] = {
     view("aten._to_copy.default", kCast, infer_same),
     view("aten.alias_copy.default", "t > t", infer_same),
     view("aten.clone.default", kCast, infer_same),
-    wide_op("aten.copy.default", "t t [_] > t", infer_copy, lower_copy),
-    wide_op("aten.expand_copy.default", "t l [_] > t", infer_expand, lower_expand),
-    wide_op("aten.flip.default", "t l > t", infer_flip, lower_flip),
+    moving("aten.copy.default", "t t [_] > t", infer_copy, lower_copy),
+    moving("aten.expand_copy.default", "t l [_] > t", infer_expand, lower_expand),
+    moving("aten.flip.default", "t l > t", infer_flip, lower_flip),
     permuting<listed_permutation>("aten.permute.default", "t l > t"),
     permuting<listed_permutation>("aten.permute_copy.default", "t l > t"),
-    wide_op("aten.pixel_shuffle.default", "t i > t", infer_pixel_shuffle, lower_pixel_shuffle),
-    wide_op("aten.repeat.default", "t l > t", infer_repeat, lower_repeat),
+    moving("aten.pixel_shuffle.default", "t i > t", infer_pixel_shuffle, lower_pixel_shuffle),
+    moving("aten.repeat.default", "t l > t", infer_repeat, lower_repeat),
     view("aten.reshape.default", "t l > t", infer_view),
-    wide_op("aten.select_copy.int", "t i i > t", infer_select, lower_select),
-    wide_op("aten.slice_copy.Tensor", "t i i? i? i? > t", infer_slice, lower_slice),
-    wide_op("aten.split_with_sizes_copy.default", "t l i > v", infer_split, lower_split),
+    moving("aten.select_copy.int", "t i i > t", infer_select, lower_select),
+    moving("aten.slice_copy.Tensor", "t i i? i? i? > t", infer_slice, lower_slice),
+    moving("aten.split_with_sizes_copy.default", "t l i > v", infer_split, lower_split),
     view("aten.squeeze_copy.dims", "t l > t", infer_squeeze),
     permuting<transposed>("aten.t_copy.default", "t > t"),
     permuting<swapped>("aten.transpose_copy.int", "t i i > t"),
-    wide_op("aten.unfold_copy.default", "t i i i > t", infer_unfold, lower_unfold),
+    moving("aten.unfold_copy.default", "t i i i > t", infer_unfold, lower_unfold),
     view("aten.unsqueeze_copy.default", "t i > t", infer_unsqueeze),
     view("aten.view_copy.default", "t l > t", infer_view),
     view("dim_order_ops._clone_dim_order.default", kCast, infer_same),
@@ -451,6 +445,28 @@ constexpr Op kOps[] = {
 };
 
 }  // namespace
+
+Result<Dims> shuffled_sizes(const Dims& in, std::int64_t r) {
+  Dims out = in;
+  const std::size_t rank = out.rank();
+  CHECK_OR_FAIL(rank >= 3 && r > 0 && r < (1 << 15) && out[rank - 3] % (r * r) == 0,
+                ErrorKind::InvalidProgram, "sizes ", to_string(out), " do not shuffle by ", r);
+  out[rank - 3] /= r * r;
+  out[rank - 2] *= r;
+  out[rank - 1] *= r;
+  return out;
+}
+
+Loops shuffle_loops(const Dims& in, std::int64_t r) {
+  const std::size_t rank = in.rank();
+  const std::int64_t h = in[rank - 2], w = in[rank - 1];
+  const std::int64_t channels = in.product(0, rank - 2) / (r * r);
+  return {{channels, {r * r * h * w, 0, 0}},
+          {h, {w, 0, 0}},
+          {r, {r * h * w, 0, 0}},
+          {w, {1, 0, 0}},
+          {r, {h * w, 0, 0}}};
+}
 
 std::span<const Op> shape_ops() { return kOps; }
 

@@ -157,7 +157,11 @@ Result<void> lower_affine(LowerContext& c) {
 constexpr auto kOps = [] {
   std::array<Op, std::size(kForms)> ops{};
   for (std::size_t i = 0; i < ops.size(); ++i)
-    ops[i] = {kForms[i].name, kForms[i].signature, infer_affine, lower_affine};
+    ops[i] = {.name = kForms[i].name,
+              .signature = kForms[i].signature,
+              .infer = infer_affine,
+              .lower = lower_affine,
+              .takes = {.bytes = kAllArgs}};
   return ops;
 }();
 

@@ -1,10 +1,9 @@
 // out = what is left of x [rows, n] when it is stored in 8 bits: (q - zero_point) * scale with
-// q = clamp(round(x / scale) + zero_point, -128, 127). An integer x is such a q already.
+// q = clamp(round(x / scale) + zero_point, -128, 127).
 #param WG
-#param T : f32 | i32   // of x
 #param BY_ROW : 0 | 1  // a scale and a zero point for each row, else params hold them for all
 #params
-@group(0) @binding(x) var<storage, read> x: array<${T}>;
+@group(0) @binding(x) var<storage, read> x: array<f32>;
 #if BY_ROW
 @group(0) @binding(scales) var<storage, read> scales: array<f32>;
 @group(0) @binding(zero_points) var<storage, read> zero_points: array<i32>;
@@ -26,10 +25,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let scale = params.scale;
   let zero_point = f32(params.zero_point);
 #endif
-#if T == i32
-  let q = f32(x[i]);
-#else
   let q = clamp(round(x[i] * (1.0 / scale)) + zero_point, -128.0, 127.0);
-#endif
   out[i] = (q - zero_point) * scale;
 }

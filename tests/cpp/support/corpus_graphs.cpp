@@ -407,6 +407,21 @@ void add_affine(Graphs& graphs) {
   add("channel.default", [](GraphBuilder& b) {
     return Values{b.input({8}), b.input({8}, DType::Int32), b.number(1)};
   });
+  for (const DType dtype : {DType::Int8, DType::UInt8}) {
+    // All in bytes, that nobody else has.
+    graphs.add("channels of bytes", [&](GraphBuilder& b) {
+      return b.call("quantized_decomposed.dequantize_per_channel.default",
+                    {b.input({6, 8}, dtype), b.input({8}, dtype), b.input({8}, dtype), b.number(1),
+                     b.none(), b.none(), b.none()},
+                    {6, 8});
+    });
+    for (const std::int64_t columns : {3, 4}) {
+      graphs.add("moved bytes", [&](GraphBuilder& b) {
+        return b.call("aten.permute_copy.default",
+                      {b.input({2, 3, columns}, dtype), b.ints({1, 0, 2})}, {3, 2, columns}, dtype);
+      });
+    }
+  }
   graphs.add("blocks", [](GraphBuilder& b) {
     return b.call("torchao.dequantize_affine.default",
                   {b.input({6, 8}, DType::UInt8), b.ints({2, 4}), b.input({3, 2}),
@@ -551,6 +566,71 @@ void add_convolutions(Graphs& graphs) {
   }
 }
 
+// --- 8-bit activations ---
+
+struct ByteLayer {
+  std::string name;  // after et_vk.q8ta_
+  Dims x, weight, out;
+  std::int64_t kernel = 0, padding = 0, groups = 1;
+};
+
+// With a bias where outputs are even.
+ValueId byte_layer(GraphBuilder& b, const ByteLayer& layer) {
+  const std::int64_t outputs = layer.kernel > 0 ? layer.out[1] : layer.out.back();
+  Values args{b.input(layer.x, DType::Int8), b.number(0.1), b.number(3),
+              b.constant(layer.weight, DType::Int8)};
+  args.insert(args.end(),
+              {b.constant({outputs}, DType::Int32), b.constant({outputs}), b.number(0.2),
+               b.number(-5), outputs % 2 == 0 ? b.constant({outputs}) : b.none()});
+  if (layer.kernel > 0) {
+    const auto both = [&](std::int64_t n) { return b.ints({n, n}); };
+    args.insert(args.end(), {both(layer.kernel), both(1), both(layer.padding)});
+    if (layer.name == "conv2d_transposed") args.push_back(both(0));
+    args.insert(args.end(), {both(1), b.number(layer.groups)});
+  }
+  args.push_back(b.text("relu"));
+  return b.call(cat("et_vk.q8ta_", layer.name, ".default"), args, layer.out, DType::Int8);
+}
+
+void add_byte_layers(Graphs& graphs) {
+  for (const ByteLayer& layer : {
+           ByteLayer{"linear", {5, 36}, {70, 36}, {5, 70}},
+           {"linear", {40, 36}, {68, 36}, {40, 68}},
+           {"linear_gemv", {1, 35}, {7, 35}, {1, 7}},
+           {"conv2d", {2, 5, 8, 8}, {70, 48}, {2, 70, 8, 8}, 3, 1},
+           {"conv2d", {2, 8, 7, 7}, {69, 72}, {2, 69, 7, 7}, 3, 1},
+           {"conv2d", {1, 8, 7, 7}, {8, 36}, {1, 8, 7, 7}, 3, 1, 2},
+           {"conv2d_dw", {2, 6, 8, 8}, {3, 3, 6}, {2, 6, 8, 8}, 3, 1, 6},
+           {"conv2d_dw", {2, 5, 8, 8}, {3, 3, 5}, {2, 5, 8, 8}, 3, 1, 5},
+           {"conv2d_pw", {1, 12, 64, 64}, {20, 12}, {1, 20, 64, 64}, 1},
+           {"conv2d_transposed", {1, 8, 6, 6}, {8, 72}, {1, 8, 8, 8}, 3},
+           {"conv2d_transposed", {1, 8, 6, 6}, {8, 36}, {1, 8, 8, 8}, 3, 0, 2},
+       })
+    graphs.add(layer.name, [&](GraphBuilder& b) { return byte_layer(b, layer); });
+}
+
+void add_byte_elements(Graphs& graphs) {
+  for (const Dims& other : {Dims{2, 4, 3, 3}, Dims{2, 4, 1, 1}}) {
+    graphs.add("a sum of bytes", [&](GraphBuilder& b) {
+      const Dims sizes{2, 4, 3, 3};
+      Values args{b.input(sizes, DType::Int8), b.input(other, DType::Int8)};
+      for (const double scale : {0.1, 0.2, 0.3})
+        args.insert(args.end(), {b.number(scale), b.number(3)});
+      args.push_back(b.number(1.0));
+      return b.call("et_vk.q8ta_add.default", args, sizes, DType::Int8);
+    });
+  }
+  graphs.add("shuffled bytes", [](GraphBuilder& b) {
+    const ValueId x = b.input({1, 4, 3, 3}, DType::Int8);
+    const ValueId out = b.call("et_vk.q8ta_relu.default",
+                               {x, b.number(0.1), b.number(3), b.number(0.2), b.number(-128)},
+                               {1, 4, 3, 3}, DType::Int8);
+    return b.call("et_vk.q8ta_pixel_shuffle.default",
+                  {out, b.number(0.2), b.number(-128), b.number(5.0), b.number(-128), b.number(2)},
+                  {1, 1, 6, 6}, DType::Int8);
+  });
+}
+
 void add_pooling(Graphs& graphs) {
   for (const bool flag : {false, true}) {
     graphs.add("a largest element", [&](GraphBuilder& b) {
@@ -613,6 +693,8 @@ std::vector<NamedGraph> corpus_graphs() {
                          add_other_attention,
                          add_doors,
                          add_convolutions,
+                         add_byte_layers,
+                         add_byte_elements,
                          add_pooling})
     add(graphs);
   return std::move(graphs.made);

@@ -16,7 +16,7 @@ inline Capabilities discrete_gpu() {
   c.max_workgroup_size[0] = c.max_workgroup_size[1] = 1024;
   c.max_workgroup_storage = 48 << 10;
   c.storage_alignment = c.uniform_alignment = 64;
-  c.subgroups = c.f16 = c.timestamps = true;
+  c.subgroups = c.f16 = c.packed_products = c.timestamps = true;
   c.min_subgroup_size = c.max_subgroup_size = 32;
   return c;
 }
@@ -24,7 +24,7 @@ inline Capabilities discrete_gpu() {
 inline Capabilities software_adapter() {
   Capabilities c;
   c.adapter_class = AdapterClass::Software;
-  c.subgroups = true;
+  c.subgroups = c.packed_products = true;
   c.min_subgroup_size = c.max_subgroup_size = 8;
   return c;
 }

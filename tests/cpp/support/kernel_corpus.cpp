@@ -20,7 +20,7 @@ Capabilities large_gpu(std::uint32_t subgroup) {
   Capabilities out = device(AdapterClass::Discrete, subgroup);
   out.max_workgroup_invocations = out.max_workgroup_size[0] = out.max_workgroup_size[1] = 1024;
   out.max_workgroup_storage = 32 << 10;
-  out.f16 = true;
+  out.f16 = out.packed_products = true;
   return out;
 }
 

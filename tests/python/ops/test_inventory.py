@@ -36,17 +36,6 @@ MISSING: dict[str, set[str]] = {
         "et_vk.linear_q4gsw_backward.default",
         "et_vk.q4gsw_requant.default",
     },
-    "8-bit activations": {
-        "et_vk.q8ta_add.default",
-        "et_vk.q8ta_conv2d.default",
-        "et_vk.q8ta_conv2d_dw.default",
-        "et_vk.q8ta_conv2d_pw.default",
-        "et_vk.q8ta_conv2d_transposed.default",
-        "et_vk.q8ta_linear.default",
-        "et_vk.q8ta_linear_gemv.default",
-        "et_vk.q8ta_pixel_shuffle.default",
-        "et_vk.q8ta_relu.default",
-    },
 }
 
 

@@ -161,9 +161,25 @@ fn reciprocal(x: f32) -> f32 {
   return select(q, q + q * rest, abs(x) > 0x1p-60f && abs(x) < 0x1p+60f);
 }
 
-// The product rounded, before anything is added: compilers make one operation of both. There are never so many
-// invocations.
-fn apart(product: f32) -> f32 {
-  return bitcast<f32>(bitcast<u32>(product) + (params.count >> 31u));
+#include "apart.wgsl"
+#endif
+
+#if LIB == requantization
+#include "apart.wgsl"
+
+// a and b are 8-bit integers with scales and zero points, and so is what becomes of a number.
+fn dequantized_a(a: f32) -> f32 {
+  return (a - params.a_zero_point) * params.a_scale;
+}
+
+#if B
+fn dequantized_sum(a: f32, b: f32) -> f32 {
+  let dequantized_b = (b - params.b_zero_point) * params.b_scale;
+  return apart(dequantized_a(a)) + apart(params.alpha * dequantized_b);
+}
+#endif
+
+fn requantized(x: f32) -> f32 {
+  return clamp(round(x * params.inverse_scale) + params.out_zero_point, -128.0, 127.0);
 }
 #endif
