@@ -22,6 +22,7 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   std::unique_ptr<Model> model(new Model(std::move(graph), capabilities, options));
   TRY(model->resolve_operators());
   TRY(model->check_definitions());
+  replace_returned_arguments(model->graph_);
   TRY(check_cache_writes(model->graph_));
   if (options.fuse && surroundings.is_zero)
     TRY(fold_dequantize(model->graph_, surroundings.written_elsewhere, surroundings.is_zero));

@@ -29,13 +29,6 @@ FOLDED = {
 
 # Known to the partitioner and not to this runtime, by family.
 MISSING: dict[str, set[str]] = {
-    "training": {
-        "et_vk.adamw_step.default",
-        "et_vk.fused_ce.default",
-        "et_vk.linear_dW.default",
-        "et_vk.linear_q4gsw_backward.default",
-        "et_vk.q4gsw_requant.default",
-    },
     "8-bit activations": {
         "et_vk.q8ta_add.default",
         "et_vk.q8ta_conv2d.default",
