@@ -39,10 +39,9 @@ MatmulRoute matmul_route(const LowerContext& c) {
 
 void read_y(KernelCall& k, const Matmul& p, ByteRange range) {
   if (!p.weight) {
-    k.define("TRANSPOSED", p.y_transposed ? 1 : 0).read("y", p.y, range);
+    k.read("y", p.y, range);
     return;
   }
-  k.define("Y", "matmul_y_groups");
   k.read("weights", p.weight->weights).read("scales", p.weight->scales);
   k.params({{"words", p.weight->words},
             {"groups", p.weight->groups},
@@ -52,8 +51,9 @@ void read_y(KernelCall& k, const Matmul& p, ByteRange range) {
 void emit_batches(LowerContext& c, const Matmul& p, std::int64_t first, std::int64_t count) {
   const MatmulRoute route = matmul_route(c);
   KernelCall& k = c.emit(route);
-  k.define("BIAS", p.bias ? 1 : 0);
   if (p.x_transposed) k.define("X_TRANSPOSED", 1);
+  p.weight ? k.define("Y", "matmul_y_groups") : k.define("TRANSPOSED", p.y_transposed ? 1 : 0);
+  k.define("BIAS", p.bias ? 1 : 0);
   const auto range = [&](std::int64_t size) { return batch_range(first, count, p.batch, size); };
   k.read("x", p.x, range(p.m * p.k));
   read_y(k, p, range(p.k * p.n));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::*
 import pytest
 import torch
 from support.capi import ModelError
@@ -36,7 +37,7 @@ def test_a_state_that_is_two_outputs() -> None:
 
 
 def test_dimensions() -> None:
-    """Of a softmax, a gather, a sum, a selection and a concatenation: each call may have another."""
+    """Of a softmax, a gather, a sum, a selection and more: each call may have another."""
     g = GraphBuilder()
     x, at, dim = g.input(F32, (4, 4)), g.input(I64, (4, 4)), g.symint_input()
     square = (F32, (4, 4))
@@ -108,8 +109,6 @@ def test_groups_and_zero_points_that_are_live() -> None:
             weight, 0.1, live, -128, 127, None, out=(torch.int8, (3, 32)),
         ),
     )  # fmt: skip
-    import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::*
-
     quantize = torch.ops.quantized_decomposed.quantize_per_tensor
     with g.load() as model:
         for n in (8, 1, 32, 5, 8):

@@ -151,7 +151,12 @@ def test_a_layer_that_chooses_scales_itself() -> None:
         ([16, 0], [0, 0], [(3, 16), (3, 8)], r"widths \[16, 0\] are not those of runs of rows"),
         ([16, 16], [5, 0], [(3, 3, 5), (3, 16)], "16 columns do not divide into heads of 5"),
         ([16, 16], [-4, 0], [(3, 4, 4), (3, 16)], "16 columns do not divide into heads of -4"),
-        ([16, 16], [4, 0], [(3, 16), (3, 16)], r"\[3, 4, 4\], but its recorded sizes are \[3, 16\]"),
+        (
+            [16, 16],
+            [4, 0],
+            [(3, 16), (3, 16)],
+            r"\[3, 4, 4\], but its recorded sizes are \[3, 16\]",
+        ),
     ],
 )
 def test_split_layer_refuses_what_does_not_fit(

@@ -115,7 +115,7 @@ def test_weights_that_do_not_fit_are_refused(bound: Shape, group: int, says: str
 
 
 def test_weights_that_change_are_refused() -> None:
-    packed, scales = random_weight(8, 64, 32, 0)
+    scales = torch.ones(2, 8)
     g = GraphBuilder()
     weight = (g.input(U8, (8, 32)), g.constant(scales), 32)
     name = "et_vk.linear_q4gsw_backward.default"
@@ -347,6 +347,21 @@ def test_4_bits_of_what_is_no_number() -> None:
     with requant_graph(6, 8, 8, (1, 6)).load() as model:
         expected = torch.ops.et_vk.q4gsw_requant(weight, scales, 8)
         check_outputs(model.run(weight, scales), [expected], EXACT)
+
+
+def test_codes_that_are_used_on_the_way() -> None:
+    """Stored as words where what reads them takes no bytes."""
+    g = GraphBuilder()
+    args = g.input(F32, (5, 33)), g.input(F32, (3, 5)), 16
+    packed = g.call("et_vk.q4gsw_requant.default", *args, out=(U8, (5, 17)))
+    rows = g.input(I32, (2,))
+    g.output(packed, g.call("aten.index_select.default", packed, 0, rows, out=(U8, (2, 17))))
+    weight = torch.randn(5, 33, generator=generator_for("words"))
+    scales = torch.rand(3, 5, generator=generator_for("scales")) * 0.3 + 0.05
+    expected = torch.ops.et_vk.q4gsw_requant(weight, scales, 16)
+    with g.load() as model:
+        got = model.run(weight, scales, torch.tensor([3, 1], dtype=I32))
+        check_outputs(got, [expected, expected[[3, 1]]], EXACT)
 
 
 def test_codes_fit_the_linear_layer() -> None:
