@@ -13,7 +13,7 @@ namespace etwebgpu {
 struct Matmul {
   // In y's place: a packed weight of 4-bit elements [k, n], with a scale for each group in a row.
   struct Groups {
-    BufferRef weights, scales;
+    BufferRef weights = {}, scales = {};
     std::int64_t words = 0, groups = 0, group_size = 0;
   };
   BufferRef x = {}, y = {}, out = {};

@@ -1,5 +1,6 @@
 // What a training step needs beside the products of linear layers (ops/linear): its loss, its
 // optimizer, and weights back into 4 bits.
+#include <algorithm>
 #include <array>
 #include <string_view>
 #include <utility>
@@ -173,7 +174,7 @@ Result<void> lower_requantize(LowerContext& c) {
             {"width", out[1]},
             {"rows", weight[0]},
             {"k", weight[1]},
-            {"group_size", c.bake(c.id(2))}});
+            {"group_size", std::min(c.integer(2), std::max<std::int64_t>(weight[1], 1))}});
   k.groups(div_up<std::int64_t>(bytes ? div_up<std::int64_t>(out.numel(), 4) : out.numel(), wg));
   return {};
 }
