@@ -16,6 +16,7 @@ namespace etwebgpu {
   X(byte_elementwise_ops)   \
   X(byte_linear_ops)        \
   X(convolution_ops)        \
+  X(delta_rule_ops)         \
   X(embedding_ops)          \
   X(fill_ops)               \
   X(index_ops)              \
@@ -27,9 +28,12 @@ namespace etwebgpu {
   X(reduce_ops)             \
   X(resample_ops)           \
   X(rotary_ops)             \
+  X(scatter_ops)            \
   X(shape_ops)              \
   X(softmax_ops)            \
   X(symint_ops)             \
+  X(topk_ops)               \
+  X(training_ops)           \
   X(unary_ops)
 
 #define ETWG_DECLARE_FAMILY(name) std::span<const Op> name();

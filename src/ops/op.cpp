@@ -12,6 +12,7 @@ std::int64_t CallContext::integer_of(ValueId value) const {
   if (const auto* i = std::get_if<std::int64_t>(&v)) return *i;
   if (const auto* b = std::get_if<bool>(&v)) return *b ? 1 : 0;
   if (const auto* d = std::get_if<double>(&v)) return static_cast<std::int64_t>(*d);
+  if (scalars_read_ != nullptr) scalars_read_->push_back(value);
   return live_.scalars[static_cast<std::size_t>(value)];
 }
 
@@ -144,11 +145,6 @@ Result<PackedPart> LowerContext::part_of(ValueId value) const {
 Result<BufferRef> LowerContext::packed(const PackedConstant& constant) {
   TRY_ASSIGN(const std::int32_t index, services_.constants.add(constant));
   return BufferRef{BufferRef::Kind::Constant, index};
-}
-
-std::int64_t LowerContext::bake(ValueId value) {
-  if (graph_.is_symint(value)) baked_.push_back(value);
-  return integer_of(value);
 }
 
 KernelCall& LowerContext::emit(std::string_view kernel) {

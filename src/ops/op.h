@@ -72,7 +72,7 @@ class CallContext {
   const Dims& sizes_of(ValueId value) const { return live_.sizes[static_cast<std::size_t>(value)]; }
   const Dims& bound(std::size_t arg) const { return tensor(arg).bound; }
 
-  // Int, Bool, or the live value of a SymInt. In `lower`, prefer LowerContext::bake for SymInts.
+  // Int, Bool, or the live value of a SymInt. What `lower` reads of those is part of the plan.
   std::int64_t integer(std::size_t arg) const { return integer_of(id(arg)); }
   std::int64_t integer_of(ValueId value) const;
   std::int64_t integer_or(std::size_t arg, std::int64_t fallback) const {
@@ -103,6 +103,7 @@ class CallContext {
   const Graph& graph_;
   const Call& call_;
   const LiveState& live_;
+  std::vector<ValueId>* scalars_read_ = nullptr;  // SymInts whose values were asked for
 };
 
 class InferContext : public CallContext {
@@ -164,7 +165,11 @@ class LowerContext : public CallContext {
 
   LowerContext(const Graph& graph, const Call& call, const LiveState& live,
                const Services& services)
-      : CallContext(graph, call, live), services_(services) {}
+      : CallContext(graph, call, live), services_(services) {
+    scalars_read_ = &baked_;
+  }
+  LowerContext(const LowerContext&) = delete;
+  LowerContext& operator=(const LowerContext&) = delete;
 
   const Capabilities& capabilities() const { return services_.capabilities; }
   const ModelOptions& options() const { return services_.options; }
@@ -198,10 +203,9 @@ class LowerContext : public CallContext {
   Result<PackedPart> part_of(ValueId value) const;
   Result<BufferRef> packed(const PackedConstant& constant);
 
-  // Writes a live SymInt's value into the plan. The plan is then only reused while the value is the
-  // same, so use it for values that change with shapes; bind positions with KernelCall::scalar
-  // instead.
-  std::int64_t bake(ValueId value);
+  // Writes a live SymInt's value into the plan, as every accessor of values does. The plan is then
+  // only reused while the value is the same; bind positions with KernelCall::scalar instead.
+  std::int64_t bake(ValueId value) { return integer_of(value); }
 
   // Starts a kernel call; the reference is valid until the next emit.
   KernelCall& emit(std::string_view kernel);

@@ -76,9 +76,11 @@ Result<void> check_part(Packing packing, const PackedPart& part) {
   CHECK_OR_FAIL(!part.transposed || halves_or_floats, ErrorKind::Internal, "the weight layout ",
                 name(packing), " cannot be transposed");
   const std::int64_t available = part.dims[part.transposed ? 1 : 0];
-  CHECK_OR_FAIL(part.rows >= -1 && part.rows <= available, ErrorKind::InvalidProgram,
-                "a constant of sizes ", to_string(part.dims), " has ", available,
-                " output rows, but ", part.rows, " are needed");
+  CHECK_OR_FAIL(part.first_row >= 0 && part.first_row <= available && part.rows >= -1 &&
+                    part.rows <= available - part.first_row,
+                ErrorKind::InvalidProgram, "a constant of sizes ", to_string(part.dims), " has ",
+                available, " output rows, but ", part.rows, " from ", part.first_row,
+                " on are needed");
   const std::int64_t depth = source_depth(packing, part), elements = panel_elements(packing);
   CHECK_OR_FAIL(part.first_k >= 0 && part.first_k % elements == 0 &&
                     panel_depth(packing, part) <= depth - part.first_k,
@@ -194,11 +196,13 @@ void pack_panels(Packing packing, const PackedPart& part, const std::byte* data,
   const std::int64_t columns = source_columns(part);
   const std::int64_t row_stride = part.transposed ? 1 : columns;
   const std::int64_t k_stride = part.transposed ? columns : 1;
-  const std::int64_t depth = panel_depth(packing, part), first = part.first_k * k_stride;
+  const std::int64_t depth = panel_depth(packing, part);
+  const std::int64_t first = part.first_k * k_stride + part.first_row * row_stride;
   auto pack = [&](const auto& source) { pack_panel_bytes(packing, part, source, offset, out); };
   switch (packing) {
     case Packing::Q4Panels:
-      return pack(Q4Source{data + first / 2, columns, depth / 2, part.high_nibble_first});
+      return pack(Q4Source{data + part.first_k / 2 + part.first_row * columns, columns, depth / 2,
+                           part.high_nibble_first});
     case Packing::Q8Panels:
       return pack(Q8Source{data + first, columns, depth});
     case Packing::HalfPanels:

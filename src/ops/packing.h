@@ -103,14 +103,17 @@ struct PackedPart {
   Dims dims;                       // as recorded; Q4Panels: of bytes, so K = 2 * dims[1]
   bool high_nibble_first = false;  // Q4Panels: the even element is in the high nibble
   bool transposed = false;         // HalfPanels, FloatPanels: the source is [K, N]
-  // Panels: output rows taken; the rest, an exporter's alignment, is dropped. -1 takes all.
-  std::int64_t rows = -1;
+  // Panels: output rows taken, from first_row on; the rest, an exporter's alignment or another
+  // part's, is dropped. -1 takes all.
+  std::int64_t first_row = 0, rows = -1;
   // Panels: elements of K taken, from the first on, both whole words; -1 takes all.
   std::int64_t first_k = 0, count_k = -1;
   bool operator==(const PackedPart&) const = default;
 
   // The matrix [N, K] of a panel packing. Requires a part that packed_size accepts.
-  std::int64_t panel_rows() const { return rows >= 0 ? rows : dims[transposed ? 1 : 0]; }
+  std::int64_t panel_rows() const {
+    return rows >= 0 ? rows : dims[transposed ? 1 : 0] - first_row;
+  }
 };
 
 // A constant buffer on the device: one or more tensors one after the other. With panels, each part

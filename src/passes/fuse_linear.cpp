@@ -1,7 +1,7 @@
 // Fuses what surrounds 4-bit linear layers into them, so that a decoder layer is a handful of
 // dispatches:
 //
-//   gate, up, silu and mul     y = silu(x Wg) * (x Wu)           one gated linear
+//   gate, up, silu and mul     y = silu(x Wg) * (x Wu)           one gated linear; swiglu the same
 //   a residual sum             y = x W + r                       an epilogue
 //   siblings on one input      q, k, v = x Wq, x Wk, x Wv        stacked weights, one output each
 //   an rms norm before         y = rms_norm(x) W                 a prologue
@@ -111,15 +111,11 @@ class LinearFusion {
     return out;
   }
 
-  // mul(silu(gate), up), where gate and up share their input.
+  // mul(silu(gate), up) or swiglu(gate, up), where gate and up share their input.
   void fuse_gate(const GraphIndex& index, std::int32_t c) {
     const Call& product = index.call(c);
-    if (product.name != "aten.mul.Tensor" || product.args.size() != 3) return;
-    for (const auto& [activated, other] : {std::pair(product.args[0], product.args[1]),
-                                           std::pair(product.args[1], product.args[0])}) {
-      const std::optional<Silu> silu = silu_of(index, activated);
-      if (!silu) continue;
-      const std::int32_t gate = index.computed_by(silu->x, kName);
+    for (const auto& [silu, other] : gates_of(index, product)) {
+      const std::int32_t gate = index.computed_by(silu.x, kName);
       const std::int32_t up = index.computed_by(other, kName);
       if (!is_linear(index, gate) || !is_linear(index, up) || gate == up) continue;
       if (graph_.is_none(index.call(gate).args[kBias]) !=
@@ -131,7 +127,7 @@ class LinearFusion {
       if (!consumed_by(index, gate, c) || !consumed_by(index, up, c)) continue;
       const std::int32_t pair[] = {gate, up};
       Call out = fused(index, pair, true, {product.args[2]});
-      for (std::int32_t part : silu->calls) cover(out, index.call(part));
+      for (std::int32_t part : silu.calls) cover(out, index.call(part));
       cover(out, product);
       call(c) = std::move(out);
       return;
@@ -157,6 +153,20 @@ class LinearFusion {
         return Silu{x, {sigmoid, product}};
     }
     return std::nullopt;
+  }
+
+  // What a product may be silu(x) times, with that silu.
+  std::vector<std::pair<Silu, ValueId>> gates_of(const GraphIndex& index,
+                                                 const Call& product) const {
+    if (product.args.size() != 3) return {};
+    const ValueId a = product.args[0], b = product.args[1];
+    if (product.name == "et_vk.swiglu.default") return {{Silu{a, {}}, b}};
+    std::vector<std::pair<Silu, ValueId>> out;
+    if (product.name != "aten.mul.Tensor") return out;
+    for (const auto& [activated, other] : {std::pair(a, b), std::pair(b, a)})
+      if (std::optional<Silu> silu = silu_of(index, activated))
+        out.emplace_back(*std::move(silu), other);
+    return out;
   }
 
   // Everything computed from a linear's output ends in call `last`, and nothing on the way is an

@@ -45,6 +45,9 @@ Result<void> check_lost_states(const Graph& graph, const ConstantTest& is_zero);
 // Fails where a cache is written more than once in an order that the exporter has changed.
 Result<void> check_cache_writes(const Graph& graph);
 
+// Where a call that writes arguments in place also returns them, these stand for what it returns.
+void replace_returned_arguments(Graph& graph);
+
 // Makes constants of what is dequantized from constants: see fold_dequantize.cpp. By ValueId or
 // empty: constants that another graph writes.
 Result<void> fold_dequantize(Graph& graph, std::span<const std::uint8_t> written_elsewhere,

@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "plan/unknown_scalars.h"
+
 namespace etwebgpu {
 namespace {
 
@@ -22,6 +24,7 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   std::unique_ptr<Model> model(new Model(std::move(graph), capabilities, options));
   TRY(model->resolve_operators());
   TRY(model->check_definitions());
+  replace_returned_arguments(model->graph_);
   TRY(check_cache_writes(model->graph_));
   if (options.fuse && surroundings.is_zero)
     TRY(fold_dequantize(model->graph_, surroundings.written_elsewhere, surroundings.is_zero));
@@ -156,8 +159,12 @@ void Model::find_dependencies() {
 }
 
 Result<void> Model::plan_bounds() {
+  unknown_scalars_ = find_unknown_scalars(graph_, ops_);
+  postponed_.assign(graph_.calls.size(), 0);
   TRY(infer(true, true));
-  TRY_ASSIGN(bound_plan_, make_plan(planner_input(false, true), live_, tables_));
+  PlannerInput input = planner_input(false, true);
+  input.postponed = postponed_;
+  TRY_ASSIGN(bound_plan_, make_plan(input, live_, tables_));
   tables_.constants.seal();
   return {};
 }
@@ -238,8 +245,21 @@ Result<void> Model::infer(bool everything, bool at_load) {
 Result<void> Model::infer_call(std::size_t c, bool at_load) {
   InferContext context(graph_, graph_.calls[c], live_, aliasing_.storage,
                        at_load ? std::span<const HostElements>() : host_data_, at_load);
-  TRY(ops_[c]->infer(context));
+  auto inferred = ops_[c]->infer(context);
+  if (!inferred && at_load) return postpone(c, std::move(inferred.error()));
+  TRY(inferred);
   return host_.calls[c] && !at_load ? evaluate_call(c) : Result<void>();
+}
+
+// Its outputs have their recorded sizes until its integers are known.
+Result<void> Model::postpone(std::size_t c, Error error) {
+  const Call& call = graph_.calls[c];
+  TRY(check_may_wait(graph_, call, unknown_scalars_, std::move(error)));
+  const CallContext context(graph_, call, live_);
+  for (const ValueId v : context.value_list(context.output_arg()))
+    if (const TensorInfo* info = graph_.tensor(v)) live_.sizes[index(v)] = info->bound;
+  postponed_[c] = 1;
+  return {};
 }
 
 Result<void> Model::evaluate_call(std::size_t c) {

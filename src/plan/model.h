@@ -101,6 +101,7 @@ class Model {
   Result<void> set_tensor_input(std::size_t position, const HostInput& input);
   Result<void> infer(bool everything, bool at_load);
   Result<void> infer_call(std::size_t call, bool at_load);
+  Result<void> postpone(std::size_t call, Error error);
   Result<void> evaluate_call(std::size_t call);
   Result<void> update_scalars();
   Result<const Plan*> find_or_make_plan();
@@ -114,6 +115,8 @@ class Model {
   Aliasing aliasing_;
   SharedTables tables_;
   HostReads host_;
+  std::vector<std::uint8_t> unknown_scalars_;  // by ValueId: at load
+  std::vector<std::uint8_t> postponed_;        // by call: the plan at load does not have it
 
   LiveState live_;
   bool live_is_valid_ = false;

@@ -156,6 +156,7 @@ class Planner {
   Result<void> lower_call(std::size_t c) {
     const Call& call = in_.graph.calls[c];
     if (in_.host_only[c] || !in_.ops[c]->lower) return {};
+    if (!in_.postponed.empty() && in_.postponed[c]) return {};
     if (call.args.size() >= 2 && in_.ops[c]->is_view &&
         root(call.args.back()) == root(call.args.front())) {
       return {};

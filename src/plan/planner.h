@@ -41,6 +41,8 @@ struct PlannerInput {
   const Capabilities& capabilities;
   const ModelOptions& options;
   std::span<const std::uint8_t> host_only;  // by call: nothing on the device needs it
+  // At load, by call: its integers are not known yet, so that only later plans have it. Or empty.
+  std::span<const std::uint8_t> postponed = {};
   // At load, activations may pass the device's limits: shorter inputs will not.
   bool check_activation_limits = true;
   bool wide_integers = true;  // SharedTables::wide

@@ -54,6 +54,7 @@ constexpr Binary kBinary[] = {
     {"aten.pow.Tensor_Tensor", Domain::Output, "float_power(a, b)", "integer_power(a, b)", "power",
      "power"},
     {"aten.sub.Tensor", Domain::Output, "a - b", "a - b"},
+    {"et_vk.swiglu.default", Domain::Output, "a * sigmoid(a) * b", "", "sigmoid"},
 };
 
 // By rounding mode.
@@ -242,6 +243,7 @@ constexpr Op kOps[] = {
      .infer = infer_where,
      .lower = lower_where,
      .takes = {.i64 = kAllArgs}},
+    {"et_vk.swiglu.default", "t t > t", infer_binary, lower_binary},
 };
 
 }  // namespace

@@ -18,6 +18,8 @@
 
 namespace etwebgpu {
 
+inline constexpr std::size_t kMostGemmParts = 3;
+
 // One weight matrix [N, K].
 struct GemmPart {
   PackedPart weight;
@@ -66,9 +68,9 @@ struct Gemm {
   std::optional<GemmDoor> x_door;  // takes the place of x
   std::int64_t rows = 0, depth = 0;
   Packing packing = Packing::FloatPanels;
-  std::int64_t group_size = 0;       // elements per scale; 0 without scales
-  std::vector<GemmPart> parts;       // 1 to 3; all or none have scales, all or none a bias
-  std::vector<BufferRef> outs;       // one for each part; one if gated
+  std::int64_t group_size = 0;  // elements per scale; 0 without scales
+  std::vector<GemmPart> parts;  // 1 to kMostGemmParts; all or none have scales, all or none a bias
+  std::vector<BufferRef> outs;  // one for each part; one if gated
   std::optional<GemmDoor> out_door;  // takes the place of outs, of one part or a gate
   bool gated = false;
   std::optional<GemmInput> residual;     // with one output; through out_door: as that has it

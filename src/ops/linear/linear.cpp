@@ -1,86 +1,13 @@
-// Products with f32 and f16 matrices: aten.linear, mm, bmm, addmm. A constant second operand goes
-// to the packed linear kernels; a live one, or a constant in batches, to the matmul kernels.
+// Products with f32 and f16 matrices: aten.linear, mm, bmm, addmm, and a weight's gradient. A
+// constant second operand goes to the packed linear kernels; a live one, or a constant in batches,
+// to the matmul kernels.
 #include "ops/linear/linear.h"
 
-#include <algorithm>
-#include <numeric>
-
 #include "ops/families.h"
+#include "ops/linear/matmul.h"
 
 namespace etwebgpu {
 namespace {
-
-// out[b] = alpha * x[b] @ y[b] + beta * bias, with x [batch, m, k], y [batch, k, n] or [batch, n,
-// k], and the bias broadcast by its strides.
-struct Matmul {
-  BufferRef x = {}, y = {}, out = {};
-  std::int64_t batch = 1, m = 0, k = 0, n = 0;
-  bool y_transposed = false;
-  double alpha = 1.0, beta = 1.0;
-  std::optional<BufferRef> bias = {};
-  std::int64_t bias_row = 0, bias_column = 0;
-};
-
-// Batches whose matrices fit bindings, in numbers that suit every alignment.
-std::int64_t batches_per_binding(const LowerContext& c, const Matmul& p) {
-  constexpr std::int64_t kUnit = 64;  // elements whose bytes suit every alignment
-  const std::int64_t limit = storage_elements(Storage::F32, c.capabilities().max_storage_binding);
-  const std::int64_t sizes[] = {p.m * p.k, p.k * p.n, p.m * p.n};
-  std::int64_t unit = 1, most = p.batch;
-  for (std::int64_t size : sizes) {
-    if (size == 0) continue;
-    unit = std::lcm(unit, kUnit / std::gcd(kUnit, size));
-    most = std::min(most, limit / size);
-  }
-  return most >= p.batch ? p.batch : std::max(most / unit * unit, unit);
-}
-
-ByteRange batch_range(std::int64_t first, std::int64_t count, std::int64_t batch,
-                      std::int64_t size) {
-  if (count == batch) return {};
-  return elements_range(first * size, count * size);
-}
-
-struct MatmulRoute : Route {
-  std::int64_t rows, columns;  // of a workgroup
-};
-
-// matmul_tiles stages 32 x 32; an invocation of matmul_columns computes 4 x 4 with 16 of them side
-// by side.
-MatmulRoute matmul_route(const LowerContext& c) {
-  if (c.is_software()) return {{.kernel = "matmul_columns"}, 4, 64};
-  return {{.kernel = "matmul_tiles"}, 32, 32};
-}
-
-void emit_batches(LowerContext& c, const Matmul& p, std::int64_t first, std::int64_t count) {
-  const MatmulRoute route = matmul_route(c);
-  KernelCall& k = c.emit(route);
-  k.define("TRANSPOSED", p.y_transposed ? 1 : 0).define("BIAS", p.bias ? 1 : 0);
-  const auto range = [&](std::int64_t size) { return batch_range(first, count, p.batch, size); };
-  k.read("x", p.x, range(p.m * p.k)).read("y", p.y, range(p.k * p.n));
-  if (p.bias) k.read("bias", *p.bias);
-  k.write("out", p.out, range(p.m * p.n));
-  const std::int64_t row_blocks = div_up(p.m, route.rows),
-                     column_blocks = div_up(p.n, route.columns);
-  k.params({{"batch", count},
-            {"m", p.m},
-            {"k", p.k},
-            {"n", p.n},
-            {"row_blocks", row_blocks},
-            {"column_blocks", column_blocks},
-            {"alpha", p.alpha},
-            {"beta", p.beta},
-            {"bias_row", p.bias_row},
-            {"bias_column", p.bias_column}});
-  k.groups(count * row_blocks * column_blocks);
-}
-
-void emit_matmul(LowerContext& c, const Matmul& p) {
-  if (p.batch * p.m * p.n == 0) return;
-  const std::int64_t step = batches_per_binding(c, p);
-  for (std::int64_t first = 0; first < p.batch; first += step)
-    emit_batches(c, p, first, std::min(step, p.batch - first));
-}
 
 // A bias that broadcasts to [rows, n].
 Result<void> check_bias(const Dims& bias, std::int64_t rows, std::int64_t n) {
@@ -253,11 +180,36 @@ Result<void> lower_addmm(LowerContext& c) {
   return {};
 }
 
+// --- et_vk.linear_dW(d_out [.., N], x [.., K]) -> d_out^T @ x [N, K]: the gradient of a linear
+// layer's weight ---
+
+Result<void> infer_weight_gradient(InferContext& c) {
+  const Dims &d_out = c.sizes(0), &x = c.sizes(1);
+  TRY(check_floats(c, 0, 1));
+  CHECK_OR_FAIL(d_out.rank() >= 1 && x.rank() >= 1 && linear_rows(d_out) == linear_rows(x),
+                ErrorKind::InvalidProgram, "d_out of sizes ", to_string(d_out), " and x of sizes ",
+                to_string(x), " do not have the same rows");
+  return c.set_output({d_out.back(), x.back()});
+}
+
+Result<void> lower_weight_gradient(LowerContext& c) {
+  const Dims &d_out = c.sizes(0), &x = c.sizes(1);
+  emit_matmul(c, {.x = c.value(0),
+                  .y = c.value(1),
+                  .out = c.output(),
+                  .m = d_out.back(),
+                  .k = linear_rows(x),
+                  .n = x.back(),
+                  .x_transposed = true});
+  return {};
+}
+
 constexpr Op kOps[] = {
     {"aten.addmm.default", "t t t f f > t", infer_addmm, lower_addmm},
     {"aten.bmm.default", "t t > t", infer_bmm, lower_bmm},
     {"aten.linear.default", "t t t? > t", infer_linear, lower_linear_op},
     {"aten.mm.default", "t t > t", infer_mm, lower_mm},
+    {"et_vk.linear_dW.default", "t t > t", infer_weight_gradient, lower_weight_gradient},
 };
 
 }  // namespace

@@ -14,17 +14,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   // Neighbouring invocations own neighbouring columns.
   let first_column = block / params.row_blocks * 64u + lane;
   let first_row = block % params.row_blocks * 4u;
-  let y_base = batch * params.k * params.n;
+  let x_base = batch * params.m * params.k;
 #repeat I 4
-  let row${I} = (batch * params.m + min(first_row + ${I}u, params.m - 1u)) * params.k;
+  let row${I} = min(first_row + ${I}u, params.m - 1u);
   let column${I} = min(first_column + ${I}u * 16u, params.n - 1u);
   var sum${I} = vec4<f32>(0.0);
 #endrepeat
   for (var k = 0u; k < params.k; k++) {
-    let v = vec4<f32>(y[y_at(y_base, k, column0)], y[y_at(y_base, k, column1)],
-                      y[y_at(y_base, k, column2)], y[y_at(y_base, k, column3)]);
+    let v = vec4<f32>(y_element(batch, k, column0), y_element(batch, k, column1),
+                      y_element(batch, k, column2), y_element(batch, k, column3));
 #repeat I 4
-    sum${I} += x[row${I} + k] * v;
+    sum${I} += x[x_at(x_base, row${I}, k)] * v;
 #endrepeat
   }
 #repeat I 4

@@ -6,14 +6,13 @@ var<workgroup> tile_x: array<vec4<f32>, 256>;  // [k][four rows]
 var<workgroup> tile_y: array<vec4<f32>, 256>;  // [k][four columns]
 
 fn load_x(batch: u32, row: u32, k: u32) -> f32 {
-  let safe = (batch * params.m + min(row, params.m - 1u)) * params.k + min(k, params.k - 1u);
+  let safe = x_at(batch * params.m * params.k, min(row, params.m - 1u), min(k, params.k - 1u));
   return select(0.0, x[safe], k < params.k);
 }
 
 fn load_y(batch: u32, k: u32, column: u32) -> f32 {
-  let base = batch * params.k * params.n;
-  let safe = y_at(base, min(k, params.k - 1u), min(column, params.n - 1u));
-  return select(0.0, y[safe], k < params.k);
+  let element = y_element(batch, min(k, params.k - 1u), min(column, params.n - 1u));
+  return select(0.0, element, k < params.k);
 }
 
 @compute @workgroup_size(64)
@@ -34,19 +33,20 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
   for (var first = 0u; first < params.k; first += 32u) {
     for (var i = index; i < 256u; i += 64u) {
-      // Neighbouring invocations read neighbouring memory: along k for x and a transposed y.
+      // Neighbouring invocations read neighbouring memory.
+#if X_TRANSPOSED
+      let k = i / 8u;
+      let row_quad = i % 8u;
+#else
       let k = i % 32u;
-      let row = first_row + i / 32u * 4u;
-      tile_x[k * 8u + i / 32u] =
+      let row_quad = i / 32u;
+#endif
+      let row = first_row + row_quad * 4u;
+      tile_x[k * 8u + row_quad] =
           vec4<f32>(load_x(batch, row, first + k), load_x(batch, row + 1u, first + k),
                     load_x(batch, row + 2u, first + k), load_x(batch, row + 3u, first + k));
-#if TRANSPOSED
-      let yk = k;
-      let quad = i / 32u;
-#else
-      let yk = i / 8u;
-      let quad = i % 8u;
-#endif
+      let yk = select(i / 8u, i % 32u, Y_ALONG_K);
+      let quad = select(i % 8u, i / 32u, Y_ALONG_K);
       let column = first_column + quad * 4u;
       tile_y[yk * 8u + quad] =
           vec4<f32>(load_y(batch, first + yk, column), load_y(batch, first + yk, column + 1u),

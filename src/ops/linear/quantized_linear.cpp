@@ -1,10 +1,15 @@
-// Linear layers with quantized weights, computed as x times the dequantized weight in f32. Where x
-// is to be quantized too, it becomes what is left of it in 8 bits first (fake_quantize.wgsl).
-// Layers whose results are quantized as well are in ops/bytes.
+// Linear layers with quantized weights, and the way back through them, computed as x times the
+// dequantized weight in f32. Where x is to be quantized too, it becomes what is left of it in 8
+// bits first (fake_quantize.wgsl). Layers whose results are quantized as well are in ops/bytes.
+#include <algorithm>
+
+#include "ops/arguments.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
 #include "ops/fused.h"
 #include "ops/linear/linear.h"
+#include "ops/linear/matmul.h"
+#include "ops/quantized/choose_qparams.h"
 
 namespace etwebgpu {
 namespace {
@@ -136,10 +141,45 @@ Result<void> lower_q4gsw(LowerContext& c) {
   return lower_gemm(c, linear);
 }
 
+// et_vk.linear_q4gsw_backward(d_out [.., N], weight u8 [N, K/2], scales [K/G, N], G) -> out [..,
+// K]: d_out times the dequantized weight. The constants are packed as for the layer itself, so that
+// both read one copy.
+Result<void> infer_q4gsw_backward(InferContext& c) {
+  const Dims& d_out = c.sizes(0);
+  TRY_ASSIGN(const std::int64_t n, depth_of(d_out));
+  const std::int64_t depth = output_width(c, c.output_id()), group = c.integer(3);
+  TRY(check_group(depth, group));
+  TRY(check_nibbles(c.sizes(1), n, depth));
+  TRY(check_scales(c.sizes(2), n, depth / group));
+  TRY_ASSIGN(const Dims sizes, linear_sizes(d_out, c.bound(c.output_arg()).rank(), depth));
+  return c.set_output(sizes);
+}
+
+Result<void> lower_q4gsw_backward(LowerContext& c) {
+  const Dims& d_out = c.sizes(0);
+  const std::int64_t n = d_out.back(), depth = output_width(c, c.output_id());
+  TRY_ASSIGN(GemmPart part, group_part(c, c.id(1), c.id(2), kNoValue, n));
+  part.weight.rows = part.scales->rows = n;
+  Matmul::Groups weight{.words = panel_words(Packing::Q4Panels, part.weight),
+                        .groups = depth / c.integer(3),
+                        .group_size = c.integer(3)};
+  TRY_ASSIGN(weight.weights, c.packed({Packing::Q4Panels, {part.weight}}));
+  TRY_ASSIGN(weight.scales, c.packed({Packing::FloatPanels, {*part.scales}}));
+  emit_matmul(c, {.x = c.value(0),
+                  .out = c.output(),
+                  .m = linear_rows(d_out),
+                  .k = n,
+                  .n = depth,
+                  .weight = weight});
+  return {};
+}
+
 // How the first argument is quantized: by row, or with the one zero point and scale.
 struct FakeQuantize {
-  // Arguments: scales, zero points.
-  std::optional<std::pair<std::size_t, std::size_t>> by_row = std::nullopt;
+  struct Rows {
+    BufferRef scales, zero_points;
+  };
+  std::optional<Rows> by_row = std::nullopt;
   std::int64_t zero_point = 0;
   double scale = 1.0;
 };
@@ -152,10 +192,8 @@ BufferRef emit_fake_quantize(LowerContext& c, const FakeQuantize& what) {
   const std::uint32_t wg = c.workgroup_size(64);
   KernelCall& k = c.emit("fake_quantize");
   k.define("WG", wg).define("BY_ROW", what.by_row ? 1 : 0).read("x", c.value(0));
-  if (what.by_row) {
-    k.read("scales", c.value(what.by_row->first));
-    k.read("zero_points", c.value(what.by_row->second));
-  }
+  if (what.by_row)
+    k.read("scales", what.by_row->scales).read("zero_points", what.by_row->zero_points);
   k.write("out", out);
   k.params({{"count", x.numel()},
             {"n", x.back()},
@@ -176,27 +214,116 @@ BufferRef emit_dequantize(LowerContext& c, const FakeQuantize& what) {
   return out;
 }
 
+// --- x is quantized with a scale and a zero point for each row ---
+
 // et_vk.linear_dq8ca_q4gsw(x, x scales, x zero points, weight, weight sums, scales [K/G, N], G,
-// bias or None): x is quantized with a scale and a zero point for each row.
-Result<void> infer_dq8ca_q4gsw(InferContext& c) {
-  CHECK_OR_FAIL(is_floating(c.dtype(0)), ErrorKind::NotSupported, "rows of type ", name(c.dtype(0)),
-                " that are to be quantized");
-  TRY(infer_group_part(c, c.sizes(0), c.integer(6), c.id(3), c.id(5), c.optional_id(7),
-                       c.output_id()));
-  const std::int64_t rows = linear_rows(c.sizes(0));
-  CHECK_OR_FAIL(c.sizes(1).numel() == rows && c.sizes(2).numel() == rows, ErrorKind::InvalidProgram,
-                "scales ", to_string(c.sizes(1)), " and zero points ", to_string(c.sizes(2)),
-                " do not fit the ", rows, " rows of x ", to_string(c.sizes(0)));
+// bias or None); both of x's are None where the operator chooses them.
+namespace dq8ca {
+enum { kX, kXScales, kXZeros, kWeight, kSums, kScales, kGroup, kBias, kSplits = kBias, kHeads };
+}  // namespace dq8ca
+
+Result<void> check_rows_quantized(const CallContext& c) {
+  using namespace dq8ca;
+  CHECK_OR_FAIL(c.is_none(kXScales) == c.is_none(kXZeros), ErrorKind::InvalidProgram,
+                "x has scales without zero points, or zero points without scales");
+  CHECK_OR_FAIL(is_floating(c.dtype(kX)), ErrorKind::NotSupported, "rows of type ",
+                name(c.dtype(kX)), " that are to be quantized");
+  if (c.is_none(kXScales)) return {};
+  const std::int64_t rows = linear_rows(c.sizes(kX));
+  CHECK_OR_FAIL(c.sizes(kXScales).numel() == rows && c.sizes(kXZeros).numel() == rows,
+                ErrorKind::InvalidProgram, "scales ", to_string(c.sizes(kXScales)),
+                " and zero points ", to_string(c.sizes(kXZeros)), " do not fit the ", rows,
+                " rows of x ", to_string(c.sizes(kX)));
   return {};
 }
 
+BufferRef emit_rows_quantized(LowerContext& c) {
+  using namespace dq8ca;
+  if (!c.is_none(kXScales))
+    return emit_fake_quantize(c, {.by_row = {{c.value(kXScales), c.value(kXZeros)}}});
+  const std::int64_t rows = linear_rows(c.sizes(kX));
+  const FakeQuantize::Rows chosen{c.scratch(rows), c.scratch(rows, Storage::I32)};
+  if (rows > 0)
+    emit_choose_int8_rows(c, c.value(kX), rows, c.sizes(kX).back(), chosen.scales,
+                          chosen.zero_points);
+  return emit_fake_quantize(c, {.by_row = chosen});
+}
+
+Result<void> infer_dq8ca_q4gsw(InferContext& c) {
+  using namespace dq8ca;
+  TRY(infer_group_part(c, c.sizes(kX), c.integer(kGroup), c.id(kWeight), c.id(kScales),
+                       c.optional_id(kBias), c.output_id()));
+  return check_rows_quantized(c);
+}
+
 Result<void> lower_dq8ca_q4gsw(LowerContext& c) {
-  const BufferRef x = emit_fake_quantize(c, {.by_row = std::pair{1, 2}});
-  Gemm linear = group_linear(x, c.sizes(0), c.integer(6));
+  using namespace dq8ca;
+  Gemm linear = group_linear(emit_rows_quantized(c), c.sizes(kX), c.integer(kGroup));
   TRY_ASSIGN(linear.parts.emplace_back(),
-             group_part(c, c.id(3), c.id(5), c.optional_id(7), output_width(c, c.output_id())));
+             group_part(c, c.id(kWeight), c.id(kScales), c.optional_id(kBias),
+                        output_width(c, c.output_id())));
   linear.outs = {c.output()};
   return lower_gemm(c, linear);
+}
+
+// et_vk.linear_dq8ca_q4gsw_split(.. as above up to G, widths, head widths) -> outputs: the layer's
+// columns in runs of these widths, an output each, whose last dimension is cut into heads where
+// theirs is not 0.
+
+// [.., N], or [.., N / head, head].
+Result<Dims> split_sizes(const Dims& x, std::int64_t width, std::int64_t head) {
+  Dims out = x;
+  out[x.rank() - 1] = width;
+  if (head == 0) return out;
+  CHECK_OR_FAIL(head > 0 && width % head == 0 && x.rank() < kMaxRank, ErrorKind::InvalidProgram,
+                width, " columns do not divide into heads of ", head);
+  out[x.rank() - 1] = width / head;
+  out.push_back(head);
+  return out;
+}
+
+Result<void> infer_split(InferContext& c) {
+  using namespace dq8ca;
+  const Dims &x = c.sizes(kX), &weight = c.sizes(kWeight);
+  TRY_ASSIGN(const std::int64_t depth, depth_of(x));
+  TRY(check_group(depth, c.integer(kGroup)));
+  const auto widths = c.int_list(kSplits), heads = c.int_list(kHeads);
+  const auto outs = c.value_list(c.output_arg());
+  CHECK_OR_FAIL(!outs.empty() && widths.size() == outs.size() && heads.size() == outs.size(),
+                ErrorKind::InvalidProgram, widths.size(), " widths and ", heads.size(),
+                " head widths are given for ", outs.size(), " outputs");
+  std::int64_t columns = 0;
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    CHECK_OR_FAIL(weight.rank() == 2 && widths[i] > 0 && widths[i] <= weight[0] - columns,
+                  ErrorKind::InvalidProgram, "widths ", list_text(widths),
+                  " are not those of runs of rows in a weight of sizes ", to_string(weight));
+    columns += widths[i];
+    TRY_ASSIGN(const Dims sizes, split_sizes(x, widths[i], heads[i]));
+    TRY(c.set_sizes(outs[i], sizes));
+  }
+  TRY(check_nibbles(weight, columns, depth));
+  TRY(check_scales(c.sizes(kScales), columns, depth / c.integer(kGroup)));
+  return check_rows_quantized(c);
+}
+
+Result<void> lower_split(LowerContext& c) {
+  using namespace dq8ca;
+  const auto widths = c.int_list(kSplits);
+  const auto outs = c.value_list(c.output_arg());
+  const Gemm whole = group_linear(emit_rows_quantized(c), c.sizes(kX), c.integer(kGroup));
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < outs.size(); i += kMostGemmParts) {
+    Gemm linear = whole;
+    for (std::size_t j = i; j < std::min(i + kMostGemmParts, outs.size()); ++j) {
+      TRY_ASSIGN(GemmPart part, group_part(c, c.id(kWeight), c.id(kScales), kNoValue, widths[j]));
+      part.weight.first_row = part.scales->first_row = first;
+      first += widths[j];
+      linear.parts.push_back(std::move(part));
+      linear.outs.push_back(c.value_of(outs[j]));
+    }
+    TRY(lower_gemm(c, linear));
+  }
+  return {};
 }
 
 // --- Several at once, with what surrounds them: see fused.h ---
@@ -321,9 +448,12 @@ Result<void> lower_q8ta_q8csw(LowerContext& c) {
 
 constexpr Op kOps[] = {
     {"aten._weight_int8pack_mm.default", "t t t > t", infer_int8, lower_int8},
-    {"et_vk.linear_dq8ca_q4gsw.default", "t t t t t t i t? > t", infer_dq8ca_q4gsw,
+    {"et_vk.linear_dq8ca_q4gsw.default", "t t? t? t t t i t? > t", infer_dq8ca_q4gsw,
      lower_dq8ca_q4gsw},
+    {"et_vk.linear_dq8ca_q4gsw_split.default", "t t? t? t t t i l l > v", infer_split, lower_split},
     {"et_vk.linear_q4gsw.default", "t t t i t? > t", infer_q4gsw, lower_q4gsw},
+    {"et_vk.linear_q4gsw_backward.default", "t t t i > t", infer_q4gsw_backward,
+     lower_q4gsw_backward},
     {.name = "et_vk.linear_q8ta_q8csw.default",
      .signature = "t f i t t t t? > t",
      .infer = infer_q8ta_q8csw,

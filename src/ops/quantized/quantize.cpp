@@ -15,6 +15,7 @@
 #include "ops/arguments.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
+#include "ops/quantized/choose_qparams.h"
 #include "ops/rows/rows.h"
 
 namespace etwebgpu {
@@ -120,6 +121,25 @@ Result<void> infer_choose_qparams(InferContext& c) {
   return c.set_sizes(outputs[1], out);
 }
 
+struct Choice {
+  BufferRef x, scales, zero_points;
+  std::string_view mapping = "asymmetric";
+  std::int64_t rows = 0, n = 0;
+  double lowest = -128, highest = 127;
+  double least_scale = std::numeric_limits<float>::epsilon();
+};
+
+void emit_choose_qparams(LowerContext& c, const Choice& choice) {
+  KernelCall& k = c.emit(rows_route(c, "choose_qparams", choice.rows, choice.n));
+  k.define("MAPPING", choice.mapping).read("x", choice.x);
+  k.write("scales", choice.scales).write("zero_points", choice.zero_points);
+  k.params({{"rows", choice.rows},
+            {"n", choice.n},
+            {"lowest", choice.lowest},
+            {"highest", choice.highest},
+            {"least_scale", choice.least_scale}});
+}
+
 double number_or(LowerContext& c, std::optional<std::size_t> arg, double fallback) {
   return arg && !c.is_none(*arg) ? baked_number(c, *arg).value : fallback;
 }
@@ -134,15 +154,15 @@ Result<void> lower_choose_qparams(LowerContext& c) {
   const double highest = number_or(c, form.highest, 127);
   const double least_scale = number_or(c, form.eps, form.least_scale);
   const auto outputs = c.value_list(c.output_arg());
-  KernelCall& k = c.emit(rows_route(c, "choose_qparams", rows, n));
-  k.define("MAPPING", mapping(c, form));
-  k.read("x", c.value(kX));
-  k.write("scales", c.value_of(outputs[0])).write("zero_points", c.value_of(outputs[1]));
-  k.params({{"rows", rows},
-            {"n", n},
-            {"lowest", lowest},
-            {"highest", highest},
-            {"least_scale", least_scale}});
+  emit_choose_qparams(c, {.x = c.value(kX),
+                          .scales = c.value_of(outputs[0]),
+                          .zero_points = c.value_of(outputs[1]),
+                          .mapping = mapping(c, form),
+                          .rows = rows,
+                          .n = n,
+                          .lowest = lowest,
+                          .highest = highest,
+                          .least_scale = least_scale});
   return {};
 }
 
@@ -154,6 +174,12 @@ constexpr auto kOps = [] {
 }();
 
 }  // namespace
+
+void emit_choose_int8_rows(LowerContext& c, BufferRef x, std::int64_t rows, std::int64_t n,
+                           BufferRef scales, BufferRef zero_points) {
+  emit_choose_qparams(c,
+                      {.x = x, .scales = scales, .zero_points = zero_points, .rows = rows, .n = n});
+}
 
 std::span<const Op> quantize_ops() { return kOps; }
 

@@ -120,40 +120,55 @@ Route reduce_route(const LowerContext& c, std::int64_t outputs, std::int64_t n) 
           .groups = cooperate ? outputs : div_up(outputs, wg)};
 }
 
+// One reduction of `n` elements for each of `outputs`.
+struct Reduce {
+  Elements x, out;
+  Element type = Element::F32;  // it is computed in
+  std::string_view op = "sum";
+  bool arg = false, scaled = false;
+  Axes kept = {}, reduced = {};
+  std::int64_t outputs = 1, n = 1;
+  double scale = 1.0;
+};
+
+void emit_reduce(LowerContext& c, const Reduce& r) {
+  KernelCall& k = c.emit(reduce_route(c, r.outputs, r.n));
+  const Element x = r.x.element, out = r.out.element;
+  const bool wide = x == Element::I64 || r.type == Element::I64 || out == Element::I64;
+  k.define("X", wgsl_type(x)).define("T", wgsl_type(r.type)).define("OUT", wgsl_type(out));
+  k.define("LOAD", conversion(x, r.type));
+  k.define("STORE", storing(r.arg ? Element::I32 : r.type, out));
+  k.define("WIDE", wide ? 1 : 0).define("OP", r.op).define("ARG", r.arg ? 1 : 0);
+  k.define("SCALED", r.scaled ? 1 : 0).define("FLAT", r.reduced.count <= 1 ? 1 : 0);
+  k.read("x", r.x.buffer).write("out", r.out.buffer);
+  k.params({{"kept_sizes", r.kept.sizes},
+            {"kept_strides", r.kept.strides},
+            {"reduced_sizes", r.reduced.sizes},
+            {"reduced_strides", r.reduced.strides},
+            {"outputs", r.outputs},
+            {"n", r.n},
+            {"scale", r.scale}});
+}
+
 template <Reduction kOp>
 Result<void> lower_reduce(LowerContext& c) {
   const Dims& x = c.sizes(0);
   TRY_ASSIGN(const std::uint32_t mask, reduced_dims(c, kOp));
-  const std::int64_t outputs = c.sizes(c.output_arg()).numel();
-  std::int64_t n = 1;
-  for (std::size_t d = 0; d < x.rank(); ++d) n *= (mask >> d & 1) ? x[d] : 1;
-  if (outputs == 0) return {};
-  if (n == 0) {  // infer has let only sums and means through
+  Reduce r{.x = elements_of(c, c.id(0)), .out = output_elements(c)};
+  r.outputs = c.sizes(c.output_arg()).numel();
+  for (std::size_t d = 0; d < x.rank(); ++d) r.n *= (mask >> d & 1) ? x[d] : 1;
+  if (r.outputs == 0) return {};
+  if (r.n == 0) {  // infer has let only sums and means through
     emit_fill(c, kOp == Reduction::Mean ? std::numeric_limits<double>::quiet_NaN() : 0.0);
     return {};
   }
-  Axes kept, reduced;
-  split_axes(x, mask, kept, reduced);
-
-  KernelCall& k = c.emit(reduce_route(c, outputs, n));
-  const Element x_type = stored_element(c, 0), out_type = output_element(c);
-  const Element type = computed_in(c, kOp);
-  const bool wide =
-      (x_type == Element::I64) || (type == Element::I64) || (out_type == Element::I64);
-  k.define("X", wgsl_type(x_type)).define("T", wgsl_type(type)).define("OUT", wgsl_type(out_type));
-  k.define("LOAD", conversion(x_type, type));
-  k.define("STORE", storing(is_arg(kOp) ? Element::I32 : type, out_type));
-  k.define("WIDE", wide ? 1 : 0).define("OP", kernel_op(kOp)).define("ARG", is_arg(kOp) ? 1 : 0);
-  k.define("SCALED", has_identity(kOp) && type == Element::F32 ? 1 : 0);
-  k.define("FLAT", reduced.count <= 1 ? 1 : 0);
-  k.read("x", c.value(0)).write("out", c.output());
-  k.params({{"kept_sizes", kept.sizes},
-            {"kept_strides", kept.strides},
-            {"reduced_sizes", reduced.sizes},
-            {"reduced_strides", reduced.strides},
-            {"outputs", outputs},
-            {"n", n},
-            {"scale", kOp == Reduction::Mean ? 1.0 / static_cast<double>(n) : 1.0}});
+  split_axes(x, mask, r.kept, r.reduced);
+  r.type = computed_in(c, kOp);
+  r.op = kernel_op(kOp);
+  r.arg = is_arg(kOp);
+  r.scaled = has_identity(kOp) && r.type == Element::F32;
+  if (kOp == Reduction::Mean) r.scale = 1.0 / static_cast<double>(r.n);
+  emit_reduce(c, r);
   return {};
 }
 
@@ -176,6 +191,12 @@ constexpr Op kOps[] = {
 };
 
 }  // namespace
+
+void emit_sum(LowerContext& c, BufferRef x, std::int64_t n, BufferRef out) {
+  Reduce r{.x = {x}, .out = {out}, .n = n};
+  r.reduced = {.sizes = {1, 1, 1, n}, .strides = {0, 0, 0, 1}, .count = 1};
+  emit_reduce(c, r);
+}
 
 std::span<const Op> reduce_ops() { return kOps; }
 

@@ -1,4 +1,4 @@
-// Kernels that give a workgroup to each row (norms, softmax): how wide that workgroup is.
+// What is computed row by row: how wide the workgroup of a row is (norms, softmax), and sums.
 #pragma once
 
 #include <algorithm>
@@ -26,5 +26,8 @@ inline Route rows_route(const LowerContext& c, std::string_view kernel, std::int
   const std::uint32_t wg = row_lanes(c, n);
   return {.kernel = kernel, .defines = {{"WG", wg}, {"FOLD", std::min(wg, 16u)}}, .groups = rows};
 }
+
+// out[0] = the sum of n floats, of at least one.
+void emit_sum(LowerContext& c, BufferRef x, std::int64_t n, BufferRef out);
 
 }  // namespace etwebgpu

@@ -71,6 +71,37 @@ float float_at(const std::vector<std::byte>& data, DType dtype, std::size_t i) {
 
 float as_float(std::uint32_t word) { return std::bit_cast<float>(word); }
 
+// A run of rows is what a matrix of these rows alone would be.
+TEST(Packing, PanelsOfARunOfRows) {
+  constexpr std::int64_t kRows = 150, kFirst = 40, kCount = 70, kDepth = 24;
+  for (const Packing packing :
+       {Packing::Q4Panels, Packing::Q8Panels, Packing::HalfPanels, Packing::FloatPanels}) {
+    const DType dtype = packing == Packing::Q4Panels     ? DType::UInt8
+                        : packing == Packing::Q8Panels   ? DType::Int8
+                        : packing == Packing::HalfPanels ? DType::Float16
+                                                         : DType::Float32;
+    const PackedPart whole{0, dtype, Dims{kRows, kDepth}};
+    const auto data = random_source(whole, 5);
+    PackedPart run = whole, alone = whole;
+    run.first_row = kFirst;
+    run.rows = kCount;
+    alone.dims = Dims{kCount, kDepth};
+    const auto row_bytes = static_cast<std::ptrdiff_t>(kDepth * byte_size(dtype));
+    const std::vector<std::byte> rows(data.begin() + kFirst * row_bytes,
+                                      data.begin() + (kFirst + kCount) * row_bytes);
+    EXPECT_EQ(pack({packing, {run}}, {data}), pack({packing, {alone}}, {rows})) << name(packing);
+  }
+}
+
+TEST(Packing, PanelsOfRowsThatThereAreNot) {
+  for (const auto& [first, rows] : {std::pair{-1, 2}, std::pair{3, 6}, std::pair{9, 0}}) {
+    PackedPart part{0, DType::Float32, Dims{8, 4}};
+    part.first_row = first;
+    part.rows = rows;
+    EXPECT_FALSE(packed_size({Packing::FloatPanels, {part}})) << first;
+  }
+}
+
 TEST(Packing, WordsWidenEveryType) {
   for (const DType dtype : {DType::Bool, DType::UInt8, DType::Int8, DType::Int32, DType::Float16,
                             DType::Float32, DType::Float64, DType::Int64}) {

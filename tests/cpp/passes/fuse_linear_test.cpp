@@ -31,6 +31,15 @@ TEST(FuseLinear, AGatedFeedForwardIsTwoCalls) {
   EXPECT_EQ(fused_names(b), (Names{"fused.linear_q4gsw", "fused.linear_q4gsw"}));
 }
 
+TEST(FuseLinear, AGateThatIsOneOperatorIsOneCall) {
+  GraphBuilder b;
+  const ValueId x = tokens(b), gate = b.linear(x, kHidden), up = b.linear(x, kHidden);
+  b.output(b.call("et_vk.swiglu.default", {gate, up}, b.bound(gate)));
+  EXPECT_EQ(fused_names(b), Names{"fused.linear_q4gsw"});
+  const auto& weights = b.graph.value(b.graph.calls[0].args[fused_linear::kWeights]);
+  EXPECT_EQ(std::get<ValueList>(weights).items.size(), 2u);
+}
+
 TEST(FuseLinear, AGateOverScalarsStays) {
   GraphBuilder b;
   b.output(gated(b, tokens(b)));

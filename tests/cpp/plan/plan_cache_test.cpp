@@ -46,6 +46,15 @@ TEST(PlanCache, AScalarThatAKernelsTextHoldsIsPartOfThePlansKey) {
   EXPECT_EQ(model.at(3, 5), five);
 }
 
+TEST(PlanCache, AScalarThatLoweringReadsIsPartOfThePlansKey) {
+  Cached model([](GraphBuilder& b, ValueId x, ValueId dim) {
+    return b.call("aten._softmax.default", {x, dim, b.flag(false)}, b.bound(x));
+  });
+  const Plan *rows = model.at(3, 1), *columns = model.at(3, 0);
+  EXPECT_NE(rows, columns);
+  EXPECT_EQ(model.at(3, 1), rows);
+}
+
 TEST(PlanCache, AScalarThatKernelsBindChangesNoPlan) {
   Cached model([](GraphBuilder& b, ValueId x, ValueId scalar) { return b.multiply(x, scalar); });
   EXPECT_EQ(model.at(3, 2), model.at(3, 5));

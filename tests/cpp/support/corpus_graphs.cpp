@@ -135,6 +135,18 @@ void add_movement(Graphs& graphs) {
                     dtype);
     });
   }
+  for (const DType dtype : {DType::Float32, DType::Int64}) {
+    graphs.add("scatter", [&](GraphBuilder& b) {
+      const ValueId x = b.input({4, 5}, dtype), at = b.input({4, 2}, DType::Int64);
+      const ValueId source = b.input({4, 3}, dtype);
+      return Values{b.call("aten.scatter.src", {x, b.number(1), at, source}, {4, 5}, dtype),
+                    b.call("aten.scatter.value", {x, b.number(1), at, b.number(3)}, {4, 5}, dtype)};
+    });
+  }
+  graphs.add("scatter along a row", [](GraphBuilder& b) {
+    return b.call("aten.scatter.value",
+                  {b.input({8}), b.number(0), b.input({3}, DType::Int64), b.number(1)}, Dims{8});
+  });
   graphs.add("a cache written from itself", [](GraphBuilder& b) {
     const ValueId cache = b.constant({1, 16, 2, 8});
     return b.call("update_cache.default", {cache, cache, b.number(0)}, Dims{1});
@@ -259,6 +271,18 @@ void add_qparams(Graphs& graphs) {
 
 // --- Tables ---
 
+void add_topk(Graphs& graphs) {
+  for (const bool largest : {false, true}) {
+    graphs.add("topk", [&](GraphBuilder& b) {
+      const Values outs{b.tensor({4, 3, 5}), b.tensor({4, 3, 5}, DType::Int64)};
+      b.call("aten.topk.default",
+             {b.input({4, 100, 5}), b.number(3), b.number(1), b.flag(largest), b.flag(true)},
+             b.list(outs));
+      return outs;
+    });
+  }
+}
+
 void add_embeddings(Graphs& graphs) {
   for (const DType dtype : {DType::Float32, DType::Float16}) {
     graphs.add("embedding", [&](GraphBuilder& b) {
@@ -381,6 +405,62 @@ void add_quantized_inputs(Graphs& graphs) {
           {b.input({3, 64}, dtype), b.number(0.1), b.number(3), b.constant({32, 64}, DType::Int8),
            b.constant({32}, DType::Int32), b.constant({32}), b.none()},
           {3, 32});
+    });
+  }
+}
+
+// q, k and v as one layer, whose outputs have heads; with scales of its own, and chosen by it.
+void add_split_layers(Graphs& graphs) {
+  for (const bool chosen : {false, true}) {
+    graphs.add("a layer that is split", [&](GraphBuilder& b) {
+      const Values outs{b.tensor({3, 8, 4}), b.tensor({3, 16}), b.tensor({3, 2, 4})};
+      const ValueId x = b.input({3, 64});
+      const ValueId scales = chosen ? b.none() : b.input({3});
+      const ValueId zeros = chosen ? b.none() : b.input({3}, DType::Int32);
+      b.call(
+          "et_vk.linear_dq8ca_q4gsw_split.default",
+          {x, scales, zeros, b.constant({56, 32}, DType::UInt8), b.constant({2, 56}, DType::Int32),
+           b.constant({2, 56}), b.number(32), b.ints({32, 16, 8}), b.ints({4, 0, 4})},
+          b.list(outs));
+      return outs;
+    });
+  }
+  graphs.add("swiglu", [](GraphBuilder& b) {
+    return b.call("et_vk.swiglu.default", {b.input({5, 3}), b.input({5, 3})}, {5, 3});
+  });
+}
+
+void add_training(Graphs& graphs) {
+  graphs.add("a loss", [](GraphBuilder& b) {
+    const Values outs{b.tensor({}), b.tensor({9, 300})};
+    b.call("et_vk.fused_ce.default", {b.input({9, 300}), b.input({9}, DType::Int64), b.number(9.0)},
+           b.list(outs));
+    return outs;
+  });
+  graphs.add("gradients", [](GraphBuilder& b) {
+    const ValueId d_out = b.input({5, 32}), x = b.input({5, 64});
+    return Values{
+        b.call("et_vk.linear_dW.default", {d_out, x}, {32, 64}),
+        b.call("et_vk.linear_q4gsw_backward.default",
+               {d_out, b.constant({32, 32}, DType::UInt8), b.constant({2, 32}), b.number(32)},
+               {5, 64})};
+  });
+  graphs.add("a step", [](GraphBuilder& b) {
+    Values args{b.constant({6, 5}), b.constant({6, 5}), b.constant({6, 5}), b.input({6, 5})};
+    for (const double number : {1e-3, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001})
+      args.push_back(b.number(number));
+    const Values outs{b.tensor({6, 5}), b.tensor({6, 5}), b.tensor({6, 5})};
+    b.call("adamw_step.default", args, b.list(outs));
+    return outs;
+  });
+  for (const bool words : {false, true}) {
+    graphs.add("weights in 4 bits", [&](GraphBuilder& b) {
+      const ValueId packed =
+          b.call("et_vk.q4gsw_requant.default", {b.input({6, 64}), b.input({2, 6}), b.number(32)},
+                 {6, 32}, DType::UInt8);
+      if (!words) return packed;
+      return b.call("aten.index_select.default", {packed, b.number(0), b.input({2}, DType::Int32)},
+                    {2, 32}, DType::UInt8);
     });
   }
 }
@@ -653,6 +733,19 @@ void add_pooling(Graphs& graphs) {
   }
 }
 
+void add_delta_rule(Graphs& graphs) {
+  for (const Dims& decay : {Dims{1, 2, 6}, Dims{1, 2, 6, 8}}) {
+    graphs.add("the delta rule", [&](GraphBuilder& b) {
+      const Values outs{b.tensor({1, 4, 6, 5}), b.tensor({1, 2, 8, 5})};
+      b.call("llama.gated_delta_rule.default",
+             {b.input({1, 4, 6, 8}), b.input({1, 2, 6, 8}), b.input({1, 2, 6, 5}), b.input(decay),
+              b.input({1, 2, 6}), b.input({1, 2, 8, 5})},
+             b.list(outs));
+      return outs;
+    });
+  }
+}
+
 // Rows and results of a caller's own, through every kernel.
 void add_doors(Graphs& graphs) {
   for (const DType dtype : {DType::Float32, DType::Float16}) {
@@ -673,29 +766,13 @@ void add_doors(Graphs& graphs) {
 
 std::vector<NamedGraph> corpus_graphs() {
   Graphs graphs;
-  for (const auto add : {add_unary,
-                         add_binary,
-                         add_where,
-                         add_movement,
-                         add_images,
-                         add_reductions,
-                         add_softmax,
-                         add_norms,
-                         add_qparams,
-                         add_embeddings,
-                         add_rotary,
-                         add_linear,
-                         add_quantized_inputs,
-                         add_affine,
-                         add_matmul,
-                         add_fused_linear,
-                         add_cached_attention,
-                         add_other_attention,
-                         add_doors,
-                         add_convolutions,
-                         add_byte_layers,
-                         add_byte_elements,
-                         add_pooling})
+  for (const auto add :
+       {add_unary,           add_binary,     add_where,  add_movement,         add_images,
+        add_reductions,      add_softmax,    add_norms,  add_qparams,          add_topk,
+        add_embeddings,      add_rotary,     add_linear, add_quantized_inputs, add_split_layers,
+        add_training,        add_affine,     add_matmul, add_fused_linear,     add_cached_attention,
+        add_other_attention, add_delta_rule, add_doors,  add_convolutions,     add_byte_layers,
+        add_byte_elements,   add_pooling})
     add(graphs);
   return std::move(graphs.made);
 }

@@ -28,15 +28,7 @@ FOLDED = {
 }
 
 # Known to the partitioner and not to this runtime, by family.
-MISSING: dict[str, set[str]] = {
-    "training": {
-        "et_vk.adamw_step.default",
-        "et_vk.fused_ce.default",
-        "et_vk.linear_dW.default",
-        "et_vk.linear_q4gsw_backward.default",
-        "et_vk.q4gsw_requant.default",
-    },
-}
+MISSING: dict[str, set[str]] = {}
 
 
 def serialized_name(key: Any) -> str:

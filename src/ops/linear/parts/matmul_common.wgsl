@@ -1,21 +1,23 @@
 // out[b] = alpha * x[b] @ y[b] + beta * bias: what matmul_tiles and matmul_columns share.
-#param TRANSPOSED : 0 | 1  // y is [batch, n, k], not [batch, k, n]
+#param X_TRANSPOSED = 0 : 0 | 1  // x is [batch, k, m], not [batch, m, k]
+// Where y comes from: gives y_element(batch, k, column), and Y_ALONG_K, whether neighbours in memory are so along k.
+#param Y = matmul_y_plain : matmul_y_plain | matmul_y_groups
 #param BIAS : 0 | 1
 //   bias_row  strides of the broadcast bias
 #params
 @group(0) @binding(x) var<storage, read> x: array<f32>;
-@group(0) @binding(y) var<storage, read> y: array<f32>;
+#include ${Y}
 #if BIAS
 @group(0) @binding(bias) var<storage, read> bias: array<f32>;
 #endif
 @group(0) @binding(out) var<storage, read_write> out: array<f32>;
 
-// Element (k, column) of a batch's y, which begins at `base`.
-fn y_at(base: u32, k: u32, column: u32) -> u32 {
-#if TRANSPOSED
-  return base + column * params.k + k;
+// Element (row, k) of a batch's x, which begins at `base`.
+fn x_at(base: u32, row: u32, k: u32) -> u32 {
+#if X_TRANSPOSED
+  return base + k * params.m + row;
 #else
-  return base + k * params.n + column;
+  return base + row * params.k + k;
 #endif
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.capi import ModelError
 from support.cases import (
     BOOL,
     DEFAULTS,
@@ -15,9 +16,12 @@ from support.cases import (
     F32,
     I32,
     I64,
+    TIGHT,
     Arg,
     check_op,
     check_outputs,
+    rng_for,
+    seeds,
     singles,
 )
 from support.delegate import GraphBuilder, Value
@@ -99,6 +103,35 @@ def test_arange(dtype: torch.dtype) -> None:
             args=lambda g, x, a=(start, end, step): (*a, *DEFAULTS),
             tolerance=EXACT,
         )
+
+
+@pytest.mark.parametrize("seed", seeds(50))
+def test_arange_of_any_numbers(seed: int) -> None:
+    """Steps that are no whole numbers, down too, and ranges without elements."""
+    rng = rng_for("arange", seed)
+    dtype = (F32, I64)[seed % 2]
+    step = rng.choice((1, 2, 7, -1, -3, 0.1, 0.25, -0.3) if dtype == F32 else (1, 2, 7, -1, -3))
+    start, count = rng.randint(-20, 20), rng.choice((0, 1, 2, 9, 100))
+    end = start + step * (count - 0.5) if count and seed % 3 else start + step * count
+    numbers = (start, end, step) if dtype == F32 else (start, round(end), step)
+    expected = torch.arange(*numbers, dtype=dtype)
+    check_op(
+        "aten.arange.start_step",
+        [Arg((2,))],
+        lambda x: expected,
+        args=lambda g, x: (*numbers, *DEFAULTS),
+        tolerance=TIGHT,
+        key=seed,
+    )
+
+
+@pytest.mark.parametrize(("start", "end", "step"), [(0, 9, 0), (0, 9, -1), (0, 1 << 40, 1)])
+def test_ranges_that_do_not_fit_are_refused(start: int, end: int, step: int) -> None:
+    g = GraphBuilder()
+    args = (start, end, step, *DEFAULTS)
+    g.output(g.call("aten.arange.start_step", *args, out=(I32, (9,))))
+    with pytest.raises(ModelError, match="does not fit the recorded sizes"):
+        g.load()
 
 
 def test_arange_from_a_live_position() -> None:

@@ -115,6 +115,38 @@ def test_group_norm(seed: int) -> None:
     )
 
 
+@pytest.mark.parametrize("seed", seeds(50))
+def test_instance_norm(seed: int) -> None:
+    """As newer exporters write it: a group norm with a group for each channel."""
+    rng = rng_for("instance_norm", seed)
+    channels = rng.randint(1, 6)
+    image = (rng.randint(2, 9), rng.randint(1, 9))[: rng.randint(1, 2)]
+    bound = (rng.randint(1, 3), channels, *image)
+    inner, affine = math.prod(image), seed % 2 == 0
+
+    def reference(x: torch.Tensor, *wb: torch.Tensor) -> Any:
+        w, b = wb or (None, None)
+        out = torch.native_group_norm(x, w, b, x.shape[0], channels, inner, channels, 1e-5)
+        same = F.instance_norm(x, weight=w, bias=b, eps=1e-5)
+        torch.testing.assert_close(out[0], same, rtol=1e-4, atol=1e-4)
+        return out
+
+    def args(g: GraphBuilder, x: Any, *wb: Any) -> Any:
+        w, b = wb or (None, None)
+        return (x, w, b, bound[0], channels, inner, channels, 1e-5)
+
+    batches = [bound[0], rng.randint(1, bound[0]), bound[0]]
+    check_op(
+        "aten.native_group_norm.default",
+        [Arg(bound)] + [Arg((channels,), constant=True)] * (2 if affine else 0),
+        reference,
+        args=args,
+        live=[[(n, *bound[1:])] + [(channels,)] * (2 if affine else 0) for n in batches],
+        tolerance=SUMS if inner > 2 else NORMAL,
+        key=seed,
+    )
+
+
 @pytest.mark.parametrize("seed", seeds(12))
 def test_batch_norm(seed: int) -> None:
     rng = rng_for("batch_norm", seed)
