@@ -1,12 +1,12 @@
 """Six vision and text networks, batch 1, inputs given and outputs read on the host.
 
-    python benchmarks/networks.py write nets                   # exports them; needs torchvision, transformers
+    python benchmarks/networks.py write nets     # exports; needs torchvision and transformers
     python benchmarks/networks.py time nets --peers --json networks.json
 
-The first writes skeletons, whose weights are made up on any machine; the second times them through each
-provider named. Its peers, each where it is installed: ONNX Runtime's WebGPU provider (PyPI
-onnxruntime-webgpu, and onnxscript to export), and torch on CUDA in f32 without TF32, replaying a graph.
-Networks are untrained, which makes no difference to speed.
+The first writes skeletons, whose weights are made up on any machine; the second times them through
+each provider named. Its peers, each where it is installed: ONNX Runtime's WebGPU provider (PyPI
+onnxruntime-webgpu, and onnxscript to export), and torch on CUDA in f32 without TF32, replaying a
+graph. Networks are untrained, which makes no difference to speed.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def cuda_graph(name: str, folder: Path, repetitions: int) -> Row:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     network = module(name).cuda()
     inputs = tuple(x.cuda() for x in INPUTS[name]())
-    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         with torch.cuda.stream(stream):
             for _ in range(3):
