@@ -4,6 +4,7 @@
 #include "ops/linear/linear.h"
 
 #include "ops/families.h"
+#include "ops/gemm/epilogue.h"
 #include "ops/linear/matmul.h"
 
 namespace etwebgpu {
@@ -59,7 +60,7 @@ void take_bytes(const LowerContext& c, Gemm& linear) {
 
 // Linear layer over a constant weight: [N, K], or [K, N] if transposed.
 Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, bool transposed,
-                            std::optional<std::size_t> bias) {
+                            std::optional<std::size_t> bias, const Epilogue& epilogue = {}) {
   Gemm linear;
   linear.x = {c.value(x)};
   linear.rows = linear_rows(c.sizes(x));
@@ -74,6 +75,8 @@ Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, 
   }
   part.columns = c.sizes(weight)[transposed ? 1 : 0];
   linear.outs = {c.output()};
+  if (epilogue.residual) linear.residual = GemmInput{*epilogue.residual};
+  linear.activation = epilogue.activation;
   return lower_gemm(c, linear);
 }
 
@@ -97,11 +100,14 @@ Result<void> infer_linear(InferContext& c) {
   return c.set_output(out);
 }
 
+std::optional<std::size_t> linear_bias(const LowerContext& c) {
+  return c.is_none(2) ? std::nullopt : std::optional<std::size_t>(2);
+}
+
 Result<void> lower_linear_op(LowerContext& c) {
   const bool bias = !c.is_none(2);
-  if (is_packable(c, 1) && (!bias || is_constant_row(c, 2, c.sizes(1)[0]))) {
-    return lower_constant(c, 0, 1, false, bias ? std::optional<std::size_t>(2) : std::nullopt);
-  }
+  if (is_packable(c, 1) && (!bias || is_constant_row(c, 2, c.sizes(1)[0])))
+    return lower_constant(c, 0, 1, false, linear_bias(c));
   Matmul p{.x = c.value(0), .y = c.value(1), .out = c.output()};
   p.m = linear_rows(c.sizes(0));
   p.k = c.sizes(0).back();
@@ -110,6 +116,16 @@ Result<void> lower_linear_op(LowerContext& c) {
   if (bias) add_bias(p, c.value(2), c.sizes(2));
   emit_matmul(c, p);
   return {};
+}
+
+// With an epilogue (fused.h), over constants.
+Result<void> infer_fused_linear(InferContext& c) {
+  TRY(infer_linear(c));
+  return check_epilogue(c);
+}
+
+Result<void> lower_fused_linear(LowerContext& c) {
+  return lower_constant(c, 0, 1, false, linear_bias(c), epilogue_of(c));
 }
 
 // --- aten.mm(x [M, K], y [K, N]) and aten.bmm with a leading batch ---
@@ -210,6 +226,11 @@ constexpr Op kOps[] = {
     {"aten.linear.default", "t t t? > t", infer_linear, lower_linear_op},
     {"aten.mm.default", "t t > t", infer_mm, lower_mm},
     {"et_vk.linear_dW.default", "t t > t", infer_weight_gradient, lower_weight_gradient},
+    {.name = "fused.linear",
+     .signature = "t t t? t? s? _ _ > t",
+     .infer = infer_fused_linear,
+     .lower = lower_fused_linear,
+     .internal = true},
 };
 
 }  // namespace
