@@ -5,14 +5,13 @@
 //
 // in place of the last call that is covered, by which time the residual is there. Before that,
 // x * sigmoid(x), as decompositions write silu, becomes one call.
-#include "passes/epilogue.h"
-
 #include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "ops/elementwise/activation.h"
 #include "ops/fused.h"
+#include "passes/epilogue.h"
 #include "passes/passes.h"
 
 namespace etwebgpu {
@@ -53,9 +52,8 @@ class EpilogueFusion {
   }
   bool is_overwritten(ValueId v) const {
     if (const auto* list = std::get_if<ValueList>(&graph_.value(v)))
-      return std::ranges::any_of(list->items, [this](ValueId item) {
-        return is_overwritten(item);
-      });
+      return std::ranges::any_of(list->items,
+                                 [this](ValueId item) { return is_overwritten(item); });
     return graph_.tensor(v) && aliases_.overwritten[static_cast<std::size_t>(root(v))];
   }
   // A constant that stays what it is.
@@ -78,9 +76,8 @@ class EpilogueFusion {
       const ValueId source = index.call(sigmoid).args.front();
       if (index.behind_views(source) != index.behind_views(x) || !are_alike(source, x)) continue;
       if (!are_alike(x, out) || is_overwritten(x) || !index.only_read_by(gate, c)) continue;
-      Call joined{.name = std::string(times_sigmoid::kName),
-                  .args = {x, out},
-                  .node_id = product.node_id};
+      Call joined{
+          .name = std::string(times_sigmoid::kName), .args = {x, out}, .node_id = product.node_id};
       cover(joined, index.call(sigmoid));
       cover(joined, product);
       call(c) = std::move(joined);
@@ -136,9 +133,9 @@ class EpilogueFusion {
   // The product that `v` is, if call c may take it in and give `out` instead: nothing else reads
   // it, and it may move there.
   std::optional<std::int32_t> product_for(const GraphIndex& index, ValueId v, std::int32_t c,
-                                          ValueId out, bool plain) const {
+                                          ValueId out, bool is_sum) const {
     const std::int32_t p = index.producer(index.behind_views(v));
-    if (p == kNoCall || !is_open(index.call(p), plain)) return std::nullopt;
+    if (p == kNoCall || !is_open(index.call(p), is_sum)) return std::nullopt;
     const Call& product = index.call(p);
     const ValueId result = output_of(product);
     if (result == kNoValue || !are_alike(v, out) || !index.only_read_by(result, c))
@@ -146,9 +143,16 @@ class EpilogueFusion {
     const std::span<const ValueId> inputs(product.args.data(), product.args.size() - 1);
     if (std::ranges::any_of(inputs, [this](ValueId a) { return is_overwritten(a); }))
       return std::nullopt;
-    const bool keeps_sizes =
-        is_convolution(product) ? are_alike(result, out) : follows_input(graph_, product, out);
-    return keeps_sizes ? std::optional(p) : std::nullopt;
+    const bool fits = are_alike(result, out) || sizes_follow(product, result, out, is_sum);
+    return fits ? std::optional(p) : std::nullopt;
+  }
+  // Behind views: a linear layer's output gets its sizes from x, or from what is added.
+  bool sizes_follow(const Call& product, ValueId result, ValueId out, bool is_sum) const {
+    if (is_convolution(product)) return false;
+    const Dims &from = graph_.tensor(result)->bound, &to = graph_.tensor(out)->bound;
+    const bool same_rows = !from.empty() && !to.empty() && from.back() == to.back();
+    const bool from_residual = is_sum && product.name == "aten.linear.default" && same_rows;
+    return from_residual || follows_input(graph_, product, out);
   }
 
   // The product as a fused call with that output.

@@ -46,9 +46,8 @@ class LinearFusion {
   using Rewrite = void (LinearFusion::*)(const GraphIndex&, std::int32_t);
 
   void each_call(Rewrite rewrite) {
-    rewrite_calls(graph_, [&](const GraphIndex& index, std::int32_t c) {
-      (this->*rewrite)(index, c);
-    });
+    rewrite_calls(graph_,
+                  [&](const GraphIndex& index, std::int32_t c) { (this->*rewrite)(index, c); });
   }
 
   Call& call(std::int32_t c) { return graph_.calls[static_cast<std::size_t>(c)]; }

@@ -155,8 +155,7 @@ constexpr auto kOps = [] {
 std::optional<double> fixed_number(const Graph& graph, ValueId v) {
   if (v == kNoValue) return std::nullopt;
   const Value& value = graph.value(v);
-  if (const auto* integer = std::get_if<std::int64_t>(&value))
-    return static_cast<double>(*integer);
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) return static_cast<double>(*integer);
   const auto* number = std::get_if<double>(&value);
   return number ? std::optional(*number) : std::nullopt;
 }
@@ -188,8 +187,8 @@ std::optional<Activation> find_activation(const Graph& graph, std::string_view o
   if (op == "aten.gelu.default") {
     const auto* approximate =
         first == kNoValue ? nullptr : std::get_if<std::string>(&graph.value(first));
-    const bool known = approximate ? *approximate == "none" || *approximate == "tanh"
-                                   : !is_given(graph, first);
+    const bool known =
+        approximate ? *approximate == "none" || *approximate == "tanh" : !is_given(graph, first);
     if (!known) return std::nullopt;
     return Activation{gelu_expression(approximate ? *approximate : ""), "gelu"};
   }

@@ -77,7 +77,6 @@ Result<Convolution> read(const CallContext& c) {
   return v;
 }
 
-
 Result<void> infer(InferContext& c) {
   for (const std::size_t arg : {std::size_t{kX}, std::size_t{kWeight}, c.output_arg()})
     CHECK_OR_FAIL(is_floating(c.dtype(arg)), ErrorKind::NotSupported,

@@ -89,14 +89,19 @@ Result<void> check_floats(const InferContext& c, std::size_t x, std::size_t y) {
 // --- aten.linear(x [.., K], weight [N, K], bias or None) -> out [.., N] ---
 // The exporter also makes it of addmm(bias, x, y.t()), so a bias may be anything that broadcasts.
 
-Result<void> infer_linear(InferContext& c) {
+Result<void> check_linear(const InferContext& c) {
   const Dims &x = c.sizes(0), &weight = c.sizes(1);
   TRY(check_floats(c, 0, 1));
   CHECK_OR_FAIL(x.rank() >= 1 && weight.rank() == 2 && weight[1] == x.back(),
                 ErrorKind::InvalidProgram, "x of sizes ", to_string(x), " and weight of sizes ",
                 to_string(weight), " do not fit");
-  if (!c.is_none(2)) TRY(check_bias(c.sizes(2), linear_rows(x), weight[0]));
-  TRY_ASSIGN(const Dims out, linear_sizes(x, c.bound(c.output_arg()).rank(), weight[0]));
+  return c.is_none(2) ? Result<void>() : check_bias(c.sizes(2), linear_rows(x), weight[0]);
+}
+
+Result<void> infer_linear(InferContext& c) {
+  TRY(check_linear(c));
+  TRY_ASSIGN(const Dims out,
+             linear_sizes(c.sizes(0), c.bound(c.output_arg()).rank(), c.sizes(1)[0]));
   return c.set_output(out);
 }
 
@@ -119,9 +124,17 @@ Result<void> lower_linear_op(LowerContext& c) {
 }
 
 // With an epilogue (fused.h), over constants.
+// With a residual the output has its sizes: views between the two are gone.
 Result<void> infer_fused_linear(InferContext& c) {
-  TRY(infer_linear(c));
-  return check_epilogue(c);
+  constexpr std::size_t kResidual = 3;
+  if (c.is_none(kResidual)) return infer_linear(c);
+  TRY(check_linear(c));
+  const Dims& added = c.sizes(kResidual);
+  const std::int64_t rows = linear_rows(c.sizes(0)), n = c.sizes(1)[0];
+  CHECK_OR_FAIL(added.rank() >= 1 && added.back() == n && linear_rows(added) == rows,
+                ErrorKind::InvalidArgument, "a residual of sizes ", to_string(added),
+                " is added to ", rows, " rows of ", n);
+  return c.set_output(added);
 }
 
 Result<void> lower_fused_linear(LowerContext& c) {
