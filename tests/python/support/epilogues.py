@@ -1,4 +1,4 @@
-"""Functions that may follow a product, as programs have them: calls behind a value, and in torch."""
+"""Functions that may follow a product: calls behind a value as programs have them, and torch."""
 
 from __future__ import annotations
 

@@ -35,9 +35,7 @@ def layer(seed: int, name: str) -> Product:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_of_a_linear_layer(name: str, seed: int) -> None:
     rng = rng_for("linear residual", seed, name)
-    check_epilogue(
-        rng, layer(seed, name), FUNCTIONS[name], residual=seed % 3 != 1, tolerance=SUMS
-    )
+    check_epilogue(rng, layer(seed, name), FUNCTIONS[name], residual=seed % 3 != 1, tolerance=SUMS)
 
 
 @pytest.mark.parametrize("name", ["none", "relu", "silu of two calls", "gelu by tanh"])
