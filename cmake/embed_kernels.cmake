@@ -5,6 +5,10 @@ list(SORT templates)
 set(entries "")
 foreach(path IN LISTS templates)
   get_filename_component(name "${path}" NAME_WE)
+  if(DEFINED path_of_${name})
+    message(FATAL_ERROR "Two kernel templates are called ${name}: ${path_of_${name}} and ${path}")
+  endif()
+  set(path_of_${name} "${path}")
   file(READ "${path}" text)
   # Comments are for those who read the file: a fifth of the text. Messages quote lines, and compilers
   # number those of the expanded text, so no line's number is lost.

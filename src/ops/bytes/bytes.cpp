@@ -65,8 +65,8 @@ std::string_view packed_neighbours(const ByteProduct& p) {
 
 Result<Quantization> read_quantization(const CallContext& c, std::size_t scale,
                                        std::size_t zero_point, std::string_view what) {
-  CHECK_OR_FAIL(!c.is_symint(scale) && !c.is_symint(zero_point), ErrorKind::NotSupported,
-                "a scale or zero point of ", what, " that is computed while the program runs");
+  CHECK_OR_FAIL(!c.is_symint(scale), ErrorKind::NotSupported, "a scale of ", what,
+                " that is computed while the program runs");
   const Quantization q{c.number(scale), c.integer(zero_point)};
   CHECK_OR_FAIL(is_usable(q.scale), ErrorKind::InvalidProgram, "the scale ", q.scale, " of ", what);
   CHECK_OR_FAIL(q.zero_point >= -128 && q.zero_point <= 127, ErrorKind::InvalidProgram,

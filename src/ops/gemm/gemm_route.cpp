@@ -28,7 +28,8 @@ class Routing {
     }
     if (c_.is_software()) return columns();
     if (g_.rows == 1) return gemv();
-    return takes_matrices() ? matrices() : gemm();
+    if (takes_matrices()) return matrices();
+    return has_few_tiles() ? slices() : gemm();
   }
 
  private:
@@ -149,6 +150,36 @@ class Routing {
   std::int64_t subgroup_run() const {
     const Capabilities& caps = c_.capabilities();
     return caps.subgroups ? static_cast<std::int64_t>(std::bit_floor(caps.min_subgroup_size)) : 0;
+  }
+
+  // So few that a GPU is idle while each of them goes along K. Found on an H200, where a tile's
+  // columns that are not there count, too.
+  bool has_few_tiles() const {
+    constexpr std::int64_t kFewTiles = 96, kTile = 32;
+    return panels_ * matrices_of_column() * div_up(g_.rows, kTile) <= kFewTiles;
+  }
+  // Four rows for a workgroup, and as many slices of K as its memory has room for the sums of.
+  GemmRoute slices() const {
+    constexpr std::int64_t kRows = 4, kLanes = 8, kManySteps = 256;
+    const Capabilities& caps = c_.capabilities();
+    const std::int64_t steps = g_.depth / type_.step, matrices = matrices_of_column();
+    const std::int64_t run = subgroup_run() < 4 ? 0 : subgroup_run();
+    const std::int64_t lanes = run == 0 ? kLanes : std::min(kLanes, run);
+    auto sums = [&](std::int64_t wg) { return wg / (run == 0 ? lanes : run); };
+    auto fits = [&](std::int64_t wg) {
+      return is_size(wg) &&
+             sums(wg) * kRows * lanes * (16 * matrices + 4) <= caps.max_workgroup_storage;
+    };
+    std::int64_t wg =
+        std::min<std::int64_t>(bit_ceil(lanes * steps), steps >= kManySteps ? 512 : 256);
+    while (wg > 64 && !fits(wg)) wg /= 2;
+    wg = std::max(wg, std::max(run, kRows * lanes));
+    GemmRoute route{{.kernel = "gemm_slices"}, lanes, kRows};
+    route.defines = {{"ROWS", kRows},          {"MATS", matrices}, {"LOADS", type_.loads},
+                     {"HALVES", type_.halves}, {"WG", wg},         {"LANES", lanes},
+                     {"SLICES", wg / lanes},   {"RUN", run},       {"SUMS", sums(wg)}};
+    route.params = {"rows", "row_blocks", "steps", "group_steps"};
+    return route;
   }
 
   // A workgroup per tile; smaller tiles, and several groups of invocations for each, where that

@@ -1,7 +1,7 @@
 // Matrix product of a size whose tiles would be too few to keep a GPU busy, each with a long way along K. A workgroup
 // owns ROWS rows x LANES x 4 neighbouring columns and splits K into SLICES interleaved slices, as gemv does for one
 // row: nothing is staged, and an invocation has but a few steps. The slices are then summed, first within subgroups.
-#param ROWS : 4 | 8 | 16
+#param ROWS
 #param MATS : 1 | 2    // 2 if GATED
 #param LOADS           // words of a step
 #param HALVES          // groups of four elements of K in a step

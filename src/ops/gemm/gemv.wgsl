@@ -7,6 +7,7 @@
 #param LOADS   // words of a step
 #param HALVES  // groups of four elements of K in a step
 #param STAGED = 0 : 0 | 1
+#param ROWS = 1 : 1
 #if RUN != 0
 #requires subgroups
 #endif
@@ -58,17 +59,17 @@ const PARTIALS = ${WG}u;
     {
       let step = step${U};
 #repeat M MATS
-      var sum${M} = F4(0.0);
+      var sum${M}_0 = F4(0.0);
 #endrepeat
 #if NORM
-      var square = 0.0;
+      var square0 = 0.0;
 #endif
 #include "gemv_step.wgsl"
 #repeat M MATS
-      total${M} += sum${M} * scale${M}_${U};
+      total${M} += sum${M}_0 * scale${M}_${U};
 #endrepeat
 #if NORM
-      total_square += select(0.0, square, counts${U});
+      total_square += select(0.0, square0, counts${U});
 #endif
     }
 #endrepeat

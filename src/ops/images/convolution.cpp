@@ -110,9 +110,14 @@ std::optional<float> bound_of_results(const CallContext& c, std::size_t arg) {
 
 // --- One group, a constant weight: rows of patches times a matrix ---
 
+// A first layer's three channels make no whole vectors along K: the product's kernel for that takes
+// an element at a time, which a GPU does faster directly.
 bool is_product(const LowerContext& c, const Convolution& v) {
+  constexpr std::int64_t kVector = 4, kDeep = 1024;
+  const std::int64_t depth = v.channels * v.taps();
   return v.groups == 1 && !v.transposed && c.is_constant(kWeight) &&
-         (c.is_none(kBias) || c.is_constant(kBias)) && v.channels > 0;
+         (c.is_none(kBias) || c.is_constant(kBias)) && depth > 0 &&
+         (depth % kVector == 0 || depth > kDeep || c.is_software());
 }
 
 GemmDoor patches(const LowerContext& c, const Convolution& v) {

@@ -112,7 +112,7 @@ void split_axes(const Dims& x, std::uint32_t mask, Axes& kept, Axes& reduced) {
 
 // A workgroup for each output where those are few and long; lanes never outnumber elements.
 Route reduce_route(const LowerContext& c, std::int64_t outputs, std::int64_t n) {
-  const bool cooperate = n >= 64 && outputs < (c.is_software() ? 16 : 4096);
+  const bool cooperate = c.is_software() ? n >= 64 && outputs < 16 : n >= 32 && outputs < 4096;
   const std::int64_t most = c.is_software() ? 8 : cooperate ? std::min<std::int64_t>(n, 256) : 64;
   const std::int64_t wg = c.workgroup_size(static_cast<std::uint32_t>(most));
   return {.kernel = "reduce",

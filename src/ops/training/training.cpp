@@ -167,7 +167,7 @@ Result<void> lower_requantize(LowerContext& c) {
   const Dims &weight = c.sizes(0), &out = c.sizes(c.output_arg());
   const bool bytes = c.storage(c.output_arg()) == Storage::Bytes;
   const std::uint32_t wg = c.workgroup_size(64);
-  KernelCall& k = c.emit("requantize");
+  KernelCall& k = c.emit("requantize_q4");
   k.define("WG", wg).define("BYTES", bytes ? 1 : 0);
   k.read("weight", c.value(0)).read("scales", c.value(1)).write("out", c.output());
   k.params({{"count", out.numel()},

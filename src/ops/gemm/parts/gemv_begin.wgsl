@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let local_quad = block * ${LANES}u + index % ${LANES}u;
   let column = local_quad % 16u;
   let slice = index / ${LANES}u;
-  let row = find_row(0u);
+  let row0 = find_row(0u);
 #repeat M MATS
   let panel${M} = local_quad / 16u + params.pair_panels * ${M}u;
   let base${M} = panel${M} * params.words * 16u + column;

@@ -3,7 +3,7 @@
 #repeat T TURNS
   let step${T} = min(index + ${T}u * ${WG}u, ${STEPS}u - 1u);
 #repeat H 2
-  let raw${T}_${H} = row_quad(row, step${T} * 2u + ${H}u);
+  let raw${T}_${H} = row_quad(row0, step${T} * 2u + ${H}u);
 #if NORM
   let x${T}_${H} = raw${T}_${H} * norm_weight[step${T} * 2u + ${H}u];
 #else

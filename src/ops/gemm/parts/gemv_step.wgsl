@@ -1,25 +1,30 @@
-// One step of gemv's sums (sum{M}: matrix M, four neighbouring output columns; square): 8 elements of K for
-// q4, else 4. Needs `step` and its words q{M}_{L}_{U}, with U a counter of the caller's.
+// One step of the sums of gemv or gemm_slices (sum{M}_{R}: matrix M, row R, four neighbouring output columns;
+// square{R}): 8 elements of K for q4, else 4. Needs `step`, row{R}, and its words q{M}_{L}_{U}, with U a counter of the
+// caller's.
 // Nibbles become floats as mantissa bits of 2^23, with x scaled to match: no conversion, and no shift for each,
 // which GPUs do at a fraction of their rate.
 #repeat H HALVES
   {
     let quad = step * ${HALVES}u + ${H}u;
-    let raw = row_quad(row, quad);
-#if NORM
-    square += dot(raw, raw);
-    let x4 = raw * norm_weight[quad];
-#else
-    let x4 = raw;
-#endif
 #if WEIGHT == q4
 #repeat M MATS
     let n${M} = q${M}_0_${U} >> U4(${H}u * 16u);
 #endrepeat
-    let elements = x4 * F4(1.0, 0.0625, 0.00390625, 0.000244140625);
-#else
-    let elements = x4;
 #endif
+#repeat R ROWS
+    let raw${R} = row_quad(row${R}, quad);
+#if NORM
+    square${R} += dot(raw${R}, raw${R});
+    let normed${R} = raw${R} * norm_weight[quad];
+#else
+    let normed${R} = raw${R};
+#endif
+#if WEIGHT == q4
+    let elements${R} = normed${R} * F4(1.0, 0.0625, 0.00390625, 0.000244140625);
+#else
+    let elements${R} = normed${R};
+#endif
+#endrepeat
 #repeat J 4
     {
 #repeat M MATS
@@ -33,7 +38,9 @@
 #elif WEIGHT == f16
       let w${M} = half(select(q${M}_0_${U}, q${M}_1_${U}, ${J}u > 1u), ${J}u % 2u);
 #endif
-      sum${M} += elements[${J}] * w${M};
+#repeat R ROWS
+      sum${M}_${R} += elements${R}[${J}] * w${M};
+#endrepeat
 #endrepeat
     }
 #endrepeat

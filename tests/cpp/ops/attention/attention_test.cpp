@@ -105,7 +105,7 @@ TEST(Attention, TakesInTheProjectionBehindIt) {
   EXPECT_EQ(call_names(gpu->graph()), Names{"fused.rope_sdpa_q4gsw"});
   EXPECT_EQ(kernels_at(*gpu, 1, true), (Names{"attention_decode", "gemv"}));
   EXPECT_EQ(kernels_at(*gpu, kTokens, true),
-            (Names{"rotary_fresh", "attention_tiles", "gemm_tiles"}));
+            (Names{"rotary_fresh", "attention_tiles", "gemm_slices"}));
   EXPECT_EQ(kernels_at(*software, 1, true), (Names{"attention_lanes", "gemv_lanes"}));
 }
 

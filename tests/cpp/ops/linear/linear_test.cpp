@@ -71,10 +71,39 @@ TEST(Linear, RouteFollowsLiveRowsOverOneWeight) {
   Compiled model({}, {});
   ASSERT_EQ(model.error, "");
   for (const std::int64_t rows : {128, 1, 5, 1, 17}) {
-    EXPECT_EQ(model.kernel(model.at(rows)).name, rows == 1 ? "gemv" : "gemm_tiles");
+    EXPECT_EQ(model.kernel(model.at(rows)).name, rows == 1 ? "gemv" : "gemm_slices");
   }
   EXPECT_EQ(model.constants(), 2u);
   EXPECT_TRUE(model.at(0).dispatches.empty());
+}
+
+// 96 tiles of 32 x 64 leave a GPU idle while each goes along K.
+TEST(Linear, FewTilesAreSplitAlongK) {
+  Compiled layer({.rows = 512}, {});
+  EXPECT_EQ(layer.kernel(layer.at(320)).name, "gemm_slices");  // 9 panels, 10 times 32 rows
+  EXPECT_EQ(layer.kernel(layer.at(321)).name, "gemm_tiles");
+}
+
+// Sums of every slice lie in workgroup memory: fewer slices where that is small, or subgroups are.
+TEST(Linear, SlicesFitWorkgroupMemory) {
+  for (const std::uint32_t subgroup : {0u, 4u, 8u, 16u, 32u, 64u}) {
+    for (const std::uint32_t storage : {16u << 10, 48u << 10}) {
+      Capabilities caps;
+      caps.subgroups = subgroup > 0;
+      caps.min_subgroup_size = caps.max_subgroup_size = std::max(subgroup, 1u);
+      caps.max_workgroup_storage = storage;
+      caps.max_workgroup_invocations = caps.max_workgroup_size[0] = 1024;
+      Compiled layer({}, caps);
+      ASSERT_EQ(layer.error, "");
+      const Plan& plan = layer.at(17);
+      ASSERT_EQ(layer.kernel(plan).name, "gemm_slices");
+      const auto number = [&](std::string_view name) {
+        return std::stoul(layer.parameter(plan, name));
+      };
+      EXPECT_LE(number("SUMS") * number("ROWS") * number("LANES") * 20, storage) << subgroup;
+      EXPECT_GE(number("WG"), number("ROWS") * number("LANES")) << subgroup;
+    }
+  }
 }
 
 Capabilities with_byte_products(std::uint64_t from) {
@@ -91,7 +120,7 @@ TEST(Linear, LargeLayersForOneRowMultiplyBytes) {
   constexpr std::uint64_t kWeights = 576 * 576;
   Compiled at({}, with_byte_products(kWeights)), above({}, with_byte_products(kWeights + 1));
   EXPECT_EQ(at.kernel(at.at(1)).name, "gemv_bytes");
-  EXPECT_EQ(at.kernel(at.at(2)).name, "gemm_tiles");
+  EXPECT_EQ(at.kernel(at.at(2)).name, "gemm_slices");
   EXPECT_EQ(above.kernel(above.at(1)).name, "gemv");
 }
 
@@ -230,15 +259,15 @@ TEST(Linear, MatrixUnitsServeManyRowsWhereF16IsAskedFor) {
   const Names matrices{"gemm_half_rows", "gemm_matrices", "gemm_join"};
   EXPECT_EQ(asked.kernels(asked.at(128)), matrices);
   EXPECT_EQ(asked.kernels(asked.at(17)), matrices);
-  EXPECT_EQ(asked.kernel(asked.at(16)).name, "gemm_tiles");
+  EXPECT_EQ(asked.kernel(asked.at(16)).name, "gemm_slices");
   EXPECT_EQ(asked.kernel(asked.at(1)).name, "gemv");
-  EXPECT_EQ(plain.kernel(plain.at(128)).name, "gemm_tiles");
+  EXPECT_EQ(plain.kernel(plain.at(128)).name, "gemm_slices");
 
   Capabilities varying = with_matrices(16, 32);
   varying.min_subgroup_size = 16;  // which of them a pipeline gets is not known
   for (const Capabilities& without : {with_matrices(0, 32), with_matrices(16, 64), varying}) {
     Compiled compiled({}, without, kHalf);
-    EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "gemm_tiles");
+    EXPECT_EQ(compiled.kernel(compiled.at(128)).name, "gemm_slices");
   }
 }
 

@@ -9,7 +9,7 @@ import executorch_webgpu  # noqa: F401  registers the backend
 import pytest
 import torch
 from executorch.backends.vulkan import utils
-from executorch.backends.vulkan.op_registry import OpFeatures, update_features
+from executorch.backends.vulkan.op_registry import OpFeatures, vulkan_supported_ops
 from support.cases import F32, I64, generator_for
 from support.delegate import GraphBuilder
 from support.quantized import random_weight
@@ -37,9 +37,7 @@ def _adamw(*args: Any) -> tuple[torch.Tensor, ...]:
 
 
 _library.impl("adamw_step", _adamw, "CompositeExplicitAutograd")
-update_features("etwebgpu_test::adamw_step")(
-    lambda: OpFeatures(inputs_storage=utils.CONTIGUOUS_ANY, inputs_dtypes=utils.FP_T)
-)
+_FEATURES = OpFeatures(inputs_storage=utils.CONTIGUOUS_ANY, inputs_dtypes=utils.FP_T)
 
 
 class LastLayer(nn.Module):
@@ -76,8 +74,9 @@ def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
     return x, labels
 
 
-def test_a_last_layer_whose_state_is_the_delegates() -> None:
+def test_a_last_layer_whose_state_is_the_delegates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported by the stock packages with its buffers in the delegate; runs 40 steps."""
+    monkeypatch.setitem(vulkan_supported_ops, "etwebgpu_test::adamw_step", _FEATURES)
     stock = program(LastLayer(), *batch(0))
     trained, eager = stock.load(), LastLayer()
     losses = []
