@@ -2,9 +2,39 @@
 // once for both.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 namespace etwebgpu {
+
+// Products that take what follows them into their results: y = f(product + residual). A fused call
+// has the product's first `inputs` arguments, and then those below.
+struct FusedProduct {
+  std::string_view product, fused;
+  std::size_t inputs;
+};
+inline constexpr FusedProduct kFusedProducts[] = {
+    {"aten.convolution.default", "fused.convolution", 9},
+    {"aten.linear.default", "fused.linear", 3},
+    {"et_vk.conv_with_clamp.default", "fused.convolution", 9},
+};
+
+// The last arguments of a fused product, counted from the end.
+namespace epilogue {
+enum {
+  kOut = 1,
+  kSecond,      // and the second, or None
+  kFirst,       // what the operator takes after its tensor, or None
+  kActivation,  // name of a unary operator, or None
+  kResidual,    // or None
+  kCount = kResidual
+};
+}  // namespace epilogue
+
+// x * sigmoid(x), of floats.
+namespace times_sigmoid {
+inline constexpr std::string_view kName = "fused.times_sigmoid";
+}  // namespace times_sigmoid
 
 // et_vk.linear_q4gsw(x, weight u8 [N, K/2], scales [K/G, N], G, bias or None) -> out
 namespace linear_q4gsw {
@@ -26,9 +56,12 @@ enum {
   kBiases,  // or None
   kNorm,    // weight of an rms norm of x before, or None
   kEps,
-  kResidual,  // or None
   kGated,
   kLast,
+  kResidual,  // or None, and the rest of an epilogue: not with kGated
+  kActivation,
+  kFirst,
+  kSecond,
   kOuts,
 };
 }  // namespace fused_linear

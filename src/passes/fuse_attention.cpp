@@ -161,7 +161,7 @@ class ProjectionFusion {
   }
 
   // Weight, scales, group, bias, residual, whether only the last row is taken, and output of a
-  // linear layer with one output and no norm.
+  // linear layer with one output, no norm and no activation.
   std::optional<std::array<ValueId, 7>> projection_of(const Call& call) {
     if (call.name == plain::kName) {
       const ValueId none = graph_.add(std::monostate{});
@@ -180,7 +180,7 @@ class ProjectionFusion {
     };
     const auto* gated = std::get_if<bool>(&graph_.value(call.args[fused::kGated]));
     if (items(fused::kOuts).size() != 1 || !gated || *gated ||
-        !graph_.is_none(call.args[fused::kNorm]))
+        !graph_.is_none(call.args[fused::kNorm]) || !graph_.is_none(call.args[fused::kActivation]))
       return std::nullopt;
     const ValueId bias =
         items(fused::kBiases).empty() ? call.args[fused::kBiases] : items(fused::kBiases)[0];

@@ -2,7 +2,7 @@
 // dispatches:
 //
 //   gate, up, silu and mul     y = silu(x Wg) * (x Wu)           one gated linear; swiglu the same
-//   a residual sum             y = x W + r                       an epilogue
+//   a sum, an activation       y = relu(x W + r)                 fuse_epilogue.cpp
 //   siblings on one input      q, k, v = x Wq, x Wk, x Wv        stacked weights, one output each
 //   an rms norm before         y = rms_norm(x) W                 a prologue
 //   the last token before      y = x[:, -1] W                    another place to read
@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "ops/fused.h"
+#include "passes/epilogue.h"
 #include "passes/graph_index.h"
 #include "passes/passes.h"
 
@@ -29,11 +30,12 @@ enum { kSelected, kDim, kIndex };
 
 class LinearFusion {
  public:
-  explicit LinearFusion(Graph& graph) : graph_(graph) {}
+  LinearFusion(Graph& graph, std::span<const std::uint8_t> written_elsewhere)
+      : graph_(graph), written_elsewhere_(written_elsewhere) {}
 
   void run() {
     each_call(&LinearFusion::fuse_gate);
-    each_call(&LinearFusion::fuse_residual);
+    fuse_epilogues(graph_, written_elsewhere_);
     each_call(&LinearFusion::stack_siblings);
     each_call(&LinearFusion::fuse_norm);
     each_call(&LinearFusion::fuse_last);
@@ -43,15 +45,9 @@ class LinearFusion {
  private:
   using Rewrite = void (LinearFusion::*)(const GraphIndex&, std::int32_t);
 
-  // Offers every call to a rewrite, once. The index says who writes and reads each value as it was
-  // before the first: what a rewrite covers stays in its place, without readers or without a name,
-  // and goes at the end.
   void each_call(Rewrite rewrite) {
-    const GraphIndex index(graph_);
-    const auto count = static_cast<std::int32_t>(graph_.calls.size());
-    for (std::int32_t c = 0; c < count; ++c) (this->*rewrite)(index, c);
-    std::erase_if(graph_.calls, [](const Call& covered) { return covered.name.empty(); });
-    remove_dead_calls(graph_);
+    rewrite_calls(graph_,
+                  [&](const GraphIndex& index, std::int32_t c) { (this->*rewrite)(index, c); });
   }
 
   Call& call(std::int32_t c) { return graph_.calls[static_cast<std::size_t>(c)]; }
@@ -71,45 +67,6 @@ class LinearFusion {
     const TensorInfo* x = graph_.tensor(index.behind_views(index.call(linear).args[kX]));
     return x && x->constant < 0;
   }
-  // A fused call gives its output the leading sizes of x: the two must have them in common.
-  bool follows_input(const Call& linear, ValueId out) const {
-    const Dims &x = graph_.tensor(linear.args[kX])->bound, &y = graph_.tensor(out)->bound;
-    return !x.empty() && x.rank() == y.rank() && std::equal(x.begin(), x.end() - 1, y.begin());
-  }
-
-  ValueId list(std::vector<ValueId> items) { return graph_.add(ValueList{std::move(items)}); }
-  ValueId none() { return graph_.add(std::monostate{}); }
-
-  // A fused call over the given plain linear calls, without prologue or epilogue.
-  Call fused(const GraphIndex& index, std::span<const std::int32_t> linears, bool gated,
-             std::vector<ValueId> outs) {
-    std::vector<ValueId> weights, scales, biases;
-    bool any_bias = false;
-    for (std::int32_t c : linears) {
-      const Call& linear = index.call(c);
-      weights.push_back(linear.args[kWeight]);
-      scales.push_back(linear.args[kScales]);
-      biases.push_back(linear.args[kBias]);
-      any_bias |= !graph_.is_none(linear.args[kBias]);
-    }
-    const Call& first = index.call(linears.front());
-    Call out;
-    out.name = fused_args::kName;
-    out.node_id = first.node_id;
-    for (std::int32_t c : linears) cover(out, index.call(c));
-    out.args = {first.args[kX],
-                list(std::move(weights)),
-                list(std::move(scales)),
-                first.args[kGroup],
-                any_bias ? list(std::move(biases)) : none(),
-                none(),
-                graph_.add(0.0),
-                none(),
-                graph_.add(gated),
-                graph_.add(false),
-                list(std::move(outs))};
-    return out;
-  }
 
   // mul(silu(gate), up) or swiglu(gate, up), where gate and up share their input.
   void fuse_gate(const GraphIndex& index, std::int32_t c) {
@@ -123,10 +80,10 @@ class LinearFusion {
         continue;
       if (!share_input(index, gate, up) || !may_move(index, gate)) continue;
       if (!same_weight_shape(index, gate, up) || !same_sizes(product.args[2], other)) continue;
-      if (!follows_input(index.call(gate), product.args[2])) continue;
+      if (!follows_input(graph_, index.call(gate), product.args[2])) continue;
       if (!consumed_by(index, gate, c) || !consumed_by(index, up, c)) continue;
       const std::int32_t pair[] = {gate, up};
-      Call out = fused(index, pair, true, {product.args[2]});
+      Call out = fused_group_linear(graph_, index, pair, true, {product.args[2]});
       for (std::int32_t part : silu.calls) cover(out, index.call(part));
       cover(out, product);
       call(c) = std::move(out);
@@ -201,28 +158,6 @@ class LinearFusion {
            graph_.tensor(index.call(b).args[kWeight])->bound;
   }
 
-  // add(residual, linear(x)).
-  void fuse_residual(const GraphIndex& index, std::int32_t c) {
-    const Call& sum = index.call(c);
-    if (sum.name != "aten.add.Tensor" || sum.args.size() != 4) return;
-    if (!graph_.is_int(sum.args[2], 1)) return;
-    for (const auto& [residual, product] :
-         {std::pair(sum.args[0], sum.args[1]), std::pair(sum.args[1], sum.args[0])}) {
-      const std::int32_t linear = index.computed_by(product, kName);
-      if (!is_linear(index, linear) || !index.only_read_by(index.call(linear).args[kOut], c))
-        continue;
-      if (!same_sizes(residual, sum.args[3]) || !same_sizes(product, sum.args[3])) continue;
-      if (index.computed_by(residual, kName) == linear || !may_move(index, linear)) continue;
-      if (!follows_input(index.call(linear), sum.args[3])) continue;
-      const std::int32_t one[] = {linear};
-      Call out = fused(index, one, false, {sum.args[3]});
-      out.args[fused_args::kResidual] = residual;
-      cover(out, sum);
-      call(c) = std::move(out);
-      return;
-    }
-  }
-
   // Up to three plain linear calls on one input become one with as many outputs, in place of the
   // first: their other arguments are constants.
   void stack_siblings(const GraphIndex& index, std::int32_t c) {
@@ -237,7 +172,7 @@ class LinearFusion {
     if (siblings.size() < 2) return;
     std::vector<ValueId> outs;
     for (std::int32_t s : siblings) outs.push_back(index.call(s).args[kOut]);
-    Call out = fused(index, siblings, false, std::move(outs));
+    Call out = fused_group_linear(graph_, index, siblings, false, std::move(outs));
     for (std::int32_t s : siblings) call(s) = Call{};
     call(c) = std::move(out);
   }
@@ -311,14 +246,17 @@ class LinearFusion {
   void make_fused(const GraphIndex& index, std::int32_t c) {
     if (!is_linear(index, c)) return;
     const std::int32_t one[] = {c};
-    call(c) = fused(index, one, false, {index.call(c).args[kOut]});
+    call(c) = fused_group_linear(graph_, index, one, false, {index.call(c).args[kOut]});
   }
 
   Graph& graph_;
+  std::span<const std::uint8_t> written_elsewhere_;
 };
 
 }  // namespace
 
-void fuse_linear(Graph& graph) { LinearFusion(graph).run(); }
+void fuse_linear(Graph& graph, std::span<const std::uint8_t> written_elsewhere) {
+  LinearFusion(graph, written_elsewhere).run();
+}
 
 }  // namespace etwebgpu

@@ -7,6 +7,7 @@
 
 #include "ir/graph.h"
 #include "ops/op.h"
+#include "passes/passes.h"
 
 namespace etwebgpu {
 
@@ -46,5 +47,17 @@ class GraphIndex {
   std::vector<std::vector<std::int32_t>> users_;
   std::vector<std::uint8_t> is_output_;
 };
+
+// Offers every call to a rewrite, once, with an index that says who writes and reads each value as
+// it was before the first: what a rewrite covers stays in its place, without readers or without a
+// name, and goes at the end.
+template <typename Rewrite>
+void rewrite_calls(Graph& graph, const Rewrite& rewrite) {
+  const GraphIndex index(graph);
+  const auto count = static_cast<std::int32_t>(graph.calls.size());
+  for (std::int32_t c = 0; c < count; ++c) rewrite(index, c);
+  std::erase_if(graph.calls, [](const Call& covered) { return covered.name.empty(); });
+  remove_dead_calls(graph);
+}
 
 }  // namespace etwebgpu

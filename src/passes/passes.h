@@ -53,8 +53,9 @@ void replace_returned_arguments(Graph& graph);
 Result<void> fold_dequantize(Graph& graph, std::span<const std::uint8_t> written_elsewhere,
                              const ConstantTest& is_zero);
 
-// Fuses 4-bit linear layers with what surrounds them: see fuse_linear.cpp.
-void fuse_linear(Graph& graph);
+// Fuses linear layers and convolutions with what surrounds them: see fuse_linear.cpp and
+// fuse_epilogue.cpp. By ValueId or empty: constants that another graph writes.
+void fuse_linear(Graph& graph, std::span<const std::uint8_t> written_elsewhere = {});
 
 // Fuses rotary embeddings into the attention over a cache behind them: see fuse_attention.cpp.
 void fuse_attention(Graph& graph);

@@ -30,7 +30,7 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
     TRY(fold_dequantize(model->graph_, surroundings.written_elsewhere, surroundings.is_zero));
   remove_dead_calls(model->graph_);
   if (options.fuse) {
-    fuse_linear(model->graph_);
+    fuse_linear(model->graph_, surroundings.written_elsewhere);
     fuse_attention(model->graph_);
   }
   TRY(model->resolve_operators());

@@ -18,7 +18,7 @@ namespace {
 
 struct Form {
   std::string_view name, signature;
-  std::string_view expression;  // of elementwise_math.wgsl
+  std::string_view expression;  // of requantization.wgsl
   std::size_t inputs = 1;       // tensors, then a scale and a zero point for each
   bool inverse = false;         // the output's scale is 1 / what is given
   std::size_t alpha = 0, factor = 0;
@@ -77,7 +77,7 @@ Result<void> infer(InferContext& c) {
   return c.set_output(sizes);
 }
 
-// By their names in elementwise_math.wgsl.
+// By their names in requantization.wgsl.
 Result<std::vector<Param>> numbers(const CallContext& c, const Form& form) {
   constexpr Literal kScales[] = {"a_scale", "b_scale"};
   constexpr Literal kZeroPoints[] = {"a_zero_point", "b_zero_point"};

@@ -6,7 +6,6 @@
 #param LANES : 1 | 4 | each
 #param SPLITS                                 // loops less one
 #param EXPR                                   // in a, b, c, x, y and i (the element's index)
-#param LIB = 0 : 0 | exponential | minmax | trigonometry | sigmoid | tanh | gelu | power | division | quantization | requantization  // what EXPR calls
 #param WIDE = 0 : 0 | 1                       // integers of 64 bits take part
 #param BYTES = 0 : 0 | 1                      // tensors of bytes take part
 #param X : f32 | i32 | u32 | vec2<u32>        // type of x and y
@@ -73,8 +72,9 @@ alias Result = ${OUT};
 @group(0) @binding(live_start) var<uniform> live_start: vec4<i32>;
 #endif
 
-#if LIB
 #include "elementwise_math.wgsl"
+#if LIB == requantization
+#include "requantization.wgsl"
 #endif
 #if WIDE
 #include "wide_integers.wgsl"

@@ -3,9 +3,13 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <string>
 
+#include "ops/elementwise/activation.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
+#include "ops/fused.h"
 
 namespace etwebgpu {
 namespace {
@@ -18,6 +22,7 @@ struct Unary {
   std::string_view bools = {};    // for bool, where it differs from ints
   bool to_bool = false;           // the output is bool whatever the input
   bool takes_number = false;      // x, after the tensor
+  bool internal = false;          // made by passes
 };
 
 // Comparisons are written so that NaN passes through.
@@ -44,13 +49,15 @@ constexpr Unary kUnary[] = {
     {"aten.sin.default", "exact_sin(a)", "", "trigonometry"},
     {"aten.sqrt.default", "sqrt(a)"},
     {"aten.tanh.default", "stable_tanh(a)", "", "tanh"},
+    {.name = times_sigmoid::kName,
+     .floats = "a * sigmoid(a)",
+     .library = "sigmoid",
+     .internal = true},
 };
 
-const Unary& find_unary(std::string_view name) {
-  for (const Unary& unary : kUnary) {
-    if (unary.name == name) return unary;
-  }
-  return kUnary[0];  // unreachable: kOps is made of kUnary
+const Unary* find_unary(std::string_view name) {
+  const auto* const found = std::ranges::find(kUnary, name, &Unary::name);
+  return found == std::end(kUnary) ? nullptr : found;
 }
 
 std::string_view expression_for(const Unary& unary, DType dtype) {
@@ -63,7 +70,7 @@ DType output_dtype(const CallContext& c) { return c.graph().tensor(c.output_id()
 Result<void> infer_same(InferContext& c) { return c.set_output(c.sizes(0)); }
 
 Result<void> infer_unary(InferContext& c) {
-  const Unary& unary = find_unary(c.call().name);
+  const Unary& unary = *find_unary(c.call().name);
   const DType in = c.dtype(0), out = output_dtype(c);
   const bool fits = unary.to_bool ? out == DType::Bool : is_floating(in) == is_floating(out);
   CHECK_OR_FAIL(fits && !expression_for(unary, in).empty(), ErrorKind::NotSupported,
@@ -78,7 +85,7 @@ void emit_unary(LowerContext& c, const Elementwise& what, Element as) {
 }
 
 Result<void> lower_unary(LowerContext& c) {
-  const Unary& unary = find_unary(c.call().name);
+  const Unary& unary = *find_unary(c.call().name);
   const Element in = stored_element(c, 0);
   Elementwise what{.expression = expression_for(unary, c.dtype(0)),
                    .library = in == Element::F32 ? unary.library : std::string_view(),
@@ -91,6 +98,10 @@ Result<void> lower_unary(LowerContext& c) {
 
 // --- gelu ---
 
+std::string_view gelu_expression(std::string_view approximate) {
+  return approximate == "tanh" ? "gelu_tanh(a)" : "gelu(a)";
+}
+
 Result<void> infer_gelu(InferContext& c) {
   const std::string_view approximate = c.text(1);
   CHECK_OR_FAIL(approximate.empty() || approximate == "none" || approximate == "tanh",
@@ -99,8 +110,7 @@ Result<void> infer_gelu(InferContext& c) {
 }
 
 Result<void> lower_gelu(LowerContext& c) {
-  emit_unary(c, {.expression = c.text(1) == "tanh" ? "gelu_tanh(a)" : "gelu(a)", .library = "gelu"},
-             Element::F32);
+  emit_unary(c, {.expression = gelu_expression(c.text(1)), .library = "gelu"}, Element::F32);
   return {};
 }
 
@@ -132,12 +142,79 @@ constexpr Op kWithOwnLowering[] = {
 constexpr auto kOps = [] {
   std::array<Op, std::size(kUnary) + std::size(kWithOwnLowering)> ops{};
   auto next = std::ranges::copy(kWithOwnLowering, ops.begin()).out;
-  for (const Unary& row : kUnary)
-    *next++ = wide_op(row.name, row.takes_number ? "t f > t" : "t > t", infer_unary, lower_unary);
+  for (const Unary& row : kUnary) {
+    *next = wide_op(row.name, row.takes_number ? "t f > t" : "t > t", infer_unary, lower_unary);
+    next++->internal = row.internal;
+  }
   return ops;
 }();
 
+// --- As functions of other kernels' results ---
+
+// A number of the file, or null.
+std::optional<double> fixed_number(const Graph& graph, ValueId v) {
+  if (v == kNoValue) return std::nullopt;
+  const Value& value = graph.value(v);
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) return static_cast<double>(*integer);
+  const auto* number = std::get_if<double>(&value);
+  return number ? std::optional(*number) : std::nullopt;
+}
+bool is_given(const Graph& graph, ValueId v) { return v != kNoValue && !graph.is_none(v); }
+
+constexpr double kMostFloat = std::numeric_limits<float>::max();
+
+// A clamp's. What all floats are within is no bound; what they are beyond is none of ours.
+std::optional<Activation> find_clamp(const Graph& graph, ValueId least, ValueId most) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto number = [&](ValueId v, double none) {
+    return is_given(graph, v) ? fixed_number(graph, v) : std::optional(none);
+  };
+  const std::optional<double> low = number(least, -kInfinity), high = number(most, kInfinity);
+  const bool fits = low && high && *low <= kMostFloat && *high >= -kMostFloat;  // not NaN either
+  if (!fits) return std::nullopt;
+  const auto bound = [](double v) {
+    return std::abs(v) <= kMostFloat ? std::optional(static_cast<float>(v)) : std::nullopt;
+  };
+  return bounding(bound(*low), bound(*high));
+}
+
 }  // namespace
+
+std::optional<Activation> find_activation(const Graph& graph, std::string_view op, ValueId first,
+                                          ValueId second) {
+  if (op == "aten.clamp.default" || op == "aten.hardtanh.default")
+    return find_clamp(graph, first, second);
+  if (op == "aten.gelu.default") {
+    const auto* approximate =
+        first == kNoValue ? nullptr : std::get_if<std::string>(&graph.value(first));
+    const bool known =
+        approximate ? *approximate == "none" || *approximate == "tanh" : !is_given(graph, first);
+    if (!known) return std::nullopt;
+    return Activation{gelu_expression(approximate ? *approximate : ""), "gelu"};
+  }
+  const Unary* unary = find_unary(op);
+  if (!unary || unary->floats.empty() || unary->to_bool) return std::nullopt;
+  Activation out{unary->floats, unary->library};
+  if (unary->takes_number) {
+    const std::optional<double> number = fixed_number(graph, first);
+    if (!number || !(std::abs(*number) <= kMostFloat)) return std::nullopt;
+    out.x = static_cast<float>(*number);
+  }
+  return out;
+}
+
+std::optional<Activation> bounding(std::optional<float> lowest, std::optional<float> highest) {
+  if (lowest && highest) return Activation{"clamped(a, x, y)", "minmax", *lowest, *highest};
+  if (lowest) return Activation{"nan_max(a, x)", "minmax", *lowest};
+  if (highest) return Activation{"nan_min(a, x)", "minmax", *highest};
+  return std::nullopt;
+}
+
+void apply(KernelCall& k, const Activation& activation) {
+  k.define("ACTIVATION", activation.expression);
+  if (!activation.library.empty()) k.define("LIB", activation.library);
+  k.params({{"activation_x", activation.x}, {"activation_y", activation.y}});
+}
 
 std::span<const Op> unary_ops() { return kOps; }
 

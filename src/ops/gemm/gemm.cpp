@@ -78,8 +78,7 @@ Result<void> lower_part_by_depth(LowerContext& c, const Gemm& gemm, std::size_t 
     if (piece.group_size > 0) piece.group_size = count;
     piece.x = cut_columns(c, gemm, first, count);
     piece.outs = {is_last ? gemm.outs[part] : c.scratch(gemm.rows * gemm.parts[part].columns)};
-    piece.lowest = is_last ? gemm.lowest : std::nullopt;
-    piece.highest = is_last ? gemm.highest : std::nullopt;
+    piece.activation = is_last ? gemm.activation : std::nullopt;
     TRY(lower_gemm(c, piece));
     piece.residual = GemmInput{piece.outs[0]};
   }

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/elementwise/activation.h"
 #include "ops/op.h"
 #include "ops/route.h"
 
@@ -62,7 +63,8 @@ struct GemmDoor {
 //   out[r, n] = norm(x[r]) * sum_k x[r, k] * norm_weight[k] * scale[n, k / group] * W[n, k]
 //               + bias[n] + residual[r, n]
 // with norm(x[r]) = 1 / sqrt(mean(x[r]^2) + eps), or with `gated` and two parts of equal N
-//   out[r, n] = silu(gate[r, n]) * up[r, n].
+//   out[r, n] = silu(gate[r, n]) * up[r, n],
+// and an activation of that.
 struct Gemm {
   GemmInput x;                     // [rows, depth], one word per element
   std::optional<GemmDoor> x_door;  // takes the place of x
@@ -74,7 +76,7 @@ struct Gemm {
   std::optional<GemmDoor> out_door;  // takes the place of outs, of one part or a gate
   bool gated = false;
   std::optional<GemmInput> residual;     // with one output; through out_door: as that has it
-  std::optional<float> lowest, highest;  // of results
+  std::optional<Activation> activation;  // of results
   std::optional<BufferRef> norm_weight;  // [depth]
   double norm_eps = 0;
 };

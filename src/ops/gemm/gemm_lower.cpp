@@ -311,8 +311,7 @@ class Lowering {
       const GemmDoor::Buffer from{"residual", g_.residual->buffer, row, g_.residual->first_element};
       k.define("RESIDUAL", 1).read(from.name, from.buffer, rows_range(from, s.first_row, s.rows));
     }
-    if (g_.lowest) k.define("LOWEST", 1).param("lowest", *g_.lowest);
-    if (g_.highest) k.define("HIGHEST", 1).param("highest", *g_.highest);
+    if (g_.activation) apply(k, *g_.activation);
     for (const GemmDoor::Buffer& b : out_.buffers)
       k.write(b.name, b.buffer, rows_range(b, s.first_row, s.rows));
   }

@@ -5,6 +5,7 @@
 //   dilation,
 //                            transposed, output padding, groups) -> [N, OC, (OH,) OW]
 //   et_vk.conv_with_clamp.default(the same, lowest or None, highest or None)
+//   fused.convolution(the same without bounds, an epilogue: see fused.h)
 //
 // Lists may have one item for both dimensions. One dimension is two with a height of 1. A constant
 // weight of one group makes a matrix product, whose rows are patches of the image
@@ -14,6 +15,7 @@
 #include <string>
 
 #include "ops/families.h"
+#include "ops/gemm/epilogue.h"
 #include "ops/gemm/gemm.h"
 #include "ops/images/window.h"
 
@@ -75,28 +77,32 @@ Result<Convolution> read(const CallContext& c) {
   return v;
 }
 
-Result<void> check_bounds(const CallContext& c) {
-  for (const std::size_t arg : {std::size_t{kLowest}, std::size_t{kHighest}})
-    CHECK_OR_FAIL(arg >= c.output_arg() || !std::isnan(c.number_or(arg, 0)),
-                  ErrorKind::NotSupported, "results that are clamped to NaN");
-  return {};
-}
-
 Result<void> infer(InferContext& c) {
   for (const std::size_t arg : {std::size_t{kX}, std::size_t{kWeight}, c.output_arg()})
     CHECK_OR_FAIL(is_floating(c.dtype(arg)), ErrorKind::NotSupported,
                   "a convolution with a tensor of ", name(c.dtype(arg)));
   CHECK_OR_FAIL(c.is_none(kBias) || is_floating(c.dtype(kBias)), ErrorKind::NotSupported,
                 "a convolution with a bias of ", name(c.dtype(kBias)));
-  TRY(check_bounds(c));
   TRY_ASSIGN(const Convolution v, read(c));
   if (c.sizes(kX).rank() == 3) return c.set_output({v.batch, v.outputs, v.x.out});
   return c.set_output({v.batch, v.outputs, v.y.out, v.x.out});
 }
 
+Result<void> infer_clamped(InferContext& c) {
+  for (const std::size_t arg : {std::size_t{kLowest}, std::size_t{kHighest}})
+    CHECK_OR_FAIL(arg >= c.output_arg() || !std::isnan(c.number_or(arg, 0)),
+                  ErrorKind::NotSupported, "results that are clamped to NaN");
+  return infer(c);
+}
+
+Result<void> infer_fused(InferContext& c) {
+  TRY(infer(c));
+  return check_epilogue(c);
+}
+
 // A bound that floats can pass, or null.
 std::optional<float> bound_of_results(const CallContext& c, std::size_t arg) {
-  if (arg >= c.output_arg() || c.is_none(arg)) return std::nullopt;
+  if (c.is_none(arg)) return std::nullopt;
   const double bound = c.number(arg);
   const bool can_pass = std::abs(bound) <= double{std::numeric_limits<float>::max()};
   return can_pass ? std::optional(static_cast<float>(bound)) : std::nullopt;
@@ -148,7 +154,7 @@ Result<PackedPart> matrix(LowerContext& c, const Convolution& v) {
   return part;
 }
 
-Result<void> lower_product(LowerContext& c, const Convolution& v) {
+Result<void> lower_product(LowerContext& c, const Convolution& v, const Epilogue& epilogue) {
   Gemm gemm;
   gemm.x_door = patches(c, v);
   gemm.rows = v.batch * v.out_pixels();
@@ -160,15 +166,15 @@ Result<void> lower_product(LowerContext& c, const Convolution& v) {
   if (!c.is_none(kBias)) {
     TRY_ASSIGN(part.bias, c.part(kBias));
   }
-  gemm.lowest = bound_of_results(c, kLowest);
-  gemm.highest = bound_of_results(c, kHighest);
+  if (epilogue.residual) gemm.residual = GemmInput{*epilogue.residual};
+  gemm.activation = epilogue.activation;
   gemm.out_door = planes(c, v);
   return lower_gemm(c, gemm);
 }
 
 // --- All others: weight by weight for each output ---
 
-Result<void> lower_direct(LowerContext& c, const Convolution& v) {
+Result<void> lower_direct(LowerContext& c, const Convolution& v, const Epilogue& epilogue) {
   const std::int64_t count = v.batch * v.outputs * v.out_pixels();
   const std::int64_t wg = c.workgroup_size(64);
   KernelCall& k = c.emit("convolution");
@@ -190,23 +196,33 @@ Result<void> lower_direct(LowerContext& c, const Convolution& v) {
             {"padding_x", v.x.padding},
             {"dilation_y", v.y.dilation},
             {"dilation_x", v.x.dilation}});
-  if (const auto lowest = bound_of_results(c, kLowest))
-    k.define("LOWEST", 1).param("lowest", *lowest);
-  if (const auto highest = bound_of_results(c, kHighest))
-    k.define("HIGHEST", 1).param("highest", *highest);
+  if (epilogue.residual) k.define("RESIDUAL", 1).read("residual", *epilogue.residual);
+  if (epilogue.activation) apply(k, *epilogue.activation);
   k.groups(div_up(count, wg));
   return {};
 }
 
-Result<void> lower(LowerContext& c) {
+Result<void> lower_with(LowerContext& c, const Epilogue& epilogue) {
   TRY_ASSIGN(const Convolution v, read(c));
   if (v.batch * v.outputs * v.out_pixels() == 0) return {};
-  return is_product(c, v) ? lower_product(c, v) : lower_direct(c, v);
+  return is_product(c, v) ? lower_product(c, v, epilogue) : lower_direct(c, v, epilogue);
 }
+
+Result<void> lower(LowerContext& c) { return lower_with(c, {}); }
+Result<void> lower_clamped(LowerContext& c) {
+  return lower_with(
+      c, {.activation = bounding(bound_of_results(c, kLowest), bound_of_results(c, kHighest))});
+}
+Result<void> lower_fused(LowerContext& c) { return lower_with(c, epilogue_of(c)); }
 
 constexpr Op kOps[] = {
     {"aten.convolution.default", "t t t? l l l i l i > t", infer, lower},
-    {"et_vk.conv_with_clamp.default", "t t t? l l l i l i f? f? > t", infer, lower},
+    {"et_vk.conv_with_clamp.default", "t t t? l l l i l i f? f? > t", infer_clamped, lower_clamped},
+    {.name = "fused.convolution",
+     .signature = "t t t? l l l i l i t? s? _ _ > t",
+     .infer = infer_fused,
+     .lower = lower_fused,
+     .internal = true},
 };
 
 }  // namespace

@@ -4,8 +4,7 @@
 #param KERNEL_HEIGHT
 #param KERNEL_WIDTH
 #param BIAS = 0 : 0 | 1
-#param LOWEST = 0 : 0 | 1   // smaller results become params.lowest
-#param HIGHEST = 0 : 0 | 1  // larger ones params.highest; NaN stays
+#param RESIDUAL = 0 : 0 | 1
 //   count       of outputs
 //   channels    of a group,
 //   outputs       and its output channels
@@ -17,7 +16,12 @@
 @group(0) @binding(bias) var<storage, read> bias: array<f32>;
 #endif
 
+#if RESIDUAL
+@group(0) @binding(residual) var<storage, read> residual: array<f32>;
+#endif
+
 #include "window_place.wgsl"
+#include "activation.wgsl"
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
@@ -54,11 +58,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #if BIAS
   sum += bias[output];
 #endif
-#if LOWEST
-  sum = select(sum, params.lowest, sum < params.lowest);
+#if RESIDUAL
+  sum += residual[item];
 #endif
-#if HIGHEST
-  sum = select(sum, params.highest, sum > params.highest);
+#if ACTIVATION
+  sum = activated(sum);
 #endif
   out[item] = sum;
 }

@@ -4,6 +4,7 @@
 #include "ops/linear/linear.h"
 
 #include "ops/families.h"
+#include "ops/gemm/epilogue.h"
 #include "ops/linear/matmul.h"
 
 namespace etwebgpu {
@@ -59,7 +60,7 @@ void take_bytes(const LowerContext& c, Gemm& linear) {
 
 // Linear layer over a constant weight: [N, K], or [K, N] if transposed.
 Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, bool transposed,
-                            std::optional<std::size_t> bias) {
+                            std::optional<std::size_t> bias, const Epilogue& epilogue = {}) {
   Gemm linear;
   linear.x = {c.value(x)};
   linear.rows = linear_rows(c.sizes(x));
@@ -74,6 +75,8 @@ Result<void> lower_constant(LowerContext& c, std::size_t x, std::size_t weight, 
   }
   part.columns = c.sizes(weight)[transposed ? 1 : 0];
   linear.outs = {c.output()};
+  if (epilogue.residual) linear.residual = GemmInput{*epilogue.residual};
+  linear.activation = epilogue.activation;
   return lower_gemm(c, linear);
 }
 
@@ -86,22 +89,30 @@ Result<void> check_floats(const InferContext& c, std::size_t x, std::size_t y) {
 // --- aten.linear(x [.., K], weight [N, K], bias or None) -> out [.., N] ---
 // The exporter also makes it of addmm(bias, x, y.t()), so a bias may be anything that broadcasts.
 
-Result<void> infer_linear(InferContext& c) {
+Result<void> check_linear(const InferContext& c) {
   const Dims &x = c.sizes(0), &weight = c.sizes(1);
   TRY(check_floats(c, 0, 1));
   CHECK_OR_FAIL(x.rank() >= 1 && weight.rank() == 2 && weight[1] == x.back(),
                 ErrorKind::InvalidProgram, "x of sizes ", to_string(x), " and weight of sizes ",
                 to_string(weight), " do not fit");
-  if (!c.is_none(2)) TRY(check_bias(c.sizes(2), linear_rows(x), weight[0]));
-  TRY_ASSIGN(const Dims out, linear_sizes(x, c.bound(c.output_arg()).rank(), weight[0]));
+  return c.is_none(2) ? Result<void>() : check_bias(c.sizes(2), linear_rows(x), weight[0]);
+}
+
+Result<void> infer_linear(InferContext& c) {
+  TRY(check_linear(c));
+  TRY_ASSIGN(const Dims out,
+             linear_sizes(c.sizes(0), c.bound(c.output_arg()).rank(), c.sizes(1)[0]));
   return c.set_output(out);
+}
+
+std::optional<std::size_t> linear_bias(const LowerContext& c) {
+  return c.is_none(2) ? std::nullopt : std::optional<std::size_t>(2);
 }
 
 Result<void> lower_linear_op(LowerContext& c) {
   const bool bias = !c.is_none(2);
-  if (is_packable(c, 1) && (!bias || is_constant_row(c, 2, c.sizes(1)[0]))) {
-    return lower_constant(c, 0, 1, false, bias ? std::optional<std::size_t>(2) : std::nullopt);
-  }
+  if (is_packable(c, 1) && (!bias || is_constant_row(c, 2, c.sizes(1)[0])))
+    return lower_constant(c, 0, 1, false, linear_bias(c));
   Matmul p{.x = c.value(0), .y = c.value(1), .out = c.output()};
   p.m = linear_rows(c.sizes(0));
   p.k = c.sizes(0).back();
@@ -110,6 +121,24 @@ Result<void> lower_linear_op(LowerContext& c) {
   if (bias) add_bias(p, c.value(2), c.sizes(2));
   emit_matmul(c, p);
   return {};
+}
+
+// With an epilogue (fused.h), over constants.
+// With a residual the output has its sizes: views between the two are gone.
+Result<void> infer_fused_linear(InferContext& c) {
+  constexpr std::size_t kResidual = 3;
+  if (c.is_none(kResidual)) return infer_linear(c);
+  TRY(check_linear(c));
+  const Dims& added = c.sizes(kResidual);
+  const std::int64_t rows = linear_rows(c.sizes(0)), n = c.sizes(1)[0];
+  CHECK_OR_FAIL(added.rank() >= 1 && added.back() == n && linear_rows(added) == rows,
+                ErrorKind::InvalidArgument, "a residual of sizes ", to_string(added),
+                " is added to ", rows, " rows of ", n);
+  return c.set_output(added);
+}
+
+Result<void> lower_fused_linear(LowerContext& c) {
+  return lower_constant(c, 0, 1, false, linear_bias(c), epilogue_of(c));
 }
 
 // --- aten.mm(x [M, K], y [K, N]) and aten.bmm with a leading batch ---
@@ -210,6 +239,11 @@ constexpr Op kOps[] = {
     {"aten.linear.default", "t t t? > t", infer_linear, lower_linear_op},
     {"aten.mm.default", "t t > t", infer_mm, lower_mm},
     {"et_vk.linear_dW.default", "t t > t", infer_weight_gradient, lower_weight_gradient},
+    {.name = "fused.linear",
+     .signature = "t t t? t? s? _ _ > t",
+     .infer = infer_fused_linear,
+     .lower = lower_fused_linear,
+     .internal = true},
 };
 
 }  // namespace

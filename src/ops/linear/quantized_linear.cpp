@@ -7,6 +7,7 @@
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
 #include "ops/fused.h"
+#include "ops/gemm/epilogue.h"
 #include "ops/linear/linear.h"
 #include "ops/linear/matmul.h"
 #include "ops/quantized/choose_qparams.h"
@@ -373,6 +374,7 @@ Result<void> lower_fused(LowerContext& c) {
   }
   for (ValueId out : outs) linear.outs.push_back(c.value_of(out));
   add_residual(c, linear, kResidual, c.boolean(kLast));
+  linear.activation = activation_of(c);
   if (!c.is_none(kNorm)) {
     linear.norm_weight = c.value(kNorm);
     linear.norm_eps = c.number(kEps);
@@ -461,7 +463,7 @@ constexpr Op kOps[] = {
      .takes = {.bytes = args({0})}},
     {"et_vk.linear_qcs4w.default", "t t t > t", infer_qcs4w, lower_qcs4w},
     {.name = fused_linear::kName,
-     .signature = "t v v i v? t? f t? i i > v",
+     .signature = "t v v i v? t? f i i t? s? _ _ > v",
      .infer = infer_fused,
      .lower = lower_fused,
      .internal = true},

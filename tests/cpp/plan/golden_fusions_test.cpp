@@ -80,6 +80,82 @@ TEST(GoldenFusions, WhatOnlyTheLastTokenNeedsIsComputedForItAlone) {
   expect_fusion("layers_for_the_last_token", b);
 }
 
+// --- fuse_epilogue.cpp ---
+
+constexpr std::int64_t kSide = 8, kChannels = 16;
+
+ValueId image(GraphBuilder& b) { return b.input({1, kChannels, kSide, kSide}); }
+
+// To as many channels, of the same size.
+ValueId convolution(GraphBuilder& b, ValueId x, std::int64_t groups = 1) {
+  const ValueId one = b.ints({1, 1}), zero = b.ints({0, 0});
+  return b.call("aten.convolution.default",
+                {x, b.constant({kChannels, kChannels / groups, 3, 3}), b.constant({kChannels}), one,
+                 one, one, b.flag(false), zero, b.number(groups)},
+                b.bound(x));
+}
+ValueId relu(GraphBuilder& b, ValueId x) { return b.call("aten.relu.default", {x}, b.bound(x)); }
+ValueId float_linear(GraphBuilder& b, ValueId x, std::int64_t columns, const Dims& out) {
+  return b.call("aten.linear.default",
+                {x, b.constant({columns, b.bound(x).back()}), b.constant({columns})}, out);
+}
+
+TEST(GoldenFusions, AConvolutionAddsAndBoundsItsResults) {
+  GraphBuilder b;
+  const ValueId x = image(b), first = relu(b, convolution(b, x));
+  b.output(relu(b, b.add(convolution(b, first), x)));
+  expect_fusion("convolutions_with_a_residual", b);
+}
+
+TEST(GoldenFusions, ADepthwiseConvolutionDoesToo) {
+  GraphBuilder b;
+  const ValueId x = image(b);
+  const ValueId sum = b.add(x, convolution(b, x, kChannels));
+  b.output(b.call("aten.hardtanh.default", {sum, b.number(0.0), b.number(6.0)}, b.bound(sum)));
+  expect_fusion("depthwise_convolution_with_a_residual", b);
+}
+
+TEST(GoldenFusions, OneOfTwoConvolutionsAddsTheOther) {
+  GraphBuilder b;
+  const ValueId x = image(b), other = image(b);
+  b.output(relu(b, b.add(convolution(b, x), convolution(b, other))));
+  expect_fusion("sum_of_convolutions", b);
+}
+
+TEST(GoldenFusions, ASiluOfTwoCallsIsAppliedByTheConvolution) {
+  GraphBuilder b;
+  b.output(b.silu(convolution(b, b.silu(convolution(b, image(b), kChannels)))));
+  expect_fusion("convolutions_with_silu", b);
+}
+
+TEST(GoldenFusions, ASiluOfTwoCallsIsOneWithoutAProduct) {
+  GraphBuilder b;
+  b.output(b.silu(tokens(b)));
+  expect_fusion("silu", b);
+}
+
+TEST(GoldenFusions, AFloatLayerAddsAResidualBehindAView) {
+  GraphBuilder b;
+  const ValueId x = tokens(b), flat = b.view(x, {kTokens, kDim});
+  const ValueId y = float_linear(b, flat, kDim, {kTokens, kDim});
+  b.output(b.add(b.view(y, {1, kTokens, kDim}), x));
+  expect_fusion("residual_behind_a_view", b);
+}
+
+TEST(GoldenFusions, AFloatLayerAppliesTheActivationBehindIt) {
+  GraphBuilder b;
+  const ValueId y = float_linear(b, tokens(b), kHidden, {1, kTokens, kHidden});
+  b.output(b.call("aten.gelu.default", {y, b.text("tanh")}, b.bound(y)));
+  expect_fusion("layer_with_gelu", b);
+}
+
+TEST(GoldenFusions, AGroupedLayerAppliesTheActivationBehindIt) {
+  GraphBuilder b;
+  const ValueId y = b.linear(b.rms_norm(tokens(b)), kHidden, true);
+  b.output(b.call("aten.leaky_relu.default", {y, b.number(0.1)}, b.bound(y)));
+  expect_fusion("grouped_layer_with_an_activation", b);
+}
+
 // --- fuse_attention.cpp ---
 
 CachedRows rows(GraphBuilder& b) { return cached_rows(b, kHeads, kTokens, kCapacity); }

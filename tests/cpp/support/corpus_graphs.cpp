@@ -646,6 +646,33 @@ void add_convolutions(Graphs& graphs) {
   }
 }
 
+// --- What joins a product's results ---
+
+void add_epilogues(Graphs& graphs) {
+  for (const std::int64_t groups : {1, 6}) {
+    graphs.add("a convolution with a residual and a bound", [&](GraphBuilder& b) {
+      const Dims sizes{2, 6, 6, 6};
+      const ValueId y =
+          convolution(b, {2, 6, 8, 8}, {6, 6 / groups, 3, 3}, sizes, 0, false, groups);
+      return b.call("aten.relu.default", {b.add(b.input(sizes), y)}, sizes);
+    });
+    graphs.add("a convolution with silu", [&](GraphBuilder& b) {
+      return b.silu(
+          convolution(b, {2, 6, 8, 8}, {6, 6 / groups, 3, 3}, {2, 6, 6, 6}, 0, false, groups));
+    });
+  }
+  for (const DType dtype : {DType::Float32, DType::Float16}) {
+    for (const std::int64_t rows : {1, 40}) {
+      graphs.add("a layer with a residual and a function", [&](GraphBuilder& b) {
+        const Dims sizes{rows, 64};
+        const ValueId y = b.call("aten.linear.default",
+                                 {b.input(sizes), b.constant({64, 64}, dtype), b.none()}, sizes);
+        return b.call("aten.gelu.default", {b.add(y, b.input(sizes))}, sizes);
+      });
+    }
+  }
+}
+
 // --- 8-bit activations ---
 
 struct ByteLayer {
@@ -766,13 +793,20 @@ void add_doors(Graphs& graphs) {
 
 std::vector<NamedGraph> corpus_graphs() {
   Graphs graphs;
-  for (const auto add :
-       {add_unary,           add_binary,     add_where,  add_movement,         add_images,
-        add_reductions,      add_softmax,    add_norms,  add_qparams,          add_topk,
-        add_embeddings,      add_rotary,     add_linear, add_quantized_inputs, add_split_layers,
-        add_training,        add_affine,     add_matmul, add_fused_linear,     add_cached_attention,
-        add_other_attention, add_delta_rule, add_doors,  add_convolutions,     add_byte_layers,
-        add_byte_elements,   add_pooling})
+  for (const auto add : {add_unary,           add_binary,
+                         add_where,           add_movement,
+                         add_images,          add_reductions,
+                         add_softmax,         add_norms,
+                         add_qparams,         add_topk,
+                         add_embeddings,      add_rotary,
+                         add_linear,          add_quantized_inputs,
+                         add_split_layers,    add_training,
+                         add_affine,          add_matmul,
+                         add_fused_linear,    add_cached_attention,
+                         add_other_attention, add_delta_rule,
+                         add_doors,           add_convolutions,
+                         add_epilogues,       add_byte_layers,
+                         add_byte_elements,   add_pooling})
     add(graphs);
   return std::move(graphs.made);
 }

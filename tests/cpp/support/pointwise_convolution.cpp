@@ -59,8 +59,7 @@ Result<void> lower(LowerContext& c) {
     TRY_ASSIGN(part.bias, c.part(2));
   }
   part.columns = channels;
-  gemm.lowest = static_cast<float>(c.number(3));
-  gemm.highest = static_cast<float>(c.number(4));
+  gemm.activation = bounding(static_cast<float>(c.number(3)), static_cast<float>(c.number(4)));
   gemm.x_door = {.fragment = "test_images",
                  .buffers = {{"images", c.value(0)}},
                  .params = {{"x_pixels", pixels}}};

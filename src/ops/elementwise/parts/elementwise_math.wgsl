@@ -1,6 +1,8 @@
-// Functions that WGSL lacks, computes too loosely (its sin and cos promise 11 bits) or leaves open at the edges. LIB
-// names the one that is needed.
+// Functions that WGSL lacks, computes too loosely (its sin and cos promise 11 bits) or leaves open at the edges.
+#param LIB = 0 : 0 | exponential | minmax | trigonometry | sigmoid | tanh | gelu | power | division | quantization | requantization  // what is needed of them
+#if LIB
 #include "special_floats.wgsl"
+#endif
 
 #if LIB == exponential
 #include "logarithm.wgsl"
@@ -162,24 +164,4 @@ fn reciprocal(x: f32) -> f32 {
 }
 
 #include "apart.wgsl"
-#endif
-
-#if LIB == requantization
-#include "apart.wgsl"
-
-// a and b are 8-bit integers with scales and zero points, and so is what becomes of a number.
-fn dequantized_a(a: f32) -> f32 {
-  return (a - params.a_zero_point) * params.a_scale;
-}
-
-#if B
-fn dequantized_sum(a: f32, b: f32) -> f32 {
-  let dequantized_b = (b - params.b_zero_point) * params.b_scale;
-  return apart(dequantized_a(a)) + apart(params.alpha * dequantized_b);
-}
-#endif
-
-fn requantized(x: f32) -> f32 {
-  return clamp(round(x * params.inverse_scale) + params.out_zero_point, -128.0, 127.0);
-}
 #endif

@@ -6,12 +6,11 @@
 #param STORE = gemm_store_rows
 #param BIAS = 0 : 0 | 1
 #param RESIDUAL = 0 : 0 | 1
-#param LOWEST = 0 : 0 | 1   // smaller results become params.lowest
-#param HIGHEST = 0 : 0 | 1  // larger ones params.highest; NaN stays
 #if BIAS
 @group(0) @binding(bias) var<storage, read> bias: array<F4>;
 #endif
 #include ${STORE}
+#include "activation.wgsl"
 
 // `added` is the residual; sums1 are those of the second matrix if GATED.
 fn finish_with(row: u32, quad: u32, sums0: F4, sums1: F4, added: F4) {
@@ -28,11 +27,8 @@ fn finish_with(row: u32, quad: u32, sums0: F4, sums1: F4, added: F4) {
   value = value / (F4(1.0) + exp(-value)) * up;
 #endif
   value += added;
-#if LOWEST
-  value = select(value, F4(params.lowest), value < F4(params.lowest));
-#endif
-#if HIGHEST
-  value = select(value, F4(params.highest), value > F4(params.highest));
+#if ACTIVATION
+  value = F4(activated(value.x), activated(value.y), activated(value.z), activated(value.w));
 #endif
   store_quad(row, quad, value);
 }

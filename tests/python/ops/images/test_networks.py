@@ -67,11 +67,29 @@ def dilated() -> nn.Module:
     )  # fmt: skip
 
 
+class Excited(nn.Module):
+    """EfficientNet's block: SiLU, a depthwise convolution, squeeze and excitation, and a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Sequential(nn.Conv2d(3, 12, 1), norm(12), nn.SiLU())
+        self.wise = nn.Sequential(nn.Conv2d(12, 12, 3, 1, 1, groups=12), norm(12), nn.SiLU())
+        self.excite = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(12, 4, 1), nn.SiLU(), nn.Conv2d(4, 12, 1)
+        )
+        self.back = nn.Sequential(nn.Conv2d(12, 3, 1), norm(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.wise(self.out(x))
+        return x + self.back(y * torch.sigmoid(self.excite(y)))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "residual": Residual,
     "inverted residual": inverted_residual,
     "decoder": decoder,
     "dilated": dilated,
+    "squeeze and excitation": Excited,
 }
 
 

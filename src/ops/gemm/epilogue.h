@@ -1,0 +1,23 @@
+// What fused products do to their results, from the last arguments of such a call (ops/fused.h).
+#pragma once
+
+#include <optional>
+
+#include "ops/elementwise/activation.h"
+#include "ops/op.h"
+
+namespace etwebgpu {
+
+struct Epilogue {
+  std::optional<BufferRef> residual = {};  // of the output's sizes
+  std::optional<Activation> activation = {};
+};
+
+// In `infer`, once the output has its sizes.
+Result<void> check_epilogue(const CallContext& c);
+Epilogue epilogue_of(const LowerContext& c);
+
+// The activation alone.
+std::optional<Activation> activation_of(const CallContext& c);
+
+}  // namespace etwebgpu
