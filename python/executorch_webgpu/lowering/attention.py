@@ -32,7 +32,9 @@ _FOLDED |= {"eq", "ne", "ge", "gt", "le", "lt"}
 
 
 @torch.library.register_fake("et_vk::sdpa")  # type: ignore[untyped-decorator]
-def _sizes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scale: Any = None) -> Tensor:
+def _sizes(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scale: Any = None
+) -> Tensor:
     """What upstream's own gives, for sizes that are not known yet, too."""
     lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     return q.new_empty((*lead, q.shape[-2], v.shape[-1]))

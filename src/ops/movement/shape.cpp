@@ -525,9 +525,14 @@ constexpr Op kOps[] = {
 std::string_view strided_name(const Graph& graph, const Call& call) {
   const auto form = std::ranges::find(kStridedForms, call.name, &StridedForm::of);
   if (form == std::end(kStridedForms)) return {};
-  // A row that is not known before the call is copied.
-  const bool is_live = form->move == selected && graph.is_symint(call.args[2]);
-  return is_live ? std::string_view() : form->name;
+  // What is not known before the call is copied.
+  const auto is_live = [&](ValueId v) {
+    const auto* list = std::get_if<ValueList>(&graph.value(v));
+    return graph.is_symint(v) || (list && std::ranges::any_of(list->items, [&](ValueId item) {
+                                    return graph.is_symint(item);
+                                  }));
+  };
+  return std::ranges::any_of(call.args, is_live) ? std::string_view() : form->name;
 }
 
 std::optional<Strided> restrided(const CallContext& c, const Strided& in) {
