@@ -17,12 +17,14 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
-from torch.fx.experimental.symbolic_shapes import bound_sympy, statically_known_true
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+from torch.utils._sympy.value_ranges import bound_sympy
 
 from .graph import append_constant, inputs, operator_name, tensor_of
 
 aten: Any = torch.ops.aten
 _ATTENTION = aten.scaled_dot_product_attention.default
+_NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 _MOST_POSITIONS = 4096  # of a causal mask, which is stored
 _MOST_FOLDED = 1 << 24  # elements of a mask that is computed here
 _FOLDED = {"alias", "clone", "contiguous", "detach", "detach_", "expand", "lift_fresh_copy"}
@@ -36,7 +38,9 @@ def _sizes(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scale: Any = None
 ) -> Tensor:
     """What upstream's own gives, for sizes that are not known yet, too."""
-    lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    lead = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        q.shape[:-2], k.shape[:-2], v.shape[:-2]
+    )
     return q.new_empty((*lead, q.shape[-2], v.shape[-1]))
 
 
@@ -71,7 +75,7 @@ class _Rewriter:
         self.causal: dict[tuple[object, ...], fx.Node] = {}
 
     def rewrite(self, node: fx.Node) -> None:
-        a = _Arguments.of(node)
+        a = _Arguments(node)
         if not a.can_be_whole():
             return
         with self.graph.inserting_before(node):
@@ -196,16 +200,16 @@ class _Rewriter:
 class _Arguments:
     """Those of scaled_dot_product_attention."""
 
-    def __init__(self, q: Any, k: Any, v: Any, mask: Any = None, dropout: float = 0.0,
-                 causal: bool = False, scale: Any = None, enable_gqa: bool = False) -> None:  # fmt: skip
-        self.q, self.k, self.v, self.mask = q, k, v, mask
-        self.dropout, self.causal, self.scale, self.gqa = dropout, causal, scale, enable_gqa
-
-    @classmethod
-    def of(cls, node: fx.Node) -> _Arguments:
-        names = {"query": "q", "key": "k", "value": "v", "attn_mask": "mask"}
-        names |= {"dropout_p": "dropout", "is_causal": "causal"}
-        return cls(*node.args, **{names.get(k, k): value for k, value in node.kwargs.items()})
+    def __init__(self, node: fx.Node) -> None:
+        given = dict(zip(_NAMES, node.args, strict=False)) | dict(node.kwargs)
+        self.q: Any = given["query"]
+        self.k: Any = given["key"]
+        self.v: Any = given["value"]
+        self.mask: Any = given.get("attn_mask")
+        self.dropout: Any = given.get("dropout_p", 0.0)
+        self.causal: Any = given.get("is_causal", False)
+        self.scale: Any = given.get("scale")
+        self.gqa: Any = given.get("enable_gqa", False)
 
     def groups(self) -> int:
         """Query heads that share a kv head."""
