@@ -117,7 +117,7 @@ class ProductFusion {
          std::ranges::none_of(index().users(out), moves)))
       return;
     const ValueId none = graph_.add(std::monostate{});
-    Call made{.name = std::string(fused::kName), .node_id = plain.node_id};
+    Call made{.name = std::string(fused::kName), .args = {}, .node_id = plain.node_id};
     made.args = {plain.args.begin(), plain.args.end() - 1};
     made.args.push_back(graph_.add(false));
     made.args.resize(fused::kOut, none);
@@ -319,7 +319,7 @@ class ProductFusion {
     if (!score_list || !weight_list) return;
     const ValueId none = graph_.add(std::monostate{});
     const auto given = [&](ValueId list) { return list == kNoValue ? none : list; };
-    Call made{.name = std::string(fused::kName), .node_id = call(softmax).node_id};
+    Call made{.name = std::string(fused::kName), .args = {}, .node_id = call(softmax).node_id};
     made.args = {q->value,
                  k->value,
                  v->value,

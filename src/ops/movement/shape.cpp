@@ -170,7 +170,7 @@ template <Result<Permutation> (*permutation)(const CallContext&)>
 std::optional<Strided> permuted(const CallContext& c, const Strided& in) {
   const auto order = permutation(c);
   if (!order) return std::nullopt;
-  Strided out{.first = in.first};
+  Strided out{.sizes = {}, .strides = {}, .first = in.first};
   for (std::size_t d = 0; d < in.sizes.rank(); ++d) {
     out.sizes.push_back(in.sizes[(*order)[d]]);
     out.strides.push_back(in.strides[(*order)[d]]);
@@ -261,7 +261,7 @@ std::optional<Strided> selected(const CallContext& c, const Strided& in) {
   const auto at = c.dim(1, in.sizes.rank());
   if (!at || in.sizes.empty() || c.is_symint(2)) return std::nullopt;
   const std::int64_t extent = in.sizes[*at], index = clamped_index(c.integer(2), extent);
-  Strided out{.first = in.first + index * in.strides[*at]};
+  Strided out{.sizes = {}, .strides = {}, .first = in.first + index * in.strides[*at]};
   for (std::size_t d = 0; d < in.sizes.rank(); ++d) {
     if (d == *at) continue;
     out.sizes.push_back(in.sizes[d]);
