@@ -1,11 +1,14 @@
 #include "capi/delegate.h"
 
+#include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/checked.h"
+#include "base/half.h"
 #include "base/zeros.h"
 #include "format/delegate.h"
 #include "ops/quantized/dequantized.h"
@@ -27,6 +30,23 @@ Result<HostElements> read_integers(ConstantSource& constants, const TensorInfo& 
   HostElements elements = integers(constant.dtype, bytes.first(std::min(needed, bytes.size())));
   constants.release(constant.constant);
   return elements;
+}
+
+Result<std::optional<double>> read_number(ConstantSource& constants, const TensorInfo& constant) {
+  TRY_ASSIGN(const std::span<const std::byte> bytes, constants.fetch(constant.constant));
+  const auto read = [&]<typename T>(T number) -> std::optional<T> {
+    if (bytes.size() < sizeof(number)) return std::nullopt;
+    std::memcpy(&number, bytes.data(), sizeof(number));
+    return number;
+  };
+  std::optional<double> out;
+  if (constant.dtype == DType::Float32) {
+    out = read(0.0f);
+  } else if (const auto bits = read(std::uint16_t{0}); constant.dtype == DType::Float16 && bits) {
+    out = half_bits_to_float(*bits);
+  }
+  constants.release(constant.constant);
+  return out;
 }
 
 void publish_states(const Runner& runner, const std::shared_ptr<DelegateStates>& states) {
@@ -162,7 +182,8 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
   const auto integers = [&](const TensorInfo& constant) {
     return read_integers(constants, constant);
   };
-  const Surroundings surroundings{written_elsewhere, integers, is_zero};
+  const auto number = [&](const TensorInfo& constant) { return read_number(constants, constant); };
+  const Surroundings surroundings{written_elsewhere, integers, is_zero, number};
   TRY_ASSIGN(auto model,
              Model::create(std::move(graph), device->capabilities(), options.model, surroundings));
   constants.add(model->graph().constants);

@@ -253,8 +253,11 @@ Result<void> write_compiled(JsonWriter& json, const InspectContext& context, con
   write_graph(json, graph);
   write_weights(json, context, graph);
   TRY_ASSIGN(const auto options, resolve_options({}));
-  // Weights are not read: zero points of constants are taken for zeros, as most are.
-  const Surroundings surroundings{.is_zero = [](std::int32_t) -> Result<bool> { return true; }};
+  // Weights are not read: zero points of constants are taken for zeros, as most are, and
+  // factors for 1.
+  const Surroundings surroundings{
+      .is_zero = [](std::int32_t) -> Result<bool> { return true; },
+      .number = [](const TensorInfo&) -> Result<std::optional<double>> { return 1.0; }};
   TRY_ASSIGN(const auto model,
              Model::create(std::move(graph), context.capabilities, options.model, surroundings));
   write_memory(json, *model);

@@ -66,6 +66,30 @@ enum {
 };
 }  // namespace fused_linear
 
+// et_vk.sdpa, whose operands may lie by strides (ops/movement/strided.h) and whose output may be
+// permuted. Made of et_vk.sdpa, or of a softmax between two products.
+namespace fused_sdpa {
+inline constexpr std::string_view kName = "fused.sdpa";
+enum {
+  kQ,
+  kK,
+  kV,
+  kMask,        // or None
+  kScale,       // or None
+  kTransposed,  // k is [.., head dim, keys]
+  kOrder,       // the output's permutation, or None
+  // Sizes that views in the program give q, k, v, the scores, the weights and the output between
+  // its calls, or None: those that the attention itself has, or the call fails.
+  kQSizes,
+  kKSizes,
+  kVSizes,
+  kScoreSizes,
+  kWeightSizes,
+  kOutSizes,
+  kOut,
+};
+}  // namespace fused_sdpa
+
 // Attention over a cache of rows that a rotary embedding turns first. Its tables are whole; `row`
 // is where the queries' begin.
 namespace fused_attention {

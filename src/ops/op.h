@@ -98,6 +98,8 @@ class CallContext {
 
   const Graph& graph() const { return graph_; }
   const Call& call() const { return call_; }
+  // The same for another call of the graph.
+  CallContext of(const Call& other) const { return {graph_, other, live_}; }
 
  protected:
   const Graph& graph_;
@@ -274,9 +276,9 @@ struct Op {
   Result<void> (*infer)(InferContext&);
   Result<void> (*lower)(LowerContext&) = nullptr;  // null: nothing runs on the device
   Args mutated_args = 0;                           // written in place
-  // The output is the first argument's elements in the same order: memory is shared where the two
-  // have the same GPU element type. `lower` still copies (and converts), for when sharing would be
-  // wrong.
+  // The output is the first argument's elements in the same order, or readers know that it is not
+  // (ops/movement/strided.h): memory is shared where the two have the same GPU element type.
+  // `lower` still copies (and converts), for when sharing would be wrong.
   bool is_view = false;
   bool reads_host = false;  // infer calls host_elements(0)
   bool internal = false;    // made by passes; refused in files

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -59,6 +60,14 @@ void fuse_linear(Graph& graph, std::span<const std::uint8_t> written_elsewhere =
 
 // Fuses rotary embeddings into the attention over a cache behind them: see fuse_attention.cpp.
 void fuse_attention(Graph& graph);
+
+// The number that a constant of one element holds; null where it is none that can be read.
+using ConstantNumber = std::function<Result<std::optional<double>>(const TensorInfo&)>;
+
+// Makes one call of an attention without a cache that is written out, and has it read and write by
+// strides: see fuse_sdpa.cpp.
+Result<void> fuse_sdpa(Graph& graph, std::span<const std::uint8_t> written_elsewhere,
+                       const ConstantNumber& number);
 
 // Removes calls that neither reach an output nor write a constant.
 void remove_dead_calls(Graph& graph);

@@ -32,6 +32,7 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   if (options.fuse) {
     fuse_linear(model->graph_, surroundings.written_elsewhere);
     fuse_attention(model->graph_);
+    TRY(fuse_sdpa(model->graph_, surroundings.written_elsewhere, surroundings.number));
   }
   TRY(model->resolve_operators());
   model->aliasing_ = find_aliases(model->graph_);

@@ -34,6 +34,8 @@ struct Surroundings {
   // Where the caller makes constants that are made of others (Constant::made), else empty: then
   // calls compute them.
   ConstantTest is_zero = {};
+  // Reads a factor of the program; empty: calls that have one as a constant stay as they are.
+  ConstantNumber number = {};
 };
 
 // One input of a call, as the host has it.

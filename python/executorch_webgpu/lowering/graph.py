@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from executorch.backends.transforms.utils import create_constant_placeholder
 from executorch.exir.dialects._ops import ops as edge_ops
 from torch import Tensor, fx
 from torch.export import ExportedProgram
@@ -64,6 +65,16 @@ def append(program: ExportedProgram, target: Any, args: tuple[Any, ...], value: 
     with program.graph.inserting_before(program.graph.output_node()):
         node: fx.Node = program.graph.call_function(target, args)
     node.meta["val"] = value
+    return node
+
+
+def append_constant(program: ExportedProgram, name: str, value: Tensor) -> fx.Node:
+    """A constant among the program's own; the one of that name where it is there already."""
+    graph = program.graph
+    with graph.inserting_before(next(iter(graph.nodes))):
+        node: fx.Node = create_constant_placeholder(
+            program, graph, name, InputKind.BUFFER, value, persistent_buffer=False
+        )
     return node
 
 

@@ -20,6 +20,7 @@ from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEv
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 
+from .attention import keep_attention_whole
 from .constants import memory_conflicts, own_storages
 from .graph import LoweringError
 from .names import name_states, noting_constants, shared_names, users_of
@@ -70,7 +71,7 @@ def partition(
     given = {"forward": methods} if isinstance(methods, ExportedProgram) else dict(methods)
     names = shared_names(given)
     conflicts = {names[m].get(n, n): other for (m, n), other in memory_conflicts(given).items()}
-    programs = {method: own_storages(program) for method, program in given.items()}
+    programs = {m: keep_attention_whole(own_storages(p)) for m, p in given.items()}
     plan = StatePlan(users_of(names))
     while True:
         try:

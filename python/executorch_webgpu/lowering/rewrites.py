@@ -13,6 +13,7 @@ from .graph import name_outputs
 from .names import rename_buffers
 from .numbers import keep_out_wide_numbers
 from .outputs import separate_outputs
+from .scalars import use_tensors_for_numbers
 from .states import StatePlan
 from .writes import write_states
 
@@ -24,6 +25,7 @@ class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
     def call(self, exported_program: ExportedProgram) -> ExportedProgramPassResult:
         program = rename_buffers(copy.copy(exported_program), self.names)
         keep_out_wide_numbers(program)
+        use_tensors_for_numbers(program)
         separate_outputs(program)
         settle_caches(program, self.plan.outside)
         # Last: states are written after everything else has read them.

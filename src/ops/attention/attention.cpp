@@ -17,6 +17,10 @@
 //                   -> [B,S,N]: et_vk.linear_q4gsw of the attention's [B,S,Hq*D], plus the
 //                   residual; with `last`, where B is 1, the last row of that: [1,1,N]
 //
+//   fused.sdpa(q, k, v, mask?, scale?, transposed, ..) -> as et_vk.sdpa of operands and an output
+//   that
+//                   are read and written by strides (ops/fused.h). Made by passes/fuse_sdpa.cpp.
+//
 // Without a mask the keys are the cache's first start_pos + S positions; with one, all C of them,
 // and the mask ([S, C], or broadcasting to [B, Hq, S, C]) is added to the scores. Query heads share
 // kv heads in groups of Hq / Hk. The default scale is 1 / sqrt(D). A query whose mask
@@ -31,6 +35,7 @@
 #include "ops/families.h"
 #include "ops/fused.h"
 #include "ops/linear/linear.h"
+#include "ops/movement/strided.h"
 
 namespace etwebgpu {
 namespace {
@@ -276,8 +281,8 @@ Result<void> lower_update_cache(LowerContext& c) {
 
 // --- Over plain tensors ---
 
-Result<void> infer_plain(InferContext& c) {
-  const Dims &q = c.sizes(0), &k = c.sizes(1), &v = c.sizes(2);
+// The output's sizes for q [.., S, D], k [.., K, D] and v [.., K, Dv].
+Result<Dims> plain_sizes(const InferContext& c, const Dims& q, const Dims& k, const Dims& v) {
   const std::size_t rank = q.rank();
   CHECK_OR_FAIL(rank >= 2 && rank <= 4 && k.rank() == rank && v.rank() == rank,
                 ErrorKind::InvalidProgram, "q ", to_string(q), ", k ", to_string(k), " and v ",
@@ -294,46 +299,147 @@ Result<void> infer_plain(InferContext& c) {
                     " do not broadcast in dimension ", i);
     }
   }
-  Dims scores = out;
-  scores[rank - 1] = k[rank - 2];
-  TRY(check_mask(c, 3, scores));
+  out[rank - 1] = k[rank - 2];
+  TRY(check_mask(c, 3, out));
   out[rank - 1] = v[rank - 1];
+  return out;
+}
+
+Result<void> infer_plain(InferContext& c) {
+  TRY_ASSIGN(const Dims out, plain_sizes(c, c.sizes(0), c.sizes(1), c.sizes(2)));
   return c.set_output(out);
 }
 
 // [batch, heads, positions, head dim] with leading dimensions missing or broadcast.
-AttentionStrides plain_layout(const Dims& d) {
-  const std::size_t rank = d.rank();
-  const std::int64_t matrix = d[rank - 1] * d[rank - 2];
-  AttentionStrides out{0, 0, d[rank - 1]};
-  if (rank >= 3 && d[rank - 3] != 1) out.head = matrix;
-  if (rank == 4 && d[0] != 1) out.batch = matrix * d[1];
+AttentionStrides plain_layout(const Strided& at) {
+  const std::size_t rank = at.sizes.rank();
+  AttentionStrides out{0, 0, at.strides[rank - 2]};
+  if (rank >= 3 && at.sizes[rank - 3] != 1) out.head = at.strides[rank - 3];
+  if (rank == 4 && at.sizes[0] != 1) out.batch = at.strides[0];
   return out;
 }
 
-Result<void> lower_plain(LowerContext& c) {
-  const Dims &q = c.sizes(0), &k = c.sizes(1), &v = c.sizes(2), &y = c.sizes(c.output_arg());
-  const std::size_t rank = q.rank();
-  Attention a;
+AttentionTensor plain_tensor(const LowerContext& c, std::size_t arg) {
+  return {c.value(arg), plain_layout(contiguous(c.sizes(arg)))};
+}
+
+// Of a problem whose tensors are given: the output's sizes are y, k's k_sizes.
+Result<void> lower_uncached(LowerContext& c, Attention a, const Dims& y, const Dims& k_sizes) {
+  const std::size_t rank = y.rank();
   a.batch = rank == 4 ? y[0] : 1;
-  a.queries = q[rank - 2];
+  a.queries = y[rank - 2];
   a.kv_heads = rank >= 3 ? y[rank - 3] : 1;
-  a.head_dim = q[rank - 1];
-  a.value_dim = v[rank - 1];
+  a.head_dim = k_sizes[rank - 1];
+  a.value_dim = y[rank - 1];
   a.scale = scale_of(c, 4, a.head_dim);
-  a.q = {c.value(0), plain_layout(q)};
-  a.k = {c.value(1), plain_layout(k)};
-  a.v = {c.value(2), plain_layout(v)};
-  a.out = {c.output(), plain_layout(y)};
-  a.keys = a.most_keys = k[rank - 2];
+  a.keys = a.most_keys = k_sizes[rank - 2];
   if (a.keys == 0 && y.numel() > 0) {
     emit_fill(c, 0.0);
     return {};
   }
+  if (a.k.strides.head == 0 && a.v.strides.head == 0) std::swap(a.group, a.kv_heads);
   Dims scores = y;
   scores[rank - 1] = a.keys;
   a.mask = mask_of(c, 3, scores);
   return emit_attention(c, a);
+}
+
+Result<void> lower_plain(LowerContext& c) {
+  const Dims& y = c.sizes(c.output_arg());
+  Attention a;
+  a.q = plain_tensor(c, 0);
+  a.k = plain_tensor(c, 1);
+  a.v = plain_tensor(c, 2);
+  a.out = {c.output(), plain_layout(contiguous(y))};
+  return lower_uncached(c, a, y, c.sizes(1));
+}
+
+// --- Over tensors that lie by strides ---
+
+namespace fs = fused_sdpa;
+
+Dims swapped_last(Dims d) {
+  std::swap(d[d.rank() - 1], d[d.rank() - 2]);
+  return d;
+}
+
+// k [.., keys, head dim]
+Dims key_sizes(const CallContext& c) {
+  const Dims& k = c.sizes(fs::kK);
+  return c.boolean(fs::kTransposed) && k.rank() >= 2 ? swapped_last(k) : k;
+}
+
+// A view between the program's calls gave these sizes: with all leading dimensions, or with those
+// as one.
+Result<void> check_view(const InferContext& c, std::size_t arg, const Dims& sizes) {
+  if (c.is_none(arg)) return {};
+  const std::vector<std::int64_t> list = c.int_list(arg);
+  const std::size_t rank = sizes.rank();
+  const Dims joined{sizes.product(0, rank - 2), sizes[rank - 2], sizes[rank - 1]};
+  const auto is = [&](const Dims& wanted) {
+    return std::ranges::equal(list, wanted, [](std::int64_t given, std::int64_t extent) {
+      return given == -1 || given == extent;
+    });
+  };
+  CHECK_OR_FAIL(is(sizes) || is(joined), ErrorKind::NotSupported, "an attention's tensor of sizes ",
+                to_string(sizes), " is viewed as ", list_text(list), " on the way");
+  return {};
+}
+
+Dims permuted_output(const CallContext& c, const Dims& y) {
+  if (c.is_none(fs::kOrder)) return y;
+  Dims out;
+  for (const std::int64_t d : c.int_list(fs::kOrder)) out.push_back(y[static_cast<std::size_t>(d)]);
+  return out;
+}
+
+Result<void> infer_fused_sdpa(InferContext& c) {
+  const Dims &q = c.sizes(fs::kQ), k = key_sizes(c), &v = c.sizes(fs::kV);
+  TRY_ASSIGN(const Dims y, plain_sizes(c, q, k, v));
+  if (!c.at_load()) {
+    Dims scores = y;
+    scores[y.rank() - 1] = k[k.rank() - 2];
+    TRY(check_view(c, fs::kQSizes, q));
+    TRY(check_view(c, fs::kKSizes, c.sizes(fs::kK)));
+    TRY(check_view(c, fs::kVSizes, v));
+    TRY(check_view(c, fs::kScoreSizes, scores));
+    TRY(check_view(c, fs::kWeightSizes, scores));
+    TRY(check_view(c, fs::kOutSizes, y));
+  }
+  return c.set_output(permuted_output(c, y));
+}
+
+// Rows must be contiguous, and begin where a binding may.
+AttentionTensor strided_tensor(LowerContext& c, std::size_t arg, bool transposed) {
+  StridedBuffer x = strided_argument(c, arg);
+  if (transposed) x.at = {swapped_last(x.at.sizes), swapped_last(x.at.strides), x.at.first};
+  const bool rows = x.at.sizes.back() == 1 || x.at.strides.back() == 1;
+  const auto begin = static_cast<std::uint64_t>(x.at.first) * sizeof(float);
+  if (!rows || begin % c.capabilities().storage_alignment != 0) x = copied(c, x);
+  return {x.buffer, plain_layout(x.at), x.at.first};
+}
+
+Result<void> lower_fused_sdpa(LowerContext& c) {
+  const Dims k = key_sizes(c), &out = c.sizes(c.output_arg());
+  // The output's strides in the order that the attention has them.
+  Strided at = contiguous(out);
+  if (!c.is_none(fs::kOrder)) {
+    const auto order = c.int_list(fs::kOrder);
+    const Strided permuted = at;
+    for (std::size_t d = 0; d < order.size(); ++d) {
+      at.sizes[static_cast<std::size_t>(order[d])] = permuted.sizes[d];
+      at.strides[static_cast<std::size_t>(order[d])] = permuted.strides[d];
+    }
+  }
+  if (out.numel() == 0) return {};
+  Attention a;
+  a.out = {c.output(), plain_layout(at)};
+  if (k[k.rank() - 2] > 0) {
+    a.q = strided_tensor(c, fs::kQ, false);
+    a.k = strided_tensor(c, fs::kK, c.boolean(fs::kTransposed));
+    a.v = strided_tensor(c, fs::kV, false);
+  }
+  return lower_uncached(c, a, at.sizes, k);
 }
 
 constexpr Op kOps[] = {
@@ -368,6 +474,11 @@ constexpr Op kOps[] = {
      .mutated_args = args({3, 4}),
      .internal = true,
      .takes = {.half_pairs = args({3, 4})}},
+    {.name = fs::kName,
+     .signature = "tttt?f?i l? l?l?l?l?l?l? > t",
+     .infer = infer_fused_sdpa,
+     .lower = lower_fused_sdpa,
+     .internal = true},
     {.name = "et_vk.sdpa.default",
      .signature = "tttt?f?>t",
      .infer = infer_plain,

@@ -19,6 +19,7 @@ struct AttentionStrides {
 struct AttentionTensor {
   BufferRef buffer;
   AttentionStrides strides;
+  std::int64_t first = 0;  // element of the buffer: a multiple of what offsets of bindings are
 };
 
 // Added to the scores; absent while buffer.index < 0.

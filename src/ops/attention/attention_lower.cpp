@@ -48,7 +48,8 @@ class AttentionCall {
   }
   AttentionCall& read_inputs() {
     give_elements();
-    call_.read("q", a_.q.buffer).read("k", a_.k.buffer).read("v", a_.v.buffer);
+    call_.read("q", a_.q.buffer, from(a_.q)).read("k", a_.k.buffer, from(a_.k));
+    call_.read("v", a_.v.buffer, from(a_.v));
     const AttentionMask& m = a_.mask;
     if (m.buffer.index < 0) return *this;
     define("MASK", 1);
@@ -96,6 +97,7 @@ class AttentionCall {
     give_strides({"v_batch", "v_head", "v_row"}, a_.v.strides);
     call_.param("scale", a_.scale);
   }
+  static ByteRange from(const AttentionTensor& t) { return elements_range(t.first, 0); }
   void give_strides(const StrideNames& names, const AttentionStrides& s) {
     call_.params({{names.batch, s.batch}, {names.head, s.head}, {names.row, s.row}});
   }

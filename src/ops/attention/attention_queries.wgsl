@@ -1,7 +1,6 @@
 // Attention of many queries on software adapters whose lanes exchange by shuffles: lanes are WG = 8 neighbouring
 // queries of GC heads of one kv head. They see the same keys, and a load goes lane by lane there, so each lane
-// fetches one key of eight, and all use it. Running maximum and sum as in attention_rows. Needs VEC 1 and
-// MASK 0.
+// fetches one key of eight, and all use it. Running maximum and sum as in attention_rows. Needs VEC 1.
 #param WG : 8  // a subgroup has as many lanes or more
 #param GC
 #param CHUNKS  // of GC heads, per kv head
@@ -69,14 +68,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #repeat G GC
     var next${G} = top${G};
 #repeat K WG
-    let score${K}_${G} = select(LOWEST, dot${K}_${G} * params.scale, begin + ${K}u < limit);
+#if MASK
+    let masked${K}_${G} = dot${K}_${G} * params.scale + load_mask(batch, head${G}, s, min(begin + ${K}u, most - 1u));
+    let sees${K}_${G} = begin + ${K}u < limit && !(masked${K}_${G} < LOWEST);
+    let score${K}_${G} = select(LOWEST, masked${K}_${G}, begin + ${K}u < limit);
+#else
+    let sees${K}_${G} = begin + ${K}u < limit;
+    let score${K}_${G} = select(LOWEST, dot${K}_${G} * params.scale, sees${K}_${G});
+#endif
     next${G} = max(next${G}, score${K}_${G});
 #endrepeat
     let fade${G} = exp(top${G} - next${G});
     top${G} = next${G};
     sum${G} *= fade${G};
 #repeat K WG
-    let weight${K}_${G} = select(0.0, UNIT * exp(score${K}_${G} - next${G}), begin + ${K}u < limit);
+    let weight${K}_${G} = select(0.0, UNIT * exp(score${K}_${G} - next${G}), sees${K}_${G});
     sum${G} += weight${K}_${G};
 #endrepeat
 #endrepeat

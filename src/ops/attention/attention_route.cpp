@@ -238,7 +238,7 @@ AttentionRoute queries(const Attention& a) {
 bool suits_queries(const LowerContext& c, const Attention& a) {
   const Capabilities& caps = c.capabilities();
   return c.is_software() && caps.subgroups && caps.min_subgroup_size >= kRowLanes &&
-         is_vectorizable(a) && a.mask.buffer.index < 0;
+         is_vectorizable(a);
 }
 
 struct TileShape {

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
+#include <vector>
 
 #include "ops/arguments.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/families.h"
 #include "ops/movement/pixel_shuffle.h"
+#include "ops/movement/strided.h"
 
 namespace etwebgpu {
 namespace {
@@ -163,6 +166,18 @@ constexpr Op permuting(std::string_view name, std::string_view signature) {
   return moving(name, signature, infer_permute<permutation>, lower_permute<permutation>);
 }
 
+template <Result<Permutation> (*permutation)(const CallContext&)>
+std::optional<Strided> permuted(const CallContext& c, const Strided& in) {
+  const auto order = permutation(c);
+  if (!order) return std::nullopt;
+  Strided out{.sizes = {}, .strides = {}, .first = in.first};
+  for (std::size_t d = 0; d < in.sizes.rank(); ++d) {
+    out.sizes.push_back(in.sizes[(*order)[d]]);
+    out.strides.push_back(in.strides[(*order)[d]]);
+  }
+  return out;
+}
+
 // --- slice, select ---
 
 // Negative counts from the end; then clamped, as PyTorch does with both ends of a slice.
@@ -240,6 +255,19 @@ Result<void> lower_select(LowerContext& c) {
               output_elements(c));
   }
   return {};
+}
+
+std::optional<Strided> selected(const CallContext& c, const Strided& in) {
+  const auto at = c.dim(1, in.sizes.rank());
+  if (!at || in.sizes.empty() || c.is_symint(2)) return std::nullopt;
+  const std::int64_t extent = in.sizes[*at], index = clamped_index(c.integer(2), extent);
+  Strided out{.sizes = {}, .strides = {}, .first = in.first + index * in.strides[*at]};
+  for (std::size_t d = 0; d < in.sizes.rank(); ++d) {
+    if (d == *at) continue;
+    out.sizes.push_back(in.sizes[d]);
+    out.strides.push_back(in.strides[d]);
+  }
+  return out;
 }
 
 // --- split ---
@@ -415,6 +443,50 @@ constexpr Op view(std::string_view name, std::string_view signature,
           .takes = {.i64 = kAllArgs, .bytes = kAllArgs}};
 }
 
+// An operator of strided.h: readers follow its strides. Its copy is for when sharing memory would
+// be wrong.
+constexpr Op strided(Op moves, std::string_view name) {
+  moves.name = name;
+  moves.is_view = moves.internal = true;
+  return moves;
+}
+
+struct StridedForm {
+  std::string_view of, name;  // in the format, and made by passes
+  std::optional<Strided> (*move)(const CallContext&, const Strided&);
+};
+constexpr StridedForm kStridedForms[] = {
+    {"aten.permute.default", "strided.permute", permuted<listed_permutation>},
+    {"aten.permute_copy.default", "strided.permute", permuted<listed_permutation>},
+    {"aten.select_copy.int", "strided.select", selected},
+    {"aten.t_copy.default", "strided.t", permuted<transposed>},
+    {"aten.transpose_copy.int", "strided.transpose", permuted<swapped>},
+};
+
+// Of a tensor that is viewed with other sizes: runs of elements with one step, cut anew.
+std::optional<Dims> strides_of_view(const Strided& in, const Dims& to) {
+  const std::int64_t count = to.numel();
+  if (count != in.sizes.numel()) return std::nullopt;
+  if (count == 0) return contiguous_strides(to);
+  Dims out = Dims::filled(to.rank(), 0);
+  std::int64_t run = 1, step = 1;
+  std::size_t d = in.sizes.rank();
+  for (std::size_t v = to.rank(); v-- > 0;) {
+    if (to[v] == 1) continue;
+    while (run == 1 && d > 0) {  // the next run, with what lies right before it
+      run = in.sizes[--d];
+      step = in.strides[d];
+      while (run > 1 && d > 0 && (in.sizes[d - 1] == 1 || in.strides[d - 1] == run * step))
+        run *= in.sizes[--d];
+    }
+    if (run % to[v] != 0) return std::nullopt;
+    out[v] = step;
+    step *= to[v];
+    run /= to[v];
+  }
+  return out;
+}
+
 // dtype, layout, device, memory format and the like: the recorded output says it all.
 constexpr std::string_view kCast = "t [_ _ _ _ _ _] > t";
 
@@ -442,9 +514,69 @@ constexpr Op kOps[] = {
     view("dim_order_ops._clone_dim_order.default", kCast, infer_same),
     view("dim_order_ops._to_dim_order_copy.default", kCast, infer_same),
     view("et_vk.prepack.default", "t > t", infer_same),
+    strided(permuting<listed_permutation>("", "t l > t"), "strided.permute"),
+    strided(moving("", "t i i > t", infer_select, lower_select), "strided.select"),
+    strided(permuting<transposed>("", "t > t"), "strided.t"),
+    strided(permuting<swapped>("", "t i i > t"), "strided.transpose"),
 };
 
 }  // namespace
+
+std::string_view strided_name(const Graph& graph, const Call& call) {
+  const auto form = std::ranges::find(kStridedForms, call.name, &StridedForm::of);
+  if (form == std::end(kStridedForms)) return {};
+  // What is not known before the call is copied.
+  const auto is_live = [&](ValueId v) {
+    const auto* list = std::get_if<ValueList>(&graph.value(v));
+    return graph.is_symint(v) || (list && std::ranges::any_of(list->items, [&](ValueId item) {
+                                    return graph.is_symint(item);
+                                  }));
+  };
+  return std::ranges::any_of(call.args, is_live) ? std::string_view() : form->name;
+}
+
+std::optional<Strided> restrided(const CallContext& c, const Strided& in) {
+  for (const StridedForm& form : kStridedForms)
+    if (c.call().name == form.of || c.call().name == form.name) return form.move(c, in);
+  const Dims& sizes = c.sizes(c.output_arg());
+  const auto strides = strides_of_view(in, sizes);
+  if (!strides) return std::nullopt;
+  return Strided{sizes, *strides, in.first};
+}
+
+StridedBuffer copied(LowerContext& c, const StridedBuffer& source) {
+  const StridedBuffer out{c.scratch(source.at.sizes.numel()), contiguous(source.at.sizes)};
+  const Dims& strides = source.at.strides;
+  emit_copy(c, {source.buffer}, source.at.first,
+            copy_loops(source.at.sizes, {strides.begin(), strides.end()}), {out.buffer});
+  return out;
+}
+
+StridedBuffer strided_argument(LowerContext& c, std::size_t arg) {
+  std::vector<const Call*> chain;
+  ValueId source = c.id(arg);
+  const std::vector<Call>& calls = c.graph().calls;
+  auto at = std::ranges::find_if(calls, [&](const Call& call) { return &call == &c.call(); });
+  while (at != calls.begin()) {
+    const Call& call = *--at;
+    const Op* op =
+        call.args.size() > 1 && call.args.back() == source ? find_op(call.name) : nullptr;
+    if (!op || !op->is_view || !c.shares_memory(source, call.args.front())) continue;
+    chain.push_back(&call);
+    source = call.args.front();
+  }
+  StridedBuffer out{c.value_of(source), contiguous(c.sizes_of(source))};
+  for (std::size_t i = chain.size(); i-- > 0;) {
+    const CallContext step = c.of(*chain[i]);
+    std::optional<Strided> next = restrided(step, out.at);
+    if (!next) {
+      out = copied(c, out);
+      next = restrided(step, out.at);
+    }
+    if (next) out.at = *next;
+  }
+  return out;
+}
 
 Result<Dims> shuffled_sizes(const Dims& in, std::int64_t r) {
   Dims out = in;

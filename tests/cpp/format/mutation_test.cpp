@@ -123,7 +123,9 @@ class FormatMutation : public ::testing::Test {
   }
 
   static Result<void> plan(Graph graph) {
-    const Surroundings surroundings{.is_zero = [](std::int32_t) -> Result<bool> { return true; }};
+    const Surroundings surroundings{
+        .is_zero = [](std::int32_t) -> Result<bool> { return true; },
+        .number = [](const TensorInfo&) -> Result<std::optional<double>> { return 1.0; }};
     TRY_ASSIGN(const auto model,
                Model::create(std::move(graph), Capabilities(), ModelOptions(), surroundings));
     for (const bool whole : {true, false}) {

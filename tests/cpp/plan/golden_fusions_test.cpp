@@ -193,6 +193,69 @@ TEST(GoldenFusions, TheProjectionBringsItsResidual) {
   expect_fusion("projection_with_residual", b);
 }
 
+// --- fuse_sdpa.cpp ---
+
+ValueId permute(GraphBuilder& b, ValueId x, std::vector<std::int64_t> order) {
+  Dims sizes;
+  for (const std::int64_t d : order) sizes.push_back(b.bound(x)[static_cast<std::size_t>(d)]);
+  return b.call("aten.permute_copy.default", {x, b.ints(std::move(order))}, sizes);
+}
+
+constexpr std::int64_t kEncoderHeads = 4, kHeadDim = kDim / kEncoderHeads;
+
+// [1, heads, tokens, head dim] of a layer of x.
+ValueId layer_heads(GraphBuilder& b, ValueId x) {
+  const ValueId rows = b.linear(x, kDim);
+  return permute(b, b.view(rows, {1, kTokens, kEncoderHeads, kHeadDim}), {0, 2, 1, 3});
+}
+
+ValueId joined_heads(GraphBuilder& b, ValueId attended) {
+  return b.linear(b.view(permute(b, attended, {0, 2, 1, 3}), {1, kTokens, kDim}), kDim);
+}
+
+TEST(GoldenFusions, ASoftmaxBetweenProductsIsAnAttention) {
+  GraphBuilder b;
+  const ValueId x = tokens(b), mask = b.input({1, 1, 1, kTokens});
+  const ValueId q = layer_heads(b, x), k = permute(b, layer_heads(b, x), {0, 1, 3, 2});
+  const ValueId v = layer_heads(b, x);
+  const Dims sizes{1, kEncoderHeads, kTokens, kTokens};
+  const auto product = [&](ValueId y, ValueId z) {
+    return b.call("aten.bmm.default", {y, z}, {kEncoderHeads, kTokens, b.bound(z)[2]});
+  };
+  const ValueId products = product(b.view(q, {kEncoderHeads, kTokens, kHeadDim}),
+                                   b.view(k, {kEncoderHeads, kHeadDim, kTokens}));
+  const ValueId scaled =
+      b.call("aten.div.Tensor", {b.view(products, sizes), b.prepacked({})}, sizes);
+  const ValueId weights =
+      b.call("aten._softmax.default", {b.add(scaled, mask), b.number(-1), b.flag(false)}, sizes);
+  const ValueId y = product(b.view(weights, {kEncoderHeads, kTokens, kTokens}),
+                            b.view(v, {kEncoderHeads, kTokens, kHeadDim}));
+  b.output(joined_heads(b, b.view(y, {1, kEncoderHeads, kTokens, kHeadDim})));
+  expect_fusion("attention_of_products", b);
+}
+
+TEST(GoldenFusions, AnAttentionReadsHeadsWhereALayerLeftThem) {
+  GraphBuilder b;
+  const ValueId rows =
+      b.view(b.linear(tokens(b), 3 * kDim), {1, kTokens, 3, kEncoderHeads, kHeadDim});
+  const ValueId parts = permute(b, rows, {2, 0, 3, 1, 4});
+  const Dims sizes{1, kEncoderHeads, kTokens, kHeadDim};
+  const auto part = [&](int i) {
+    return b.call("aten.select_copy.int", {parts, b.number(0), b.number(i)}, sizes);
+  };
+  const ValueId q = part(0), k = part(1), v = part(2);
+  b.output(
+      joined_heads(b, b.call("et_vk.sdpa.default", {q, k, v, b.none(), b.number(0.25)}, sizes)));
+  expect_fusion("attention_of_parts", b);
+}
+
+TEST(GoldenFusions, DimensionsOfOneMoveWithoutACopy) {
+  GraphBuilder b;
+  const ValueId moved = permute(b, tokens(b), {1, 0, 2});
+  b.output(permute(b, b.silu(moved), {1, 2, 0}));
+  expect_fusion("permutation_of_ones", b);
+}
+
 // --- fold_dequantize.cpp ---
 
 ValueId dequantized(GraphBuilder& b, ValueId weight, const Dims& block, const Dims& scales) {

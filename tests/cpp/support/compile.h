@@ -27,7 +27,9 @@ inline HostInput host_scalar(std::int64_t scalar) { return host_input({}, scalar
 inline std::unique_ptr<Model> compile(Graph graph, const Capabilities& capabilities = {},
                                       const ModelOptions& options = {}) {
   // Constants have no bytes: zero points are zeros.
-  const Surroundings surroundings{.is_zero = [](std::int32_t) -> Result<bool> { return true; }};
+  const Surroundings surroundings{
+      .is_zero = [](std::int32_t) -> Result<bool> { return true; },
+      .number = [](const TensorInfo&) -> Result<std::optional<double>> { return 1.0; }};
   auto model = Model::create(std::move(graph), capabilities, options, surroundings);
   EXPECT_TRUE(model) << model.error().message;
   return model ? *std::move(model) : nullptr;

@@ -595,6 +595,15 @@ void add_other_attention(Graphs& graphs) {
                          b.input({2, 4, 50, dim + 2}), mask, b.none()},
                         {2, 4, tokens, dim + 2});
         });
+        graphs.add("attention over permuted tensors", [&](GraphBuilder& b) {
+          const ValueId mask = masked ? b.input({tokens, 50}) : b.none();
+          const auto permuted = [&](std::int64_t rows) {
+            return b.call("aten.permute_copy.default",
+                          {b.input({2, rows, 4, dim}), b.ints({0, 2, 1, 3})}, {2, 4, rows, dim});
+          };
+          const ValueId q = permuted(tokens), k = permuted(50), v = permuted(50);
+          return b.call("et_vk.sdpa.default", {q, k, v, mask, b.none()}, {2, 4, tokens, dim});
+        });
       }
     }
   }

@@ -1,0 +1,108 @@
+"""Attention without a cache: one delegate, with eager's values."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from support.lowered import Stated, compare, graph_of, lowered
+from torch.nn import functional as F
+
+attend = F.scaled_dot_product_attention
+GENERATOR = torch.Generator().manual_seed(5)
+
+
+def numbers(*sizes: int) -> torch.Tensor:
+    return torch.randn(sizes, generator=GENERATOR)
+
+
+def some(*sizes: int) -> torch.Tensor:
+    """True for about half, and for none in a row."""
+    mask = torch.rand(sizes, generator=GENERATOR) < 0.5
+    mask[..., -1, :] = False
+    return mask
+
+
+Q, KV = numbers(2, 4, 7, 8), numbers(2, 2, 9, 8)
+CASES = {
+    "plain": (lambda s, q: attend(q, q, q), (Q,)),
+    "scale": (lambda s, q: attend(q, q, q, scale=0.2), (Q,)),
+    "value width": (lambda s, q, v: attend(q, q, v), (Q, numbers(2, 4, 7, 5))),
+    "three dimensions": (lambda s, q: attend(q, q, q), (numbers(3, 7, 8),)),
+    "causal": (lambda s, q: attend(q, q, q, is_causal=True), (Q,)),
+    "causal over more keys": (
+        lambda s, q, k: attend(q, k, k, is_causal=True),
+        (Q, numbers(2, 4, 9, 8)),
+    ),
+    "mask of bools": (lambda s, q, m: attend(q, q, q, m), (Q, some(7, 7))),
+    "mask of numbers": (
+        lambda s, q, m: attend(q, q, q, m),
+        (Q, numbers(2, 1, 7, 7).masked_fill(some(2, 1, 7, 7), -math.inf)),
+    ),
+    "rows without keys": (
+        lambda s, q, m: attend(q, q, q, m),
+        (Q, torch.full((7, 7), -math.inf)),
+    ),
+    "padding": (lambda s, q, m: attend(q, q, q, m[:, None, None]), (Q, some(2, 7))),
+    "known mask": (lambda s, q: attend(q, q, q, s.mask), (Q,)),
+    "made mask": (lambda s, q: attend(q, q, q, torch.ones(7, 7).tril().bool()), (Q,)),
+    "mask for two": (lambda s, q, m: attend(attend(q, q, q, m), q, q, m), (Q, some(7, 7))),
+    "groups": (lambda s, q, k: attend(q, k, k, enable_gqa=True), (Q, KV)),
+    "causal groups": (
+        lambda s, q, k: attend(q, k, k, is_causal=True, enable_gqa=True),
+        (Q, KV),
+    ),
+    "masked groups": (
+        lambda s, q, k, m: attend(q, k, k, m, enable_gqa=True),
+        (Q, KV, some(2, 1, 7, 9)),
+    ),
+    "module": (lambda s, x: s.attention(x, x, x, need_weights=False)[0], (numbers(2, 7, 16),)),
+}  # fmt: skip
+
+
+def delegates(program) -> int:
+    plan = program.exported_program().graph
+    calls = [n for n in plan.nodes if n.op == "call_function" and "getitem" not in str(n.target)]
+    assert all("executorch_call_delegate" in str(n.target) for n in calls), calls
+    return len(calls)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_delegate(name):
+    from executorch_webgpu.lowering import partition, plan_memory, quiet_upstream
+    from support.stock import Program
+
+    function, inputs = CASES[name]
+    module = Stated(function, mask=some(7, 7))
+    torch.manual_seed(3)
+    module.attention = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    graph = graph_of(module, inputs)
+    with quiet_upstream(), torch.no_grad():
+        edge = partition(graph)
+        assert delegates(edge) == 1
+        program = Program(bytes(plan_memory(edge).buffer))
+        compare(program(*inputs), module.eval()(*inputs), name)
+
+
+@pytest.mark.parametrize("name", ["causal", "causal groups", "mask of bools"])
+def test_any_length(name):
+    function, inputs = CASES[name]
+    length = torch.export.Dim("length", min=2, max=64)
+    keys = {7: length, 9: torch.export.Dim("keys", min=2, max=64)}
+    shapes = tuple({d: keys[n] for d, n in enumerate(x.shape) if n in keys} for x in inputs)
+    module = Stated(function)
+    program = lowered(graph_of(module, inputs, (shapes,)))
+    for n in (7, 2, 31, 64, 3):
+        given = []
+        for x in inputs:
+            sizes = [n if size in keys else size for size in x.shape]
+            given.append(some(3, *sizes)[0] if x.dtype == torch.bool else numbers(*sizes))
+        compare(program(*given), module(*given), f"{name}, {n}")
+
+
+def test_the_program_that_was_given_stays():
+    graph = graph_of(Stated(CASES["made mask"][0]), (Q,))
+    before = str(graph)
+    lowered(graph)
+    assert str(graph) == before
