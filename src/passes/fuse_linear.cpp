@@ -232,8 +232,8 @@ class LinearFusion {
                (reader.args[fused_args::kX] == out || reader.args[fused_args::kResidual] == out);
       };
       if (!std::ranges::all_of(users, takes_last)) continue;
+      info->bound[1] = 1;  // first: a value that is added moves the others
       call(c).args[fused_args::kLast] = graph_.add(true);
-      info->bound[1] = 1;
     }
   }
   bool is_last(const Call& fused) const {

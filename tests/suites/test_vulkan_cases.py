@@ -136,7 +136,9 @@ def test_case(name: str, suite: Any, case: Any, dtype: str, note: Callable[[bool
     note(delegated)
     if not delegated:  # the host may have no kernel for it, which says nothing of this runtime
         return
-    method = Runtime.get().load_program(edge.to_executorch().buffer).load_method("forward")
+    file = edge.to_executorch().buffer  # to outlive what reads it: the runtime takes no copy
+    program = Runtime.get().load_program(file)
+    method = program.load_method("forward")
     assert method is not None
     got = method.execute(inputs)
     rough = HALF_TOLERANCE if dtype == "at::kHalf" else 0.0
