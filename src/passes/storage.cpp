@@ -107,7 +107,8 @@ std::vector<Storage> choose_storage(const Graph& graph, const Aliasing& aliasing
     const DType dtype = graph.tensor(static_cast<ValueId>(root))->dtype;
     out[v] = word_storage(dtype);
     if (half[root]) out[v] = Storage::HalfPairs;
-    if (bytes[root]) out[v] = Storage::Bytes;
+    // Not a state, which methods with other uses share.
+    if (bytes[root] && !aliasing.mutated[root]) out[v] = Storage::Bytes;
     // A state is the same for every call, and what is recorded as int64 for every host.
     if (wide[root] && (wide_integers || aliasing.mutated[root] || dtype == DType::Int64))
       out[v] = Storage::I64;
