@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The ExecuTorch wheel's own suites over this runtime on a software adapter, or a share of their cases:
-#   scripts/test_suites.sh         all, about half an hour
+#   scripts/test_suites.sh         all, an hour or more
 #   scripts/test_suites.sh 0.1     a tenth, always the same one
 # Further arguments go to pytest. Expects what ./dev test installs.
 set -euo pipefail
