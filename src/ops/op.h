@@ -12,6 +12,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
@@ -293,6 +294,20 @@ constexpr Op wide_op(std::string_view name, std::string_view signature,
           .infer = infer,
           .lower = lower,
           .takes = {.i64 = kAllArgs}};
+}
+
+// The operators of a table whose rows have a name and a signature, with 8-bit tensors as bytes.
+template <typename Form, std::size_t N>
+constexpr std::array<Op, N> byte_ops(const Form (&forms)[N], Result<void> (*infer)(InferContext&),
+                                     Result<void> (*lower)(LowerContext&)) {
+  std::array<Op, N> ops{};
+  for (std::size_t i = 0; i < N; ++i)
+    ops[i] = {.name = forms[i].name,
+              .signature = forms[i].signature,
+              .infer = infer,
+              .lower = lower,
+              .takes = {.bytes = kAllArgs}};
+  return ops;
 }
 
 // The operator of that name, or null. Internal operators are found too, and added ones.

@@ -14,7 +14,6 @@
 //
 // With one group it is a product of patches (byte_tiles.wgsl), else byte_convolution.wgsl.
 #include <algorithm>
-#include <array>
 
 #include "ops/bytes/bytes.h"
 #include "ops/families.h"
@@ -197,17 +196,8 @@ Result<void> lower_direct(LowerContext& c, const Form& form, const Convolution& 
             {"w_tap", form.depthwise ? v.outputs : channels},
             {"scale_count", v.scale_count(form)},
             {"kernel_height", v.y.kernel},
-            {"kernel_width", v.x.kernel},
-            {"in_height", v.y.in},
-            {"in_width", v.x.in},
-            {"out_height", v.y.out},
-            {"out_width", v.x.out},
-            {"stride_y", v.y.stride},
-            {"stride_x", v.x.stride},
-            {"padding_y", v.y.padding},
-            {"padding_x", v.x.padding},
-            {"dilation_y", v.y.dilation},
-            {"dilation_x", v.x.dilation}});
+            {"kernel_width", v.x.kernel}});
+  put_windows(k, v.y, v.x);
   k.groups(div_up(count, wg));
   put_output(c, {out, Element::I8});
   return {};
@@ -221,16 +211,7 @@ Result<void> lower(LowerContext& c) {
   return is_product ? lower_product(c, form, v) : lower_direct(c, form, v);
 }
 
-constexpr auto kOps = [] {
-  std::array<Op, std::size(kForms)> ops{};
-  for (std::size_t i = 0; i < ops.size(); ++i)
-    ops[i] = {.name = kForms[i].name,
-              .signature = kForms[i].signature,
-              .infer = infer,
-              .lower = lower,
-              .takes = {.bytes = kAllArgs}};
-  return ops;
-}();
+constexpr auto kOps = byte_ops(kForms, infer, lower);
 
 }  // namespace
 

@@ -5,7 +5,6 @@
 //                          zero point, alpha)
 //   et_vk.q8ta_relu.default(x, scale, zero point, output scale, zero point)
 //   et_vk.q8ta_pixel_shuffle.default(x, scale, zero point, 1 / output scale, zero point, factor)
-#include <array>
 #include <cmath>
 #include <vector>
 
@@ -115,16 +114,7 @@ Result<void> lower(LowerContext& c) {
   return {};
 }
 
-constexpr auto kOps = [] {
-  std::array<Op, std::size(kForms)> ops{};
-  for (std::size_t i = 0; i < ops.size(); ++i)
-    ops[i] = {.name = kForms[i].name,
-              .signature = kForms[i].signature,
-              .infer = infer,
-              .lower = lower,
-              .takes = {.bytes = kAllArgs}};
-  return ops;
-}();
+constexpr auto kOps = byte_ops(kForms, infer, lower);
 
 }  // namespace
 

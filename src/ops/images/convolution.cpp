@@ -185,17 +185,8 @@ Result<void> lower_direct(LowerContext& c, const Convolution& v, const Epilogue&
   k.params({{"count", count},
             {"channels", v.channels / v.groups},
             {"outputs", v.outputs / v.groups},
-            {"groups", v.groups},
-            {"in_height", v.y.in},
-            {"in_width", v.x.in},
-            {"out_height", v.y.out},
-            {"out_width", v.x.out},
-            {"stride_y", v.y.stride},
-            {"stride_x", v.x.stride},
-            {"padding_y", v.y.padding},
-            {"padding_x", v.x.padding},
-            {"dilation_y", v.y.dilation},
-            {"dilation_x", v.x.dilation}});
+            {"groups", v.groups}});
+  put_windows(k, v.y, v.x);
   if (epilogue.residual) k.define("RESIDUAL", 1).read("residual", *epilogue.residual);
   if (epilogue.activation) apply(k, *epilogue.activation);
   k.groups(div_up(count, wg));

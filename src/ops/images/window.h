@@ -19,6 +19,20 @@ struct Window {
   std::int64_t span() const { return dilation * (kernel - 1) + 1; }
 };
 
+// What kernels that walk windows over images want to know of them.
+inline void put_windows(KernelCall& k, const Window& y, const Window& x) {
+  k.params({{"in_height", y.in},
+            {"in_width", x.in},
+            {"out_height", y.out},
+            {"out_width", x.out},
+            {"stride_y", y.stride},
+            {"stride_x", x.stride},
+            {"padding_y", y.padding},
+            {"padding_x", x.padding},
+            {"dilation_y", y.dilation},
+            {"dilation_x", x.dilation}});
+}
+
 // What a list argument says of dimension `dim` of `dims`: it has an item for each, or one for all.
 // An empty list, or none, means the fallback.
 inline Result<std::int64_t> window_item(const CallContext& c, std::size_t arg, std::size_t dim,

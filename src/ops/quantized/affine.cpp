@@ -154,16 +154,7 @@ Result<void> lower_affine(LowerContext& c) {
   return {};
 }
 
-constexpr auto kOps = [] {
-  std::array<Op, std::size(kForms)> ops{};
-  for (std::size_t i = 0; i < ops.size(); ++i)
-    ops[i] = {.name = kForms[i].name,
-              .signature = kForms[i].signature,
-              .infer = infer_affine,
-              .lower = lower_affine,
-              .takes = {.bytes = kAllArgs}};
-  return ops;
-}();
+constexpr auto kOps = byte_ops(kForms, infer_affine, lower_affine);
 
 // The block along one dimension of x.
 Result<std::int64_t> listed_block(std::int64_t size, std::int64_t block) {
