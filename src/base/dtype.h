@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace etwebgpu {
@@ -20,6 +21,12 @@ constexpr std::string_view name(DType dtype) {
   constexpr std::string_view names[kDTypeCount] = {"bool",    "uint8",   "int8",    "int32",
                                                    "float16", "float32", "float64", "int64"};
   return names[static_cast<std::size_t>(dtype)];
+}
+
+constexpr std::optional<DType> dtype_named(std::string_view text) {
+  for (std::size_t i = 0; i < kDTypeCount; ++i)
+    if (name(static_cast<DType>(i)) == text) return static_cast<DType>(i);
+  return std::nullopt;
 }
 
 constexpr bool is_floating(DType dtype) {

@@ -78,4 +78,24 @@ void load_elements(Storage from, const std::byte* stored, std::int64_t count, DT
   });
 }
 
+std::vector<std::int64_t> integers(DType from, std::span<const std::byte> data) {
+  std::vector<std::int64_t> out(data.size() / byte_size(from));
+  visit_type(from, [&]<typename T>(T) {
+    for (std::size_t i = 0; i < out.size(); ++i)
+      // The plus makes an int of a character.
+      out[i] = static_cast<std::int64_t>(
+          +number_of(element_at<T>(data.data(), static_cast<std::int64_t>(i))));
+  });
+  return out;
+}
+
+std::optional<double> first_float(DType from, std::span<const std::byte> data) {
+  if (!is_floating(from) || data.size() < byte_size(from)) return std::nullopt;
+  double out = 0;
+  visit_type(from, [&]<typename T>(T) {
+    out = static_cast<double>(number_of(element_at<T>(data.data(), 0)));
+  });
+  return out;
+}
+
 }  // namespace etwebgpu

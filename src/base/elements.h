@@ -6,8 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 #include "base/dtype.h"
 #include "base/half.h"
@@ -26,6 +28,12 @@ void store_elements(DType from, const std::byte* data, std::int64_t count, Stora
 // The reverse: floats to f16 round to nearest even, integers wrap, as PyTorch's arithmetic does.
 void load_elements(Storage from, const std::byte* stored, std::int64_t count, DType to,
                    std::byte* data);
+
+// An integer or bool tensor's elements.
+std::vector<std::int64_t> integers(DType from, std::span<const std::byte> data);
+
+// The first element of floats that may not be there, or nothing.
+std::optional<double> first_float(DType from, std::span<const std::byte> data);
 
 // --- For loops over elements in another order ---
 

@@ -1,6 +1,5 @@
 #include "capi/delegate.h"
 
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -8,7 +7,7 @@
 #include <vector>
 
 #include "base/checked.h"
-#include "base/half.h"
+#include "base/elements.h"
 #include "base/zeros.h"
 #include "format/delegate.h"
 #include "ops/quantized/dequantized.h"
@@ -34,19 +33,9 @@ Result<HostElements> read_integers(ConstantSource& constants, const TensorInfo& 
 
 Result<std::optional<double>> read_number(ConstantSource& constants, const TensorInfo& constant) {
   TRY_ASSIGN(const std::span<const std::byte> bytes, constants.fetch(constant.constant));
-  const auto read = [&]<typename T>(T number) -> std::optional<T> {
-    if (bytes.size() < sizeof(number)) return std::nullopt;
-    std::memcpy(&number, bytes.data(), sizeof(number));
-    return number;
-  };
-  std::optional<double> out;
-  if (constant.dtype == DType::Float32) {
-    out = read(0.0f);
-  } else if (const auto bits = read(std::uint16_t{0}); constant.dtype == DType::Float16 && bits) {
-    out = half_bits_to_float(*bits);
-  }
+  const std::optional<double> number = first_float(constant.dtype, bytes);
   constants.release(constant.constant);
-  return out;
+  return number;
 }
 
 void publish_states(const Runner& runner, const std::shared_ptr<DelegateStates>& states) {
@@ -165,9 +154,10 @@ Result<std::shared_ptr<Device>> acquire_device(const Options& options) {
 Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options& options,
                                      bool trace, const DelegateStates* before) {
   TRY_ASSIGN(Graph graph, decode_delegate(source.blob));
-  TRY_ASSIGN(const std::span<const std::byte> in_blob, delegate_constants(source.blob));
+  TRY_ASSIGN(const FilePart constant_section, delegate_constants(source.blob));
   TRY_ASSIGN(std::shared_ptr<Device> device, acquire_device(options));
-  DelegateConstants constants(graph.constants, in_blob, source.named);
+  DelegateConstants constants(graph.constants, FileHead(source.blob).part(constant_section),
+                              source.named);
   const auto is_zero = [&](std::int32_t constant) { return holds_zeros(constants, constant); };
   if (!source.aliased) TRY(check_lost_states(graph, is_zero));
 

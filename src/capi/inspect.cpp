@@ -96,9 +96,7 @@ void write_constants(JsonWriter& json, const Program& program) {
 
 void write_delegate(JsonWriter& json, const InspectContext& context, const Method& method,
                     const ProgramDelegate& delegate) {
-  json.begin_object()
-      .member("backend", delegate.backend)
-      .member("blob_bytes", delegate.blob.size());
+  json.begin_object().member("backend", delegate.backend).member("blob_bytes", delegate.blob.size);
   json.key("options").begin_object();
   for (const CompileSpec& spec : delegate.specs) {
     std::uint64_t value = 0;  // the partitioner writes little-endian integers
@@ -136,7 +134,7 @@ void write_kernels(JsonWriter& json, const InspectContext& context, const Method
 
 void write_method(JsonWriter& json, const InspectContext& context, const Method& method) {
   json.begin_object().member("name", method.name).member("kernel_calls", method.kernel_calls);
-  json.member("delegate_calls", method.delegate_calls);
+  json.member("delegate_calls", method.calls.size());
   write_values(json, "inputs", method.inputs);
   write_values(json, "outputs", method.outputs);
   write_kernels(json, context, method);
@@ -149,7 +147,7 @@ void write_method(JsonWriter& json, const InspectContext& context, const Method&
 
 void write_stored(JsonWriter& json, const Program& program, const DataFiles& data_files) {
   std::uint64_t named_bytes = 0;
-  for (const auto& [key, bytes] : program.named_data()) named_bytes += bytes.size();
+  for (const auto& [key, part] : program.named_data()) named_bytes += part.size;
   json.key("named_data").begin_object().member("entries", program.named_data().size());
   json.member("bytes", named_bytes).end_object();
   json.key("data_files").begin_array();

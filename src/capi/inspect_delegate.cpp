@@ -247,7 +247,7 @@ void write_plans(JsonWriter& json, const InspectContext& context, std::span<cons
 
 Result<void> write_compiled(JsonWriter& json, const InspectContext& context, const Method& method,
                             const ProgramDelegate& delegate) {
-  TRY_ASSIGN(Graph graph, decode_delegate(delegate.blob));
+  TRY_ASSIGN(Graph graph, decode_delegate(context.program.bytes(delegate.blob)));
   const std::vector<Dims> one_token = one_token_sizes(method, delegate, graph);
   json.member("version", graph.version);
   write_graph(json, graph);

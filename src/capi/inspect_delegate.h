@@ -20,7 +20,7 @@ struct InspectContext {
 
   // Whether the program or a data file has bytes under a key.
   bool is_stored(const std::string& key) const {
-    return program.named_data(key) || !data_files.holders(key).empty();
+    return program.named_data(key).has_value() || !data_files.holders(key).empty();
   }
 };
 

@@ -20,14 +20,15 @@ using format::view;
 constexpr ErrorKind kInvalid = ErrorKind::InvalidProgram;
 
 struct Sections {
-  Bytes graph;
-  Bytes constants;
+  FilePart graph;
+  FilePart constants;
 };
 
 // Header, little endian: magic at 4, its own size u16 at 8, then offset and size of the flatbuffer
 // (u32, u32) and of the constants (u32, u64), all from the start of the blob.
-Result<Sections> split(Bytes blob) {
-  constexpr std::size_t kHeaderSize = 30;
+Result<Sections> split(const FileHead& head) {
+  constexpr std::size_t kHeaderSize = kDelegateHeaderBytes;
+  const Bytes blob = head.bytes;
   CHECK_OR_FAIL(blob.size() >= kHeaderSize, kInvalid, "delegate blob: ", blob.size(),
                 " bytes are too few for the ", kHeaderSize, "-byte header");
   const std::string_view magic = format::text_at(blob, 4, 4);
@@ -38,19 +39,18 @@ Result<Sections> split(Bytes blob) {
   const auto graph_size = format::load<std::uint32_t>(blob, 14);
   const auto constants_offset = format::load<std::uint32_t>(blob, 18);
   const auto constants_size = format::load<std::uint64_t>(blob, 22);
-  CHECK_OR_FAIL(header_size >= kHeaderSize && header_size <= blob.size(), kInvalid,
+  CHECK_OR_FAIL(header_size >= kHeaderSize && header_size <= head.size, kInvalid,
                 "delegate blob: header size ", header_size, " is outside [", kHeaderSize, ", ",
-                blob.size(), "]");
+                head.size, "]");
   CHECK_OR_FAIL(graph_offset >= header_size, kInvalid, "delegate blob: the flatbuffer at offset ",
                 graph_offset, " overlaps the ", header_size, "-byte header");
-  CHECK_OR_FAIL(range_fits(graph_offset, graph_size, blob.size()), kInvalid,
+  CHECK_OR_FAIL(range_fits(graph_offset, graph_size, head.size), kInvalid,
                 "delegate blob: the flatbuffer at offset ", graph_offset, " with ", graph_size,
-                " bytes does not fit into the blob of ", blob.size(), " bytes");
-  CHECK_OR_FAIL(range_fits(constants_offset, constants_size, blob.size()), kInvalid,
+                " bytes does not fit into the blob of ", head.size, " bytes");
+  CHECK_OR_FAIL(range_fits(constants_offset, constants_size, head.size), kInvalid,
                 "delegate blob: the constants at offset ", constants_offset, " with ",
-                constants_size, " bytes do not fit into the blob of ", blob.size(), " bytes");
-  return Sections{blob.subspan(graph_offset, graph_size),
-                  blob.subspan(constants_offset, static_cast<std::size_t>(constants_size))};
+                constants_size, " bytes do not fit into the blob of ", head.size, " bytes");
+  return Sections{{graph_offset, graph_size}, {constants_offset, constants_size}};
 }
 
 Result<DType> decode_dtype(vkgraph::VkDataType type, std::string_view what) {
@@ -338,16 +338,22 @@ class Decoder {
 
 }  // namespace
 
-Result<Graph> decode_delegate(std::span<const std::byte> blob) {
+Result<Graph> decode_delegate(const FileHead& blob) {
   TRY_ASSIGN(const Sections sections, split(blob));
-  TRY_ASSIGN(const auto buffer,
-             format::FlatBuffer<vkgraph::VkGraph>::open(sections.graph, "VK00", "delegate graph"));
-  auto graph = Decoder(buffer.root(), buffer.size(), sections.constants.size()).decode();
+  TRY(blob.first(sections.graph.offset + sections.graph.size, "the delegate graph"));
+  TRY_ASSIGN(const auto buffer, format::FlatBuffer<vkgraph::VkGraph>::open(
+                                    blob.part(sections.graph), "VK00", "delegate graph"));
+  auto graph = Decoder(buffer.root(), buffer.size(), sections.constants.size).decode();
   if (!graph) return std::unexpected(std::move(graph).error().within("delegate graph"));
   return graph;
 }
 
-Result<std::span<const std::byte>> delegate_constants(std::span<const std::byte> blob) {
+Result<std::uint64_t> delegate_head_size(const FileHead& blob) {
+  TRY_ASSIGN(const Sections sections, split(blob));
+  return sections.graph.offset + sections.graph.size;
+}
+
+Result<FilePart> delegate_constants(const FileHead& blob) {
   TRY_ASSIGN(const Sections sections, split(blob));
   return sections.constants;
 }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/result.h"
+#include "format/file.h"
 #include "ir/graph.h"
 
 namespace etwebgpu {
@@ -17,10 +18,15 @@ inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 40;
 
 // Decodes a blob into plain data that does not refer to it. The blob may have any alignment; memory
 // used is proportional to its size.
-Result<Graph> decode_delegate(std::span<const std::byte> blob);
+Result<Graph> decode_delegate(const FileHead& blob);
+
+// How many bytes of the blob's beginning decode_delegate() needs, found in the first
+// kDelegateHeaderBytes of them.
+Result<std::uint64_t> delegate_head_size(const FileHead& blob);
+inline constexpr std::size_t kDelegateHeaderBytes = 30;
 
 // The blob's constant section: Constant::offset counts from its start. Empty for programs that keep
 // their constants in named data.
-Result<std::span<const std::byte>> delegate_constants(std::span<const std::byte> blob);
+Result<FilePart> delegate_constants(const FileHead& blob);
 
 }  // namespace etwebgpu

@@ -26,21 +26,22 @@ struct Header {
 // Programs with segments carry an extended header inside the flatbuffer, behind root offset and
 // identifier: magic at 8, its own size u32, program size and segment base u64, and since version 2
 // the bytes of all segments.
-Result<Header> read_header(Bytes file) {
-  constexpr std::size_t kEnd = 32, kEndWithSegmentBytes = 40;
-  if (file.size() < kEnd || format::text_at(file, 8, 4) != "eh00") return Header{file.size(), 0};
+Result<Header> read_header(const FileHead& head) {
+  constexpr std::size_t kEnd = 32, kEndWithSegmentBytes = Program::kHeaderBytes;
+  const Bytes file = head.bytes;
+  if (file.size() < kEnd || format::text_at(file, 8, 4) != "eh00") return Header{head.size, 0};
   const auto length = format::load<std::uint32_t>(file, 12);
   const auto program_size = format::load<std::uint64_t>(file, 16);
   const auto base = format::load<std::uint64_t>(file, 24);
   CHECK_OR_FAIL(length >= kEnd - 8, kInvalid, "extended header size ", length, " is below ",
                 kEnd - 8);
-  CHECK_OR_FAIL(program_size <= file.size(), kInvalid, "the program of ", program_size,
-                " bytes does not fit into the file of ", file.size(), " bytes (is it truncated?)");
+  CHECK_OR_FAIL(program_size <= head.size, kInvalid, "the program of ", program_size,
+                " bytes does not fit into the file of ", head.size, " bytes (is it truncated?)");
   if (length >= kEndWithSegmentBytes - 8 && file.size() >= kEndWithSegmentBytes) {
     const auto segment_bytes = format::load<std::uint64_t>(file, 32);
-    CHECK_OR_FAIL(range_fits(base, segment_bytes, file.size()), kInvalid, segment_bytes,
-                  " bytes of segments at offset ", base, " do not fit into the file of ",
-                  file.size(), " bytes (is it truncated?)");
+    CHECK_OR_FAIL(range_fits(base, segment_bytes, head.size), kInvalid, segment_bytes,
+                  " bytes of segments at offset ", base, " do not fit into the file of ", head.size,
+                  " bytes (is it truncated?)");
   }
   return Header{program_size, base};
 }
@@ -68,8 +69,9 @@ constexpr ScalarTypeInfo kScalarTypes[] = {
 
 class Reader {
  public:
-  Reader(Bytes file, std::uint64_t segment_base, const format::FlatBuffer<fb::Program>& buffer)
-      : segments_{file, segment_base}, buffer_(buffer), budget_(buffer.size()) {}
+  Reader(const FileHead& file, std::uint64_t segment_base,
+         const format::FlatBuffer<fb::Program>& buffer)
+      : file_(file), segments_{file.size, segment_base}, buffer_(buffer), budget_(buffer.size()) {}
 
   Result<std::vector<Method>> methods() {
     const auto* plans = root().execution_plan();
@@ -97,8 +99,8 @@ class Reader {
   Result<Method> read_method(const fb::ExecutionPlan& plan) {
     Method method;
     TRY_ASSIGN(method.name, copy(plan.name()));
-    TRY(read_values("input", plan, plan.inputs(), method.inputs));
-    TRY(read_values("output", plan, plan.outputs(), method.outputs));
+    TRY(read_values("input", plan, plan.inputs(), method.input_ids, method.inputs));
+    TRY(read_values("output", plan, plan.outputs(), method.output_ids, method.outputs));
     const std::size_t delegates = size_of(plan.delegates());
     method.delegates.reserve(delegates);
     for (std::size_t i = 0; i < delegates; ++i) {
@@ -112,14 +114,14 @@ class Reader {
   }
 
   Result<void> read_values(std::string_view what, const fb::ExecutionPlan& plan,
-                           const flatbuffers::Vector<std::int32_t>* ids,
-                           std::vector<ProgramValue>& out) {
-    const std::size_t count = size_of(ids);
+                           const flatbuffers::Vector<std::int32_t>* source,
+                           std::vector<std::int32_t>& ids, std::vector<ProgramValue>& out) {
+    const std::size_t count = size_of(source);
     CHECK_OR_FAIL(budget_.spend(count, sizeof(ProgramValue)), kInvalid, count, " ", what,
                   "s: lists repeat implausibly");
     out.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
-      const std::int32_t id = element(*ids, i);
+      const std::int32_t id = ids.emplace_back(element(*source, i));
       CHECK_OR_FAIL(id >= 0 && static_cast<std::size_t>(id) < size_of(plan.values()), kInvalid,
                     what, " ", i, " refers to value ", id, ", but the method has ",
                     size_of(plan.values()), " values");
@@ -222,7 +224,7 @@ class Reader {
     for (std::size_t i = 0; i < specs; ++i) {
       const fb::CompileSpec& spec = *source.compile_specs()->Get(static_cast<std::uint32_t>(i));
       TRY_ASSIGN(std::string key, copy(spec.key()));
-      delegate.specs.push_back({std::move(key), in_file(spec.value())});
+      delegate.specs.push_back({std::move(key), file_.part(in_file(spec.value()))});
     }
     return delegate;
   }
@@ -250,7 +252,6 @@ class Reader {
           ++method.kernel_calls;
         } else if (const auto* delegate = instruction.instr_args_as_DelegateCall()) {
           TRY(read_delegate_call(plan, *delegate, method));
-          ++method.delegate_calls;
         }
       }
     }
@@ -272,11 +273,12 @@ class Reader {
     const auto index = static_cast<std::size_t>(call.delegate_index());
     CHECK_OR_FAIL(index < method.delegates.size(), kInvalid, "a call refers to delegate ",
                   call.delegate_index(), ", but the method has ", method.delegates.size());
+    DelegateCall& added = method.calls.emplace_back();
+    added.delegate = index;
+    TRY(read_values("argument", plan, call.args(), added.ids, added.values));
     std::vector<Dynamism>& arguments = method.delegates[index].arguments;
     if (!arguments.empty()) return {};
-    std::vector<ProgramValue> values;
-    TRY(read_values("argument", plan, call.args(), values));
-    for (const ProgramValue& value : values) {
+    for (const ProgramValue& value : added.values) {
       const auto* tensor = std::get_if<ProgramTensor>(&value);
       arguments.push_back(tensor == nullptr ? Dynamism::Static : tensor->dynamism);
     }
@@ -289,14 +291,15 @@ class Reader {
     return std::string(source);
   }
 
-  // The file's own bytes behind a vector of the flatbuffer, which may be a copy.
-  Bytes in_file(const flatbuffers::Vector<std::uint8_t>* bytes) const {
+  // Where in the file a vector of the flatbuffer is, which may be a copy.
+  FilePart in_file(const flatbuffers::Vector<std::uint8_t>* bytes) const {
     if (size_of(bytes) == 0) return {};
-    return segments_.file.subspan(buffer_.offset_of(bytes->Data()), bytes->size());
+    return {buffer_.offset_of(bytes->Data()), bytes->size()};
   }
 
   static constexpr std::size_t kMaxProgramRank = 16;
 
+  FileHead file_;
   format::SegmentSection segments_;
   const format::FlatBuffer<fb::Program>& buffer_;
   format::CopyBudget budget_;
@@ -304,14 +307,21 @@ class Reader {
 
 }  // namespace
 
-Result<Program> Program::read(std::span<const std::byte> file) {
+Result<std::uint64_t> Program::head_size(const FileHead& file) {
+  auto header = read_header(file);
+  if (!header) return std::unexpected(std::move(header).error().within("program"));
+  return header->program_size;
+}
+
+Result<Program> Program::read(const FileHead& file) {
   auto read = [&] -> Result<Program> {
     TRY_ASSIGN(const Header header, read_header(file));
-    TRY_ASSIGN(const auto buffer, format::FlatBuffer<fb::Program>::open(
-                                      file.first(static_cast<std::size_t>(header.program_size)),
-                                      "ET12", "flatbuffer"));
+    TRY_ASSIGN(const Bytes head, file.first(header.program_size, "the flatbuffer"));
+    TRY_ASSIGN(const auto buffer,
+               format::FlatBuffer<fb::Program>::open(head, "ET12", "flatbuffer"));
     Reader reader(file, header.segment_base, buffer);
     Program program;
+    program.file_ = file;
     TRY_ASSIGN(program.methods_, reader.methods());
     TRY_ASSIGN(program.named_data_, reader.named_data());
     return program;
@@ -332,7 +342,7 @@ const ProgramValue* Program::constant(std::string_view name) const {
   return &found->outputs.front();
 }
 
-std::optional<std::span<const std::byte>> Program::named_data(std::string_view key) const {
+std::optional<FilePart> Program::named_data(std::string_view key) const {
   const auto found = named_data_.find(key);
   if (found == named_data_.end()) return std::nullopt;
   return found->second;

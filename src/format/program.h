@@ -1,6 +1,6 @@
 // An ExecuTorch program (.pte) as seen from outside: methods with their inputs and outputs,
-// constants a method returns, delegates, what is left to the host, and named data. Reads bytes in
-// memory; texts are copied, data is referred to, so the bytes must outlive the Program.
+// constants a method returns, delegates, what is left to the host, and named data. Of the
+// file only the beginning is read, which must outlive the Program; data is where it is in the file.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,7 @@
 
 #include "base/dtype.h"
 #include "base/result.h"
+#include "format/file.h"
 
 namespace etwebgpu {
 
@@ -46,10 +47,17 @@ struct CompileSpec {
 
 struct ProgramDelegate {
   std::string backend;  // "VulkanBackend"
-  std::span<const std::byte> blob;
+  FilePart blob;
   std::vector<CompileSpec> specs;
   // Of the values that it is called with, its inputs before its outputs; Static for a non-tensor.
   std::vector<Dynamism> arguments;
+};
+
+// A delegate's run in a method: values are numbered within the method.
+struct DelegateCall {
+  std::size_t delegate = 0;
+  std::vector<std::int32_t> ids;  // inputs before outputs
+  std::vector<ProgramValue> values;
 };
 
 // An operator outside any delegate.
@@ -62,32 +70,39 @@ struct Method {
   std::string name;
   std::vector<ProgramValue> inputs;
   std::vector<ProgramValue> outputs;
+  std::vector<std::int32_t> input_ids, output_ids;
   std::vector<ProgramDelegate> delegates;
+  std::vector<DelegateCall> calls;  // of delegates, in order
   std::vector<KernelUse> kernels;
   std::vector<std::string> external_constants;  // keys of the kernels' constants in .ptd files
   std::size_t kernel_calls = 0;                 // calls outside any delegate
-  std::size_t delegate_calls = 0;
 
   // A constant method only returns values recorded in the program: get_max_seq_len and the like.
-  bool is_constant() const { return kernel_calls == 0 && delegate_calls == 0 && inputs.empty(); }
+  bool is_constant() const { return kernel_calls == 0 && calls.empty() && inputs.empty(); }
 };
 
 class Program {
  public:
   // Verifies the extended header (magic eh00), the flatbuffer (identifier ET12), and that every
   // index, segment and delegate lies inside the file.
-  static Result<Program> read(std::span<const std::byte> file);
+  static Result<Program> read(const FileHead& file);
+  // How many bytes of the file's beginning read() needs, found in the first kHeaderBytes of them.
+  static Result<std::uint64_t> head_size(const FileHead& file);
+  static constexpr std::size_t kHeaderBytes = 40;
 
   std::span<const Method> methods() const { return methods_; }
   const Method* method(std::string_view name) const;
   // The single value that a constant method returns, or nullptr.
   const ProgramValue* constant(std::string_view method) const;
-  // Bytes stored under a key, or nothing.
-  std::optional<std::span<const std::byte>> named_data(std::string_view key) const;
-  using NamedData = std::map<std::string, std::span<const std::byte>, std::less<>>;
+  // Where the bytes stored under a key are, or nothing.
+  std::optional<FilePart> named_data(std::string_view key) const;
+  // Empty if the part is not in memory.
+  std::span<const std::byte> bytes(const FilePart& part) const { return file_.part(part); }
+  using NamedData = std::map<std::string, FilePart, std::less<>>;
   const NamedData& named_data() const { return named_data_; }
 
  private:
+  FileHead file_;
   std::vector<Method> methods_;
   NamedData named_data_;
 };

@@ -67,6 +67,15 @@ std::uint64_t part_bytes(Packing packing, const PackedPart& part) {
   return round_up(storage_bytes(storage, part.dims.numel()), kAlign);
 }
 
+// Bytes of kPanel output rows.
+std::uint64_t panel_bytes_of(Packing packing, const PackedPart& part) {
+  return static_cast<std::uint64_t>(panel_words(packing, part)) * kPanelRowBytes;
+}
+
+bool needs_whole_source(Packing packing, const PackedPart& part) {
+  return packing == Packing::TransposeWords || part.transposed;
+}
+
 Result<void> check_part(Packing packing, const PackedPart& part) {
   CHECK_OR_FAIL(dtype_fits(packing, part.dtype) && rank_fits(packing, part),
                 ErrorKind::NotSupported, "a constant of type ", name(part.dtype), " and sizes ",
@@ -280,6 +289,62 @@ Result<std::uint64_t> packed_size(const PackedConstant& constant) {
     total = *sum;
   }
   return total;
+}
+
+namespace {
+
+// `window` has its place in the constant and its part; adds where it comes from. `offset` counts
+// from the part's first byte.
+void find_source(Packing packing, const PackedPart& part, std::uint64_t offset,
+                 PackedWindow& window) {
+  PackedPart cut = part;
+  if (needs_whole_source(packing, part)) {
+    window.first = offset;
+    window.source_size = source_size(part);
+  } else if (is_panels(packing)) {
+    const auto panel_bytes = panel_bytes_of(packing, part);
+    const auto row = static_cast<std::int64_t>(offset / panel_bytes) * kPanel;
+    cut.rows = std::min(static_cast<std::int64_t>(window.size / panel_bytes) * kPanel,
+                        part.panel_rows() - row);
+    cut.dims[0] = cut.rows;
+    cut.first_row = 0;
+    const auto row_bytes = static_cast<std::uint64_t>(source_columns(part)) * byte_size(part.dtype);
+    window.source_offset = static_cast<std::uint64_t>(part.first_row + row) * row_bytes;
+    window.source_size = static_cast<std::uint64_t>(cut.rows) * row_bytes;
+  } else {
+    const Storage storage = flat_storage(packing, part.dtype);
+    const std::int64_t begin = storage_elements(storage, offset);
+    const std::int64_t end =
+        std::min(begin + storage_elements(storage, window.size), part.dims.numel());
+    cut.dims = {end - begin};
+    window.source_offset = static_cast<std::uint64_t>(begin) * byte_size(part.dtype);
+    window.source_size = static_cast<std::uint64_t>(end - begin) * byte_size(part.dtype);
+  }
+  window.constant = {packing, {std::move(cut)}};
+}
+
+}  // namespace
+
+std::vector<PackedWindow> packed_windows(const PackedConstant& constant, std::uint64_t most) {
+  std::vector<PackedWindow> out;
+  std::uint64_t part_begin = 0;
+  for (std::size_t i = 0; i < constant.parts.size(); ++i) {
+    const PackedPart& part = constant.parts[i];
+    const std::uint64_t bytes = part_bytes(constant.packing, part);
+    const std::uint64_t unit = is_panels(constant.packing) && !part.transposed
+                                   ? panel_bytes_of(constant.packing, part)
+                                   : kAlign;
+    const std::uint64_t step = std::max(most / unit, std::uint64_t{1}) * unit;
+    for (std::uint64_t offset = 0; offset < bytes; offset += step) {
+      PackedWindow& window = out.emplace_back();
+      window.offset = part_begin + offset;
+      window.size = std::min(step, bytes - offset);
+      window.part = i;
+      find_source(constant.packing, part, offset, window);
+    }
+    part_begin += bytes;
+  }
+  return out;
 }
 
 std::uint64_t source_size(const PackedPart& part) {

@@ -133,6 +133,21 @@ std::int64_t panel_words(Packing packing, const PackedPart& part);
 // Bytes a part must bring: the host's data is checked against it before packing.
 std::uint64_t source_size(const PackedPart& part);
 
+// A stretch of a packed constant, and the few bytes of one part's source that it is made of:
+// weights can be packed with neither the source nor the result in memory as a whole.
+struct PackedWindow {
+  std::uint64_t offset = 0, size = 0;                // in the packed constant; multiples of 16
+  std::size_t part = 0;                              // number of the part
+  std::uint64_t source_offset = 0, source_size = 0;  // in that part's bytes
+  PackedConstant constant;  // has bytes [first, first + size), made of those
+  std::uint64_t first = 0;
+};
+
+// All of a constant, in order. Windows have at most `most` bytes, or one panel if that is more. A
+// transposed part needs all of its source for each of its windows. Requires a constant that
+// packed_size accepts.
+std::vector<PackedWindow> packed_windows(const PackedConstant& constant, std::uint64_t most);
+
 // Writes bytes [offset, offset + out.size()) of the packed constant. `sources[i]` holds parts[i]'s
 // bytes (source_size of them). `offset` and `out.size()` are multiples of 16.
 void pack_range(const PackedConstant& constant, std::span<const std::span<const std::byte>> sources,

@@ -102,6 +102,7 @@ void write_model(JsonWriter& json, const Model& model) {
   write_array(json, "states", model.states(), [&](const StateSpec& state) {
     write_packed(json, graph, state.initial, state.bytes);
   });
+  write_array(json, "scalar_values", model.scalars(), [&](ValueId id) { json.value(id); });
   json.member("scalars", model.scalars().size()).member("calls", graph.calls.size());
 }
 

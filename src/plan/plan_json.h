@@ -3,7 +3,8 @@
 //
 //   model {"version": 1, "inputs": [{"value", "type", "host_type", "sizes", "wants_host_data"}],
 //          "outputs": [...], "constants": [{"packing", "bytes", "parts": [{"key", "offset",
-//          "length", "bytes", "type", "sizes"}]}], "states": likewise, "scalars": 3, "calls": 20}
+//          "length", "bytes", "type", "sizes"}]}], "states": likewise, "scalar_values": [values by
+//          slot], "scalars": 3, "calls": 20}
 //   plan  {"version": 1, "inputs": [{"position", "type", "storage", "sizes", "space", "index",
 //          "on_device"}], "outputs": likewise, "slots": [bytes], "slot_bytes", "uniform_bytes",
 //          "dispatch_count", "dispatches": [{"call", "node", "covers", "covered_nodes", "kernel",

@@ -1,21 +1,35 @@
 #include "wasm/exports.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <type_traits>
 
 #include "base/capabilities_json.h"
+#include "base/elements.h"
 #include "base/json.h"
 #include "base/json_value.h"
 #include "base/quote.h"
 #include "format/delegate.h"
+#include "format/flat_tensor.h"
 #include "format/program.h"
+#include "kernels/greedy_token.h"
 #include "kernels/kernel_source.h"
+#include "plan/call_match.h"
 #include "plan/model.h"
 #include "plan/plan_json.h"
+#include "wasm/file_json.h"
 
 using namespace etwebgpu;
 
+struct EtwgDelegate {
+  Graph graph;
+  FilePart constants;  // in the blob
+};
+
 namespace {
+
+using Delegate = EtwgDelegate;
 
 std::string result;
 const Model* current_model = nullptr;
@@ -32,63 +46,28 @@ std::span<const std::byte> bytes_of(const std::uint8_t* data, std::uint32_t size
   return std::as_bytes(std::span(data, size));
 }
 
-// --- JSON ---
-
-template <typename Items, typename Write>
-void write_array(JsonWriter& json, std::string_view name, const Items& items, Write write) {
-  json.key(name).begin_array();
-  for (const auto& item : items) write(item);
-  json.end_array();
+FileHead head_of(const std::uint8_t* data, std::uint32_t size, double file_size) {
+  return {bytes_of(data, size), static_cast<std::uint64_t>(file_size)};
 }
 
-void write_program_value(JsonWriter& json, const ProgramValue& value) {
-  if (const auto* tensor = std::get_if<ProgramTensor>(&value)) {
-    json.begin_object().member("dtype", tensor->dtype_name);
-    write_array(json, "sizes", tensor->sizes, [&](std::int64_t extent) { json.value(extent); });
-    json.member("dynamic", tensor->dynamism != Dynamism::Static).end_object();
-  } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
-    json.value(*integer);
-  } else if (const auto* flag = std::get_if<bool>(&value)) {
-    json.value(*flag);
-  } else if (const auto* number = std::get_if<double>(&value)) {
-    json.value(*number);
-  } else if (const auto* text = std::get_if<std::string>(&value)) {
-    json.value(*text);
-  } else {
-    json.null();
-  }
+// --- Delegates ---
+
+Result<std::unique_ptr<Delegate>> read_delegate(const FileHead& blob) {
+  auto out = std::make_unique<Delegate>();
+  TRY_ASSIGN(out->graph, decode_delegate(blob));
+  TRY_ASSIGN(out->constants, delegate_constants(blob));
+  return out;
 }
 
-// Where bytes are in the file that was read.
-void write_range(JsonWriter& json, std::span<const std::byte> file,
-                 std::span<const std::byte> part) {
-  json.member("offset", part.empty() ? 0 : part.data() - file.data()).member("size", part.size());
-}
-
-std::string program_json(const Program& program, std::span<const std::byte> file) {
-  JsonWriter json;
-  json.begin_object();
-  write_array(json, "methods", program.methods(), [&](const Method& method) {
-    json.begin_object().member("name", method.name);
-    json.member("kernel_calls", method.kernel_calls)
-        .member("delegate_calls", method.delegate_calls);
-    const auto write_value = [&](const ProgramValue& v) { write_program_value(json, v); };
-    write_array(json, "inputs", method.inputs, write_value);
-    write_array(json, "outputs", method.outputs, write_value);
-    write_array(json, "delegates", method.delegates, [&](const ProgramDelegate& delegate) {
-      json.begin_object().member("backend", delegate.backend);
-      write_range(json, file, delegate.blob);
-      json.end_object();
-    });
-    json.end_object();
+// Small integers, which the host may compute with, and single factors.
+bool is_read(const Graph& graph, std::size_t constant) {
+  constexpr std::int64_t kMostElements = 4096;
+  return std::ranges::any_of(graph.values, [&](const Value& value) {
+    const auto* tensor = std::get_if<TensorInfo>(&value);
+    if (tensor == nullptr || tensor->constant != static_cast<std::int32_t>(constant)) return false;
+    const std::int64_t count = tensor->bound.numel();
+    return count == 1 || (!is_floating(tensor->dtype) && count <= kMostElements);
   });
-  write_array(json, "named_data", program.named_data(), [&](const auto& entry) {
-    json.begin_object().member("key", entry.first);
-    write_range(json, file, entry.second);
-    json.end_object();
-  });
-  json.end_object();
-  return json.take();
 }
 
 // --- Arguments ---
@@ -124,6 +103,31 @@ Result<Settings> settings_of(std::string_view text) {
   return out;
 }
 
+// The delegate's constants that the page has read for this.
+Result<std::unique_ptr<Model>> load(Graph graph, std::string_view device,
+                                    std::span<const EtwgConstant> constants) {
+  TRY_ASSIGN(const Settings settings, settings_of(device));
+  const auto bytes = [&](const TensorInfo& tensor) -> std::span<const std::byte> {
+    const auto found = std::ranges::find(constants, static_cast<std::uint32_t>(tensor.constant),
+                                         &EtwgConstant::index);
+    return found == constants.end() ? std::span<const std::byte>()
+                                    : bytes_of(found->data, found->size);
+  };
+  const auto elements = [&](const TensorInfo& tensor) -> Result<HostElements> {
+    const auto needed = static_cast<std::size_t>(tensor.bound.numel()) * byte_size(tensor.dtype);
+    const auto given = bytes(tensor);
+    CHECK_OR_FAIL(given.size() >= needed, ErrorKind::NotSupported,
+                  "the host computes with constant ", tensor.constant, " of ", needed,
+                  " bytes, which is not among those given");
+    return integers(tensor.dtype, given.first(needed));
+  };
+  const auto number = [&](const TensorInfo& tensor) -> Result<std::optional<double>> {
+    return first_float(tensor.dtype, bytes(tensor));
+  };
+  return Model::create(std::move(graph), settings.capabilities, settings.options,
+                       {.integers = elements, .number = number});
+}
+
 Result<HostInput> host_input(const EtwgInput& input, std::vector<std::int64_t>& elements) {
   CHECK_OR_FAIL(input.rank <= kMaxRank, ErrorKind::InvalidArgument, "an input has rank ",
                 input.rank, ", but ", kMaxRank, " is the most");
@@ -135,14 +139,14 @@ Result<HostInput> host_input(const EtwgInput& input, std::vector<std::int64_t>& 
   return out;
 }
 
-Result<std::uint32_t> prepare(Model& model, std::span<const EtwgInput> inputs) {
+Result<std::uint32_t> prepare(Model& model, std::span<const EtwgInput> inputs, bool wide) {
   std::vector<HostInput> host;
   std::vector<std::vector<std::int64_t>> elements(inputs.size());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     TRY_ASSIGN(HostInput converted, host_input(inputs[i], elements[i]));
     host.push_back(std::move(converted));
   }
-  TRY_ASSIGN(current_plan, model.prepare(host));
+  TRY_ASSIGN(current_plan, model.prepare(host, wide));
   current_model = &model;
   // Plans come and go in the model's cache; a number of its own tells a new one from an old one.
   if (!current_plan->replay)
@@ -150,24 +154,89 @@ Result<std::uint32_t> prepare(Model& model, std::span<const EtwgInput> inputs) {
   return *static_cast<const std::uint32_t*>(current_plan->replay.get());
 }
 
-Result<std::string> pack(const PackedConstant& constant, std::span<const EtwgBytes> sources,
-                         std::uint64_t offset, std::span<std::byte> out) {
-  TRY_ASSIGN(const std::uint64_t bytes, packed_size(constant));
-  CHECK_OR_FAIL(offset % 16 == 0 && out.size() % 16 == 0 && range_fits(offset, out.size(), bytes),
-                ErrorKind::InvalidArgument, "bytes [", offset, ", ", offset + out.size(),
-                ") are not aligned to 16 inside the constant's ", bytes);
-  CHECK_OR_FAIL(sources.size() == constant.parts.size(), ErrorKind::InvalidArgument,
-                "the constant has ", constant.parts.size(), " parts, but ", sources.size(),
-                " sources were given");
-  std::vector<std::span<const std::byte>> spans;
-  for (std::size_t i = 0; i < sources.size(); ++i) {
-    const std::uint64_t needed = source_size(constant.parts[i]);
-    CHECK_OR_FAIL(sources[i].size >= needed, ErrorKind::InvalidArgument, "part ", i, " needs ",
-                  needed, " bytes, but ", sources[i].size, " were given");
-    spans.push_back(bytes_of(sources[i].data, sources[i].size));
+// --- Constants ---
+
+const PackedConstant* packed(const Model& model, bool state, std::uint32_t index) {
+  const std::size_t count = state ? model.states().size() : model.constants().size();
+  if (index < count) return state ? &model.states()[index].initial : &model.constants()[index];
+  result =
+      cat("the model has ", count, state ? " states" : " constants", ", not one numbered ", index);
+  return nullptr;
+}
+
+std::string windows_json(const PackedConstant& constant, std::uint32_t most) {
+  JsonWriter json;
+  json.begin_array();
+  for (const PackedWindow& window : packed_windows(constant, most)) {
+    json.begin_array().value(window.offset).value(window.size).value(window.part);
+    json.value(window.source_offset).value(window.source_size).end_array();
   }
-  pack_range(constant, spans, offset, out);
+  json.end_array();
+  return json.take();
+}
+
+Result<std::string> pack(const PackedConstant& constant, std::uint32_t most, std::uint32_t number,
+                         std::span<const std::byte> source, std::span<std::byte> out) {
+  const std::vector<PackedWindow> windows = packed_windows(constant, most);
+  CHECK_OR_FAIL(number < windows.size(), ErrorKind::InvalidArgument, "the constant has ",
+                windows.size(), " windows, not one numbered ", number);
+  const PackedWindow& window = windows[number];
+  CHECK_OR_FAIL(source.size() == window.source_size && out.size() == window.size,
+                ErrorKind::InvalidArgument, "window ", number, " makes ", window.size, " bytes of ",
+                window.source_size, ", not ", out.size(), " of ", source.size());
+  const std::span<const std::byte> sources[] = {source};
+  pack_range(window.constant, sources, window.first, out);
   return std::string();
+}
+
+// --- Calls ---
+
+Result<PassedValue> passed_value(const Json& json) {
+  PassedValue out;
+  const Json* id = json.find("id");
+  const std::int64_t* place = id == nullptr ? nullptr : id->integer();
+  CHECK_OR_FAIL(place != nullptr, ErrorKind::InvalidArgument, "a value has no 'id'");
+  out.place = *place;
+  const Json* dtype = json.find("dtype");
+  if (dtype == nullptr) return out;
+  out.is_tensor = true;
+  const std::optional<DType> known =
+      dtype->text() == nullptr ? std::nullopt : dtype_named(*dtype->text());
+  CHECK_OR_FAIL(known, ErrorKind::NotSupported, "value ", out.place,
+                " has a type that this runtime does not know");
+  out.dtype = *known;
+  const Json* sizes = json.find("sizes");
+  CHECK_OR_FAIL(sizes && sizes->items() && sizes->items()->size() <= kMaxRank,
+                ErrorKind::InvalidArgument, "'sizes' must be a list of at most ", kMaxRank);
+  for (const Json& size : *sizes->items()) {
+    CHECK_OR_FAIL(size.integer(), ErrorKind::InvalidArgument, "a size must be a whole number");
+    out.sizes.push_back(*size.integer());
+  }
+  return out;
+}
+
+Result<std::string> match_json(const Model& model, std::string_view text) {
+  TRY_ASSIGN(const Json json, Json::parse(text));
+  const Json* values = json.find("values");
+  const Json* aliased = json.find("aliased");
+  CHECK_OR_FAIL(values && values->items() && aliased && aliased->flag(), ErrorKind::InvalidArgument,
+                "'values' must be a list and 'aliased' a flag");
+  std::vector<PassedValue> passed;
+  for (const Json& value : *values->items()) {
+    TRY_ASSIGN(passed.emplace_back(), passed_value(value));
+  }
+  TRY_ASSIGN(const CallMatch match, match_call(model.graph(), passed, *aliased->flag()));
+  JsonWriter out;
+  out.begin_object();
+  write_array(out, "inputs", match.inputs, [&](const std::vector<std::size_t>& candidates) {
+    out.begin_array();
+    for (const std::size_t candidate : candidates) out.value(candidate);
+    out.end_array();
+  });
+  out.member("first_output", match.first_output);
+  write_array(out, "outputs", match.outputs, [&](std::size_t output) { out.value(output); });
+  out.end_object();
+  return out.take();
 }
 
 }  // namespace
@@ -183,23 +252,55 @@ EXPORT(etwg_result_size) std::uint32_t etwg_result_size() {
   return static_cast<std::uint32_t>(result.size());
 }
 
-EXPORT(etwg_program) bool etwg_program(const std::uint8_t* data, std::uint32_t size) {
-  const auto file = bytes_of(data, size);
-  auto program = Program::read(file);
-  if (!program) return keep(Result<std::string>(std::unexpected(std::move(program).error())));
-  result = program_json(*program, file);
-  return true;
+EXPORT(etwg_head_size)
+double etwg_head_size(std::uint32_t kind, const std::uint8_t* data, std::uint32_t size,
+                      double file_size) {
+  constexpr Result<std::uint64_t> (*kReaders[])(const FileHead&) = {
+      Program::head_size, FlatTensorFile::head_size, delegate_head_size};
+  auto needed = kReaders[std::min<std::size_t>(kind, std::size(kReaders) - 1)](
+      head_of(data, size, file_size));
+  if (needed) return static_cast<double>(*needed);
+  result = std::move(needed.error().message);
+  return 0;
+}
+EXPORT(etwg_program)
+bool etwg_program(const std::uint8_t* data, std::uint32_t size, double file_size) {
+  return keep(program_json(head_of(data, size, file_size)));
+}
+EXPORT(etwg_data_file)
+bool etwg_data_file(const std::uint8_t* data, std::uint32_t size, double file_size) {
+  return keep(data_file_json(head_of(data, size, file_size)));
+}
+
+EXPORT(etwg_delegate)
+Delegate* etwg_delegate(const std::uint8_t* data, std::uint32_t size, double blob_size) {
+  auto delegate = read_delegate(head_of(data, size, blob_size));
+  if (delegate) return delegate->release();
+  result = std::move(delegate.error().message);
+  return nullptr;
+}
+EXPORT(etwg_discard) void etwg_discard(Delegate* delegate) { delete delegate; }
+EXPORT(etwg_delegate_json) void etwg_delegate_json(const Delegate* delegate) {
+  const Graph& graph = delegate->graph;
+  JsonWriter json;
+  json.begin_object()
+      .member("constants_at", delegate->constants.offset)
+      .key("constants")
+      .begin_array();
+  for (std::size_t i = 0; i < graph.constants.size(); ++i) {
+    json.begin_object().member("key", graph.constants[i].key);
+    json.member("offset", graph.constants[i].offset).member("length", graph.constants[i].length);
+    json.member("read", is_read(graph, i)).end_object();
+  }
+  result = json.end_array().end_object().take();
 }
 
 EXPORT(etwg_load)
-Model* etwg_load(const std::uint8_t* blob, std::uint32_t size, const char* device,
-                 std::uint32_t device_size) {
-  const auto load = [&] -> Result<std::unique_ptr<Model>> {
-    TRY_ASSIGN(const Settings settings, settings_of({device, device_size}));
-    TRY_ASSIGN(Graph graph, decode_delegate(bytes_of(blob, size)));
-    return Model::create(std::move(graph), settings.capabilities, settings.options);
-  };
-  auto model = load();
+Model* etwg_load(Delegate* used_up, const char* device, std::uint32_t device_size,
+                 const EtwgConstant* constants, std::uint32_t constant_count) {
+  const std::unique_ptr<Delegate> delegate(used_up);
+  auto model =
+      load(std::move(delegate->graph), {device, device_size}, std::span(constants, constant_count));
   if (model) return model->release();
   result = std::move(model.error().message);
   return nullptr;
@@ -215,10 +316,16 @@ EXPORT(etwg_model_json) void etwg_model_json(const Model* model) {
   result = json.end_object().take();
 }
 
+EXPORT(etwg_match)
+bool etwg_match(const Model* model, const char* values, std::uint32_t size) {
+  return keep(match_json(*model, {values, size}));
+}
+
 EXPORT(etwg_prepare)
-std::uint32_t etwg_prepare(Model* model, const EtwgInput* inputs, std::uint32_t count) {
+std::uint32_t etwg_prepare(Model* model, const EtwgInput* inputs, std::uint32_t count,
+                           bool wide_integers) {
   current_plan = nullptr;
-  auto number = prepare(*model, std::span(inputs, count));
+  auto number = prepare(*model, std::span(inputs, count), wide_integers);
   if (number) return *number;
   current_plan = nullptr;
   result = std::move(number.error().message);
@@ -254,6 +361,13 @@ bool etwg_kernel(const Model* model, std::uint32_t index, std::uint32_t dialect)
   return keep(kernel_source(model->kernels()[index], static_cast<WgslDialect>(dialect)));
 }
 
+EXPORT(etwg_token_kernel)
+bool etwg_token_kernel(std::uint32_t first, std::uint32_t count, std::uint32_t invocations,
+                       std::uint32_t dialect) {
+  return keep(
+      kernel_source(greedy_token(first, count, invocations), static_cast<WgslDialect>(dialect)));
+}
+
 EXPORT(etwg_scalars) const std::int32_t* etwg_scalars(const Model* model) {
   return model->scalar_values().data();
 }
@@ -262,20 +376,19 @@ EXPORT(etwg_dirty) const std::uint8_t* etwg_dirty(const Model* model) {
 }
 EXPORT(etwg_clear_dirty) void etwg_clear_dirty(Model* model) { model->clear_dirty(); }
 
+EXPORT(etwg_windows)
+bool etwg_windows(const Model* model, bool state, std::uint32_t index, std::uint32_t most) {
+  const PackedConstant* constant = packed(*model, state, index);
+  if (constant != nullptr) result = windows_json(*constant, most);
+  return constant != nullptr;
+}
 EXPORT(etwg_pack)
-bool etwg_pack(const Model* model, bool state, std::uint32_t index, const EtwgBytes* sources,
-               std::uint32_t source_count, std::uint32_t offset, std::uint8_t* out,
-               std::uint32_t size) {
-  const std::size_t count = state ? model->states().size() : model->constants().size();
-  if (index >= count) {
-    result = cat("the model has ", count, state ? " states" : " constants", ", not one numbered ",
-                 index);
-    return false;
-  }
-  const PackedConstant& constant =
-      state ? model->states()[index].initial : model->constants()[index];
-  return keep(pack(constant, std::span(sources, source_count), offset,
-                   std::as_writable_bytes(std::span(out, size))));
+bool etwg_pack(const Model* model, bool state, std::uint32_t index, std::uint32_t most,
+               std::uint32_t window, const std::uint8_t* source, std::uint32_t source_size,
+               std::uint8_t* out, std::uint32_t size) {
+  const PackedConstant* constant = packed(*model, state, index);
+  return constant != nullptr && keep(pack(*constant, most, window, bytes_of(source, source_size),
+                                          std::as_writable_bytes(std::span(out, size))));
 }
 
 }  // extern "C"

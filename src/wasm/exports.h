@@ -1,10 +1,15 @@
 // The core for the browser: a wasm module without imports. A page loads a program, gives the packed
 // weights to its GPU, and replays plans over navigator.gpu.
 //
-//   etwg_program(file)                   what is in a .pte: methods, delegates, named data
-//   model = etwg_load(blob, device)      0 and an error text, or a handle
+//   etwg_head_size(kind, head)           how much of a file's beginning the next two need
+//   etwg_program(head)                   what is in a .pte: methods, delegates, named data
+//   etwg_data_file(head)                 what is in a .ptd
+//   delegate = etwg_delegate(head)       0 and an error text, or a handle
+//   etwg_delegate_json(delegate)         its constants
+//   model = etwg_load(delegate, device)  0 and an error text, or a handle; the delegate is used up
 //   etwg_model_json(model)               inputs, outputs, constants and states to upload
-//   etwg_pack(model, ...)                bytes of a packed constant or of a state's first content
+//   etwg_windows, etwg_pack              bytes of a packed constant or of a state's first content
+//   etwg_match(model, values)            which values of the program's call are which
 //   plan = etwg_prepare(model, inputs)   0 and an error text, or the plan's number
 //   etwg_plan_json, etwg_plan_uniforms   what to replay; once per plan number
 //   etwg_kernel(model, i)                WGSL text
@@ -14,15 +19,17 @@
 // the forms of the JSON texts.
 //
 // Functions that return text or bytes keep them until the next such call: etwg_result() and
-// etwg_result_size() tell where. Those returning bool give false, or 0 for no handle, with the
-// error's sentence as the result. Buffers for arguments come from etwg_alloc().
+// etwg_result_size() tell where. Those returning bool give false, or 0 for no handle or number,
+// with the error's sentence as the result. Buffers for arguments come from etwg_alloc() and are
+// read during the call only. Of files, only beginnings are given ("head"), with the size of the
+// whole; sizes and offsets in files are doubles, for they may pass 4 GB.
 #pragma once
 
 #include <cstdint>
 
 namespace etwebgpu {
 class Model;
-}
+}  // namespace etwebgpu
 
 extern "C" {
 
@@ -35,7 +42,11 @@ struct EtwgInput {
   std::uint32_t element_count;
 };
 
-struct EtwgBytes {
+struct EtwgDelegate;
+
+// A constant of the delegate.
+struct EtwgConstant {
+  std::uint32_t index;
   const std::uint8_t* data;
   std::uint32_t size;
 };
@@ -45,17 +56,43 @@ void etwg_free(void* memory);
 const char* etwg_result();
 std::uint32_t etwg_result_size();
 
-bool etwg_program(const std::uint8_t* file, std::uint32_t size);
+// The first 48 bytes of any file are enough to ask. Kinds: 0 a program, 1 a tensor data file,
+// 2 a delegate.
+double etwg_head_size(std::uint32_t kind, const std::uint8_t* head, std::uint32_t size,
+                      double file_size);
+
+// {"methods": [{"name", "kernel_calls", "kernels": [names], "inputs": [value], "outputs": [value],
+//   "delegates": [{"backend", "offset", "size", "aliased"}], "calls": [{"delegate", "values":
+//   [value]}]}],
+//  "named_data": [{"key", "offset", "size"}]}
+// A value is {"id", "dtype", "sizes", "dynamic"}, or {"id", "value"} for a number, text or null.
+bool etwg_program(const std::uint8_t* head, std::uint32_t size, double file_size);
+// {"named_data": [{"key", "offset", "size"}]}
+bool etwg_data_file(const std::uint8_t* head, std::uint32_t size, double file_size);
+
+EtwgDelegate* etwg_delegate(const std::uint8_t* head, std::uint32_t size, double blob_size);
+// {"constants_at", "constants": [{"key", "offset", "length", "read"}]}: those without a key lie in
+// the blob, offsets counting from "constants_at"; "read" marks those that etwg_load may compute
+// with.
+void etwg_delegate_json(const EtwgDelegate* delegate);
+void etwg_discard(EtwgDelegate* delegate);
 
 // `device` is JSON: {"capabilities": {...}, "options": {"kv_cache_dtype": "f32" | "f16",
 // "matmul_dtype": likewise}}, what is not said as by default.
-etwebgpu::Model* etwg_load(const std::uint8_t* blob, std::uint32_t size, const char* device,
-                           std::uint32_t device_size);
+etwebgpu::Model* etwg_load(EtwgDelegate* delegate, const char* device, std::uint32_t device_size,
+                           const EtwgConstant* constants, std::uint32_t constant_count);
 void etwg_unload(etwebgpu::Model* model);
 void etwg_model_json(const etwebgpu::Model* model);
 
+// `values` is JSON: {"aliased": bool, "values": [{"id", "dtype", "sizes"} or {"id"}]}, live sizes
+// of inputs.
+// {"inputs": [[positions that it may be]], "first_output", "outputs": [the graph's output]}
+bool etwg_match(const etwebgpu::Model* model, const char* values, std::uint32_t size);
+
 // The number of the plan for these inputs, from 1; the same number means the same plan.
-std::uint32_t etwg_prepare(etwebgpu::Model* model, const EtwgInput* inputs, std::uint32_t count);
+// `wide_integers`: the host's integers have 64 bits.
+std::uint32_t etwg_prepare(etwebgpu::Model* model, const EtwgInput* inputs, std::uint32_t count,
+                           bool wide_integers);
 // Of the plan prepared last.
 void etwg_plan_json();
 void etwg_plan_uniforms();
@@ -63,17 +100,26 @@ void etwg_plan_uniforms();
 std::uint32_t etwg_kernel_count(const etwebgpu::Model* model);
 bool etwg_kernel(const etwebgpu::Model* model, std::uint32_t index, std::uint32_t dialect);
 
+// The kernel that takes the likeliest of `count` logits, `first` being the first's element: its
+// bindings are the logits, read, and the token's word, written.
+bool etwg_token_kernel(std::uint32_t first, std::uint32_t count, std::uint32_t invocations,
+                       std::uint32_t dialect);
+
 // Values by slot (i32) and whether each changed since etwg_clear_dirty (u8); as many as the model
 // JSON's "scalars".
 const std::int32_t* etwg_scalars(const etwebgpu::Model* model);
 const std::uint8_t* etwg_dirty(const etwebgpu::Model* model);
 void etwg_clear_dirty(etwebgpu::Model* model);
 
-// Writes bytes [offset, offset + size) of a constant, or of a state's first content, to `out`.
-// `sources` are its parts' bytes in the order of the model JSON. Offset and size are multiples
-// of 16.
-bool etwg_pack(const etwebgpu::Model* model, bool state, std::uint32_t index,
-               const EtwgBytes* sources, std::uint32_t source_count, std::uint32_t offset,
+// What a constant, or a state's first content, is made of, piece by piece, each at most `most`
+// bytes or one panel:
+// [[offset, size, part, source_offset, source_size]], source_offset in the part's bytes.
+bool etwg_windows(const etwebgpu::Model* model, bool state, std::uint32_t index,
+                  std::uint32_t most);
+// Writes window number `window` of etwg_windows(..., most) to `out`, which has its size. `source`
+// is what it asks for.
+bool etwg_pack(const etwebgpu::Model* model, bool state, std::uint32_t index, std::uint32_t most,
+               std::uint32_t window, const std::uint8_t* source, std::uint32_t source_size,
                std::uint8_t* out, std::uint32_t size);
 
 }  // extern "C"

@@ -1,9 +1,9 @@
 #include "webgpu/generation.h"
 
-#include <bit>
 #include <cstring>
 #include <utility>
 
+#include "kernels/greedy_token.h"
 #include "webgpu/runner.h"
 
 namespace etwebgpu {
@@ -56,14 +56,7 @@ Result<void> Generation::bind_logits(const PlannedTensor& logits, const BufferRa
   const std::int64_t count = logits.sizes.back();
   const std::uint32_t most = device_->capabilities().max_workgroup_invocations;
   const std::int64_t first = logits.sizes.numel() - count;
-  const int width = first % 4 == 0 && count % 4 == 0 ? 4 : 1;
-  KernelVariant kernel{"greedy_token", {}};
-  kernel.parameters = {{"WIDTH", cat(width)},
-                       {"LOADS", "12"},
-                       {"FIRST", cat(first)},
-                       {"COUNT", cat(count)},
-                       {"WG", cat(std::bit_floor(std::min<std::uint32_t>(most, 1024)))}};
-  kernel.buffers = {"logits", "token"};
+  const KernelVariant kernel = greedy_token(first, count, most);
   TRY_ASSIGN(pipeline_, device_->pipeline(kernel, Signature("rw")));
   const BufferRange buffers[] = {at, {chosen_.get(), 0, chosen_.bytes()}};
   std::array<WGPUBindGroupEntry, std::size(buffers)> entries;

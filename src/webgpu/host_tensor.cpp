@@ -72,17 +72,6 @@ void scatter(std::span<const std::byte> rows, const HostDestination& to) {
   });
 }
 
-std::vector<std::int64_t> integers(DType host, std::span<const std::byte> data) {
-  std::vector<std::int64_t> out(data.size() / byte_size(host));
-  visit_type(host, [&]<typename T>(T) {
-    for (std::size_t i = 0; i < out.size(); ++i)
-      // The plus makes an int of a character.
-      out[i] = static_cast<std::int64_t>(
-          +number_of(element_at<T>(data.data(), static_cast<std::int64_t>(i))));
-  });
-  return out;
-}
-
 Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
                       Storage storage, std::span<std::uint32_t> words) {
   CHECK_OR_FAIL(can_store(storage, host), ErrorKind::Internal, what, ": ", name(host),

@@ -49,7 +49,4 @@ void scatter(std::span<const std::byte> rows, const HostDestination& to);
 Result<void> to_words(std::string_view what, DType host, std::span<const std::byte> data,
                       Storage storage, std::span<std::uint32_t> words);
 
-// An integer or bool tensor's elements.
-std::vector<std::int64_t> integers(DType host, std::span<const std::byte> data);
-
 }  // namespace etwebgpu

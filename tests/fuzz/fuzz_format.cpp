@@ -49,7 +49,8 @@ void run_program(std::span<const std::byte> file) {
   const auto program = Program::read(file);
   if (!accepted(program)) return;
   for (const Method& method : program->methods()) {
-    for (const ProgramDelegate& delegate : method.delegates) run_delegate(delegate.blob);
+    for (const ProgramDelegate& delegate : method.delegates)
+      run_delegate(program->bytes(delegate.blob));
   }
 }
 

@@ -157,7 +157,7 @@ class FormatMutation : public ::testing::Test {
     if (!program) return check_error(program.error(), "reader");
     for (const Method& method : program->methods()) {
       for (const ProgramDelegate& delegate : method.delegates) {
-        auto graph = decode_delegate(delegate.blob);
+        auto graph = decode_delegate(program->bytes(delegate.blob));
         if (!graph) return check_error(graph.error(), "decoder");
         // Only bytes in the file matter here; the graph itself is checked above.
         for (const Constant& constant : graph->constants) program->named_data(constant.key);
@@ -173,8 +173,8 @@ class FormatMutation : public ::testing::Test {
               kDecodeFactor * file.size() + 4096);
     if (!data) return check_error(data.error(), "reader");
     std::size_t sum = 0;  // every byte must be there
-    for (const auto& [key, bytes] : data->entries()) {
-      for (std::byte b : bytes) sum += std::to_integer<std::size_t>(b);
+    for (const auto& [key, part] : data->entries()) {
+      for (std::byte b : *data->data(key)) sum += std::to_integer<std::size_t>(b);
     }
     ++tally_[sum == 0 ? "accepted empty" : "accepted"];
   }

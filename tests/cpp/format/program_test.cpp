@@ -42,7 +42,8 @@ TEST(FormatProgram, ReadsMethodsDelegatesAndNamedData) {
   const Method* forward = program->method("forward");
   ASSERT_NE(forward, nullptr);
   EXPECT_FALSE(forward->is_constant());
-  EXPECT_EQ(forward->delegate_calls, 1u);
+  ASSERT_EQ(forward->calls.size(), 1u);
+  EXPECT_EQ(forward->calls[0].ids.size(), forward->calls[0].values.size());
   EXPECT_EQ(forward->kernel_calls, 0u);
   const auto& tokens = std::get<ProgramTensor>(forward->inputs[0]);
   EXPECT_EQ(tokens.sizes, (std::vector<std::int64_t>{1, 31}));
@@ -59,12 +60,12 @@ TEST(FormatProgram, ReadsMethodsDelegatesAndNamedData) {
   EXPECT_EQ(program->constant("forward"), nullptr);
   EXPECT_EQ(program->constant("absent"), nullptr);
 
-  const auto decoded = decode_delegate(forward->delegates[0].blob);
+  const auto decoded = decode_delegate(program->bytes(forward->delegates[0].blob));
   ASSERT_TRUE(decoded) << decoded.error().message;
   for (const Constant& constant : decoded->constants) {
-    const auto bytes = program->named_data(constant.key);
-    ASSERT_TRUE(bytes) << constant.key;
-    EXPECT_EQ(bytes->size(), constant.length);
+    const auto part = program->named_data(constant.key);
+    ASSERT_TRUE(part) << constant.key;
+    EXPECT_EQ(part->size, constant.length);
   }
   EXPECT_FALSE(program->named_data("absent"));
 }
@@ -80,7 +81,7 @@ TEST(FormatProgram, ReadsMisalignedFilesWithoutReferringToACopy) {
   const auto bytes = std::span<const std::byte>(file).subspan(1);
   const auto program = Program::read(bytes);
   ASSERT_TRUE(program) << program.error().message;
-  const auto blob = program->methods()[0].delegates[0].blob;
+  const auto blob = program->bytes(program->methods()[0].delegates[0].blob);
   ASSERT_EQ(blob.size(), 3u);
   EXPECT_EQ(blob[2], std::byte{3});
   EXPECT_TRUE(blob.data() >= bytes.data() && blob.data() < bytes.data() + bytes.size());

@@ -32,6 +32,27 @@ std::vector<std::byte> random_source(const PackedPart& part, unsigned seed) {
   return bytes;
 }
 
+// From nothing but the bytes that each window asks for.
+std::vector<std::byte> pack_by_windows(const PackedConstant& constant,
+                                       const std::vector<std::vector<std::byte>>& data,
+                                       std::uint64_t size) {
+  constexpr std::uint64_t kMost = 1024;
+  std::vector<std::byte> out;
+  for (const PackedWindow& window : packed_windows(constant, kMost)) {
+    EXPECT_EQ(window.offset, out.size());
+    const auto& source = data[window.part];
+    const auto from = source.begin() + static_cast<std::ptrdiff_t>(window.source_offset);
+    EXPECT_LE(window.source_offset + window.source_size, source.size());
+    const std::vector<std::byte> bytes(from,
+                                       from + static_cast<std::ptrdiff_t>(window.source_size));
+    const std::span<const std::byte> sources[] = {bytes};
+    out.resize(out.size() + window.size, std::byte{0xef});
+    pack_range(window.constant, sources, window.first, std::span(out).subspan(window.offset));
+  }
+  EXPECT_EQ(out.size(), size);
+  return out;
+}
+
 std::vector<std::uint32_t> pack(const PackedConstant& constant,
                                 const std::vector<std::vector<std::byte>>& data) {
   const auto size = packed_size(constant);
@@ -49,6 +70,7 @@ std::vector<std::uint32_t> pack(const PackedConstant& constant,
     at += n;
   }
   EXPECT_EQ(whole, pieces);
+  EXPECT_EQ(whole, pack_by_windows(constant, data, *size));
   std::vector<std::uint32_t> words(*size / 4);
   std::memcpy(words.data(), whole.data(), whole.size());
   return words;

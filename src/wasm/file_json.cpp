@@ -1,0 +1,101 @@
+#include "wasm/file_json.h"
+
+#include <algorithm>
+#include <type_traits>
+#include <variant>
+
+#include "format/flat_tensor.h"
+#include "format/program.h"
+
+namespace etwebgpu {
+namespace {
+
+template <typename T>
+constexpr bool is_plain = std::is_arithmetic_v<T> || std::is_same_v<T, std::string>;
+
+void write_content(JsonWriter& json, const ProgramValue& value) {
+  std::visit(
+      [&]<typename T>(const T& content) {
+        if constexpr (std::is_same_v<T, ProgramTensor>) {
+          json.member("dtype", content.dtype_name);
+          write_array(json, "sizes", content.sizes, [&](std::int64_t size) { json.value(size); });
+          json.member("dynamic", content.dynamism != Dynamism::Static);
+        } else if constexpr (is_plain<T>) {
+          json.member("value", content);
+        } else {
+          json.key("value").null();
+        }
+      },
+      value);
+}
+
+void write_values(JsonWriter& json, std::string_view name, std::span<const std::int32_t> ids,
+                  std::span<const ProgramValue> values) {
+  json.key(name).begin_array();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    json.begin_object().member("id", ids[i]);
+    write_content(json, values[i]);
+    json.end_object();
+  }
+  json.end_array();
+}
+
+// Whether new contents of buffers are not among a delegate's outputs.
+bool is_aliased(const ProgramDelegate& delegate) {
+  const auto spec = std::ranges::find(delegate.specs, "alias_buffer_mutations", &CompileSpec::key);
+  return spec != delegate.specs.end() && !spec->value.empty() &&
+         spec->value.front() != std::byte{0};
+}
+
+void write_delegate(JsonWriter& json, const ProgramDelegate& delegate) {
+  json.begin_object().member("backend", delegate.backend);
+  json.member("offset", delegate.blob.offset).member("size", delegate.blob.size);
+  json.member("aliased", is_aliased(delegate)).end_object();
+}
+
+void write_method(JsonWriter& json, const Method& method) {
+  json.begin_object().member("name", method.name);
+  json.member("kernel_calls", method.kernel_calls);
+  write_array(json, "kernels", method.kernels, [&](const KernelUse& k) { json.value(k.name); });
+  write_values(json, "inputs", method.input_ids, method.inputs);
+  write_values(json, "outputs", method.output_ids, method.outputs);
+  write_array(json, "delegates", method.delegates,
+              [&](const ProgramDelegate& delegate) { write_delegate(json, delegate); });
+  write_array(json, "calls", method.calls, [&](const DelegateCall& call) {
+    json.begin_object().member("delegate", call.delegate);
+    write_values(json, "values", call.ids, call.values);
+    json.end_object();
+  });
+  json.end_object();
+}
+
+void write_named_data(JsonWriter& json, const Program::NamedData& named_data) {
+  write_array(json, "named_data", named_data, [&](const auto& entry) {
+    json.begin_object().member("key", entry.first);
+    json.member("offset", entry.second.offset).member("size", entry.second.size).end_object();
+  });
+}
+
+}  // namespace
+
+Result<std::string> program_json(const FileHead& head) {
+  TRY_ASSIGN(const Program program, Program::read(head));
+  JsonWriter json;
+  json.begin_object();
+  write_array(json, "methods", program.methods(),
+              [&](const Method& method) { write_method(json, method); });
+  write_named_data(json, program.named_data());
+  json.end_object();
+  return json.take();
+}
+
+Result<std::string> data_file_json(const FileHead& head) {
+  TRY_ASSIGN(const FlatTensorFile file, FlatTensorFile::read(head));
+  JsonWriter json;
+  json.begin_object();
+  write_named_data(json, file.entries());
+  json.end_object();
+  return json.take();
+}
+
+}  // namespace etwebgpu

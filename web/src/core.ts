@@ -1,0 +1,387 @@
+/**
+ * The planner: a WebAssembly module without imports that turns a program's bytes into plans. It has neither
+ * weights nor a GPU. src/wasm/exports.h says what each export does.
+ */
+import { ModelError } from "./errors.ts";
+import type {
+  Capabilities,
+  DelegateForm,
+  Match,
+  ModelForm,
+  ModelOptions,
+  NamedData,
+  PlanForm,
+  ProgramForm,
+} from "./forms.ts";
+
+interface Exports {
+  memory: WebAssembly.Memory;
+  _initialize(): void;
+  etwg_alloc(size: number): number;
+  etwg_free(at: number): void;
+  etwg_result(): number;
+  etwg_result_size(): number;
+  etwg_head_size(kind: number, head: number, size: number, fileSize: number): number;
+  etwg_program(head: number, size: number, fileSize: number): number;
+  etwg_data_file(head: number, size: number, fileSize: number): number;
+  etwg_delegate(head: number, size: number, blobSize: number): number;
+  etwg_delegate_json(delegate: number): void;
+  etwg_discard(delegate: number): void;
+  etwg_load(delegate: number, device: number, size: number, constants: number, count: number): number;
+  etwg_unload(model: number): void;
+  etwg_model_json(model: number): void;
+  etwg_match(model: number, values: number, size: number): number;
+  etwg_prepare(model: number, inputs: number, count: number, wide: number): number;
+  etwg_plan_json(): void;
+  etwg_plan_uniforms(): void;
+  etwg_kernel_count(model: number): number;
+  etwg_kernel(model: number, index: number, dialect: number): number;
+  etwg_token_kernel(first: number, count: number, invocations: number, dialect: number): number;
+  etwg_scalars(model: number): number;
+  etwg_dirty(model: number): number;
+  etwg_clear_dirty(model: number): void;
+  etwg_windows(model: number, state: number, index: number, most: number): number;
+  etwg_pack(
+    model: number,
+    state: number,
+    index: number,
+    most: number,
+    window: number,
+    source: number,
+    sourceSize: number,
+    out: number,
+    size: number,
+  ): number;
+}
+
+/** Kinds of file, as etwg_head_size numbers them. */
+export const FileKind = { program: 0, data: 1, delegate: 2 } as const;
+export type FileKind = (typeof FileKind)[keyof typeof FileKind];
+
+/** Bytes of a file's beginning that are enough to ask how much of it is needed. */
+export const HEADER_BYTES = 48;
+
+const DIALECTS = { tint: 0, naga: 1 } as const;
+
+/** A piece of a packed constant, and the few bytes of a part that it is made of. */
+export interface PackingWindow {
+  number: number;
+  offset: number;
+  size: number;
+  part: number;
+  sourceOffset: number;
+  sourceSize: number;
+}
+
+/** A value that a program passes to a delegate: of tensors the live sizes. */
+export interface PassedValue {
+  id: number;
+  dtype?: string;
+  sizes?: readonly number[];
+}
+
+export class Core {
+  readonly exports: Exports;
+  #bytes: Uint8Array;
+  #words: Int32Array;
+
+  private constructor(instance: WebAssembly.Instance) {
+    this.exports = instance.exports as unknown as Exports;
+    this.exports._initialize();
+    this.#bytes = new Uint8Array(this.exports.memory.buffer);
+    this.#words = new Int32Array(this.exports.memory.buffer);
+  }
+
+  /** From the compiled module, its bytes, or a response that brings them. */
+  static async create(from: WebAssembly.Module | BufferSource | Response): Promise<Core> {
+    const module = from instanceof WebAssembly.Module ? from : await compile(from);
+    return new Core(await WebAssembly.instantiate(module, {}));
+  }
+
+  /** The heap as it is now: it moves when it grows, so don't keep it. */
+  get bytes(): Uint8Array {
+    if (this.#bytes.byteLength === 0) this.#bytes = new Uint8Array(this.exports.memory.buffer);
+    return this.#bytes;
+  }
+  get words(): Int32Array {
+    if (this.#words.byteLength === 0) this.#words = new Int32Array(this.exports.memory.buffer);
+    return this.#words;
+  }
+  get heapBytes(): number {
+    return this.exports.memory.buffer.byteLength;
+  }
+
+  alloc(size: number): number {
+    const at = this.exports.etwg_alloc(Math.max(size, 1));
+    if (at === 0) throw new ModelError(`the planner's memory has no room for ${size} bytes`);
+    return at;
+  }
+
+  /** Runs `use` with a copy of the bytes in the heap. */
+  lend<T>(bytes: Uint8Array, use: (at: number) => T): T {
+    const at = this.alloc(bytes.byteLength);
+    try {
+      this.bytes.set(bytes, at);
+      return use(at);
+    } finally {
+      this.exports.etwg_free(at);
+    }
+  }
+  lendText<T>(text: string, use: (at: number, size: number) => T): T {
+    const bytes = new TextEncoder().encode(text);
+    return this.lend(bytes, (at) => use(at, bytes.byteLength));
+  }
+
+  text(): string {
+    const at = this.exports.etwg_result();
+    return new TextDecoder().decode(this.bytes.subarray(at, at + this.exports.etwg_result_size()));
+  }
+  json<T>(): T {
+    return JSON.parse(this.text()) as T;
+  }
+  /** The result's bytes, copied. */
+  result(): Uint8Array {
+    const at = this.exports.etwg_result();
+    return this.bytes.slice(at, at + this.exports.etwg_result_size());
+  }
+  check(worked: number): number {
+    if (worked === 0) throw new ModelError(this.text());
+    return worked;
+  }
+
+  headSize(kind: FileKind, head: Uint8Array, fileSize: number): number {
+    return this.lend(head, (at) =>
+      this.check(this.exports.etwg_head_size(kind, at, head.byteLength, fileSize)),
+    );
+  }
+  program(head: Uint8Array, fileSize: number): ProgramForm {
+    this.lend(head, (at) => this.check(this.exports.etwg_program(at, head.byteLength, fileSize)));
+    return this.json();
+  }
+  dataFile(head: Uint8Array, fileSize: number): { named_data: NamedData[] } {
+    this.lend(head, (at) => this.check(this.exports.etwg_data_file(at, head.byteLength, fileSize)));
+    return this.json();
+  }
+  delegate(head: Uint8Array, blobSize: number): CoreDelegate {
+    const handle = this.lend(head, (at) => this.exports.etwg_delegate(at, head.byteLength, blobSize));
+    return new CoreDelegate(this, this.check(handle));
+  }
+  /** WGSL of the kernel that takes the likeliest of `count` logits, `first` being the first's element. */
+  tokenKernel(first: number, count: number, invocations: number, dialect: Capabilities["dialect"]): string {
+    this.check(this.exports.etwg_token_kernel(first, count, invocations, DIALECTS[dialect]));
+    return this.text();
+  }
+}
+
+async function compile(from: BufferSource | Response): Promise<WebAssembly.Module> {
+  if (!(from instanceof Response)) return WebAssembly.compile(from);
+  if (!from.ok) throw new ModelError(`${from.url}: ${from.status} ${from.statusText}`);
+  const isWasm = from.headers.get("Content-Type")?.startsWith("application/wasm");
+  return isWasm ? WebAssembly.compileStreaming(from) : WebAssembly.compile(await from.arrayBuffer());
+}
+
+/** A delegate that has been read and not yet compiled. */
+export class CoreDelegate {
+  readonly form: DelegateForm;
+  readonly #core: Core;
+  #handle: number;
+
+  constructor(core: Core, handle: number) {
+    this.#core = core;
+    this.#handle = handle;
+    core.exports.etwg_delegate_json(handle);
+    this.form = core.json();
+  }
+
+  /** `constants`: bytes of those that the form says are read, by index. Uses the delegate up. */
+  load(
+    capabilities: Partial<Capabilities>,
+    options: ModelOptions,
+    constants: ReadonlyMap<number, Uint8Array>,
+  ): CoreModel {
+    const core = this.#core;
+    const handle = this.#handle;
+    this.#handle = 0;
+    const table = core.alloc(12 * constants.size);
+    const lent = [table];
+    try {
+      [...constants].forEach(([index, bytes], i) => {
+        const at = core.alloc(bytes.byteLength);
+        lent.push(at);
+        core.bytes.set(bytes, at);
+        core.words.set([index, at, bytes.byteLength], table / 4 + 3 * i);
+      });
+      const settings = JSON.stringify({ capabilities, options });
+      const model = core.lendText(settings, (at, size) =>
+        core.exports.etwg_load(handle, at, size, table, constants.size),
+      );
+      return new CoreModel(core, core.check(model));
+    } finally {
+      for (const at of lent) core.exports.etwg_free(at);
+    }
+  }
+
+  discard(): void {
+    if (this.#handle !== 0) this.#core.exports.etwg_discard(this.#handle);
+    this.#handle = 0;
+  }
+}
+
+const INPUT_WORDS = 12; // EtwgInput: rank, eight sizes, scalar, elements, element count
+const SCALAR_WORD = 9;
+
+/** One input of a call, as far as plans depend on it. */
+export interface LiveInput {
+  sizes: readonly number[];
+  scalar: number;
+  /** Where the model wants them. */
+  elements?: Int32Array;
+}
+
+/** A compiled delegate. */
+export class CoreModel {
+  readonly form: ModelForm;
+  readonly #core: Core;
+  readonly #handle: number;
+  readonly #inputs: number;
+  readonly #elements: { at: number; room: number }[];
+
+  constructor(core: Core, handle: number) {
+    this.#core = core;
+    this.#handle = handle;
+    this.form = this.describe();
+    this.#inputs = core.alloc(4 * INPUT_WORDS * this.form.inputs.length);
+    this.#elements = this.form.inputs.map(() => ({ at: 0, room: 0 }));
+  }
+
+  /** As it is now: constants come into being while plans are made. */
+  describe(): ModelForm {
+    this.#core.exports.etwg_model_json(this.#handle);
+    return this.#core.json();
+  }
+
+  dispose(): void {
+    const { exports } = this.#core;
+    exports.etwg_free(this.#inputs);
+    for (const { at } of this.#elements) if (at !== 0) exports.etwg_free(at);
+    exports.etwg_unload(this.#handle);
+  }
+
+  /** Which of a call's values are which of the graph's. */
+  match(values: PassedValue[], aliased: boolean): Match {
+    const core = this.#core;
+    core.lendText(JSON.stringify({ aliased, values }), (at, size) =>
+      core.check(core.exports.etwg_match(this.#handle, at, size)),
+    );
+    return core.json();
+  }
+
+  /** The number of the plan for these inputs; the same number means the same plan. */
+  prepare(inputs: readonly LiveInput[], wideIntegers: boolean): number {
+    const core = this.#core;
+    for (let i = 0; i < inputs.length; ++i) this.#write(i, inputs[i]);
+    return core.check(
+      core.exports.etwg_prepare(this.#handle, this.#inputs, inputs.length, wideIntegers ? 1 : 0),
+    );
+  }
+
+  #write(i: number, { sizes, scalar, elements }: LiveInput): void {
+    if (sizes.length > 8) throw new ModelError(`input ${i} has rank ${sizes.length}, but 8 is the most`);
+    if (elements !== undefined) this.#reserve(i, 4 * elements.length);
+    const words = this.#core.words;
+    const at = this.#inputs / 4 + INPUT_WORDS * i;
+    words[at] = sizes.length;
+    for (let d = 0; d < sizes.length; ++d) words[at + 1 + d] = sizes[d];
+    words[at + SCALAR_WORD] = scalar;
+    words[at + SCALAR_WORD + 1] = this.#elements[i].at;
+    words[at + SCALAR_WORD + 2] = elements?.length ?? 0;
+    if (elements !== undefined) words.set(elements, this.#elements[i].at / 4);
+  }
+
+  #reserve(i: number, bytes: number): void {
+    const place = this.#elements[i];
+    if (place.room >= bytes) return;
+    if (place.at !== 0) this.#core.exports.etwg_free(place.at);
+    place.at = this.#core.alloc(bytes);
+    place.room = bytes;
+  }
+
+  /** Of the plan prepared last. */
+  plan(): PlanForm {
+    this.#core.exports.etwg_plan_json();
+    return this.#core.json();
+  }
+  uniforms(): Uint8Array {
+    this.#core.exports.etwg_plan_uniforms();
+    return this.#core.result();
+  }
+
+  kernel(index: number, dialect: Capabilities["dialect"]): string {
+    this.#core.check(this.#core.exports.etwg_kernel(this.#handle, index, DIALECTS[dialect]));
+    return this.#core.text();
+  }
+
+  /** Values of live scalars by slot, until the next call. */
+  scalars(): Int32Array {
+    const at = this.#core.exports.etwg_scalars(this.#handle) / 4;
+    return this.#core.words.subarray(at, at + this.form.scalars);
+  }
+  /** The value of an integer of the graph, by its number there. */
+  scalarOf(value: number): number {
+    const slot = this.form.scalar_values.indexOf(value);
+    if (slot < 0) throw new ModelError(`value ${value} of the graph is no live integer`);
+    return this.scalars()[slot];
+  }
+  /** Which of them have changed since they were last taken. */
+  takeDirty(visit: (slot: number) => void): void {
+    const at = this.#core.exports.etwg_dirty(this.#handle);
+    for (let slot = 0; slot < this.form.scalars; ++slot) if (this.#core.bytes[at + slot] !== 0) visit(slot);
+    this.#core.exports.etwg_clear_dirty(this.#handle);
+  }
+
+  windows(state: boolean, index: number, most: number): PackingWindow[] {
+    this.#core.check(this.#core.exports.etwg_windows(this.#handle, state ? 1 : 0, index, most));
+    return this.#core
+      .json<[number, number, number, number, number][]>()
+      .map(([offset, size, part, sourceOffset, sourceSize], number) => ({
+        number,
+        offset,
+        size,
+        part,
+        sourceOffset,
+        sourceSize,
+      }));
+  }
+
+  /** A window's bytes, valid until the next call; `fill` writes its source. */
+  pack(
+    state: boolean,
+    index: number,
+    most: number,
+    window: PackingWindow,
+    fill: (source: Uint8Array) => void,
+  ): Uint8Array<ArrayBuffer> {
+    const core = this.#core;
+    const source = core.alloc(window.sourceSize + window.size);
+    const out = source + window.sourceSize;
+    try {
+      fill(core.bytes.subarray(source, out));
+      core.check(
+        core.exports.etwg_pack(
+          this.#handle,
+          state ? 1 : 0,
+          index,
+          most,
+          window.number,
+          source,
+          window.sourceSize,
+          out,
+          window.size,
+        ),
+      );
+      return core.bytes.subarray(out, out + window.size) as Uint8Array<ArrayBuffer>;
+    } finally {
+      core.exports.etwg_free(source);
+    }
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * The core's JSON forms: src/wasm/exports.h has those of files, src/plan/plan_json.h those of models and
+ * plans, and src/base/capabilities_json.h those of devices.
+ */
+
+export type DType = "bool" | "uint8" | "int8" | "int32" | "float16" | "float32" | "float64" | "int64";
+
+/** How elements lie in the GPU's memory (src/base/storage.h). */
+export type Storage = "f32" | "i32" | "i64" | "half-pairs" | "bytes";
+
+export interface NamedData {
+  key: string;
+  offset: number;
+  size: number;
+}
+
+/** A tensor has `dtype`, `sizes` and `dynamic`; anything else `value`. */
+export interface ProgramValue {
+  id: number;
+  dtype?: string;
+  sizes?: number[];
+  dynamic?: boolean;
+  value?: number | boolean | string | null;
+}
+
+export interface ProgramDelegate {
+  backend: string;
+  offset: number;
+  size: number;
+  aliased: boolean;
+}
+
+export interface ProgramMethod {
+  name: string;
+  kernel_calls: number;
+  kernels: string[];
+  inputs: ProgramValue[];
+  outputs: ProgramValue[];
+  delegates: ProgramDelegate[];
+  calls: { delegate: number; values: ProgramValue[] }[];
+}
+
+export interface ProgramForm {
+  methods: ProgramMethod[];
+  named_data: NamedData[];
+}
+
+export interface DelegateForm {
+  constants_at: number;
+  constants: { key: string; offset: number; length: number; read: boolean }[];
+}
+
+export interface PackedForm {
+  packing: string;
+  bytes: number;
+  parts: { key: string; offset: number; length: number; bytes: number; type: DType; sizes: number[] }[];
+}
+
+/** An input or output of a delegate's graph; without a type it is an integer. */
+export interface Edge {
+  value: number;
+  type?: DType;
+  host_type?: DType;
+  sizes?: number[];
+}
+
+export interface ModelForm {
+  version: number;
+  inputs: (Edge & { wants_host_data: boolean })[];
+  outputs: Edge[];
+  constants: PackedForm[];
+  states: PackedForm[];
+  scalars: number;
+  scalar_values: number[];
+  calls: number;
+}
+
+export type Space = "slot" | "constant" | "state" | "uniforms" | "scalars";
+
+export interface PlannedTensor {
+  position: number;
+  type: DType;
+  storage: Storage;
+  sizes: number[];
+  space: Space;
+  index: number;
+  on_device: boolean;
+}
+
+export interface Binding {
+  space: Space;
+  index: number;
+  write: boolean;
+  offset: number;
+  size: number;
+}
+
+export interface Dispatch {
+  call: string;
+  kernel: string;
+  kernel_index: number;
+  grid: [number, number, number];
+  live?: { scalar: number; add: number; divide: number };
+  bindings: Binding[];
+}
+
+export interface PlanForm {
+  version: number;
+  inputs: PlannedTensor[];
+  outputs: PlannedTensor[];
+  slots: number[];
+  slot_bytes: number;
+  uniform_bytes: number;
+  dispatches: Dispatch[];
+}
+
+export interface Match {
+  inputs: number[][];
+  first_output: number;
+  outputs: number[];
+}
+
+export interface Capabilities {
+  version: 1;
+  adapter_class: "discrete" | "integrated" | "software";
+  dialect: "tint" | "naga";
+  max_buffer_size: number;
+  max_storage_binding: number;
+  max_uniform_binding: number;
+  max_storage_buffers: number;
+  max_workgroup_invocations: number;
+  max_workgroup_size: [number, number, number];
+  max_workgroup_storage: number;
+  max_workgroups_per_dimension: number;
+  storage_alignment: number;
+  uniform_alignment: number;
+  subgroups: boolean;
+  min_subgroup_size: number;
+  max_subgroup_size: number;
+  f16: boolean;
+  packed_products: boolean;
+  timestamps: boolean;
+}
+
+export interface ModelOptions {
+  kv_cache_dtype?: "f32" | "f16";
+  matmul_dtype?: "f32" | "f16";
+}

@@ -1,0 +1,202 @@
+/** A WebGPU device as the planner sees it, and what its models share: pipelines and their layouts. */
+import { DeviceLostError, ModelError } from "./errors.ts";
+import type { Capabilities } from "./forms.ts";
+
+export interface GpuOptions {
+  /** A device that is there already; else one is asked of the adapter. */
+  device?: GPUDevice;
+  adapter?: GPUAdapter;
+  powerPreference?: GPUPowerPreference;
+  /** Overrides what the device is taken for; for tests. */
+  capabilities?: Partial<Capabilities>;
+}
+
+// What is raised to the adapter's own; defaults are enough to run.
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxUniformBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeWorkgroupsPerDimension",
+  "minStorageBufferOffsetAlignment",
+  "minUniformBufferOffsetAlignment",
+] as const;
+
+const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query"];
+
+export class Gpu {
+  readonly device: GPUDevice;
+  readonly info: GPUAdapterInfo | undefined;
+  readonly capabilities: Capabilities;
+  #lost: string | undefined;
+  readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
+
+  private constructor(
+    device: GPUDevice,
+    info: GPUAdapterInfo | undefined,
+    capabilities?: Partial<Capabilities>,
+  ) {
+    this.device = device;
+    this.info = info;
+    this.capabilities = { ...capabilitiesOf(device, info), ...capabilities };
+    device.lost.then(({ reason, message }) => {
+      this.#lost = reason === "destroyed" ? "it was destroyed" : message || "the driver gave no reason";
+    });
+  }
+
+  static async open(options: GpuOptions = {}): Promise<Gpu> {
+    if (options.device !== undefined)
+      return new Gpu(
+        options.device,
+        options.device.adapterInfo ?? options.adapter?.info,
+        options.capabilities,
+      );
+    const adapter = options.adapter ?? (await findAdapter(options.powerPreference));
+    const device = await adapter.requestDevice({
+      requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
+      requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
+    });
+    return new Gpu(device, adapter.info, options.capabilities);
+  }
+
+  /** For people: "nvidia (ampere)". */
+  get name(): string {
+    const { vendor, architecture, description } = this.info ?? {
+      vendor: "",
+      architecture: "",
+      description: "",
+    };
+    return description || [vendor, architecture].filter(Boolean).join(" ") || "an unnamed adapter";
+  }
+  get isLost(): boolean {
+    return this.#lost !== undefined;
+  }
+  check(): void {
+    if (this.#lost !== undefined) throw new DeviceLostError(`the GPU device was lost: ${this.#lost}`);
+  }
+
+  /** A buffer, or an error that says what it was for. */
+  async buffer(what: string, size: number, usage: GPUBufferUsageFlags): Promise<GPUBuffer> {
+    this.check();
+    const most = this.device.limits.maxBufferSize;
+    if (size > most)
+      throw new ModelError(`${what} needs ${size} bytes, but this device's buffers have at most ${most}`);
+    this.device.pushErrorScope("out-of-memory");
+    this.device.pushErrorScope("validation");
+    const buffer = this.device.createBuffer({ label: what, size, usage });
+    const invalid = await this.device.popErrorScope();
+    const full = await this.device.popErrorScope();
+    if (full === null && invalid === null) return buffer;
+    buffer.destroy();
+    this.check();
+    if (full !== null) throw new ModelError(`the GPU has no memory for ${what} of ${size} bytes`);
+    throw new ModelError(`${what} of ${size} bytes: ${invalid?.message}`);
+  }
+
+  /** One letter a binding: r and w for storage buffers, u for uniforms. */
+  layout(signature: string): GPUBindGroupLayout {
+    let layout = this.#layouts.get(signature);
+    if (layout === undefined) {
+      layout = this.device.createBindGroupLayout({
+        entries: [...signature].map((letter, binding) => ({
+          binding,
+          visibility: GPUShaderStage.COMPUTE,
+          buffer: { type: letter === "u" ? "uniform" : letter === "r" ? "read-only-storage" : "storage" },
+        })),
+      });
+      this.#layouts.set(signature, layout);
+    }
+    return layout;
+  }
+
+  /** Compiles in the background; the same text is compiled once. */
+  pipeline(name: string, code: string, signature: string): Promise<GPUComputePipeline> {
+    const key = `${signature} ${code}`;
+    let pipeline = this.#pipelines.get(key);
+    if (pipeline === undefined) {
+      pipeline = this.#compile(name, code, signature);
+      this.#pipelines.set(key, pipeline);
+      pipeline.catch(() => this.#pipelines.delete(key));
+    }
+    return pipeline;
+  }
+
+  async #compile(label: string, code: string, signature: string): Promise<GPUComputePipeline> {
+    const layout = this.device.createPipelineLayout({ bindGroupLayouts: [this.layout(signature)] });
+    const module = this.device.createShaderModule({ label, code });
+    try {
+      return await this.device.createComputePipelineAsync({
+        label,
+        layout,
+        compute: { module, entryPoint: "main" },
+      });
+    } catch (error) {
+      this.check();
+      throw new ModelError(`kernel ${label}: ${error instanceof Error ? error.message : error}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+async function findAdapter(powerPreference: GPUPowerPreference = "high-performance"): Promise<GPUAdapter> {
+  const gpu = globalThis.navigator?.gpu;
+  if (gpu === undefined) throw new ModelError("this browser has no WebGPU (navigator.gpu is missing)");
+  const adapter = await gpu.requestAdapter({ powerPreference });
+  if (adapter === null)
+    throw new ModelError("WebGPU is there, but it has no adapter: the GPU or its driver may be blocked");
+  return adapter;
+}
+
+export function capabilitiesOf(device: GPUDevice, info: GPUAdapterInfo | undefined): Capabilities {
+  const { limits, features } = device;
+  return {
+    version: 1,
+    adapter_class: adapterClass(info),
+    dialect: dialect(),
+    max_buffer_size: limits.maxBufferSize,
+    max_storage_binding: limits.maxStorageBufferBindingSize,
+    max_uniform_binding: limits.maxUniformBufferBindingSize,
+    max_storage_buffers: limits.maxStorageBuffersPerShaderStage,
+    max_workgroup_invocations: limits.maxComputeInvocationsPerWorkgroup,
+    max_workgroup_size: [
+      limits.maxComputeWorkgroupSizeX,
+      limits.maxComputeWorkgroupSizeY,
+      limits.maxComputeWorkgroupSizeZ,
+    ],
+    max_workgroup_storage: limits.maxComputeWorkgroupStorageSize,
+    max_workgroups_per_dimension: limits.maxComputeWorkgroupsPerDimension,
+    storage_alignment: limits.minStorageBufferOffsetAlignment,
+    uniform_alignment: limits.minUniformBufferOffsetAlignment,
+    // Kernels with subgroups need to know their sizes.
+    subgroups: features.has("subgroups") && (info?.subgroupMinSize ?? 0) > 0,
+    min_subgroup_size: info?.subgroupMinSize || 4,
+    max_subgroup_size: info?.subgroupMaxSize || 128,
+    f16: features.has("shader-f16"),
+    packed_products:
+      globalThis.navigator?.gpu?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false,
+    timestamps: features.has("timestamp-query"),
+  };
+}
+
+// Firefox's front end is Naga; everyone else's takes "enable subgroups;", as the specification has it.
+function dialect(): Capabilities["dialect"] {
+  return /firefox/i.test(globalThis.navigator?.userAgent ?? "") ? "naga" : "tint";
+}
+
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|warp|basic render/i;
+const INTEGRATED = /apple|intel|qualcomm|arm|imagination|samsung|broadcom/i;
+
+// WebGPU does not say it, but who made an adapter nearly does.
+function adapterClass(info: GPUAdapterInfo | undefined): Capabilities["adapter_class"] {
+  if (info === undefined) return "integrated";
+  const text = [info.vendor, info.architecture, info.device, info.description].join(" ");
+  if (info.isFallbackAdapter || SOFTWARE.test(text)) return "software";
+  return INTEGRATED.test(info.vendor) ? "integrated" : "discrete";
+}

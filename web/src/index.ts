@@ -1,0 +1,16 @@
+export { Core } from "./core.ts";
+export type { TypedArray } from "./elements.ts";
+export { DeviceLostError, ModelError } from "./errors.ts";
+export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
+export { Gpu, type GpuOptions } from "./gpu.ts";
+export {
+  type ExecuteOptions,
+  type Input,
+  type LoadOptions,
+  Method,
+  type Output,
+  Program,
+  type Progress,
+} from "./program.ts";
+export type { ByteSource, Source } from "./source.ts";
+export { Tensor } from "./tensor.ts";

@@ -1,0 +1,307 @@
+/** A delegate on a device: weights uploaded once, then one submit and one wait per call. */
+import type { CoreModel, LiveInput } from "./core.ts";
+import { elementCount, isKnownStorage, load, storageBytes } from "./elements.ts";
+import { ModelError } from "./errors.ts";
+import type { DType, PackedForm, PlanForm, PlannedTensor } from "./forms.ts";
+import type { Gpu } from "./gpu.ts";
+import { ModelMemory } from "./memory.ts";
+import { Replay } from "./replay.ts";
+import { Tensor } from "./tensor.ts";
+import { type Place, sourceBytes, type UploadTarget, upload } from "./weights.ts";
+
+const MOST_PLANS = 32; // as many as the core keeps
+
+export interface LoadSteps {
+  places: (part: PackedForm["parts"][number]) => Place;
+  signal?: AbortSignal | undefined;
+  /** Bytes of weights to be read, once that is known. */
+  total?: (bytes: number) => void;
+  read?: (bytes: number) => void;
+  kernels?: (done: number, of: number) => void;
+}
+
+/** An output of a call: what the caller wants it as. */
+export interface WantedOutput {
+  dtype: DType | undefined;
+  keep: boolean;
+}
+
+export class Runner {
+  readonly model: CoreModel;
+  readonly gpu: Gpu;
+  readonly memory: ModelMemory;
+  readonly #plans = new Map<number, Replay>();
+  readonly #places: LoadSteps["places"];
+  readonly #live: LiveInput[];
+  #last: Promise<unknown> = Promise.resolve();
+  #staging: GPUBuffer | undefined;
+  #disposed = false;
+
+  private constructor(model: CoreModel, gpu: Gpu, places: LoadSteps["places"]) {
+    this.model = model;
+    this.gpu = gpu;
+    this.memory = new ModelMemory(gpu);
+    this.#places = places;
+    this.#live = model.form.inputs.map(() => ({ sizes: [], scalar: 0 }));
+  }
+
+  /** Uploads constants and first contents of states. Takes the model over. */
+  static async create(model: CoreModel, gpu: Gpu, steps: LoadSteps): Promise<Runner> {
+    const runner = new Runner(model, gpu, steps.places);
+    try {
+      await runner.memory.create(model.form);
+      const targets = [...(await runner.#newConstants()), ...runner.#states()];
+      steps.total?.(sourceBytes(model, targets, steps.places));
+      await upload(gpu, model, targets, steps.places, steps.read, steps.signal);
+      return runner;
+    } catch (error) {
+      runner.dispose();
+      throw error;
+    }
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const replay of this.#plans.values()) replay.dispose();
+    this.#staging?.destroy();
+    this.memory.dispose();
+    this.model.dispose();
+  }
+
+  async #newConstants(): Promise<UploadTarget[]> {
+    const { constants } = this.model.describe();
+    const first = await this.memory.addConstants(constants);
+    return constants.slice(first).map((form, i) => ({
+      state: false,
+      index: first + i,
+      form,
+      ...this.memory.at("constant", first + i),
+    }));
+  }
+  #states(): UploadTarget[] {
+    return this.model.form.states.map((form, index) => ({
+      state: true,
+      index,
+      form,
+      ...this.memory.at("state", index),
+    }));
+  }
+
+  /** Compiles what a call of these inputs needs. */
+  async prepare(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<void> {
+    await this.#inTurn(() => this.#ready(inputs, kernels));
+  }
+
+  /** Calls take turns. */
+  execute(
+    inputs: readonly (Tensor | number)[],
+    wanted: readonly WantedOutput[],
+  ): Promise<(Tensor | number)[]> {
+    return this.#inTurn(() => this.#execute(inputs, wanted));
+  }
+
+  #inTurn<T>(call: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(call);
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
+  async #ready(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<Replay> {
+    if (this.#disposed) throw new ModelError("the program has been disposed of");
+    this.gpu.check();
+    await this.#read(inputs);
+    const isWide = inputs.some((input) => input instanceof Tensor && input.dtype === "int64");
+    const number = this.model.prepare(this.#live, isWide);
+    let replay = this.#plans.get(number);
+    if (replay === undefined) replay = await this.#newReplay();
+    // The latest are last.
+    this.#plans.delete(number);
+    this.#plans.set(number, replay);
+    if (this.#plans.size > MOST_PLANS) this.#forgetOldest();
+    await this.memory.fitSlots(replay.plan.slots);
+    let done = 0;
+    const of = replay.plan.dispatches.length;
+    await replay.compile(this.model, () => kernels?.(++done, of));
+    replay.bind(this.memory);
+    return replay;
+  }
+
+  async #newReplay(): Promise<Replay> {
+    const replay = await Replay.create(this.gpu, this.model);
+    checkForms(replay.plan);
+    const targets = await this.#newConstants();
+    await upload(this.gpu, this.model, targets, this.#places);
+    return replay;
+  }
+
+  #forgetOldest(): void {
+    const [number, replay] = this.#plans.entries().next().value!;
+    this.#plans.delete(number);
+    replay.dispose();
+  }
+
+  async #read(inputs: readonly (Tensor | number)[]): Promise<void> {
+    const edges = this.model.form.inputs;
+    for (let i = 0; i < edges.length; ++i) {
+      const input = inputs[i];
+      const live = this.#live[i];
+      const type = edges[i].host_type;
+      if (!(input instanceof Tensor)) {
+        if (type !== undefined) throw new ModelError(`input ${i} must be a tensor of ${type}, not ${input}`);
+        checkScalar(i, input);
+        live.sizes = [];
+        live.scalar = input;
+      } else {
+        if (type === undefined) throw new ModelError(`input ${i} is a number in the program, not a tensor`);
+        checkType(i, input.dtype, type);
+        live.sizes = input.sizes;
+        if (edges[i].wants_host_data) live.elements = Int32Array.from(await input.read(), Number);
+      }
+    }
+  }
+
+  async #execute(
+    inputs: readonly (Tensor | number)[],
+    wanted: readonly WantedOutput[],
+  ): Promise<(Tensor | number)[]> {
+    const replay = await this.#ready(inputs);
+    const { plan } = replay;
+    const scalars = this.model.scalars();
+    this.#writeScalars(scalars);
+    const encoder = this.gpu.device.createCommandEncoder();
+    this.#writeInputs(plan, inputs, encoder);
+    const pass = encoder.beginComputePass();
+    replay.encode(pass, scalars);
+    pass.end();
+    return this.#takeOutputs(plan, wanted, encoder);
+  }
+
+  #writeScalars(scalars: Int32Array): void {
+    this.model.takeDirty((slot) => {
+      const { buffer, offset } = this.memory.at("scalars", slot);
+      this.gpu.device.queue.writeBuffer(buffer, offset, scalars as Int32Array<ArrayBuffer>, slot, 1);
+    });
+  }
+
+  #writeInputs(plan: PlanForm, inputs: readonly (Tensor | number)[], encoder: GPUCommandEncoder): void {
+    for (const planned of plan.inputs) {
+      const input = inputs[planned.position];
+      if (!planned.on_device || !(input instanceof Tensor)) continue;
+      const { buffer, offset } = this.memory.at(planned.space, planned.index);
+      const bytes = storageBytes(planned.storage, elementCount(planned.sizes));
+      if (bytes === 0) continue;
+      const kept = input.onGpu;
+      if (kept === undefined) {
+        this.gpu.device.queue.writeBuffer(
+          buffer,
+          offset,
+          input.stored(`input ${planned.position}`, planned.storage),
+        );
+      } else if (kept.storage === planned.storage && kept.gpu === this.gpu) {
+        encoder.copyBufferToBuffer(kept.buffer, 0, buffer, offset, bytes);
+      } else {
+        throw new ModelError(
+          `input ${planned.position} is kept on the GPU as ${kept.storage}, but is wanted as ${planned.storage}: read() it`,
+        );
+      }
+    }
+  }
+
+  async #takeOutputs(
+    plan: PlanForm,
+    wanted: readonly WantedOutput[],
+    encoder: GPUCommandEncoder,
+  ): Promise<(Tensor | number)[]> {
+    const { outputs } = this.model.form;
+    const taken: (Tensor | number)[] = new Array(outputs.length);
+    const landed: { planned: PlannedTensor; at: number; bytes: number }[] = [];
+    let staged = 0;
+    for (const planned of plan.outputs) {
+      const { buffer, offset } = this.memory.at(planned.space, planned.index);
+      const bytes = storageBytes(planned.storage, elementCount(planned.sizes));
+      const want = wanted[planned.position];
+      if (want?.keep) {
+        const own = await this.gpu.buffer("a kept output", Math.max(bytes, 16), 0x80 | 0x8 | 0x4);
+        if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, own, 0, bytes);
+        taken[planned.position] = Tensor.kept(want.dtype ?? planned.type, planned.sizes, {
+          gpu: this.gpu,
+          buffer: own,
+          storage: planned.storage,
+        });
+      } else {
+        landed.push({ planned, at: staged, bytes });
+        staged += Math.ceil(bytes / 16) * 16;
+      }
+    }
+    const staging = await this.#stage(staged);
+    for (const { planned, at, bytes } of landed) {
+      const { buffer, offset } = this.memory.at(planned.space, planned.index);
+      if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
+    }
+    this.gpu.device.queue.submit([encoder.finish()]);
+    if (landed.length > 0) {
+      await this.#map(staging, staged);
+      for (const { planned, at, bytes } of landed) {
+        const dtype = wanted[planned.position]?.dtype ?? planned.type;
+        const view = new Uint8Array(staging.getMappedRange(at, bytes));
+        const data = load(view, elementCount(planned.sizes), planned.storage, dtype);
+        taken[planned.position] = Tensor.of(data, planned.sizes, dtype);
+      }
+      staging.unmap();
+    }
+    return this.#scalarOutputs(taken);
+  }
+
+  async #map(staging: GPUBuffer, bytes: number): Promise<void> {
+    try {
+      await staging.mapAsync(GPUMapMode.READ, 0, Math.max(bytes, 16));
+    } catch (error) {
+      this.gpu.check();
+      throw new ModelError(
+        `the outputs could not be read: ${error instanceof Error ? error.message : error}`,
+        { cause: error },
+      );
+    }
+  }
+
+  // SymInts among the outputs.
+  #scalarOutputs(taken: (Tensor | number)[]): (Tensor | number)[] {
+    this.model.form.outputs.forEach(({ type, value }, i) => {
+      if (type !== undefined) return;
+      taken[i] = this.model.scalarOf(value);
+    });
+    return taken;
+  }
+
+  async #stage(bytes: number): Promise<GPUBuffer> {
+    if (this.#staging === undefined || this.#staging.size < bytes) {
+      this.#staging?.destroy();
+      this.#staging = await this.gpu.buffer(
+        "staging for outputs",
+        Math.max(bytes, 16),
+        GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      );
+    }
+    return this.#staging;
+  }
+}
+
+function checkForms(plan: PlanForm): void {
+  for (const { storage } of [...plan.inputs, ...plan.outputs])
+    if (!isKnownStorage(storage))
+      throw new ModelError(`the planner stores a tensor as '${storage}', which this executor does not know`);
+}
+
+function checkScalar(i: number, value: number): void {
+  if (!Number.isInteger(value) || value !== (value | 0))
+    throw new ModelError(`input ${i} is ${value}, which is no int32`);
+}
+
+// The same dtype, int64 for int32 and the reverse, or another floating width.
+function checkType(i: number, given: DType, recorded: DType): void {
+  const family = (dtype: DType): string =>
+    dtype.startsWith("float") ? "float" : dtype === "int64" ? "int32" : dtype;
+  if (family(given) !== family(recorded))
+    throw new ModelError(`input ${i} is ${given}, but the model was exported with ${recorded}`);
+}

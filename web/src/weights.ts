@@ -1,0 +1,179 @@
+/**
+ * Constants to the GPU: read in the files' order, packed window by window, and gone from the host as soon as
+ * they are queued.
+ */
+import type { CoreModel, PackingWindow } from "./core.ts";
+import { ModelError } from "./errors.ts";
+import type { PackedForm } from "./forms.ts";
+import type { Gpu } from "./gpu.ts";
+import type { ByteSource } from "./source.ts";
+import { breathe } from "./tasks.ts";
+
+/** Where a constant's bytes are. */
+export interface Place {
+  source: ByteSource;
+  offset: number;
+  size: number;
+}
+
+export interface UploadTarget {
+  state: boolean;
+  index: number;
+  form: PackedForm;
+  buffer: GPUBuffer;
+  offset: number;
+}
+
+const WINDOW_BYTES = 1 << 20;
+const IN_FLIGHT_BYTES = 64 << 20;
+// Fetching what lies between is quicker than another request.
+const GAP_BYTES = 1 << 18;
+
+interface Task {
+  target: UploadTarget;
+  window: PackingWindow;
+  source: ByteSource;
+  offset: number;
+}
+
+/** `places` finds a part's bytes; `progress` hears how many bytes of the files have been read. */
+export async function upload(
+  gpu: Gpu,
+  model: CoreModel,
+  targets: readonly UploadTarget[],
+  places: (part: PackedForm["parts"][number]) => Place,
+  progress: (bytes: number) => void = () => {},
+  signal?: AbortSignal,
+): Promise<void> {
+  let queued = 0;
+  for (const run of runs(tasksOf(model, targets, places))) {
+    const reader = new RunReader(run, progress, signal);
+    try {
+      for (const { target, window, offset } of run.tasks) {
+        await reader.reach(offset, window.sourceSize);
+        const packed = model.pack(target.state, target.index, WINDOW_BYTES, window, (out) =>
+          reader.copy(offset, window.sourceSize, out),
+        );
+        // Fresh buffers hold zeros already.
+        if (!isZero(packed))
+          gpu.device.queue.writeBuffer(target.buffer, target.offset + window.offset, packed);
+        queued += packed.byteLength;
+        if (queued > IN_FLIGHT_BYTES) {
+          await gpu.device.queue.onSubmittedWorkDone();
+          queued = 0;
+        }
+        await breathe();
+        signal?.throwIfAborted();
+        gpu.check();
+      }
+    } finally {
+      await reader.close();
+    }
+  }
+}
+
+/** Bytes of the files that these targets are made of. */
+export function sourceBytes(
+  model: CoreModel,
+  targets: readonly UploadTarget[],
+  places: (part: PackedForm["parts"][number]) => Place,
+): number {
+  return runs(tasksOf(model, targets, places)).reduce((sum, run) => sum + run.end - run.begin, 0);
+}
+
+function tasksOf(
+  model: CoreModel,
+  targets: readonly UploadTarget[],
+  places: (part: PackedForm["parts"][number]) => Place,
+): Task[] {
+  return targets.flatMap((target) => {
+    const found = target.form.parts.map((part) => {
+      const place = places(part);
+      if (place.size < part.bytes)
+        throw new ModelError(
+          `weight '${part.key}' has ${place.size} bytes, but the graph needs ${part.bytes}`,
+        );
+      return place;
+    });
+    return model.windows(target.state, target.index, WINDOW_BYTES).map((window) => {
+      const { source, offset } = found[window.part];
+      return { target, window, source, offset: offset + window.sourceOffset };
+    });
+  });
+}
+
+interface Run {
+  source: ByteSource;
+  begin: number;
+  end: number;
+  tasks: Task[];
+}
+
+// Neighbours in one file, in its order, become one request.
+function runs(tasks: Task[]): Run[] {
+  const out: Run[] = [];
+  const sources = new Set(tasks.map((task) => task.source));
+  for (const source of sources) {
+    const own = tasks.filter((task) => task.source === source).sort((a, b) => a.offset - b.offset);
+    let run: Run | undefined;
+    for (const task of own) {
+      const end = task.offset + task.window.sourceSize;
+      if (run === undefined || task.offset > run.end + GAP_BYTES) {
+        run = { source, begin: task.offset, end, tasks: [] };
+        out.push(run);
+      }
+      run.tasks.push(task);
+      run.end = Math.max(run.end, end);
+    }
+  }
+  return out;
+}
+
+// A run's bytes as they come; what lies before the last reached offset is forgotten.
+class RunReader {
+  readonly #stream: AsyncIterator<Uint8Array>;
+  readonly #progress: (bytes: number) => void;
+  #pieces: Uint8Array[] = [];
+  #begin: number;
+  #end: number;
+
+  constructor(run: Run, progress: (bytes: number) => void, signal?: AbortSignal) {
+    this.#stream = run.source.stream(run.begin, run.end - run.begin, signal)[Symbol.asyncIterator]();
+    this.#progress = progress;
+    this.#begin = run.begin;
+    this.#end = run.begin;
+  }
+
+  async reach(offset: number, length: number): Promise<void> {
+    while (this.#pieces.length > 0 && this.#begin + this.#pieces[0].byteLength <= offset)
+      this.#begin += this.#pieces.shift()!.byteLength;
+    while (this.#end < offset + length) {
+      const { value, done } = await this.#stream.next();
+      if (done)
+        throw new ModelError(`bytes up to ${offset + length} were expected, but they end at ${this.#end}`);
+      this.#pieces.push(value);
+      this.#end += value.byteLength;
+      this.#progress(value.byteLength);
+    }
+  }
+
+  copy(offset: number, length: number, out: Uint8Array): void {
+    let begin = this.#begin;
+    for (const piece of this.#pieces) {
+      const from = Math.max(offset, begin);
+      const to = Math.min(offset + length, begin + piece.byteLength);
+      if (from < to) out.set(piece.subarray(from - begin, to - begin), from - offset);
+      begin += piece.byteLength;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#stream.return?.();
+  }
+}
+
+function isZero(bytes: Uint8Array<ArrayBuffer>): boolean {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  for (let i = 0; i < words.length; ++i) if (words[i] !== 0) return false;
+  return true;
+}

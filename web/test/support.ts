@@ -1,0 +1,24 @@
+/** A device of Node's own (Dawn), the planner, and small valid files (tests/fuzz/make_corpus.cpp). */
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { create, globals } from "webgpu";
+import { Core } from "../src/core.ts";
+import { Gpu, type GpuOptions } from "../src/gpu.ts";
+
+Object.assign(globalThis, globals);
+
+const root = new URL("../../", import.meta.url);
+export const path = (name: string): string => fileURLToPath(new URL(name, root));
+export const sample = (name: string): Uint8Array =>
+  new Uint8Array(readFileSync(path(`build/wasm/samples/${name}`)));
+
+export const loadCore = (): Promise<Core> => Core.create(readFileSync(path("build/wasm/etwebgpu.wasm")));
+
+/** Kept: an adapter is gone when the object that gave it is. */
+const gpu = create([]);
+
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const adapter = await gpu.requestAdapter();
+  if (adapter === null) throw new Error("there is no adapter: is VK_ICD_FILENAMES set?");
+  return Gpu.open({ adapter, ...options });
+}
