@@ -169,7 +169,8 @@ std::string windows_json(const PackedConstant& constant, std::uint32_t most) {
   json.begin_array();
   for (const PackedWindow& window : packed_windows(constant, most)) {
     json.begin_array().value(window.offset).value(window.size).value(window.part);
-    json.value(window.source_offset).value(window.source_size).end_array();
+    json.value(window.source_offset).value(window.source_size);
+    json.value(window.pieces).value(window.stride).end_array();
   }
   json.end_array();
   return json.take();
@@ -185,7 +186,7 @@ Result<std::string> pack(const PackedConstant& constant, std::uint32_t most, std
                 ErrorKind::InvalidArgument, "window ", number, " makes ", window.size, " bytes of ",
                 window.source_size, ", not ", out.size(), " of ", source.size());
   const std::span<const std::byte> sources[] = {source};
-  pack_range(window.constant, sources, window.first, out);
+  pack_range(window.constant, sources, 0, out);
   return std::string();
 }
 
