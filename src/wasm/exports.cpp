@@ -293,7 +293,10 @@ EXPORT(etwg_delegate_json) void etwg_delegate_json(const Delegate* delegate) {
     json.member("offset", graph.constants[i].offset).member("length", graph.constants[i].length);
     json.member("read", is_read(graph, i)).end_object();
   }
-  result = json.end_array().end_object().take();
+  json.end_array();
+  write_array(json, "missing_operators", missing_operators(graph),
+              [&](std::string_view name) { json.value(name); });
+  result = json.end_object().take();
 }
 
 EXPORT(etwg_load)
@@ -314,6 +317,13 @@ EXPORT(etwg_model_json) void etwg_model_json(const Model* model) {
   JsonWriter json;
   json.begin_object();
   write_model(json, *model);
+  result = json.end_object().take();
+}
+
+EXPORT(etwg_bound_plan_json) void etwg_bound_plan_json(const Model* model) {
+  JsonWriter json;
+  json.begin_object();
+  write_plan(json, *model, model->bound_plan());
   result = json.end_object().take();
 }
 
