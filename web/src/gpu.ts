@@ -11,38 +11,42 @@ export interface GpuOptions {
   capabilities?: Partial<Capabilities>;
 }
 
-// What is raised to the adapter's own; defaults are enough to run.
-const LIMITS = [
-  "maxBufferSize",
-  "maxStorageBufferBindingSize",
-  "maxUniformBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxComputeWorkgroupSizeX",
-  "maxComputeWorkgroupSizeY",
-  "maxComputeWorkgroupSizeZ",
-  "maxComputeWorkgroupStorageSize",
-  "maxComputeWorkgroupsPerDimension",
-  "minStorageBufferOffsetAlignment",
-  "minUniformBufferOffsetAlignment",
-] as const;
+// What is raised to the adapter's own. These, WebGPU's least, are enough to run.
+const LIMITS = {
+  maxBufferSize: 256 << 20,
+  maxStorageBufferBindingSize: 128 << 20,
+  maxUniformBufferBindingSize: 64 << 10,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxComputeWorkgroupSizeY: 256,
+  maxComputeWorkgroupSizeZ: 64,
+  maxComputeWorkgroupStorageSize: 16 << 10,
+  maxComputeWorkgroupsPerDimension: 65535,
+  minStorageBufferOffsetAlignment: 256,
+  minUniformBufferOffsetAlignment: 256,
+};
+const LIMIT_NAMES = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
 
-const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query"];
+export const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query"];
 
 export class Gpu {
   readonly device: GPUDevice;
   readonly info: GPUAdapterInfo | undefined;
   readonly capabilities: Capabilities;
+  readonly #ownsDevice: boolean;
   #lost: string | undefined;
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
 
   private constructor(
     device: GPUDevice,
+    ownsDevice: boolean,
     info: GPUAdapterInfo | undefined,
     capabilities?: Partial<Capabilities>,
   ) {
     this.device = device;
+    this.#ownsDevice = ownsDevice;
     this.info = info;
     this.capabilities = { ...capabilitiesOf(device, info), ...capabilities };
     device.lost.then(({ reason, message }) => {
@@ -54,15 +58,21 @@ export class Gpu {
     if (options.device !== undefined)
       return new Gpu(
         options.device,
+        false,
         options.device.adapterInfo ?? options.adapter?.info,
         options.capabilities,
       );
     const adapter = options.adapter ?? (await findAdapter(options.powerPreference));
     const device = await adapter.requestDevice({
       requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
-      requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
+      requiredLimits: Object.fromEntries(LIMIT_NAMES.map((limit) => [limit, adapter.limits[limit]])),
     });
-    return new Gpu(device, adapter.info, options.capabilities);
+    return new Gpu(device, true, adapter.info, options.capabilities);
+  }
+
+  /** Gives the device back, unless it was there already. */
+  dispose(): void {
+    if (this.#ownsDevice) this.device.destroy();
   }
 
   /** For people: "nvidia (ampere)". */
@@ -90,9 +100,9 @@ export class Gpu {
     this.device.pushErrorScope("out-of-memory");
     this.device.pushErrorScope("validation");
     const buffer = this.device.createBuffer({ label: what, size, usage });
-    const invalid = await this.device.popErrorScope();
-    const full = await this.device.popErrorScope();
-    if (full === null && invalid === null) return buffer;
+    // Both before waiting: another load may be pushing its own.
+    const [invalid, full] = await Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
+    if (full === null && invalid === null && !this.isLost) return buffer;
     buffer.destroy();
     this.check();
     if (full !== null) throw new ModelError(`the GPU has no memory for ${what} of ${size} bytes`);
@@ -145,7 +155,9 @@ export class Gpu {
   }
 }
 
-async function findAdapter(powerPreference: GPUPowerPreference = "high-performance"): Promise<GPUAdapter> {
+export async function findAdapter(
+  powerPreference: GPUPowerPreference = "high-performance",
+): Promise<GPUAdapter> {
   const gpu = globalThis.navigator?.gpu;
   if (gpu === undefined) throw new ModelError("this browser has no WebGPU (navigator.gpu is missing)");
   const adapter = await gpu.requestAdapter({ powerPreference });
@@ -154,8 +166,10 @@ async function findAdapter(powerPreference: GPUPowerPreference = "high-performan
   return adapter;
 }
 
-export function capabilitiesOf(device: GPUDevice, info: GPUAdapterInfo | undefined): Capabilities {
-  const { limits, features } = device;
+/** Of a device, or of an adapter, whose devices are opened with all it has; else WebGPU's least. */
+export function capabilitiesOf(from?: GPUDevice | GPUAdapter, info?: GPUAdapterInfo): Capabilities {
+  const limits = from?.limits ?? LIMITS;
+  const features: ReadonlySet<string> = from?.features ?? new Set();
   return {
     version: 1,
     adapter_class: adapterClass(info),

@@ -1,6 +1,8 @@
+export { type CachedFile, cachedFiles, clearCache } from "./cache.ts";
+export type { Check, CheckOptions } from "./check.ts";
 export { Core } from "./core.ts";
 export type { TypedArray } from "./elements.ts";
-export { DeviceLostError, ModelError } from "./errors.ts";
+export { ConnectionError, DeviceLostError, ModelError, StoppedError } from "./errors.ts";
 export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
 export { Gpu, type GpuOptions } from "./gpu.ts";
 export {
@@ -13,4 +15,5 @@ export {
   type Progress,
 } from "./program.ts";
 export type { ByteSource, Source } from "./source.ts";
+export type { CacheStore } from "./stores.ts";
 export { Tensor } from "./tensor.ts";

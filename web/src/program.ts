@@ -4,23 +4,22 @@
  *     const program = await Program.load("model.pte");
  *     const [logits] = await program.method("forward").execute([Tensor.of(image, [1, 3, 224, 224])]);
  */
-import { type Core, FileKind, HEADER_BYTES } from "./core.ts";
-import { ModelError } from "./errors.ts";
+import { type Check, type CheckOptions, check } from "./check.ts";
+import { ModelError, stoppable } from "./errors.ts";
+import { DelegateFile, type FileOptions, isConstant, ProgramFiles, refusalsOf } from "./files.ts";
 import type {
   DType,
   Match,
   ModelOptions,
-  NamedData,
-  PackedForm,
+  ProgramDelegate,
   ProgramForm,
   ProgramMethod,
   ProgramValue,
 } from "./forms.ts";
 import { Gpu, type GpuOptions } from "./gpu.ts";
 import { Runner, type WantedOutput } from "./runner.ts";
-import { type ByteSource, openSource, read, readHead, type Source } from "./source.ts";
+import type { Source } from "./source.ts";
 import { Tensor } from "./tensor.ts";
-import type { Place } from "./weights.ts";
 
 export interface Progress {
   stage: "reading" | "weights" | "kernels";
@@ -28,116 +27,58 @@ export interface Progress {
   total: number;
 }
 
-export interface LoadOptions extends GpuOptions {
-  core: Core;
-  /** Tensor data files (.ptd) with weights outside the program. */
-  data?: Source | Source[];
+export interface LoadOptions extends GpuOptions, FileOptions {
   gpu?: Gpu;
   options?: ModelOptions;
   /** Methods to load; all unless it is given. */
   methods?: string[];
   onProgress?: (progress: Progress) => void;
-  /** Hears what a user may want to know; console.warn unless it is given. */
-  onNotice?: (text: string) => void;
-  signal?: AbortSignal;
-}
-
-const BACKEND = "VulkanBackend";
-// Most heads fit, so that a program takes one request, or two.
-const FIRST_BYTES = 1 << 16;
-
-/** What is read of a program's files before any weight. */
-export class ProgramFiles {
-  readonly form: ProgramForm;
-  readonly source: ByteSource;
-  readonly #data = new Map<string, Place>();
-
-  private constructor(source: ByteSource, form: ProgramForm) {
-    this.source = source;
-    this.form = form;
-  }
-
-  static async open(
-    core: Core,
-    from: Source,
-    data: Source | Source[] | undefined,
-    notice?: (text: string) => void,
-    signal?: AbortSignal,
-  ): Promise<ProgramFiles> {
-    const source = await openSource(from, signal, notice);
-    const head = await headOf(core, source, FileKind.program, signal);
-    const files = new ProgramFiles(source, core.program(head, source.size));
-    files.#add(source, files.form.named_data);
-    for (const one of data === undefined ? [] : Array.isArray(data) ? data : [data]) {
-      const file = await openSource(one, signal, notice);
-      const directory = await headOf(core, file, FileKind.data, signal);
-      files.#add(file, core.dataFile(directory, file.size).named_data);
-    }
-    return files;
-  }
-
-  #add(source: ByteSource, named: NamedData[]): void {
-    for (const { key, offset, size } of named) {
-      const known = this.#data.get(key);
-      if (known !== undefined && known.size !== size)
-        throw new ModelError(
-          `${known.source.name} and ${source.name} hold different data under '${key}': they do not belong to the same program`,
-        );
-      if (known === undefined) this.#data.set(key, { source, offset, size });
-    }
-  }
-
-  place(key: string): Place {
-    const place = this.#data.get(key);
-    if (place === undefined)
-      throw new ModelError(`weight '${key}' is neither in ${this.source.name} nor in a data file`);
-    return place;
-  }
-}
-
-async function headOf(
-  core: Core,
-  source: ByteSource,
-  kind: FileKind,
-  signal?: AbortSignal,
-): Promise<Uint8Array> {
-  const first = await readHead(source, FIRST_BYTES, signal);
-  const needed = core.headSize(kind, first.subarray(0, HEADER_BYTES), source.size);
-  return needed <= first.byteLength
-    ? first.subarray(0, Math.max(needed, HEADER_BYTES))
-    : readHead(source, needed, signal);
 }
 
 export class Program {
   readonly gpu: Gpu;
-  /** By name: those that run, and constants such as get_max_seq_len as their values. */
-  readonly methods: ReadonlyMap<string, Method>;
+  /** Those such as get_max_seq_len, by name. */
   readonly constants: ReadonlyMap<string, number | boolean | string | null>;
+  readonly #methods = new Map<string, Method>();
+  readonly #ownsGpu: boolean;
 
-  private constructor(gpu: Gpu, methods: Map<string, Method>, constants: Program["constants"]) {
+  private constructor(gpu: Gpu, ownsGpu: boolean, constants: Program["constants"]) {
     this.gpu = gpu;
-    this.methods = methods;
+    this.#ownsGpu = ownsGpu;
     this.constants = constants;
   }
 
-  static async load(from: Source, options: LoadOptions): Promise<Program> {
-    const { core, onProgress, signal } = options;
-    const files = await ProgramFiles.open(core, from, options.data, options.onNotice, signal);
-    const forms = files.form.methods.filter((form) => !isConstant(form));
-    const wanted = options.methods ?? forms.map(({ name }) => name);
-    for (const name of wanted) checkMethod(forms, name);
+  /** Those that run, by name. */
+  get methods(): ReadonlyMap<string, Method> {
+    return this.#methods;
+  }
+
+  /** Rejects with a StoppedError where `signal` stops it. */
+  static load(from: Source, options: LoadOptions): Promise<Program> {
+    return stoppable("loading the program", options.signal, () => Program.#load(from, options));
+  }
+
+  /** What loading it would take, and whether it can be; fetches no weights. */
+  static check(from: Source, options: CheckOptions): Promise<Check> {
+    return stoppable("checking the program", options.signal, () => check(from, options));
+  }
+
+  static async #load(from: Source, options: LoadOptions): Promise<Program> {
+    const files = await ProgramFiles.open(from, options);
+    const forms = files.methods(options.methods);
+    const refusal = forms.flatMap(refusalsOf)[0];
+    if (refusal !== undefined) throw new ModelError(refusal);
     const gpu = options.gpu ?? (await Gpu.open(options));
-    const methods = new Map<string, Method>();
+    const program = new Program(gpu, options.gpu === undefined, constantsOf(files.form));
     try {
-      for (const form of forms)
-        if (wanted.includes(form.name))
-          methods.set(form.name, await Method.load(core, gpu, files, form, options));
+      for (const form of forms) program.#methods.set(form.name, await Method.load(gpu, files, form, options));
+      options.signal?.throwIfAborted();
     } catch (error) {
-      for (const method of methods.values()) method.dispose();
+      await program.dispose();
       throw error;
     }
-    onProgress?.({ stage: "kernels", done: 1, total: 1 });
-    return new Program(gpu, methods, constantsOf(files.form));
+    options.onProgress?.({ stage: "kernels", done: 1, total: 1 });
+    return program;
   }
 
   method(name: string): Method {
@@ -153,33 +94,16 @@ export class Program {
     return [...this.methods.values()].reduce((sum, method) => sum + method.gpuBytes, 0);
   }
 
-  dispose(): void {
-    for (const method of this.methods.values()) method.dispose();
+  /** Calls that have been made end first. A device that was opened for the program goes with it. */
+  async dispose(): Promise<void> {
+    await Promise.all([...this.methods.values()].map((method) => method.dispose()));
+    if (this.#ownsGpu) this.gpu.dispose();
   }
 }
-
-const isConstant = (form: ProgramMethod): boolean =>
-  form.kernel_calls === 0 && form.calls.length === 0 && form.inputs.length === 0;
 
 function constantsOf(form: ProgramForm): Map<string, number | boolean | string | null> {
   const single = form.methods.filter((method) => isConstant(method) && method.outputs.length === 1);
   return new Map(single.map(({ name, outputs }) => [name, outputs[0].value ?? null]));
-}
-
-function checkMethod(forms: ProgramMethod[], name: string): void {
-  const form = forms.find((one) => one.name === name);
-  if (form === undefined)
-    throw new ModelError(
-      `the program has no method '${name}', but ${forms.map((one) => one.name).join(", ")}`,
-    );
-  if (form.kernels.length > 0)
-    throw new ModelError(
-      `method '${name}' leaves ${form.kernels.join(", ")} to ExecuTorch's kernels, which are not in the browser: ` +
-        "export it with executorch_webgpu.lower, which says what stays outside and why",
-    );
-  const other = form.delegates.find(({ backend }) => backend !== BACKEND);
-  if (other !== undefined)
-    throw new ModelError(`method '${name}' has a delegate for ${other.backend}, not for ${BACKEND}`);
 }
 
 interface Part {
@@ -207,19 +131,21 @@ export class Method {
   }
 
   static async load(
-    core: Core,
     gpu: Gpu,
     files: ProgramFiles,
     form: ProgramMethod,
     options: LoadOptions,
   ): Promise<Method> {
-    const parts: Part[] = [];
+    const method = new Method(form, []);
     try {
-      for (const { offset, size, aliased } of form.delegates)
-        parts.push({ runner: await loadDelegate(core, gpu, files, offset, size, options), aliased });
-      return new Method(form, parts);
+      for (const delegate of form.delegates)
+        method.#parts.push({
+          runner: await loadDelegate(gpu, files, delegate, options),
+          aliased: delegate.aliased,
+        });
+      return method;
     } catch (error) {
-      for (const { runner } of parts) runner.dispose();
+      await method.dispose();
       throw error;
     }
   }
@@ -242,8 +168,9 @@ export class Method {
     return this.#parts.length === 1 && this.form.calls.length === 1 ? this.#parts[0].runner : undefined;
   }
 
-  dispose(): void {
-    for (const { runner } of this.#parts) runner.dispose();
+  /** Calls that have been made end first. */
+  async dispose(): Promise<void> {
+    await Promise.all(this.#parts.map(({ runner }) => runner.dispose()));
   }
 
   /** Inputs as `inputs` lists them, numbers for integers. */
@@ -318,35 +245,17 @@ function isSame(a: Output | undefined, b: Output | undefined): boolean {
 }
 
 async function loadDelegate(
-  core: Core,
   gpu: Gpu,
   files: ProgramFiles,
-  offset: number,
-  size: number,
-  options: LoadOptions,
+  delegate: ProgramDelegate,
+  { core, options, onProgress, signal }: LoadOptions,
 ): Promise<Runner> {
-  const { signal, onProgress } = options;
-  const blob = part(files.source, offset, size);
-  const head = await headOf(core, blob, FileKind.delegate, signal);
-  const delegate = core.delegate(head, size);
-  const place = (key: string, at: number, length: number): Place =>
-    key === "" ? { source: blob, offset: delegate.form.constants_at + at, size: length } : files.place(key);
-  const known = new Map<number, Uint8Array>();
-  try {
-    for (const [index, { key, offset: at, length, read: wanted }] of delegate.form.constants.entries()) {
-      if (!wanted) continue;
-      const { source, offset: from } = place(key, at, length);
-      known.set(index, await read(source, from, length, signal));
-    }
-  } catch (error) {
-    delegate.discard();
-    throw error;
-  }
-  const model = delegate.load(gpu.capabilities, options.options ?? {}, known);
+  const file = await DelegateFile.read(core, files, delegate, signal);
+  const model = file.compile(gpu.capabilities, options);
   let total = 0;
   let done = 0;
   return Runner.create(model, gpu, {
-    places: ({ key, offset: at, length }: PackedForm["parts"][number]) => place(key, at, length),
+    places: (part) => file.place(part),
     signal,
     total: (bytes) => {
       total = bytes;
@@ -357,20 +266,4 @@ async function loadDelegate(
       onProgress?.({ stage: "weights", done, total });
     },
   });
-}
-
-/** A part of a file as a file. */
-function part(source: ByteSource, offset: number, size: number): ByteSource {
-  return {
-    name: source.name,
-    size,
-    version: source.version,
-    stream: (at, length, signal) => {
-      if (at + length > size)
-        throw new ModelError(
-          `${source.name}: bytes [${at}, ${at + length}) lie outside the delegate's ${size}`,
-        );
-      return source.stream(offset + at, length, signal);
-    },
-  };
 }

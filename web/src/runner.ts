@@ -55,14 +55,16 @@ export class Runner {
       await upload(gpu, model, targets, steps.places, steps.read, steps.signal);
       return runner;
     } catch (error) {
-      runner.dispose();
+      await runner.dispose();
       throw error;
     }
   }
 
-  dispose(): void {
+  /** Calls that have been made end first. */
+  async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
+    await this.#last;
     for (const replay of this.#plans.values()) replay.dispose();
     this.#staging?.destroy();
     this.memory.dispose();
@@ -101,14 +103,14 @@ export class Runner {
     return this.#inTurn(() => this.#execute(inputs, wanted));
   }
 
-  #inTurn<T>(call: () => Promise<T>): Promise<T> {
+  async #inTurn<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#disposed) throw new ModelError("the program has been disposed of");
     const turn = this.#last.then(call);
     this.#last = turn.catch(() => {});
     return turn;
   }
 
   async #ready(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<Replay> {
-    if (this.#disposed) throw new ModelError("the program has been disposed of");
     this.gpu.check();
     await this.#read(inputs);
     const isWide = inputs.some((input) => input instanceof Tensor && input.dtype === "int64");
@@ -129,10 +131,15 @@ export class Runner {
 
   async #newReplay(): Promise<Replay> {
     const replay = await Replay.create(this.gpu, this.model);
-    checkForms(replay.plan);
-    const targets = await this.#newConstants();
-    await upload(this.gpu, this.model, targets, this.#places);
-    return replay;
+    try {
+      checkForms(replay.plan);
+      const targets = await this.#newConstants();
+      await upload(this.gpu, this.model, targets, this.#places);
+      return replay;
+    } catch (error) {
+      replay.dispose();
+      throw error;
+    }
   }
 
   #forgetOldest(): void {
@@ -277,6 +284,7 @@ export class Runner {
   async #stage(bytes: number): Promise<GPUBuffer> {
     if (this.#staging === undefined || this.#staging.size < bytes) {
       this.#staging?.destroy();
+      this.#staging = undefined; // also where there is no memory for another
       this.#staging = await this.gpu.buffer(
         "staging for outputs",
         Math.max(bytes, 16),

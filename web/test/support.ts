@@ -17,8 +17,12 @@ export const loadCore = (): Promise<Core> => Core.create(readFileSync(path("buil
 /** Kept: an adapter is gone when the object that gave it is. */
 const gpu = create([]);
 
-export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+export async function findAdapter(): Promise<GPUAdapter> {
   const adapter = await gpu.requestAdapter();
   if (adapter === null) throw new Error("there is no adapter: is VK_ICD_FILENAMES set?");
-  return Gpu.open({ adapter, ...options });
+  return adapter;
+}
+
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+  return Gpu.open({ adapter: await findAdapter(), ...options });
 }
