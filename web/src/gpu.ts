@@ -1,5 +1,5 @@
 /** A WebGPU device as the planner sees it, and what its models share: pipelines and their layouts. */
-import { DeviceLostError, ModelError } from "./errors.ts";
+import { DeviceLostError, errorText, ModelError } from "./errors.ts";
 import type { Capabilities } from "./forms.ts";
 
 export interface GpuOptions {
@@ -141,9 +141,10 @@ export class Gpu {
       });
     } catch (error) {
       this.check();
-      throw new ModelError(`kernel ${label}: ${error instanceof Error ? error.message : error}`, {
-        cause: error,
-      });
+      const { messages } = await module.getCompilationInfo();
+      const first = messages.find(({ type }) => type === "error");
+      const why = first === undefined ? errorText(error) : `line ${first.lineNum}: ${first.message}`;
+      throw new ModelError(`kernel ${label}: ${why}`, { cause: error });
     }
   }
 }
