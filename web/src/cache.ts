@@ -3,7 +3,7 @@
  * their versions and an interrupted load goes on where it stopped. Of each version of a file there is a folder
  * with what has been streamed, in pieces named by the bytes that they hold: the names are all there is to know.
  */
-import { ConnectionError, ModelError, reason } from "./errors.ts";
+import { ConnectionError, errorText, ModelError } from "./errors.ts";
 import { openUrl } from "./http.ts";
 import { type ByteSource, checkRange, type Notice } from "./source.ts";
 import { browserStore, type CacheStore } from "./stores.ts";
@@ -42,7 +42,7 @@ export async function openKept(url: string, { store, notice, signal }: OpenUrlOp
   try {
     known = await keptVersions(store, url);
   } catch (error) {
-    notice(`${url}: it is not kept, for the browser's store does not work: ${reason(error)}`);
+    notice(`${url}: it is not kept, for the browser's store does not work: ${errorText(error)}`);
     return openUrl(url, { notice, signal });
   }
   const [latest] = known;
@@ -204,7 +204,7 @@ class KeptFile implements ByteSource {
     } catch (error) {
       this.#isKeeping = false;
       const isFull = error instanceof Error && error.name === "QuotaExceededError";
-      const why = isFull ? "the browser gives no more room" : reason(error);
+      const why = isFull ? "the browser gives no more room" : errorText(error);
       this.#notice(`${this.name}: not all of it is kept for the next time: ${why}`);
     }
   }

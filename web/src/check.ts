@@ -1,7 +1,7 @@
 /** What a program would take, said before any of its weights is fetched: the preflight of Program.check. */
 import type { CoreModel } from "./core.ts";
-import { ModelError, reason } from "./errors.ts";
-import { BACKEND, DelegateFile, type FileOptions, ProgramFiles, refusalsOf } from "./files.ts";
+import { errorText, ModelError } from "./errors.ts";
+import { BACKEND, DelegateFile, type FileOptions, ProgramFiles, refusalsOf, stateRefusal } from "./files.ts";
 import type { Capabilities, ModelOptions, PlanForm, ProgramMethod } from "./forms.ts";
 import { capabilitiesOf, findAdapter, type Gpu, type GpuOptions } from "./gpu.ts";
 import { type BufferSizes, bufferSizes } from "./memory.ts";
@@ -54,14 +54,14 @@ export async function check(from: Source, options: CheckOptions): Promise<Check>
 
 // Without an adapter the program is checked against WebGPU's least.
 async function adapterOf(options: CheckOptions): Promise<{ capabilities: Capabilities; problem?: string }> {
-  const { gpu, device, adapter, powerPreference, capabilities } = options;
+  const { gpu, device, adapter, entry, capabilities } = options;
   if (gpu !== undefined) return { capabilities: gpu.capabilities };
   try {
-    const found = device ?? adapter ?? (await findAdapter(powerPreference));
+    const found = device ?? adapter ?? (await findAdapter(options));
     const info = "info" in found ? found.info : found.adapterInfo;
-    return { capabilities: { ...capabilitiesOf(found, info), ...capabilities } };
+    return { capabilities: { ...capabilitiesOf(found, info, entry), ...capabilities } };
   } catch (error) {
-    return { capabilities: { ...capabilitiesOf(), ...capabilities }, problem: reason(error) };
+    return { capabilities: { ...capabilitiesOf(), ...capabilities }, problem: errorText(error) };
   }
 }
 
@@ -87,6 +87,7 @@ class Findings {
   readonly #weights: Place[] = [];
   readonly #memory = { constants: 0, states: 0, activations: 0, total: 0 };
   readonly #wishes = new Map<Wish["feature"], number>();
+  readonly #keeping = new Set<ProgramMethod>(); // methods with states
 
   constructor(options: CheckOptions, capabilities: Capabilities, problem?: string) {
     this.#options = options;
@@ -95,11 +96,12 @@ class Findings {
   }
 
   async add(method: ProgramMethod, files: ProgramFiles): Promise<void> {
+    const { core, signal } = this.#options;
     for (const kernel of method.kernels) this.#outside.add(kernel);
     for (const refusal of refusalsOf(method)) this.#problems.add(refusal);
     for (const delegate of method.delegates) {
       if (delegate.backend !== BACKEND) continue;
-      const file = await DelegateFile.read(this.#options.core, files, delegate, this.#options.signal);
+      const file = await DelegateFile.read(core, files.blob(delegate), (key) => files.place(key), signal);
       this.#addOperators(method, file);
       if (file.form.missing_operators.length === 0) this.#addModel(method, file);
     }
@@ -117,10 +119,11 @@ class Findings {
     try {
       model = file.compile(this.#capabilities, this.#options.options);
     } catch (error) {
-      this.#problems.add(`method '${method.name}': ${reason(error)}`);
+      this.#problems.add(`method '${method.name}': ${errorText(error)}`);
       return;
     }
     try {
+      if (model.form.states.length > 0) this.#keeping.add(method);
       this.#addMemory(method, model);
       this.#addWeights(model, file);
     } finally {
@@ -135,7 +138,7 @@ class Findings {
         try {
           this.#weights.push({ ...file.place(part), size: part.bytes });
         } catch (error) {
-          this.#problems.add(reason(error)); // no file has it
+          this.#problems.add(errorText(error)); // no file has it
         }
       }
   }
@@ -187,6 +190,8 @@ class Findings {
   }
 
   async result(methods: string[]): Promise<Check> {
+    const states = stateRefusal([...this.#keeping]);
+    if (states !== undefined) this.#problems.add(states);
     const total = this.#memory.total;
     const { memoryBudget = Number.POSITIVE_INFINITY } = this.#options;
     if (total > memoryBudget)

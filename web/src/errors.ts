@@ -18,7 +18,8 @@ export class StoppedError extends ModelError {
   override readonly name = "AbortError";
 }
 
-export const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+/** Of anything that was thrown. */
+export const errorText = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Runs `work`; what it throws after the signal fired is that it was stopped. */
 export async function stoppable<T>(
@@ -31,6 +32,6 @@ export async function stoppable<T>(
     return await work();
   } catch (error) {
     if (!signal?.aborted) throw error;
-    throw new StoppedError(`${what} was stopped: ${reason(signal.reason)}`, { cause: signal.reason });
+    throw new StoppedError(`${what} was stopped: ${errorText(signal.reason)}`, { cause: signal.reason });
   }
 }

@@ -1,7 +1,7 @@
 /** A program's files, as far as they are read before any weight: heads, and constants that are computed with. */
 import { absolute, openKept } from "./cache.ts";
 import { type Core, type CoreModel, FileKind, HEADER_BYTES } from "./core.ts";
-import { ModelError, reason } from "./errors.ts";
+import { errorText, ModelError } from "./errors.ts";
 import type {
   Capabilities,
   DelegateForm,
@@ -86,6 +86,10 @@ export class ProgramFiles {
     }
   }
 
+  /** A delegate's bytes. */
+  blob({ offset, size }: ProgramDelegate): ByteSource {
+    return part(this.source, offset, size);
+  }
   place(key: string): Place {
     const place = this.#data.get(key);
     if (place === undefined)
@@ -110,44 +114,53 @@ export function refusalsOf({ name, kernels, delegates }: ProgramMethod): string[
   return out;
 }
 
+/** Why these methods, which keep states, cannot be loaded together: the file does not say which are one. */
+export function stateRefusal(keeping: readonly { name: string }[]): string | undefined {
+  if (keeping.length < 2) return undefined;
+  return (
+    `methods ${keeping.map(({ name }) => `'${name}'`).join(" and ")} keep states, and may mean the same ones, ` +
+    "which is not to be had in the browser yet: load one of them with the option 'methods'"
+  );
+}
+
 /** A delegate, read but for its weights. */
 export class DelegateFile {
   readonly form: DelegateForm;
   readonly #core: Core;
-  readonly #files: ProgramFiles;
   readonly #blob: ByteSource;
+  readonly #named: (key: string) => Place;
   readonly #head: Uint8Array;
   readonly #known: ReadonlyMap<number, Uint8Array>;
 
   private constructor(
     core: Core,
-    files: ProgramFiles,
     blob: ByteSource,
+    named: (key: string) => Place,
     head: Uint8Array,
     form: DelegateForm,
     known: ReadonlyMap<number, Uint8Array>,
   ) {
     this.#core = core;
-    this.#files = files;
     this.#blob = blob;
+    this.#named = named;
     this.#head = head;
     this.form = form;
     this.#known = known;
   }
 
+  /** `named` finds constants that lie outside the blob. */
   static async read(
     core: Core,
-    files: ProgramFiles,
-    { offset, size }: ProgramDelegate,
+    blob: ByteSource,
+    named: (key: string) => Place,
     signal?: AbortSignal,
   ): Promise<DelegateFile> {
-    const blob = part(files.source, offset, size);
     const head = await headOf(core, blob, FileKind.delegate, signal);
-    const delegate = core.delegate(head, size);
+    const delegate = core.delegate(head, blob.size);
     const { form } = delegate;
     delegate.discard();
     const known = new Map<number, Uint8Array>();
-    const file = new DelegateFile(core, files, blob, head, form, known);
+    const file = new DelegateFile(core, blob, named, head, form, known);
     const wanted = [...form.constants.entries()].filter(([, constant]) => constant.read);
     const found = await readPlaces(
       wanted.map(([, constant]) => file.place(constant)),
@@ -165,7 +178,7 @@ export class DelegateFile {
 
   /** Where a constant's bytes are. */
   place({ key, offset, length }: Pick<PackedForm["parts"][number], "key" | "offset" | "length">): Place {
-    if (key !== "") return this.#files.place(key);
+    if (key !== "") return this.#named(key);
     return { source: this.#blob, offset: this.form.constants_at + offset, size: length };
   }
 }
@@ -193,7 +206,7 @@ async function readForm<T>(
     if (!(error instanceof ModelError) || error.message.startsWith(source.name)) throw error;
     const begin = String.fromCharCode(...(await readHead(source, 32, signal))).trimStart();
     const other = OTHERS.find(([magic]) => begin.startsWith(magic));
-    const why = other === undefined ? reason(error) : `it is ${other[1]}`;
+    const why = other === undefined ? errorText(error) : `it is ${other[1]}`;
     throw new ModelError(`${source.name} is no ${what} that can be read: ${why}`, { cause: error });
   }
 }

@@ -1,11 +1,13 @@
 /** A WebGPU device as the planner sees it, and what its models share: pipelines and their layouts. */
-import { DeviceLostError, ModelError } from "./errors.ts";
+import { DeviceLostError, errorText, ModelError } from "./errors.ts";
 import type { Capabilities } from "./forms.ts";
 
 export interface GpuOptions {
   /** A device that is there already; else one is asked of the adapter. */
   device?: GPUDevice;
   adapter?: GPUAdapter;
+  /** Where adapters come from; navigator.gpu unless it is given. */
+  entry?: GPU;
   powerPreference?: GPUPowerPreference;
   /** Overrides what the device is taken for; for tests. */
   capabilities?: Partial<Capabilities>;
@@ -28,7 +30,9 @@ const LIMITS = {
 };
 const LIMIT_NAMES = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
 
-export const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query"];
+// Chromium's matrix units, which are not standard yet.
+const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query", MATRICES];
 
 export class Gpu {
   readonly device: GPUDevice;
@@ -36,6 +40,7 @@ export class Gpu {
   readonly capabilities: Capabilities;
   readonly #ownsDevice: boolean;
   #lost: string | undefined;
+  readonly #options: GpuOptions;
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
 
@@ -43,36 +48,40 @@ export class Gpu {
     device: GPUDevice,
     ownsDevice: boolean,
     info: GPUAdapterInfo | undefined,
-    capabilities?: Partial<Capabilities>,
+    options: GpuOptions,
   ) {
     this.device = device;
     this.#ownsDevice = ownsDevice;
     this.info = info;
-    this.capabilities = { ...capabilitiesOf(device, info), ...capabilities };
+    this.#options = options;
+    this.capabilities = { ...capabilitiesOf(device, info, options.entry), ...options.capabilities };
     device.lost.then(({ reason, message }) => {
       this.#lost = reason === "destroyed" ? "it was destroyed" : message || "the driver gave no reason";
     });
   }
 
   static async open(options: GpuOptions = {}): Promise<Gpu> {
-    if (options.device !== undefined)
-      return new Gpu(
-        options.device,
-        false,
-        options.device.adapterInfo ?? options.adapter?.info,
-        options.capabilities,
-      );
-    const adapter = options.adapter ?? (await findAdapter(options.powerPreference));
+    const { device: given } = options;
+    if (given !== undefined)
+      return new Gpu(given, false, given.adapterInfo ?? options.adapter?.info, options);
+    const adapter = options.adapter ?? (await findAdapter(options));
     const device = await adapter.requestDevice({
       requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
       requiredLimits: Object.fromEntries(LIMIT_NAMES.map((limit) => [limit, adapter.limits[limit]])),
     });
-    return new Gpu(device, true, adapter.info, options.capabilities);
+    return new Gpu(device, true, adapter.info, options);
   }
 
   /** Gives the device back, unless it was there already. */
   dispose(): void {
     if (this.#ownsDevice) this.device.destroy();
+  }
+
+  /** Another device of the same kind, after this one was lost. Adapters give one device only. */
+  async reopen(): Promise<Gpu> {
+    if (this.#options.device !== undefined) this.check();
+    const { adapter: _, ...options } = this.#options;
+    return Gpu.open(options);
   }
 
   /** For people: "nvidia (ampere)". */
@@ -148,17 +157,19 @@ export class Gpu {
       });
     } catch (error) {
       this.check();
-      throw new ModelError(`kernel ${label}: ${error instanceof Error ? error.message : error}`, {
-        cause: error,
-      });
+      const { messages } = await module.getCompilationInfo();
+      const first = messages.find(({ type }) => type === "error");
+      const why = first === undefined ? errorText(error) : `line ${first.lineNum}: ${first.message}`;
+      throw new ModelError(`kernel ${label}: ${why}`, { cause: error });
     }
   }
 }
 
-export async function findAdapter(
-  powerPreference: GPUPowerPreference = "high-performance",
-): Promise<GPUAdapter> {
-  const gpu = globalThis.navigator?.gpu;
+export async function findAdapter({
+  entry,
+  powerPreference = "high-performance",
+}: GpuOptions): Promise<GPUAdapter> {
+  const gpu = entry ?? globalThis.navigator?.gpu;
   if (gpu === undefined) throw new ModelError("this browser has no WebGPU (navigator.gpu is missing)");
   const adapter = await gpu.requestAdapter({ powerPreference });
   if (adapter === null)
@@ -167,12 +178,17 @@ export async function findAdapter(
 }
 
 /** Of a device, or of an adapter, whose devices are opened with all it has; else WebGPU's least. */
-export function capabilitiesOf(from?: GPUDevice | GPUAdapter, info?: GPUAdapterInfo): Capabilities {
+export function capabilitiesOf(
+  from?: GPUDevice | GPUAdapter,
+  info?: GPUAdapterInfo,
+  entry: GPU | undefined = globalThis.navigator?.gpu,
+): Capabilities {
+  const kind = adapterClass(info);
   const limits = from?.limits ?? LIMITS;
   const features: ReadonlySet<string> = from?.features ?? new Set();
   return {
     version: 1,
-    adapter_class: adapterClass(info),
+    adapter_class: kind,
     dialect: dialect(),
     max_buffer_size: limits.maxBufferSize,
     max_storage_binding: limits.maxStorageBufferBindingSize,
@@ -193,10 +209,30 @@ export function capabilitiesOf(from?: GPUDevice | GPUAdapter, info?: GPUAdapterI
     min_subgroup_size: info?.subgroupMinSize || 4,
     max_subgroup_size: info?.subgroupMaxSize || 128,
     f16: features.has("shader-f16"),
-    packed_products:
-      globalThis.navigator?.gpu?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false,
+    matrix_size: features.has(MATRICES) ? matrixSize(info) : 0,
+    // Nobody says whether products of bytes are one instruction: on Apple's GPUs and older integrated ones they are not.
+    byte_products_from: kind === "discrete" ? WORTH_BYTE_PRODUCTS : Number.MAX_SAFE_INTEGER,
+    packed_products: entry?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? true,
     timestamps: features.has("timestamp-query"),
   };
+}
+
+const WORTH_BYTE_PRODUCTS = 4_000_000; // as src/webgpu/device.cpp has it
+
+interface MatrixConfig {
+  componentType: string;
+  resultComponentType: string;
+  M: number;
+  N: number;
+  K: number;
+}
+
+// Of square f16 matrices with f32 sums.
+function matrixSize(info: GPUAdapterInfo | undefined): number {
+  const { subgroupMatrixConfigs = [] } = (info ?? {}) as { subgroupMatrixConfigs?: Iterable<MatrixConfig> };
+  for (const { componentType, resultComponentType, M, N, K } of subgroupMatrixConfigs)
+    if (componentType === "f16" && resultComponentType === "f32" && M === N && N === K) return M;
+  return 0;
 }
 
 // Firefox's front end is Naga; everyone else's takes "enable subgroups;", as the specification has it.

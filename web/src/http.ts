@@ -2,7 +2,7 @@
  * Files on servers: read by ranges, and taken up again where a connection broke. The first request brings the
  * first bytes along with the file's size and version.
  */
-import { ConnectionError, ModelError, reason } from "./errors.ts";
+import { ConnectionError, errorText, ModelError } from "./errors.ts";
 import { BlobSource, type ByteSource, checkRange, type Notice, pieces } from "./source.ts";
 
 /** Most heads fit, so that a program takes one request, or two. */
@@ -101,13 +101,13 @@ class Address {
     const hint = isOther ? " (a server of another site must allow this page: CORS)" : "";
     // Node keeps what happened in the cause.
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    return new ConnectionError(`${this.url}: the server cannot be reached${hint}: ${reason(cause)}`, {
+    return new ConnectionError(`${this.url}: the server cannot be reached${hint}: ${errorText(cause)}`, {
       cause: error,
     });
   }
 
   broke(at: number, error?: unknown): ConnectionError {
-    const why = error === undefined ? "" : `: ${reason(error)}`;
+    const why = error === undefined ? "" : `: ${errorText(error)}`;
     return new ConnectionError(`${this.url}: the connection broke at byte ${at}${why}`, { cause: error });
   }
   changed(): ModelError {

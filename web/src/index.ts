@@ -5,6 +5,7 @@ export type { TypedArray } from "./elements.ts";
 export { ConnectionError, DeviceLostError, ModelError, StoppedError } from "./errors.ts";
 export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
 export { Gpu, type GpuOptions } from "./gpu.ts";
+export { type GenerateOptions, LanguageModel, type Stats } from "./language_model.ts";
 export {
   type ExecuteOptions,
   type Input,
@@ -17,3 +18,4 @@ export {
 export type { ByteSource, Source } from "./source.ts";
 export type { CacheStore } from "./stores.ts";
 export { Tensor } from "./tensor.ts";
+export type { Message, TokenizerFiles } from "./tokenizer.ts";

@@ -5,8 +5,16 @@
  *     const [logits] = await program.method("forward").execute([Tensor.of(image, [1, 3, 224, 224])]);
  */
 import { type Check, type CheckOptions, check } from "./check.ts";
+import type { Core } from "./core.ts";
 import { ModelError, stoppable } from "./errors.ts";
-import { DelegateFile, type FileOptions, isConstant, ProgramFiles, refusalsOf } from "./files.ts";
+import {
+  DelegateFile,
+  type FileOptions,
+  isConstant,
+  ProgramFiles,
+  refusalsOf,
+  stateRefusal,
+} from "./files.ts";
 import type {
   DType,
   Match,
@@ -18,8 +26,9 @@ import type {
 } from "./forms.ts";
 import { Gpu, type GpuOptions } from "./gpu.ts";
 import { Runner, type WantedOutput } from "./runner.ts";
-import type { Source } from "./source.ts";
+import type { ByteSource, Source } from "./source.ts";
 import { Tensor } from "./tensor.ts";
+import type { Place } from "./weights.ts";
 
 export interface Progress {
   stage: "reading" | "weights" | "kernels";
@@ -36,16 +45,21 @@ export interface LoadOptions extends GpuOptions, FileOptions {
 }
 
 export class Program {
+  readonly core: Core;
   readonly gpu: Gpu;
   /** Those such as get_max_seq_len, by name. */
-  readonly constants: ReadonlyMap<string, number | boolean | string | null>;
+  readonly constants: ReadonlyMap<string, Constant | Constant[]>;
+  /** On a new device, after this one was lost: what was in states is gone. Disposes of this program. */
+  readonly reload: () => Promise<Program>;
   readonly #methods = new Map<string, Method>();
   readonly #ownsGpu: boolean;
 
-  private constructor(gpu: Gpu, ownsGpu: boolean, constants: Program["constants"]) {
+  private constructor(gpu: Gpu, ownsGpu: boolean, parts: Pick<Program, "core" | "constants" | "reload">) {
     this.gpu = gpu;
     this.#ownsGpu = ownsGpu;
-    this.constants = constants;
+    this.core = parts.core;
+    this.constants = parts.constants;
+    this.reload = parts.reload;
   }
 
   /** Those that run, by name. */
@@ -63,15 +77,26 @@ export class Program {
     return stoppable("checking the program", options.signal, () => check(from, options));
   }
 
-  static async #load(from: Source, options: LoadOptions): Promise<Program> {
+  static async #load(from: Source, options: LoadOptions, reopen?: () => Promise<Gpu>): Promise<Program> {
     const files = await ProgramFiles.open(from, options);
     const forms = files.methods(options.methods);
     const refusal = forms.flatMap(refusalsOf)[0];
     if (refusal !== undefined) throw new ModelError(refusal);
-    const gpu = options.gpu ?? (await Gpu.open(options));
-    const program = new Program(gpu, options.gpu === undefined, constantsOf(files.form));
+    const given = reopen === undefined ? options.gpu : undefined;
+    const gpu = given ?? (await (reopen?.() ?? Gpu.open(options)));
+    const program: Program = new Program(gpu, given === undefined, {
+      core: options.core,
+      constants: constantsOf(files.form),
+      reload: async () => {
+        await program.dispose();
+        const { signal: _, ...again } = options; // which may have fired since
+        return Program.#load(from, again, () => gpu.reopen());
+      },
+    });
     try {
       for (const form of forms) program.#methods.set(form.name, await Method.load(gpu, files, form, options));
+      const states = stateRefusal([...program.#methods.values()].filter((method) => method.keepsStates));
+      if (states !== undefined) throw new ModelError(states);
       options.signal?.throwIfAborted();
     } catch (error) {
       await program.dispose();
@@ -101,9 +126,15 @@ export class Program {
   }
 }
 
-function constantsOf(form: ProgramForm): Map<string, number | boolean | string | null> {
-  const single = form.methods.filter((method) => isConstant(method) && method.outputs.length === 1);
-  return new Map(single.map(({ name, outputs }) => [name, outputs[0].value ?? null]));
+type Constant = number | boolean | string | null;
+
+function constantsOf(form: ProgramForm): Map<string, Constant | Constant[]> {
+  return new Map(
+    form.methods.filter(isConstant).map(({ name, outputs }) => {
+      const values = outputs.map(({ value }) => value ?? null);
+      return [name, values.length === 1 ? values[0] : values];
+    }),
+  );
 }
 
 interface Part {
@@ -162,6 +193,10 @@ export class Method {
   }
   get gpuBytes(): number {
     return this.#parts.reduce((sum, { runner }) => sum + runner.memory.bytes, 0);
+  }
+  /** Whether a call changes what the next ones see. */
+  get keepsStates(): boolean {
+    return this.#parts.some(({ runner }) => runner.model.form.states.length > 0);
   }
   /** The delegate's runner, where the method is one delegate's call. */
   get runner(): Runner | undefined {
@@ -244,26 +279,38 @@ function isSame(a: Output | undefined, b: Output | undefined): boolean {
   return a.data.every((value, i) => value === other[i]);
 }
 
-async function loadDelegate(
+function loadDelegate(
   gpu: Gpu,
   files: ProgramFiles,
   delegate: ProgramDelegate,
-  { core, options, onProgress, signal }: LoadOptions,
+  options: LoadOptions,
 ): Promise<Runner> {
-  const file = await DelegateFile.read(core, files, delegate, signal);
+  return delegateRunner(options.core, gpu, files.blob(delegate), (key) => files.place(key), options);
+}
+
+/** A delegate's blob on a device; `named` finds constants that lie outside it. */
+export async function delegateRunner(
+  core: Core,
+  gpu: Gpu,
+  blob: ByteSource,
+  named: (key: string) => Place,
+  { signal, onProgress, options }: Pick<LoadOptions, "signal" | "onProgress" | "options"> = {},
+): Promise<Runner> {
+  const file = await DelegateFile.read(core, blob, named, signal);
   const model = file.compile(gpu.capabilities, options);
   let total = 0;
   let done = 0;
+  const tell = (bytes: number): void => {
+    done += bytes;
+    onProgress?.({ stage: "weights", done, total });
+  };
   return Runner.create(model, gpu, {
     places: (part) => file.place(part),
     signal,
     total: (bytes) => {
       total = bytes;
-      onProgress?.({ stage: "weights", done, total });
+      tell(0);
     },
-    read: (bytes) => {
-      done += bytes;
-      onProgress?.({ stage: "weights", done, total });
-    },
+    read: tell,
   });
 }

@@ -1,5 +1,5 @@
 /** Where a file's bytes come from: a server (http.ts), a File or memory. */
-import { ModelError, reason } from "./errors.ts";
+import { errorText, ModelError } from "./errors.ts";
 
 export interface ByteSource {
   /** For messages. */
@@ -87,7 +87,7 @@ export class BlobSource implements ByteSource {
     } catch (error) {
       signal?.throwIfAborted();
       throw new ModelError(
-        `${this.name}: bytes [${offset}, ${offset + length}) cannot be read (has the file changed?): ${reason(error)}`,
+        `${this.name}: bytes [${offset}, ${offset + length}) cannot be read (has the file changed?): ${errorText(error)}`,
         { cause: error },
       );
     }
