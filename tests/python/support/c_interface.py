@@ -19,9 +19,8 @@ from typing import Any, Self
 import numpy as np
 from executorch_webgpu.errors import WebGPUError
 from executorch_webgpu.native import library
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from .expected import Array
 
 SCALAR = 100
 MAX_RANK = 8

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .c_interface import Array, ArrayModel, ModelError
+from .c_interface import ArrayModel, ModelError
+from .expected import Array
 
 __all__ = ["Model", "ModelError", "as_array"]
 
