@@ -13,6 +13,7 @@ import torch
 from .capi import ModelError, as_array
 from .delegate import GraphBuilder, TensorSpec, Value
 from .expected import Expected, Tolerance
+from .observer import OBSERVERS
 
 F32 = torch.float32
 F16 = torch.float16
@@ -213,6 +214,8 @@ def check_output(
     dtype = alternatives[0].dtype
     arrays = [as_array(a.float() if a.dtype == torch.float64 else a) for a in alternatives]
     expected = Expected(arrays, _tolerance_of(dtype, tolerance))
+    for observer in OBSERVERS:
+        observer.checks(got, expected)
     difference = expected.difference(as_array(got))
     if difference:
         raise AssertionError(f"{where} {difference}")

@@ -17,6 +17,7 @@ import torch
 from .capi import as_array
 from .cases import generator_for
 from .expected import SMALLEST, Expected, Tolerance
+from .observer import OBSERVERS
 
 INFINITY = math.inf
 NAN = math.nan
@@ -74,6 +75,8 @@ def check_edges(
         assert e.shape == got.shape, f"{where}: {tuple(got.shape)} != {tuple(e.shape)}"
     settled = _is_settled(each) & ~torch.stack([_subnormal(t) for t in operands]).any(0)
     expected = _expected(each, relative, absolute, settled if signed_zeros else None)
+    for observer in OBSERVERS:
+        observer.checks(got, expected)
     wrong = torch.from_numpy(expected.wrong(as_array(got)))
     if not wrong.any():
         return
