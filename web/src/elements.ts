@@ -15,7 +15,7 @@ export type TypedArray =
   | Float64Array
   | BigInt64Array;
 
-const ARRAYS = {
+export const ARRAYS = {
   bool: Uint8Array,
   uint8: Uint8Array,
   int8: Int8Array,

@@ -215,8 +215,10 @@ export class Method {
   ): Promise<Method> {
     const parts: Part[] = [];
     try {
-      for (const { offset, size, aliased } of form.delegates)
-        parts.push({ runner: await loadDelegate(core, gpu, files, offset, size, options), aliased });
+      for (const { offset, size, aliased } of form.delegates) {
+        const blob = part(files.source, offset, size);
+        parts.push({ runner: await loadDelegate(core, gpu, blob, files, options), aliased });
+      }
       return new Method(form, parts);
     } catch (error) {
       for (const { runner } of parts) runner.dispose();
@@ -317,20 +319,19 @@ function isSame(a: Output | undefined, b: Output | undefined): boolean {
   return a.data.every((value, i) => value === other[i]);
 }
 
-async function loadDelegate(
+/** `named` says where constants are that do not lie in the blob. */
+export async function loadDelegate(
   core: Core,
   gpu: Gpu,
-  files: ProgramFiles,
-  offset: number,
-  size: number,
-  options: LoadOptions,
+  blob: ByteSource,
+  named: Pick<ProgramFiles, "place">,
+  options: Pick<LoadOptions, "options" | "onProgress" | "signal">,
 ): Promise<Runner> {
   const { signal, onProgress } = options;
-  const blob = part(files.source, offset, size);
   const head = await headOf(core, blob, FileKind.delegate, signal);
-  const delegate = core.delegate(head, size);
+  const delegate = core.delegate(head, blob.size);
   const place = (key: string, at: number, length: number): Place =>
-    key === "" ? { source: blob, offset: delegate.form.constants_at + at, size: length } : files.place(key);
+    key === "" ? { source: blob, offset: delegate.form.constants_at + at, size: length } : named.place(key);
   const known = new Map<number, Uint8Array>();
   try {
     for (const [index, { key, offset: at, length, read: wanted }] of delegate.form.constants.entries()) {
