@@ -3,6 +3,7 @@ export type { TypedArray } from "./elements.ts";
 export { DeviceLostError, ModelError } from "./errors.ts";
 export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
 export { Gpu, type GpuOptions } from "./gpu.ts";
+export { type GenerateOptions, LanguageModel, type Stats } from "./language_model.ts";
 export {
   type ExecuteOptions,
   type Input,
@@ -14,3 +15,4 @@ export {
 } from "./program.ts";
 export type { ByteSource, Source } from "./source.ts";
 export { Tensor } from "./tensor.ts";
+export type { Message, TokenizerFiles } from "./tokenizer.ts";

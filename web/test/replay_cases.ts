@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import type { Capabilities } from "../src/forms.ts";
 import { recordings } from "./cases/folder.ts";
 import { disagreements, foreign } from "./cases/replay.ts";
-import { loadCore, openGpu } from "./support.ts";
+import { loadCore, openGpu, openPortableGpu } from "./support.ts";
 
 const USAGE = `node replay_cases.ts DIR
   --only TEXT        cases with this in their names
@@ -33,8 +33,7 @@ if (positionals.length !== 1) {
 
 const every = Math.max(1, Math.round(1 / Number(values.share)));
 const core = await loadCore();
-const gpu = await openGpu({
-  portable: values.portable,
+const gpu = await (values.portable ? openPortableGpu : openGpu)({
   ...(values.class && { capabilities: { adapter_class: values.class as Capabilities["adapter_class"] } }),
 });
 console.log(`${gpu.name}, taken for ${gpu.capabilities.adapter_class}`);

@@ -14,16 +14,14 @@ export const sample = (name: string): Uint8Array =>
 
 export const loadCore = (): Promise<Core> => Core.create(readFileSync(path("build/wasm/etwebgpu.wasm")));
 
-// As a page has it. Kept: an adapter is gone when the object that gave it is.
-const gpu = create([]);
-Object.defineProperty(globalThis.navigator, "gpu", { value: gpu, configurable: true });
+/** Kept: an adapter is gone when the object that gave it is. */
+const entry = create([]);
 
-/** `portable`: a device with WebGPU's least limits and no optional feature. */
-export async function openGpu({
-  portable,
-  ...options
-}: GpuOptions & { portable?: boolean } = {}): Promise<Gpu> {
-  const adapter = await gpu.requestAdapter();
+export const openGpu = (options: GpuOptions = {}): Promise<Gpu> => Gpu.open({ entry, ...options });
+
+/** A device with WebGPU's least limits and no optional feature. */
+export async function openPortableGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const adapter = await entry.requestAdapter();
   if (adapter === null) throw new Error("there is no adapter: is VK_ICD_FILENAMES set?");
-  return Gpu.open({ adapter, ...(portable && { device: await adapter.requestDevice() }), ...options });
+  return Gpu.open({ entry, adapter, device: await adapter.requestDevice(), ...options });
 }
