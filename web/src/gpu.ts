@@ -44,7 +44,8 @@ export class Gpu {
     this.device = device;
     this.info = info;
     this.#options = options;
-    this.capabilities = { ...capabilitiesOf(device, info), ...options.capabilities };
+    const entry = options.entry ?? globalThis.navigator?.gpu;
+    this.capabilities = { ...capabilitiesOf(device, info, entry), ...options.capabilities };
     device.lost.then(({ reason, message }) => {
       this.#lost = reason === "destroyed" ? "it was destroyed" : message || "the driver gave no reason";
     });
@@ -157,7 +158,11 @@ async function findAdapter({ entry, powerPreference = "high-performance" }: GpuO
   return adapter;
 }
 
-export function capabilitiesOf(device: GPUDevice, info: GPUAdapterInfo | undefined): Capabilities {
+function capabilitiesOf(
+  device: GPUDevice,
+  info: GPUAdapterInfo | undefined,
+  entry: GPU | undefined,
+): Capabilities {
   const { limits, features } = device;
   return {
     version: 1,
@@ -182,8 +187,7 @@ export function capabilitiesOf(device: GPUDevice, info: GPUAdapterInfo | undefin
     min_subgroup_size: info?.subgroupMinSize || 4,
     max_subgroup_size: info?.subgroupMaxSize || 128,
     f16: features.has("shader-f16"),
-    packed_products:
-      globalThis.navigator?.gpu?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false,
+    packed_products: entry?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false,
     timestamps: features.has("timestamp-query"),
   };
 }
