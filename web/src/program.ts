@@ -11,7 +11,6 @@ import type {
   Match,
   ModelOptions,
   NamedData,
-  PackedForm,
   ProgramForm,
   ProgramMethod,
   ProgramValue,
@@ -238,10 +237,8 @@ export class Method {
   ): Promise<Method> {
     const parts: Part[] = [];
     try {
-      for (const { offset, size, aliased } of form.delegates) {
-        const blob = part(files.source, offset, size);
-        parts.push({ runner: await loadDelegate(core, gpu, blob, files, options), aliased });
-      }
+      for (const { offset, size, aliased } of form.delegates)
+        parts.push({ runner: await loadDelegate(core, gpu, files, offset, size, options), aliased });
       return new Method(form, parts);
     } catch (error) {
       for (const { runner } of parts) runner.dispose();
@@ -342,19 +339,30 @@ function isSame(a: Output | undefined, b: Output | undefined): boolean {
   return a.data.every((value, i) => value === other[i]);
 }
 
-/** `named` says where constants are that do not lie in the blob. */
-export async function loadDelegate(
+function loadDelegate(
+  core: Core,
+  gpu: Gpu,
+  files: ProgramFiles,
+  offset: number,
+  size: number,
+  options: LoadOptions,
+): Promise<Runner> {
+  const blob = part(files.source, offset, size);
+  return delegateRunner(core, gpu, blob, (key) => files.place(key), options);
+}
+
+/** A delegate's blob on a device; `named` finds constants that lie outside it. */
+export async function delegateRunner(
   core: Core,
   gpu: Gpu,
   blob: ByteSource,
-  named: Pick<ProgramFiles, "place">,
-  options: Pick<LoadOptions, "options" | "onProgress" | "signal">,
+  named: (key: string) => Place,
+  { signal, onProgress, options }: Pick<LoadOptions, "signal" | "onProgress" | "options"> = {},
 ): Promise<Runner> {
-  const { signal, onProgress } = options;
   const head = await headOf(core, blob, FileKind.delegate, signal);
   const delegate = core.delegate(head, blob.size);
   const place = (key: string, at: number, length: number): Place =>
-    key === "" ? { source: blob, offset: delegate.form.constants_at + at, size: length } : named.place(key);
+    key === "" ? { source: blob, offset: delegate.form.constants_at + at, size: length } : named(key);
   const known = new Map<number, Uint8Array>();
   try {
     for (const [index, { key, offset: at, length, read: wanted }] of delegate.form.constants.entries()) {
@@ -366,20 +374,21 @@ export async function loadDelegate(
     delegate.discard();
     throw error;
   }
-  const model = delegate.load(gpu.capabilities, options.options ?? {}, known);
+  const model = delegate.load(gpu.capabilities, options ?? {}, known);
   let total = 0;
   let done = 0;
+  const tell = (bytes: number): void => {
+    done += bytes;
+    onProgress?.({ stage: "weights", done, total });
+  };
   return Runner.create(model, gpu, {
-    places: ({ key, offset: at, length }: PackedForm["parts"][number]) => place(key, at, length),
+    places: ({ key, offset: at, length }) => place(key, at, length),
     signal,
     total: (bytes) => {
       total = bytes;
-      onProgress?.({ stage: "weights", done, total });
+      tell(0);
     },
-    read: (bytes) => {
-      done += bytes;
-      onProgress?.({ stage: "weights", done, total });
-    },
+    read: tell,
   });
 }
 

@@ -2,10 +2,11 @@
 import type { Core } from "../../src/core.ts";
 import { ModelError } from "../../src/errors.ts";
 import type { Gpu } from "../../src/gpu.ts";
-import { loadDelegate } from "../../src/program.ts";
+import { delegateRunner } from "../../src/program.ts";
 import type { Runner } from "../../src/runner.ts";
-import { openSource, type Source } from "../../src/source.ts";
+import { type ByteSource, openSource } from "../../src/source.ts";
 import { Tensor } from "../../src/tensor.ts";
+import type { Place } from "../../src/weights.ts";
 import { difference } from "./expected.ts";
 import { bytesAt, type CallForm, type CaseForm, tensorAt } from "./files.ts";
 
@@ -56,22 +57,19 @@ async function* replay(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer
 }
 
 async function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Runner> {
-  const data = new Map<string, Awaited<ReturnType<typeof memory>>>();
-  for (const [key, range] of Object.entries(form.data)) data.set(key, await memory(bytesAt(binary, range)));
-  const named = {
-    place: (key: string) => {
-      const source = data.get(key);
-      if (source === undefined)
-        throw new ModelError(`weight '${key}': not among the ${data.size} named data given`);
-      return { source, offset: 0, size: source.size };
-    },
+  const data = new Map<string, ByteSource>();
+  for (const [key, range] of Object.entries(form.data))
+    data.set(key, await openSource(bytesAt(binary, range)));
+  const named = (key: string): Place => {
+    const source = data.get(key);
+    if (source === undefined)
+      throw new ModelError(`weight '${key}': not among the ${data.size} named data given`);
+    return { source, offset: 0, size: source.size };
   };
   // Every program is taken for one that may be hostile here.
   const { trusted: _, ...options } = form.options;
-  return loadDelegate(core, gpu, await memory(bytesAt(binary, form.blob)), named, { options });
+  return delegateRunner(core, gpu, await openSource(bytesAt(binary, form.blob)), named, { options });
 }
-
-const memory = (bytes: Source) => openSource(bytes);
 
 async function* differences(runner: Runner, call: CallForm, binary: ArrayBuffer): AsyncGenerator<string> {
   let outputs: (Tensor | number)[];
