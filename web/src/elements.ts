@@ -117,6 +117,12 @@ function checkFits(what: string, data: BigInt64Array): void {
   if (at >= 0) throw new ModelError(`${what}: element ${at} is ${data[at]}, which does not fit int32`);
 }
 
+/** Integers for the planner. */
+export function toInt32(what: string, data: TypedArray): Int32Array {
+  if (data instanceof BigInt64Array) checkFits(what, data);
+  return Int32Array.from(data, Number);
+}
+
 /** The reverse: `count` elements of the dtype out of stored bytes, which stay the caller's. */
 export function load(
   stored: Uint8Array<ArrayBuffer>,
