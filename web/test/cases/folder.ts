@@ -1,14 +1,18 @@
 /** A folder of recorded cases. */
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type Recording, recording } from "./files.ts";
 
-export function* recordings(folder: string): Generator<Recording> {
+/** Paths of its indices. */
+export function indices(folder: string): string[] {
   const names = readdirSync(folder).filter((name) => /^cases-\d+\.json$/.test(name));
   if (names.length === 0)
     throw new Error(`${folder} has no cases: pytest tests/python/ops --record ${folder}`);
-  for (const name of names.sort()) {
-    const path = join(folder, name);
+  return names.sort().map((name) => resolve(join(folder, name)));
+}
+
+export function* recordings(folder: string): Generator<Recording> {
+  for (const path of indices(folder)) {
     const binary = new Uint8Array(readFileSync(path.replace(/json$/, "bin")));
     yield recording(path, readFileSync(path, "utf8"), binary.buffer);
   }
