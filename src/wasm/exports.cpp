@@ -241,7 +241,11 @@ Result<std::string> match_json(const Model& model, std::string_view text) {
 
 }  // namespace
 
+#ifdef __wasm__
 #define EXPORT(name) __attribute__((export_name(#name)))
+#else  // tests compare the two builds
+#define EXPORT(name) __attribute__((visibility("default")))
+#endif
 
 extern "C" {
 
