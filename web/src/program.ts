@@ -140,6 +140,7 @@ export class Program {
       for (const form of forms)
         if (wanted.includes(form.name))
           methods.set(form.name, await Method.load(core, gpu, files, form, options));
+      checkStates(methods);
     } catch (error) {
       for (const method of methods.values()) method.dispose();
       throw error;
@@ -204,6 +205,16 @@ function checkMethod(forms: ProgramMethod[], name: string): void {
     throw new ModelError(`method '${name}' has a delegate for ${other.backend}, not for ${BACKEND}`);
 }
 
+// The file does not say which states of two methods are one.
+function checkStates(methods: Map<string, Method>): void {
+  const keeping = [...methods.values()].filter((method) => method.keepsStates).map(({ name }) => `'${name}'`);
+  if (keeping.length > 1)
+    throw new ModelError(
+      `methods ${keeping.join(" and ")} keep states, and may mean the same ones, which is not to be had in the browser yet: ` +
+        "load one of them with the option 'methods'",
+    );
+}
+
 interface Part {
   runner: Runner;
   aliased: boolean;
@@ -258,6 +269,10 @@ export class Method {
   }
   get gpuBytes(): number {
     return this.#parts.reduce((sum, { runner }) => sum + runner.memory.bytes, 0);
+  }
+  /** Whether a call changes what the next ones see. */
+  get keepsStates(): boolean {
+    return this.#parts.some(({ runner }) => runner.model.form.states.length > 0);
   }
   /** The delegate's runner, where the method is one delegate's call. */
   get runner(): Runner | undefined {

@@ -9,6 +9,6 @@ const gpu = await openGpu();
 
 for (const { cases, binary } of recordings(process.env.ETWEBGPU_CASES ?? path("build/cases")))
   for (const form of cases)
-    test.skipIf(foreign(form) !== undefined)(form.name, async () => {
+    test.skipIf(foreign(form, gpu) !== undefined)(form.name, async () => {
       expect(await disagreements(core, gpu, form, binary)).toEqual([]);
     });

@@ -47,7 +47,7 @@ let calls = 0;
 for (const { cases: forms, binary } of recordings(positionals[0])) {
   for (const form of forms) {
     if (!form.name.includes(values.only) || seen++ % every !== 0) continue;
-    const why = foreign(form);
+    const why = foreign(form, gpu);
     if (why !== undefined) {
       left.set(why, (left.get(why) ?? 0) + 1);
       continue;

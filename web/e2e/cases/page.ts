@@ -19,7 +19,7 @@ async function replay(wasm: string, index: string, every: number): Promise<Repla
   const { cases } = recording(index, await (await fetch(index)).text(), binary);
   const out: Replayed = { adapter: gpu.name, cases: 0, leftOut: 0, lines: [] };
   for (const form of cases.filter((_, i) => i % every === 0)) {
-    if (foreign(form) !== undefined) {
+    if (foreign(form, gpu) !== undefined) {
       ++out.leftOut;
       continue;
     }

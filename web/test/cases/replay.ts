@@ -10,11 +10,11 @@ import type { Place } from "../../src/weights.ts";
 import { difference } from "./expected.ts";
 import { bytesAt, type CallForm, type CaseForm, tensorAt } from "./files.ts";
 
-/** Why a case says nothing about this executor, if it does not: there are no matrix units in WebGPU. */
-export function foreign(form: CaseForm): string | undefined {
-  return form.options.matmul_dtype === "f16" && form.matrices
-    ? "expects products in f16 of matrix units"
-    : undefined;
+/** Why a case says nothing about this device, if it does not. */
+export function foreign({ options, matrices }: CaseForm, { capabilities }: Gpu): string | undefined {
+  const hasMatrices = capabilities.matrix_size > 0 && capabilities.adapter_class !== "software";
+  if (options.matmul_dtype !== "f16" || matrices === hasMatrices) return undefined;
+  return `expects products in ${matrices ? "f16 of matrix units" : "f32, without matrix units"}`;
 }
 
 /** A line for each disagreement. */
