@@ -180,7 +180,7 @@ export class Core {
     sampled: boolean,
     first: number,
     count: number,
-    { max_workgroup_invocations, dialect }: Capabilities,
+    { max_workgroup_invocations, dialect }: Pick<Capabilities, "max_workgroup_invocations" | "dialect">,
   ): string {
     this.check(
       this.exports.etwg_token_kernel(

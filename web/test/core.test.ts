@@ -221,7 +221,8 @@ test("kernels for both front ends", () => {
     });
     for (const dialect of ["tint", "naga"] as const) {
       const texts = [...new Set(used)].map((index) => model.kernel(index, dialect));
-      const choices = [false, true].map((sampled) => core.tokenKernel(sampled, 0, 64, 64, dialect));
+      const device = { max_workgroup_invocations: 64, dialect };
+      const choices = [false, true].map((sampled) => core.tokenKernel(sampled, 0, 64, device));
       for (const text of [...texts, ...choices]) {
         expect(text).toMatch(/@compute/);
         expect(text).not.toMatch(/\$\{|^#/m);
