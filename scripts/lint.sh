@@ -9,6 +9,7 @@ if [ "${1:-}" = --fix ]; then
   clang-format -i "${cpp[@]}"
   ruff format python tests benchmarks scripts examples
   ruff check --fix python tests benchmarks scripts examples
+  (cd web && npx biome check --write .)
   exit
 fi
 clang-format --dry-run --Werror "${cpp[@]}"
@@ -17,4 +18,5 @@ ruff check python tests benchmarks scripts examples
 python scripts/check_rooms.py
 python scripts/check_tests.py
 mypy python/executorch_webgpu benchmarks/*.py examples/*.py
+(cd web && npx biome check --error-on-warnings . && npx tsc --noEmit)
 echo "lint: clean"

@@ -18,3 +18,10 @@ export const loadCore = (): Promise<Core> => Core.create(readFileSync(path("buil
 const entry = create([]);
 
 export const openGpu = (options: GpuOptions = {}): Promise<Gpu> => Gpu.open({ entry, ...options });
+
+/** A device with WebGPU's least limits and no optional feature. */
+export async function openPortableGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const adapter = await entry.requestAdapter();
+  if (adapter === null) throw new Error("there is no adapter: is VK_ICD_FILENAMES set?");
+  return Gpu.open({ entry, adapter, device: await adapter.requestDevice(), ...options });
+}
