@@ -3,6 +3,7 @@ export type { TypedArray } from "./elements.ts";
 export { DeviceLostError, ModelError } from "./errors.ts";
 export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
 export { Gpu, type GpuOptions } from "./gpu.ts";
+export { type PlannedDispatch, type Profile, planOf, profile } from "./profile.ts";
 export {
   type ExecuteOptions,
   type Input,
