@@ -101,7 +101,8 @@ export interface Graph {
   method: string;
   inputs: string[];
   nodes: GraphNode[];
-  measured?: { stepMilliseconds: number; by: "timestamps" | "clock" };
+  /** Of a whole step, where it was measured. */
+  stepMilliseconds?: number;
 }
 
 /** By name: what a call takes, reports while it runs, and gives. */

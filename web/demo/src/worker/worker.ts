@@ -1,0 +1,53 @@
+/** The page's worker: the planner, the device and one loaded model. */
+import { Core, Gpu, ModelError } from "executorch-webgpu";
+import wasm from "executorch-webgpu/etwebgpu.wasm?url";
+import { listen } from "../protocol.ts";
+import { describeAdapter, LoadedModel, readText } from "./model.ts";
+import { check } from "./preflight.ts";
+
+let core: Promise<Core> | undefined;
+let gpu: Gpu | undefined;
+let model: LoadedModel | undefined;
+
+const openCore = (): Promise<Core> => {
+  core ??= fetch(wasm).then((answer) => Core.create(answer));
+  core.catch(() => {
+    core = undefined; // the next try fetches it again
+  });
+  return core;
+};
+
+async function openGpu(): Promise<Gpu> {
+  if (gpu === undefined || gpu.isLost) gpu = await Gpu.open();
+  return gpu;
+}
+
+function loaded(): LoadedModel {
+  if (model === undefined) throw new ModelError("no model is loaded");
+  return model;
+}
+
+function unload(): void {
+  model?.dispose();
+  model = undefined;
+}
+
+listen({
+  adapter: async () => describeAdapter(await openGpu()),
+  check: async (files, { signal }) => check(await openCore(), await openGpu(), files, signal),
+  load: async (files, { report, signal }) => {
+    unload(); // two models need not fit
+    const since = performance.now();
+    const device = await openGpu();
+    const labels = files.labels === undefined ? [] : lines(await readText(files.labels));
+    model = await LoadedModel.load(await openCore(), device, files, report, signal);
+    return model.describe(device, (performance.now() - since) / 1000, labels);
+  },
+  unload: async () => unload(),
+  generate: async ({ messages, sampling }, { report, signal }) =>
+    loaded().generate(messages, sampling, report, signal),
+  graph: async ({ measure, position }) => loaded().graph(measure, position),
+  classify: async ({ picture, normalization }) => loaded().classify(picture, normalization),
+});
+
+const lines = (text: string): string[] => text.split(/\r?\n/).map((line) => line.trim());
