@@ -6,6 +6,8 @@ export interface GpuOptions {
   /** A device that is there already; else one is asked of the adapter. */
   device?: GPUDevice;
   adapter?: GPUAdapter;
+  /** Where adapters come from; navigator.gpu unless it is given. */
+  entry?: GPU;
   powerPreference?: GPUPowerPreference;
   /** Overrides what the device is taken for; for tests. */
   capabilities?: Partial<Capabilities>;
@@ -34,35 +36,36 @@ export class Gpu {
   readonly info: GPUAdapterInfo | undefined;
   readonly capabilities: Capabilities;
   #lost: string | undefined;
+  readonly #options: GpuOptions;
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
 
-  private constructor(
-    device: GPUDevice,
-    info: GPUAdapterInfo | undefined,
-    capabilities?: Partial<Capabilities>,
-  ) {
+  private constructor(device: GPUDevice, info: GPUAdapterInfo | undefined, options: GpuOptions) {
     this.device = device;
     this.info = info;
-    this.capabilities = { ...capabilitiesOf(device, info), ...capabilities };
+    this.#options = options;
+    this.capabilities = { ...capabilitiesOf(device, info), ...options.capabilities };
     device.lost.then(({ reason, message }) => {
       this.#lost = reason === "destroyed" ? "it was destroyed" : message || "the driver gave no reason";
     });
   }
 
   static async open(options: GpuOptions = {}): Promise<Gpu> {
-    if (options.device !== undefined)
-      return new Gpu(
-        options.device,
-        options.device.adapterInfo ?? options.adapter?.info,
-        options.capabilities,
-      );
-    const adapter = options.adapter ?? (await findAdapter(options.powerPreference));
+    const { device: given } = options;
+    if (given !== undefined) return new Gpu(given, given.adapterInfo ?? options.adapter?.info, options);
+    const adapter = options.adapter ?? (await findAdapter(options));
     const device = await adapter.requestDevice({
       requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
       requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
     });
-    return new Gpu(device, adapter.info, options.capabilities);
+    return new Gpu(device, adapter.info, options);
+  }
+
+  /** Another device of the same kind, after this one was lost. Adapters give one device only. */
+  async reopen(): Promise<Gpu> {
+    if (this.#options.device !== undefined) this.check();
+    const { adapter: _, ...options } = this.#options;
+    return Gpu.open(options);
   }
 
   /** For people: "nvidia (ampere)". */
@@ -145,8 +148,8 @@ export class Gpu {
   }
 }
 
-async function findAdapter(powerPreference: GPUPowerPreference = "high-performance"): Promise<GPUAdapter> {
-  const gpu = globalThis.navigator?.gpu;
+async function findAdapter({ entry, powerPreference = "high-performance" }: GpuOptions): Promise<GPUAdapter> {
+  const gpu = entry ?? globalThis.navigator?.gpu;
   if (gpu === undefined) throw new ModelError("this browser has no WebGPU (navigator.gpu is missing)");
   const adapter = await gpu.requestAdapter({ powerPreference });
   if (adapter === null)

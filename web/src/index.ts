@@ -3,6 +3,7 @@ export type { TypedArray } from "./elements.ts";
 export { DeviceLostError, ModelError } from "./errors.ts";
 export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
 export { Gpu, type GpuOptions } from "./gpu.ts";
+export { type GenerateOptions, LanguageModel, type Stats } from "./language_model.ts";
 export { type PlannedDispatch, type Profile, planOf, profile } from "./profile.ts";
 export {
   type ExecuteOptions,
@@ -15,3 +16,4 @@ export {
 } from "./program.ts";
 export type { ByteSource, Source } from "./source.ts";
 export { Tensor } from "./tensor.ts";
+export type { Message, TokenizerFiles } from "./tokenizer.ts";

@@ -109,15 +109,24 @@ async function headOf(
 }
 
 export class Program {
+  readonly core: Core;
   readonly gpu: Gpu;
   /** By name: those that run, and constants such as get_max_seq_len as their values. */
   readonly methods: ReadonlyMap<string, Method>;
-  readonly constants: ReadonlyMap<string, number | boolean | string | null>;
+  readonly constants: ReadonlyMap<string, Constant | Constant[]>;
+  /** On a new device, after this one was lost: what was in states is gone. Disposes of this program. */
+  readonly reload: () => Promise<Program>;
 
-  private constructor(gpu: Gpu, methods: Map<string, Method>, constants: Program["constants"]) {
+  private constructor(
+    gpu: Gpu,
+    methods: Map<string, Method>,
+    parts: Pick<Program, "core" | "constants" | "reload">,
+  ) {
     this.gpu = gpu;
     this.methods = methods;
-    this.constants = constants;
+    this.core = parts.core;
+    this.constants = parts.constants;
+    this.reload = parts.reload;
   }
 
   static async load(from: Source, options: LoadOptions): Promise<Program> {
@@ -137,7 +146,15 @@ export class Program {
       throw error;
     }
     onProgress?.({ stage: "kernels", done: 1, total: 1 });
-    return new Program(gpu, methods, constantsOf(files.form));
+    const program: Program = new Program(gpu, methods, {
+      core,
+      constants: constantsOf(files.form),
+      reload: async () => {
+        program.dispose();
+        return Program.load(from, { ...options, gpu: await gpu.reopen() });
+      },
+    });
+    return program;
   }
 
   method(name: string): Method {
@@ -161,9 +178,15 @@ export class Program {
 const isConstant = (form: ProgramMethod): boolean =>
   form.kernel_calls === 0 && form.calls.length === 0 && form.inputs.length === 0;
 
-function constantsOf(form: ProgramForm): Map<string, number | boolean | string | null> {
-  const single = form.methods.filter((method) => isConstant(method) && method.outputs.length === 1);
-  return new Map(single.map(({ name, outputs }) => [name, outputs[0].value ?? null]));
+type Constant = number | boolean | string | null;
+
+function constantsOf(form: ProgramForm): Map<string, Constant | Constant[]> {
+  return new Map(
+    form.methods.filter(isConstant).map(({ name, outputs }) => {
+      const values = outputs.map(({ value }) => value ?? null);
+      return [name, values.length === 1 ? values[0] : values];
+    }),
+  );
 }
 
 function checkMethod(forms: ProgramMethod[], name: string): void {

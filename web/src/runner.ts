@@ -90,7 +90,7 @@ export class Runner {
 
   /** Compiles what a call of these inputs needs. */
   async prepare(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<void> {
-    await this.#inTurn(() => this.#ready(inputs, kernels));
+    await this.inTurn(() => this.ready(inputs, kernels));
   }
 
   /** Lets `use` dispatch the plan of these inputs in its own way, which leaves the states undefined. */
@@ -98,8 +98,8 @@ export class Runner {
     inputs: readonly (Tensor | number)[],
     use: (replay: Replay, scalars: Int32Array) => Promise<T>,
   ): Promise<T> {
-    return this.#inTurn(async () => {
-      const replay = await this.#ready(inputs);
+    return this.inTurn(async () => {
+      const replay = await this.ready(inputs);
       const scalars = this.model.scalars().slice();
       this.#writeScalars(scalars);
       return use(replay, scalars);
@@ -111,16 +111,18 @@ export class Runner {
     inputs: readonly (Tensor | number)[],
     wanted: readonly WantedOutput[],
   ): Promise<(Tensor | number)[]> {
-    return this.#inTurn(() => this.#execute(inputs, wanted));
+    return this.inTurn(() => this.#execute(inputs, wanted));
   }
 
-  #inTurn<T>(call: () => Promise<T>): Promise<T> {
+  /** Waits for the calls before; those after wait for this one. */
+  inTurn<T>(call: () => Promise<T>): Promise<T> {
     const turn = this.#last.then(call);
     this.#last = turn.catch(() => {});
     return turn;
   }
 
-  async #ready(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<Replay> {
+  /** In a turn: the plan for these inputs with all that it needs. */
+  async ready(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<Replay> {
     if (this.#disposed) throw new ModelError("the program has been disposed of");
     this.gpu.check();
     await this.#read(inputs);
@@ -178,16 +180,20 @@ export class Runner {
     inputs: readonly (Tensor | number)[],
     wanted: readonly WantedOutput[],
   ): Promise<(Tensor | number)[]> {
-    const replay = await this.#ready(inputs);
-    const { plan } = replay;
+    const replay = await this.ready(inputs);
+    const encoder = this.gpu.device.createCommandEncoder();
+    this.#writeInputs(replay.plan, inputs, encoder);
+    this.encode(replay, encoder);
+    return this.#takeOutputs(replay.plan, wanted, encoder);
+  }
+
+  /** In a turn, after ready(): live scalars and all dispatches. Inputs are the caller's to write. */
+  encode(replay: Replay, encoder: GPUCommandEncoder): void {
     const scalars = this.model.scalars();
     this.#writeScalars(scalars);
-    const encoder = this.gpu.device.createCommandEncoder();
-    this.#writeInputs(plan, inputs, encoder);
     const pass = encoder.beginComputePass();
     replay.encode(pass, scalars);
     pass.end();
-    return this.#takeOutputs(plan, wanted, encoder);
   }
 
   #writeScalars(scalars: Int32Array): void {
@@ -198,26 +204,28 @@ export class Runner {
   }
 
   #writeInputs(plan: PlanForm, inputs: readonly (Tensor | number)[], encoder: GPUCommandEncoder): void {
-    for (const planned of plan.inputs) {
-      const input = inputs[planned.position];
-      if (!planned.on_device || !(input instanceof Tensor)) continue;
-      const { buffer, offset } = this.memory.at(planned.space, planned.index);
-      const bytes = storageBytes(planned.storage, elementCount(planned.sizes));
-      if (bytes === 0) continue;
-      const kept = input.onGpu;
-      if (kept === undefined) {
-        this.gpu.device.queue.writeBuffer(
-          buffer,
-          offset,
-          input.stored(`input ${planned.position}`, planned.storage),
-        );
-      } else if (kept.storage === planned.storage && kept.gpu === this.gpu) {
-        encoder.copyBufferToBuffer(kept.buffer, 0, buffer, offset, bytes);
-      } else {
-        throw new ModelError(
-          `input ${planned.position} is kept on the GPU as ${kept.storage}, but is wanted as ${planned.storage}: read() it`,
-        );
-      }
+    for (const planned of plan.inputs) this.writeInput(planned, inputs[planned.position], encoder);
+  }
+
+  /** Nothing to do for one that no dispatch reads. */
+  writeInput(planned: PlannedTensor, input: Tensor | number, encoder: GPUCommandEncoder): void {
+    if (!planned.on_device || !(input instanceof Tensor)) return;
+    const { buffer, offset } = this.memory.at(planned.space, planned.index);
+    const bytes = storageBytes(planned.storage, elementCount(planned.sizes));
+    if (bytes === 0) return;
+    const kept = input.onGpu;
+    if (kept === undefined) {
+      this.gpu.device.queue.writeBuffer(
+        buffer,
+        offset,
+        input.stored(`input ${planned.position}`, planned.storage),
+      );
+    } else if (kept.storage === planned.storage && kept.gpu === this.gpu) {
+      encoder.copyBufferToBuffer(kept.buffer, 0, buffer, offset, bytes);
+    } else {
+      throw new ModelError(
+        `input ${planned.position} is kept on the GPU as ${kept.storage}, but is wanted as ${planned.storage}: read() it`,
+      );
     }
   }
 

@@ -15,10 +15,6 @@ export const sample = (name: string): Uint8Array =>
 export const loadCore = (): Promise<Core> => Core.create(readFileSync(path("build/wasm/etwebgpu.wasm")));
 
 /** Kept: an adapter is gone when the object that gave it is. */
-const gpu = create([]);
+const entry = create([]);
 
-export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const adapter = await gpu.requestAdapter();
-  if (adapter === null) throw new Error("there is no adapter: is VK_ICD_FILENAMES set?");
-  return Gpu.open({ adapter, ...options });
-}
+export const openGpu = (options: GpuOptions = {}): Promise<Gpu> => Gpu.open({ entry, ...options });

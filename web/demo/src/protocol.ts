@@ -65,14 +65,18 @@ export interface Sampling {
   temperature: number;
   topK: number;
   topP: number;
+  minP: number;
+  repetitionPenalty: number;
   seed?: number;
 }
 
 export interface AnswerStats {
   promptTokens: number;
+  cachedTokens: number;
   newTokens: number;
   firstTokenMs: number;
   tokensPerSecond: number;
+  end: "eos" | "stop" | "length" | "context" | "abort";
   gpuBytes: number;
 }
 

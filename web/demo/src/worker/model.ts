@@ -4,6 +4,7 @@ import {
   type Core,
   type Gpu,
   type Input,
+  LanguageModel,
   type Method,
   ModelError,
   Program,
@@ -27,7 +28,6 @@ import type {
   PictureForm,
   Sampling,
 } from "../protocol.ts";
-import { LanguageModel } from "./language_model.ts";
 import { pixels } from "./picture.ts";
 
 /** What the page needs to know of a method, before or after it is loaded. */
@@ -70,16 +70,27 @@ export function describeAdapter(gpu: Gpu): Adapter {
 }
 
 export class LoadedModel {
-  readonly #program: Program;
-  readonly #method: Method;
+  readonly #loaded: Program;
+  readonly #name: string;
   readonly #language: LanguageModel | undefined;
   readonly kind: ModelKind;
 
-  private constructor(program: Program, method: Method, kind: ModelKind, language?: LanguageModel) {
-    this.#program = program;
-    this.#method = method;
+  private constructor(program: Program, method: string, kind: ModelKind, language?: LanguageModel) {
+    this.#loaded = program;
+    this.#name = method;
     this.#language = language;
     this.kind = kind;
+  }
+
+  // A conversation makes another one when the device is lost.
+  get #program(): Program {
+    return this.#language?.program ?? this.#loaded;
+  }
+  get #method(): Method {
+    return this.#program.method(this.#name);
+  }
+  get gpu(): Gpu {
+    return this.#program.gpu;
   }
 
   static async load(
@@ -109,7 +120,7 @@ export class LoadedModel {
         kind === "chat" && tokenizer !== undefined
           ? await LanguageModel.load({ program, tokenizer })
           : undefined;
-      return new LoadedModel(program, method, kind, language);
+      return new LoadedModel(program, method.name, kind, language);
     } catch (error) {
       program.dispose();
       throw error;
@@ -120,14 +131,14 @@ export class LoadedModel {
     return this.#program.gpuBytes;
   }
 
-  describe(gpu: Gpu, seconds: number, labels: string[]): Loaded {
+  describe(seconds: number, labels: string[]): Loaded {
     const context = this.#program.constants.get("get_max_seq_len");
     const picture = pictureOf(this.#method);
     return {
       kind: this.kind,
       gpuBytes: this.gpuBytes,
       seconds,
-      adapter: describeAdapter(gpu),
+      adapter: describeAdapter(this.gpu),
       labels,
       ...(typeof context === "number" && { context }),
       ...(picture && { picture }),
@@ -149,7 +160,9 @@ export class LoadedModel {
     } catch (error) {
       if (!signal.aborted) throw error; // stopped: what there is stays
     }
-    return { ...this.#language.stats, gpuBytes: this.gpuBytes };
+    const { stats } = this.#language;
+    if (stats === undefined) throw new ModelError("the answer was stopped before it began");
+    return { ...stats, gpuBytes: this.gpuBytes };
   }
 
   async graph(measure: boolean, position: number): Promise<Graph> {
@@ -194,7 +207,8 @@ export class LoadedModel {
   }
 
   dispose(): void {
-    this.#program.dispose();
+    if (this.#language !== undefined) this.#language.dispose();
+    else this.#loaded.dispose();
   }
 }
 

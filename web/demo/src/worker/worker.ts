@@ -18,6 +18,7 @@ const openCore = (): Promise<Core> => {
 };
 
 async function openGpu(): Promise<Gpu> {
+  gpu = model?.gpu ?? gpu;
   if (gpu === undefined || gpu.isLost) gpu = await Gpu.open();
   return gpu;
 }
@@ -27,7 +28,7 @@ function loaded(): LoadedModel {
   return model;
 }
 
-function unload(): void {
+function unload(): undefined {
   model?.dispose();
   model = undefined;
 }
@@ -41,7 +42,7 @@ listen({
     const device = await openGpu();
     const labels = files.labels === undefined ? [] : lines(await readText(files.labels));
     model = await LoadedModel.load(await openCore(), device, files, report, signal);
-    return model.describe(device, (performance.now() - since) / 1000, labels);
+    return model.describe((performance.now() - since) / 1000, labels);
   },
   unload: async () => unload(),
   generate: async ({ messages, sampling }, { report, signal }) =>
