@@ -10,8 +10,8 @@ export default defineConfig({
   worker: { format: "es" },
   resolve: {
     alias: [
-      { find: "executorch-webgpu/etwebgpu.wasm", replacement: path("../../build/wasm/etwebgpu.wasm") },
-      { find: "executorch-webgpu", replacement: path("../src/index.ts") },
+      { find: /^executorch-webgpu\/etwebgpu\.wasm/, replacement: path("../../build/wasm/etwebgpu.wasm") },
+      { find: /^executorch-webgpu$/, replacement: path("../src/index.ts") },
     ],
   },
   // `npx vite demo` beside `executorch-webgpu serve`, which has the models.
