@@ -1,4 +1,5 @@
 import { test } from "@playwright/test";
+
 test("look", async ({ page }) => {
   page.on("console", (m) => console.log("console:", m.type(), m.text()));
   page.on("pageerror", (e) => console.log("pageerror", e.message));

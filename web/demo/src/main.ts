@@ -7,7 +7,7 @@ import { GraphView } from "./page/graph.ts";
 import { Images } from "./page/images.ts";
 import { ModelPanel } from "./page/model.ts";
 import { SamplingForm } from "./page/sampling.ts";
-import { startTabs } from "./page/tabs.ts";
+import { currentView, showView, startTabs } from "./page/tabs.ts";
 import { startTheme } from "./page/theme.ts";
 import { Client } from "./protocol.ts";
 
@@ -19,6 +19,11 @@ panel.settings = ({ kind }) => (kind === "chat" ? sampling.element : undefined);
 new Chat(client, panel, () => sampling.read());
 new GraphView(client, panel);
 const images = new Images(client, panel);
+// What a model cannot do, it does not show.
+panel.onModel((model) => {
+  if (model?.kind === "image" && currentView() === "chat") showView("images");
+  if (model?.kind === "chat" && currentView() === "images") showView("chat");
+});
 startTabs();
 void panel.start();
 void showAdapter();

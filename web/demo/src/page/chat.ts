@@ -219,14 +219,16 @@ class Answer {
     if (follows) scroll.scrollTop = scroll.scrollHeight;
   }
 
-  finish(stats: AnswerStats, again: HTMLElement): void {
+  finish(stats: AnswerStats, context: number, again: HTMLElement): void {
     this.#draw();
     this.place.classList.remove("writing");
     const parts = [
       plural(stats.newTokens, "token"),
       stats.newTokens > 1 && `${rate(stats.tokensPerSecond)} tokens/s`,
       `first after ${milliseconds(stats.firstTokenMs)}`,
-      ENDS[stats.end],
+      stats.end === "length" && stats.promptTokens + stats.newTokens >= context
+        ? ENDS.context
+        : ENDS[stats.end],
     ].filter(Boolean);
     this.#foot.append(
       element("span", { class: "quiet" }, parts.join(" · ")),

@@ -5,6 +5,9 @@ export type View = "chat" | "graph" | "images";
 const VIEWS: readonly View[] = ["chat", "graph", "images"];
 
 const shown = new Set<(view: View) => void>();
+let current: View = "chat";
+
+export const currentView = (): View => current;
 
 export function startTabs(): void {
   for (const [i, view] of VIEWS.entries()) {
@@ -25,6 +28,7 @@ export function startTabs(): void {
 }
 
 export function showView(wanted: View): void {
+  current = wanted;
   for (const view of VIEWS) {
     const tab = byId(`tab-${view}`);
     tab.setAttribute("aria-selected", String(view === wanted));
