@@ -13,8 +13,8 @@
 #include "format/delegate.h"
 #include "format/flat_tensor.h"
 #include "format/program.h"
-#include "kernels/greedy_token.h"
 #include "kernels/kernel_source.h"
+#include "kernels/token_choice.h"
 #include "plan/call_match.h"
 #include "plan/model.h"
 #include "plan/plan_json.h"
@@ -362,10 +362,10 @@ bool etwg_kernel(const Model* model, std::uint32_t index, std::uint32_t dialect)
 }
 
 EXPORT(etwg_token_kernel)
-bool etwg_token_kernel(std::uint32_t first, std::uint32_t count, std::uint32_t invocations,
-                       std::uint32_t dialect) {
-  return keep(
-      kernel_source(greedy_token(first, count, invocations), static_cast<WgslDialect>(dialect)));
+bool etwg_token_kernel(bool sampled, std::uint32_t first, std::uint32_t count,
+                       std::uint32_t invocations, std::uint32_t dialect) {
+  const auto kernel = sampled ? sample_token : greedy_token;
+  return keep(kernel_source(kernel(first, count, invocations), static_cast<WgslDialect>(dialect)));
 }
 
 EXPORT(etwg_scalars) const std::int32_t* etwg_scalars(const Model* model) {

@@ -100,10 +100,10 @@ void etwg_plan_uniforms();
 std::uint32_t etwg_kernel_count(const etwebgpu::Model* model);
 bool etwg_kernel(const etwebgpu::Model* model, std::uint32_t index, std::uint32_t dialect);
 
-// The kernel that takes the likeliest of `count` logits, `first` being the first's element: its
-// bindings are the logits, read, and the token's word, written.
-bool etwg_token_kernel(std::uint32_t first, std::uint32_t count, std::uint32_t invocations,
-                       std::uint32_t dialect);
+// The kernel that chooses a token from `count` logits, `first` being the first's element:
+// greedy_token or sample_token of kernels/token_choice.h, which says what they bind.
+bool etwg_token_kernel(bool sampled, std::uint32_t first, std::uint32_t count,
+                       std::uint32_t invocations, std::uint32_t dialect);
 
 // Values by slot (i32) and whether each changed since etwg_clear_dirty (u8); as many as the model
 // JSON's "scalars".

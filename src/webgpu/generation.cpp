@@ -3,7 +3,7 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/greedy_token.h"
+#include "kernels/token_choice.h"
 #include "webgpu/runner.h"
 
 namespace etwebgpu {

@@ -36,7 +36,13 @@ interface Exports {
   etwg_plan_uniforms(): void;
   etwg_kernel_count(model: number): number;
   etwg_kernel(model: number, index: number, dialect: number): number;
-  etwg_token_kernel(first: number, count: number, invocations: number, dialect: number): number;
+  etwg_token_kernel(
+    sampled: number,
+    first: number,
+    count: number,
+    invocations: number,
+    dialect: number,
+  ): number;
   etwg_scalars(model: number): number;
   etwg_dirty(model: number): number;
   etwg_clear_dirty(model: number): void;
@@ -166,9 +172,22 @@ export class Core {
     const handle = this.lend(head, (at) => this.exports.etwg_delegate(at, head.byteLength, blobSize));
     return new CoreDelegate(this, this.check(handle));
   }
-  /** WGSL of the kernel that takes the likeliest of `count` logits, `first` being the first's element. */
-  tokenKernel(first: number, count: number, invocations: number, dialect: Capabilities["dialect"]): string {
-    this.check(this.exports.etwg_token_kernel(first, count, invocations, DIALECTS[dialect]));
+  /** WGSL of the kernel that chooses a token from `count` logits (src/kernels/token_choice.h). */
+  tokenKernel(
+    sampled: boolean,
+    first: number,
+    count: number,
+    { max_workgroup_invocations, dialect }: Capabilities,
+  ): string {
+    this.check(
+      this.exports.etwg_token_kernel(
+        sampled ? 1 : 0,
+        first,
+        count,
+        max_workgroup_invocations,
+        DIALECTS[dialect],
+      ),
+    );
     return this.text();
   }
 }

@@ -7,3 +7,6 @@ export class ModelError extends Error {
 export class DeviceLostError extends ModelError {
   override readonly name = "DeviceLostError";
 }
+
+/** Of anything that was thrown. */
+export const errorText = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -138,6 +138,8 @@ export interface Capabilities {
   min_subgroup_size: number;
   max_subgroup_size: number;
   f16: boolean;
+  matrix_size: number;
+  byte_products_from: number;
   packed_products: boolean;
   timestamps: boolean;
 }

@@ -4,14 +4,22 @@
  */
 import type { Core } from "./core.ts";
 import { elementCount } from "./elements.ts";
-import { ModelError } from "./errors.ts";
-import type { PlanForm } from "./forms.ts";
+import { errorText, ModelError } from "./errors.ts";
+import type { PlanForm, PlannedTensor } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import type { Runner } from "./runner.ts";
+import { isGreedy, type SamplingOptions, samplingParams } from "./sampling.ts";
 import { Tensor } from "./tensor.ts";
 
 const ON_THE_WAY = 3; // steps sent whose tokens the host has not seen
 const TOKEN_BYTES = 8; // as int64, for models that take it so
+const CHOSEN_BYTES = 16; // and the token's place in the text
+
+interface Chooser {
+  pipeline: GPUComputePipeline;
+  group: GPUBindGroup;
+  key: string;
+}
 
 export interface Start {
   /** Tokens to feed, of which the last one's logits choose the first new token. */
@@ -20,6 +28,10 @@ export interface Start {
   position: number;
   /** New tokens at most. */
   count: number;
+  /** How tokens are chosen; the likeliest unless it is given. */
+  sampling?: SamplingOptions;
+  /** All tokens of the text so far, for a repetition penalty and repeatable choices. */
+  text?: readonly number[];
 }
 
 export class Generation {
@@ -28,13 +40,22 @@ export class Generation {
   readonly #gpu: Gpu;
   readonly #chosen: GPUBuffer;
   readonly #landings: GPUBuffer[];
-  #chooser: { pipeline: GPUComputePipeline; group: GPUBindGroup; key: string } | undefined;
+  readonly #params: GPUBuffer;
+  #seen: GPUBuffer | undefined; // a bit for each token
+  #chooser: Chooser | undefined;
 
-  private constructor(core: Core, runner: Runner, chosen: GPUBuffer, landings: GPUBuffer[]) {
+  private constructor(
+    core: Core,
+    runner: Runner,
+    chosen: GPUBuffer,
+    params: GPUBuffer,
+    landings: GPUBuffer[],
+  ) {
     this.#core = core;
     this.#runner = runner;
     this.#gpu = runner.gpu;
     this.#chosen = chosen;
+    this.#params = params;
     this.#landings = landings;
   }
 
@@ -50,21 +71,20 @@ export class Generation {
       !outputs[0]?.type?.startsWith("float")
     )
       throw new ModelError("only a program of tokens [1, S] and a position [1] with logits generates");
-    const chosen = await runner.gpu.buffer(
-      "the chosen token",
-      16,
-      GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC,
-    );
+    const { gpu } = runner;
+    const { STORAGE, UNIFORM, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
+    const chosen = await gpu.buffer("the chosen token", CHOSEN_BYTES, STORAGE | COPY_SRC | COPY_DST);
+    const params = await gpu.buffer("sampling options", 32, UNIFORM | COPY_DST);
     const landings: GPUBuffer[] = [];
     for (let i = 0; i < ON_THE_WAY; ++i)
-      landings.push(
-        await runner.gpu.buffer("staging for a token", 16, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST),
-      );
-    return new Generation(core, runner, chosen, landings);
+      landings.push(await gpu.buffer("staging for a token", 16, MAP_READ | COPY_DST));
+    return new Generation(core, runner, chosen, params, landings);
   }
 
   dispose(): void {
     this.#chosen.destroy();
+    this.#params.destroy();
+    this.#seen?.destroy();
     for (const landing of this.#landings) landing.destroy();
   }
 
@@ -77,6 +97,8 @@ export class Generation {
   }
 
   async #run(start: Start, take: (token: number) => boolean): Promise<void> {
+    const params = samplingParams(start.sampling ?? {});
+    this.#gpu.device.queue.writeBuffer(this.#params, 0, params);
     const onTheWay: Promise<number>[] = [];
     let sent = 0;
     let wanted = start.count > 0;
@@ -93,12 +115,14 @@ export class Generation {
   }
 
   // Adds the step's token, which comes once the GPU has chosen it.
-  async #send({ tokens, position }: Start, step: number, onTheWay: Promise<number>[]): Promise<void> {
+  async #send(start: Start, step: number, onTheWay: Promise<number>[]): Promise<void> {
+    const { tokens, position } = start;
     const at = step === 0 ? position : position + tokens.length + step - 1;
     const fed = step === 0 ? tokens : [0];
     const inputs = [this.#tokens(fed), this.#position(at)];
     const replay = await this.#runner.ready(inputs);
-    await this.#bind(replay.plan);
+    await this.#bind(replay.plan, start.sampling ?? {});
+    if (step === 0) this.#writeSeen(start.text ?? tokens, replay.plan);
     const encoder = this.#gpu.device.createCommandEncoder();
     for (const planned of replay.plan.inputs) {
       if (planned.position === 0 && step > 0) this.#feedChosen(replay.plan, encoder);
@@ -130,31 +154,47 @@ export class Generation {
     encoder.copyBufferToBuffer(this.#chosen, 0, buffer, offset, planned.storage === "i64" ? TOKEN_BYTES : 4);
   }
 
-  async #bind(plan: PlanForm): Promise<void> {
-    const logits = plan.outputs.find(({ position }) => position === 0);
-    if (logits?.storage !== "f32" || elementCount(logits.sizes) === 0)
-      throw new ModelError("the program's first output is not logits");
-    const count = logits.sizes[logits.sizes.length - 1];
-    const first = elementCount(logits.sizes) - count;
-    const key = `${logits.space} ${logits.index} ${first} ${count} ${this.#runner.memory.generation}`;
+  async #bind(plan: PlanForm, sampling: SamplingOptions): Promise<void> {
+    const { planned, count, first } = logitsOf(plan);
+    const isSampled = !isGreedy(sampling);
+    if (isSampled) await this.#reserveSeen(count);
+    const key = `${isSampled} ${planned.space} ${planned.index} ${first} ${count} ${this.#runner.memory.generation}`;
     if (this.#chooser?.key === key) return;
-    const { capabilities, device } = this.#gpu;
-    const text = this.#core.tokenKernel(
-      first,
-      count,
-      capabilities.max_workgroup_invocations,
-      capabilities.dialect,
-    );
-    const pipeline = await this.#gpu.pipeline("greedy_token", text, "rw");
-    const { buffer, offset } = this.#runner.memory.at(logits.space, logits.index);
-    const group = device.createBindGroup({
-      layout: this.#gpu.layout("rw"),
-      entries: [
-        { binding: 0, resource: { buffer, offset, size: 4 * (first + count) } },
-        { binding: 1, resource: { buffer: this.#chosen, size: TOKEN_BYTES } },
-      ],
+    const signature = isSampled ? "rwwu" : "rw";
+    const text = this.#core.tokenKernel(isSampled, first, count, this.#gpu.capabilities);
+    const pipeline = await this.#gpu.pipeline(isSampled ? "sample_token" : "greedy_token", text, signature);
+    const { buffer, offset } = this.#runner.memory.at(planned.space, planned.index);
+    const logits = { buffer, offset, size: 4 * (first + count) };
+    const resources: GPUBufferBinding[] = isSampled
+      ? [logits, { buffer: this.#seen! }, { buffer: this.#chosen }, { buffer: this.#params }]
+      : [logits, { buffer: this.#chosen, size: TOKEN_BYTES }];
+    const group = this.#gpu.device.createBindGroup({
+      layout: this.#gpu.layout(signature),
+      entries: resources.map((resource, binding) => ({ binding, resource })),
     });
     this.#chooser = { pipeline, group, key };
+  }
+
+  async #reserveSeen(tokens: number): Promise<void> {
+    const bytes = 4 * Math.ceil(tokens / 32);
+    if (this.#seen !== undefined && this.#seen.size >= bytes) return;
+    this.#seen?.destroy();
+    this.#seen = await this.#gpu.buffer(
+      "tokens seen",
+      bytes,
+      GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
+    );
+    this.#chooser = undefined;
+  }
+
+  #writeSeen(text: readonly number[], plan: PlanForm): void {
+    const { queue } = this.#gpu.device;
+    queue.writeBuffer(this.#chosen, 0, Uint32Array.of(0, 0, text.length, 0));
+    if (this.#seen === undefined) return;
+    const { count } = logitsOf(plan);
+    const bits = new Uint32Array(this.#seen.size / 4);
+    for (const token of text) if (token < count) bits[token >>> 5] |= 1 << (token & 31);
+    queue.writeBuffer(this.#seen, 0, bits);
   }
 
   #encodeChoice(encoder: GPUCommandEncoder): void {
@@ -171,7 +211,7 @@ export class Generation {
       await landing.mapAsync(GPUMapMode.READ, 0, 4);
     } catch (error) {
       this.#gpu.check();
-      throw new ModelError(`a token could not be read: ${error instanceof Error ? error.message : error}`, {
+      throw new ModelError(`a token could not be read: ${errorText(error)}`, {
         cause: error,
       });
     }
@@ -179,4 +219,12 @@ export class Generation {
     landing.unmap();
     return token;
   }
+}
+
+function logitsOf(plan: PlanForm): { planned: PlannedTensor; count: number; first: number } {
+  const planned = plan.outputs.find(({ position }) => position === 0);
+  if (planned?.storage !== "f32" || elementCount(planned.sizes) === 0)
+    throw new ModelError("the program's first output is not logits");
+  const count = planned.sizes[planned.sizes.length - 1];
+  return { planned, count, first: elementCount(planned.sizes) - count };
 }

@@ -1,5 +1,5 @@
 /** A WebGPU device as the planner sees it, and what its models share: pipelines and their layouts. */
-import { DeviceLostError, ModelError } from "./errors.ts";
+import { DeviceLostError, errorText, ModelError } from "./errors.ts";
 import type { Capabilities } from "./forms.ts";
 
 export interface GpuOptions {
@@ -29,7 +29,9 @@ const LIMITS = [
   "minUniformBufferOffsetAlignment",
 ] as const;
 
-const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query"];
+// Chromium's matrix units, which are not standard yet.
+const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query", MATRICES];
 
 export class Gpu {
   readonly device: GPUDevice;
@@ -44,7 +46,7 @@ export class Gpu {
     this.device = device;
     this.info = info;
     this.#options = options;
-    this.capabilities = { ...capabilitiesOf(device, info), ...options.capabilities };
+    this.capabilities = { ...capabilitiesOf(device, info, options.entry), ...options.capabilities };
     device.lost.then(({ reason, message }) => {
       this.#lost = reason === "destroyed" ? "it was destroyed" : message || "the driver gave no reason";
     });
@@ -141,9 +143,10 @@ export class Gpu {
       });
     } catch (error) {
       this.check();
-      throw new ModelError(`kernel ${label}: ${error instanceof Error ? error.message : error}`, {
-        cause: error,
-      });
+      const { messages } = await module.getCompilationInfo();
+      const first = messages.find(({ type }) => type === "error");
+      const why = first === undefined ? errorText(error) : `line ${first.lineNum}: ${first.message}`;
+      throw new ModelError(`kernel ${label}: ${why}`, { cause: error });
     }
   }
 }
@@ -157,11 +160,16 @@ async function findAdapter({ entry, powerPreference = "high-performance" }: GpuO
   return adapter;
 }
 
-export function capabilitiesOf(device: GPUDevice, info: GPUAdapterInfo | undefined): Capabilities {
+export function capabilitiesOf(
+  device: GPUDevice,
+  info: GPUAdapterInfo | undefined,
+  entry: GPU | undefined = globalThis.navigator?.gpu,
+): Capabilities {
+  const kind = adapterClass(info);
   const { limits, features } = device;
   return {
     version: 1,
-    adapter_class: adapterClass(info),
+    adapter_class: kind,
     dialect: dialect(),
     max_buffer_size: limits.maxBufferSize,
     max_storage_binding: limits.maxStorageBufferBindingSize,
@@ -182,10 +190,30 @@ export function capabilitiesOf(device: GPUDevice, info: GPUAdapterInfo | undefin
     min_subgroup_size: info?.subgroupMinSize || 4,
     max_subgroup_size: info?.subgroupMaxSize || 128,
     f16: features.has("shader-f16"),
-    packed_products:
-      globalThis.navigator?.gpu?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false,
+    matrix_size: features.has(MATRICES) ? matrixSize(info) : 0,
+    // Nobody says whether products of bytes are one instruction: on Apple's GPUs and older integrated ones they are not.
+    byte_products_from: kind === "discrete" ? WORTH_BYTE_PRODUCTS : Number.MAX_SAFE_INTEGER,
+    packed_products: entry?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? true,
     timestamps: features.has("timestamp-query"),
   };
+}
+
+const WORTH_BYTE_PRODUCTS = 4_000_000; // as src/webgpu/device.cpp has it
+
+interface MatrixConfig {
+  componentType: string;
+  resultComponentType: string;
+  M: number;
+  N: number;
+  K: number;
+}
+
+// Of square f16 matrices with f32 sums.
+function matrixSize(info: GPUAdapterInfo | undefined): number {
+  const { subgroupMatrixConfigs = [] } = (info ?? {}) as { subgroupMatrixConfigs?: Iterable<MatrixConfig> };
+  for (const { componentType, resultComponentType, M, N, K } of subgroupMatrixConfigs)
+    if (componentType === "f16" && resultComponentType === "f32" && M === N && N === K) return M;
+  return 0;
 }
 
 // Firefox's front end is Naga; everyone else's takes "enable subgroups;", as the specification has it.

@@ -7,7 +7,7 @@
 import { DeviceLostError, ModelError } from "./errors.ts";
 import { Generation } from "./generation.ts";
 import type { Method, Program } from "./program.ts";
-import { Sampler, type SamplingOptions } from "./sampler.ts";
+import { type SamplingOptions, samplingParams } from "./sampling.ts";
 import { Tensor } from "./tensor.ts";
 import { ChatTokenizer, type Message, TextStream, type TokenizerFiles } from "./tokenizer.ts";
 
@@ -112,15 +112,17 @@ export class LanguageModel {
       throw new ModelError(
         `the conversation has ${prompt.length} tokens, but the model's context holds ${this.context}`,
       );
-    const answer = new Answer(
-      prompt.length,
-      Math.min(options.maxTokens ?? Number.POSITIVE_INFINITY, this.context - prompt.length),
-    );
+    const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+    const sampling = { ...options, seed }; // the same after a lost device
+    samplingParams(sampling); // refuses what is out of range before anything is fed
+    const room = this.context - prompt.length;
+    const most = options.maxTokens ?? Number.POSITIVE_INFINITY;
+    const answer = new Answer(prompt.length, Math.min(most, room), most > room ? "context" : "length");
     this.#stats = answer.stats;
     const all = [...prompt];
     while (answer.isOpen) {
       try {
-        for await (const token of this.#continue(all, answer, options)) {
+        for await (const token of this.#continue(all, answer, sampling)) {
           all.push(token);
           yield token;
         }
@@ -140,17 +142,14 @@ export class LanguageModel {
   ): AsyncGenerator<number, void> {
     const position = await this.#feedAllBut(all, answer, options.signal);
     const queue = new TokenQueue();
-    const sampler = new Sampler(options);
     const take = (token: number): boolean => {
       const goesOn = answer.take(token, this.#eos) && options.signal?.aborted !== true;
       if (answer.stats.end !== "eos") queue.push(token);
       return goesOn && !queue.isClosed;
     };
-    const start = { tokens: all.slice(position), position, count: answer.left };
     this.#fed = [...all];
-    const running = sampler.isGreedy
-      ? this.#generation.run(start, take)
-      : this.#sampled(start, sampler, all, take);
+    const start = { tokens: all.slice(position), position, count: answer.left, sampling: options, text: all };
+    const running = this.#generation.run(start, take);
     const done = running.then(
       () => queue.end(),
       (error) => queue.end(error),
@@ -178,7 +177,7 @@ export class LanguageModel {
     this.#fed.length = position;
     while (all.length - position > this.#chunk) {
       signal?.throwIfAborted();
-      await this.#logits(all.slice(position, position + this.#chunk), position);
+      await this.#feed(all.slice(position, position + this.#chunk), position);
       position += this.#chunk;
       this.#fed = all.slice(0, position);
     }
@@ -189,31 +188,11 @@ export class LanguageModel {
     return this.#program.method(METHOD);
   }
 
-  async #logits(tokens: readonly number[], position: number): Promise<Float32Array> {
+  async #feed(tokens: readonly number[], position: number): Promise<void> {
     const [first, second] = this.#method.inputs;
     const at = second.dtype === undefined ? position : Tensor.of([position], [1], "int64");
     const input = Tensor.of(tokens, [1, tokens.length], first.dtype === "int32" ? "int32" : "int64");
-    const [logits] = await this.#method.execute([input, at]);
-    const { data, sizes } = logits as Tensor;
-    return Float32Array.from(data.subarray(data.length - sizes[sizes.length - 1]), Number);
-  }
-
-  async #sampled(
-    start: { tokens: readonly number[]; position: number; count: number },
-    sampler: Sampler,
-    all: readonly number[],
-    take: (token: number) => boolean,
-  ): Promise<void> {
-    const seen = [...all];
-    let tokens = start.tokens;
-    let position = start.position;
-    for (let i = 0; i < start.count; ++i) {
-      const token = sampler.choose(await this.#logits(tokens, position), seen);
-      if (!take(token)) return;
-      seen.push(token);
-      position += tokens.length;
-      tokens = [token];
-    }
+    await this.#method.execute([input, at]);
   }
 
   async #revive(): Promise<void> {
@@ -238,7 +217,8 @@ class Answer {
   readonly #began = performance.now();
   #first = 0;
 
-  constructor(promptTokens: number, most: number) {
+  /** `full`: why it ends with the last of `most` tokens. */
+  constructor(promptTokens: number, most: number, full: Stats["end"]) {
     this.#most = most;
     this.stats = {
       promptTokens,
@@ -246,7 +226,7 @@ class Answer {
       newTokens: 0,
       firstTokenMs: 0,
       tokensPerSecond: 0,
-      end: "length",
+      end: full,
     };
   }
 
@@ -254,7 +234,7 @@ class Answer {
     return this.#most - this.stats.newTokens;
   }
   get isOpen(): boolean {
-    return this.left > 0 && this.stats.end === "length";
+    return this.left > 0 && this.stats.end !== "eos";
   }
 
   /** False with the token that ends it. */

@@ -11,7 +11,6 @@ import type {
   Match,
   ModelOptions,
   NamedData,
-  PackedForm,
   ProgramForm,
   ProgramMethod,
   ProgramValue,
@@ -141,6 +140,7 @@ export class Program {
       for (const form of forms)
         if (wanted.includes(form.name))
           methods.set(form.name, await Method.load(core, gpu, files, form, options));
+      checkStates(methods);
     } catch (error) {
       for (const method of methods.values()) method.dispose();
       throw error;
@@ -205,6 +205,16 @@ function checkMethod(forms: ProgramMethod[], name: string): void {
     throw new ModelError(`method '${name}' has a delegate for ${other.backend}, not for ${BACKEND}`);
 }
 
+// The file does not say which states of two methods are one.
+function checkStates(methods: Map<string, Method>): void {
+  const keeping = [...methods.values()].filter((method) => method.keepsStates).map(({ name }) => `'${name}'`);
+  if (keeping.length > 1)
+    throw new ModelError(
+      `methods ${keeping.join(" and ")} keep states, and may mean the same ones, which is not to be had in the browser yet: ` +
+        "load one of them with the option 'methods'",
+    );
+}
+
 interface Part {
   runner: Runner;
   aliased: boolean;
@@ -259,6 +269,10 @@ export class Method {
   }
   get gpuBytes(): number {
     return this.#parts.reduce((sum, { runner }) => sum + runner.memory.bytes, 0);
+  }
+  /** Whether a call changes what the next ones see. */
+  get keepsStates(): boolean {
+    return this.#parts.some(({ runner }) => runner.model.form.states.length > 0);
   }
   /** The delegate's runner, where the method is one delegate's call. */
   get runner(): Runner | undefined {
@@ -340,7 +354,7 @@ function isSame(a: Output | undefined, b: Output | undefined): boolean {
   return a.data.every((value, i) => value === other[i]);
 }
 
-async function loadDelegate(
+function loadDelegate(
   core: Core,
   gpu: Gpu,
   files: ProgramFiles,
@@ -348,12 +362,22 @@ async function loadDelegate(
   size: number,
   options: LoadOptions,
 ): Promise<Runner> {
-  const { signal, onProgress } = options;
   const blob = part(files.source, offset, size);
+  return delegateRunner(core, gpu, blob, (key) => files.place(key), options);
+}
+
+/** A delegate's blob on a device; `named` finds constants that lie outside it. */
+export async function delegateRunner(
+  core: Core,
+  gpu: Gpu,
+  blob: ByteSource,
+  named: (key: string) => Place,
+  { signal, onProgress, options }: Pick<LoadOptions, "signal" | "onProgress" | "options"> = {},
+): Promise<Runner> {
   const head = await headOf(core, blob, FileKind.delegate, signal);
-  const delegate = core.delegate(head, size);
+  const delegate = core.delegate(head, blob.size);
   const place = (key: string, at: number, length: number): Place =>
-    key === "" ? { source: blob, offset: delegate.form.constants_at + at, size: length } : files.place(key);
+    key === "" ? { source: blob, offset: delegate.form.constants_at + at, size: length } : named(key);
   const known = new Map<number, Uint8Array>();
   try {
     for (const [index, { key, offset: at, length, read: wanted }] of delegate.form.constants.entries()) {
@@ -365,20 +389,21 @@ async function loadDelegate(
     delegate.discard();
     throw error;
   }
-  const model = delegate.load(gpu.capabilities, options.options ?? {}, known);
+  const model = delegate.load(gpu.capabilities, options ?? {}, known);
   let total = 0;
   let done = 0;
+  const tell = (bytes: number): void => {
+    done += bytes;
+    onProgress?.({ stage: "weights", done, total });
+  };
   return Runner.create(model, gpu, {
-    places: ({ key, offset: at, length }: PackedForm["parts"][number]) => place(key, at, length),
+    places: ({ key, offset: at, length }) => place(key, at, length),
     signal,
     total: (bytes) => {
       total = bytes;
-      onProgress?.({ stage: "weights", done, total });
+      tell(0);
     },
-    read: (bytes) => {
-      done += bytes;
-      onProgress?.({ stage: "weights", done, total });
-    },
+    read: tell,
   });
 }
 

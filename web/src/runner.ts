@@ -1,7 +1,7 @@
 /** A delegate on a device: weights uploaded once, then one submit and one wait per call. */
 import type { CoreModel, LiveInput } from "./core.ts";
 import { elementCount, isKnownStorage, load, storageBytes } from "./elements.ts";
-import { ModelError } from "./errors.ts";
+import { errorText, ModelError } from "./errors.ts";
 import type { DType, PackedForm, PlanForm, PlannedTensor } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import { ModelMemory } from "./memory.ts";
@@ -279,10 +279,7 @@ export class Runner {
       await staging.mapAsync(GPUMapMode.READ, 0, Math.max(bytes, 16));
     } catch (error) {
       this.gpu.check();
-      throw new ModelError(
-        `the outputs could not be read: ${error instanceof Error ? error.message : error}`,
-        { cause: error },
-      );
+      throw new ModelError(`the outputs could not be read: ${errorText(error)}`, { cause: error });
     }
   }
 

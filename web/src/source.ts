@@ -1,5 +1,5 @@
 /** Where a file's bytes come from: a server, a File or memory. */
-import { ModelError } from "./errors.ts";
+import { errorText, ModelError } from "./errors.ts";
 
 export interface ByteSource {
   /** For messages. */
@@ -149,7 +149,7 @@ async function request(url: string, offset: number, length: number, signal?: Abo
     });
   } catch (error) {
     signal?.throwIfAborted();
-    throw new ModelError(`${url}: the request failed: ${error instanceof Error ? error.message : error}`, {
+    throw new ModelError(`${url}: the request failed: ${errorText(error)}`, {
       cause: error,
     });
   }

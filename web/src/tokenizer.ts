@@ -1,7 +1,7 @@
 /** A chat model's tokenizer: token ids, the chat template and text as it comes. */
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
-import { ModelError } from "./errors.ts";
+import { errorText, ModelError } from "./errors.ts";
 
 export interface Message {
   role: string;
@@ -32,10 +32,7 @@ export class ChatTokenizer {
       this.#template =
         this.#config.chat_template === undefined ? undefined : new Template(this.#config.chat_template);
     } catch (error) {
-      throw new ModelError(
-        `the tokenizer files cannot be used: ${error instanceof Error ? error.message : error}`,
-        { cause: error },
-      );
+      throw new ModelError(`the tokenizer files cannot be used: ${errorText(error)}`, { cause: error });
     }
   }
 
@@ -67,10 +64,7 @@ export class ChatTokenizer {
         eos_token: spelling(this.#config.eos_token),
       });
     } catch (error) {
-      throw new ModelError(
-        `the model's chat template fails: ${error instanceof Error ? error.message : error}`,
-        { cause: error },
-      );
+      throw new ModelError(`the model's chat template fails: ${errorText(error)}`, { cause: error });
     }
   }
 }

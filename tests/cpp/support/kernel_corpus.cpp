@@ -3,6 +3,7 @@
 #include <set>
 
 #include "kernels/kernel_source.h"
+#include "kernels/token_choice.h"
 #include "plan/model.h"
 
 namespace etwebgpu::testing {
@@ -81,18 +82,9 @@ std::vector<HostInput> bound_inputs(const Graph& graph) {
 std::vector<CorpusKernel> executors_own() {
   const DeviceClass* any = &device_classes()[0];
   std::vector<CorpusKernel> out;
-  for (const std::int64_t width : {1, 4}) {
-    const auto text = [](std::int64_t n) { return cat(n); };
-    out.push_back({{"greedy_token",
-                    {{"WIDTH", text(width)},
-                     {"LOADS", "12"},
-                     {"FIRST", text(3 * width)},
-                     {"COUNT", text(1000 * width)},
-                     {"WG", "256"}},
-                    {"logits", "token"}},
-                   "rw",
-                   any});
-  }
+  for (const std::int64_t width : {1, 4})
+    out.push_back({greedy_token(3 * width, 1000 * width, 256), "rw", any});
+  out.push_back({sample_token(3, 1000, 256), "rwwu", any});
   out.push_back({{"workgroup_poison", {{"WG", "256"}, {"WORDS", "4096"}}, {"witness"}}, "w", any});
   return out;
 }

@@ -143,10 +143,8 @@ export class Chat {
   #finish(shown: Answer, stats: AnswerStats): void {
     if (!shown.place.isConnected) return; // another conversation has begun
     for (const old of this.#log.querySelectorAll(".again")) old.remove();
-    shown.finish(
-      stats,
-      button("Regenerate", () => this.#again(shown.place), { class: "plain again" }),
-    );
+    const again = button("Regenerate", () => this.#again(shown.place), { class: "plain again" });
+    shown.finish(stats, this.#panel.current?.context ?? Number.POSITIVE_INFINITY, again);
     this.#turns.push({ message: { role: "assistant", content: shown.text }, place: shown.place });
     if (stats.newTokens > 1) this.#panel.figure("speed", rate(stats.tokensPerSecond));
     this.#panel.figure("first", milliseconds(stats.firstTokenMs));
