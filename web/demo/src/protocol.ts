@@ -17,10 +17,12 @@ export interface Preflight {
   kind: ModelKind;
   /** Why it does not run here; empty if it does. */
   problems: string[];
-  /** Bytes of all files, and of those that are fetched. */
-  bytes: number;
-  memory: { weights: number; states: number };
-  methods: string[];
+  /** What is as well to know. */
+  warnings: string[];
+  /** Bytes of weights that are not here yet. */
+  toFetch: number;
+  /** Bytes on the GPU. */
+  memory: { weights: number; states: number; activations: number };
   context?: number;
   picture?: PictureForm;
 }

@@ -190,7 +190,7 @@ function introduction(model: CurrentModel | undefined, ask: (text: string) => vo
 /** An answer on its way. */
 class Answer {
   readonly #body = element("div", { class: "text" });
-  readonly #foot = element("footer", {});
+  readonly #foot = element("footer", {}, element("span", { class: "quiet" }, "Reading the prompt…"));
   readonly place = element(
     "article",
     { class: "answer writing" },
@@ -203,6 +203,7 @@ class Answer {
 
   /** Pieces that come between two frames are drawn at once. */
   add(piece: string): void {
+    if (this.text === "") this.#foot.replaceChildren();
     this.text += piece;
     if (!this.#isDrawn) return;
     this.#isDrawn = false;
@@ -228,7 +229,7 @@ class Answer {
         ? ENDS.context
         : ENDS[stats.end],
     ].filter(Boolean);
-    this.#foot.append(
+    this.#foot.replaceChildren(
       element("span", { class: "quiet" }, parts.join(" · ")),
       copyButton(() => this.text),
       again,
@@ -240,7 +241,7 @@ class Answer {
     this.#draw();
     this.place.classList.remove("writing");
     this.#body.after(element("p", { class: "verdict bad", role: "alert" }, sentence(error)));
-    this.#foot.append(again);
+    this.#foot.replaceChildren(again);
     this.#scrollDown();
   }
 

@@ -3,7 +3,8 @@ import { button, byId, element } from "./dom.ts";
 
 export function sentence(error: unknown): string {
   const text = (error instanceof Error ? error.message : String(error)).trim();
-  const whole = text.charAt(0).toUpperCase() + text.slice(1);
+  const beginsWithFile = /^\S+\.\S/.test(text); // its name stays as it is
+  const whole = beginsWithFile ? text : text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?)]$/.test(whole) ? whole : `${whole}.`;
 }
 

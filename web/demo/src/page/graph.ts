@@ -68,7 +68,7 @@ export class GraphView {
       element(
         "header",
         { class: "graph-head" },
-        element("div", {}, element("h2", {}, `${model.name}, one call`), summary(graph, steps)),
+        element("div", {}, element("h2", {}, "One call on the GPU"), summary(graph, steps)),
         this.#tools(model),
       ),
       element(

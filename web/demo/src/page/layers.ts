@@ -7,7 +7,7 @@ export interface Step extends GraphNode {
   index: number;
   /** The operator, without namespaces. */
   operator: string;
-  /** What the weights are for: q, k, v. */
+  /** What the weights are for: q, k, v; where the exporter named them by their contents, what the kernel adds. */
   roles: string[];
   /** The kernel's name without its parameters. */
   template: string;
@@ -34,16 +34,33 @@ export function stepsOf(nodes: readonly GraphNode[]): Step[] {
       index,
       operator,
       template,
-      roles: [...new Set(node.weights.map(roleOf))].filter(Boolean),
+      roles: rolesOf(node),
       family: family ?? FAMILIES.find(([pattern]) => pattern.test(named))?.[1] ?? "other",
     };
   });
 }
 
+// Parameters of kernels that say what is computed besides the product.
+const EXTRAS: [RegExp, string][] = [
+  [/\bNORM=1\b/, "norm"],
+  [/\bPARTS=2\b/, "two in one"],
+  [/\bPARTS=3\b/, "three in one"],
+  [/\bGATED=1\b/, "gated"],
+  [/\bRESIDUAL=1\b/, "residual"],
+];
+
+function rolesOf({ weights, kernel }: GraphNode): string[] {
+  const named = [...new Set(weights.map(roleOf))].filter(Boolean);
+  if (named.length > 0) return named;
+  return EXTRAS.flatMap(([pattern, name]) => (pattern.test(kernel) ? [name] : []));
+}
+
+const CONTENT_HASH = /^[0-9a-f]{32,}$/;
+
 // The last word of a weight's key that says something: layers.3.attention.wq.weight is wq.
 function roleOf(key: string): string {
   const words = key.split(/[._]?\b(?:weight|scales?|bias|zeros?|qdata|packed)\b|[./]/).filter(Boolean);
-  return words.filter((word) => !/^\d+$/.test(word)).at(-1) ?? "";
+  return words.filter((word) => !/^\d+$/.test(word) && !CONTENT_HASH.test(word)).at(-1) ?? "";
 }
 
 /** Steps one after another, or a sequence of them that comes several times. */
@@ -83,12 +100,12 @@ export interface Bar {
   milliseconds: number;
 }
 
-/** Time by what is done and with which weights, the longest first. */
+/** Time by kernel and what it is for, the longest first. */
 export function barsOf(steps: readonly Step[]): Bar[] {
   const bars = new Map<string, Bar>();
-  for (const { operator, template, roles, family, milliseconds = 0 } of steps) {
+  for (const { operator, template, kernel, roles, family, milliseconds = 0 } of steps) {
     const title = titleOf({ operator, roles });
-    const key = `${title} ${template}`;
+    const key = `${title} ${kernel}`;
     const bar = bars.get(key) ?? { title, template, family, count: 0, milliseconds: 0 };
     bar.count += 1;
     bar.milliseconds += milliseconds;

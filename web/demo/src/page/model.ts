@@ -165,22 +165,25 @@ export class ModelPanel {
   }
 
   #showPreflight(files: FoundFiles, preflight: Preflight): void {
-    const { problems, memory } = preflight;
+    const { problems, warnings, memory } = preflight;
     const runs = problems.length === 0;
     const lacksTokenizer =
       preflight.kind === "chat" && (files.json === undefined || files.config === undefined);
-    const rows: [string, string][] = [
-      [files.program instanceof File ? "To read" : "To fetch", bytes(preflight.bytes)],
-      ["Weights on the GPU", bytes(memory.weights)],
-      ...(memory.states > 0 ? [["Cache on the GPU", bytes(memory.states)] as [string, string]] : []),
+    const rows: [string, number][] = [
+      [files.program instanceof File ? "To read" : "To fetch", preflight.toFetch],
+      ["Weights on the GPU", memory.weights],
+      ["States on the GPU", memory.states],
+      ["Activations at most", memory.activations],
     ];
+    const shown = rows.filter(([, size]) => size > 0).map(([name, size]) => row(name, bytes(size)));
     this.#show(
       files.name,
       this.#heading(files.name, describe(preflight)),
-      element("dl", { class: "rows" }, ...rows.flatMap(([name, value]) => row(name, value))),
+      element("dl", { class: "rows" }, ...shown.flat()),
       ...(runs
         ? [element("p", { class: "verdict good" }, "It runs on this adapter.")]
-        : problems.map((problem) => element("p", { class: "verdict bad" }, problem))),
+        : problems.map((problem) => element("p", { class: "verdict bad" }, sentence(problem)))),
+      ...warnings.map((warning) => element("p", { class: "verdict" }, sentence(warning))),
       runs &&
         lacksTokenizer &&
         element("p", { class: "verdict" }, `To chat, add ${missingTokenizerFiles(files)} as well.`),
@@ -255,6 +258,11 @@ export class ModelPanel {
         figure("memory", "GPU memory", bytes(model.gpuBytes)),
         figure("load", "load", `${model.seconds.toFixed(model.seconds < 10 ? 1 : 0)} s`),
       ),
+      element(
+        "p",
+        { class: "quiet" },
+        `On ${model.adapter.name}, ${ADAPTERS[model.adapter.kind]}${model.adapter.features.map((one) => `, ${one}`).join("")}.`,
+      ),
       this.settings(model),
       element("div", { class: "actions" }, this.#back()),
     );
@@ -306,6 +314,12 @@ class Progress {
     text.textContent = `Weights: ${bytes(done)} of ${bytes(total)}${done < total ? speed : ""}`;
   }
 }
+
+const ADAPTERS: Record<CurrentModel["adapter"]["kind"], string> = {
+  discrete: "a discrete GPU",
+  integrated: "an integrated GPU",
+  software: "which computes on the CPU",
+};
 
 function row(name: string, value: string): HTMLElement[] {
   return [element("dt", {}, name), element("dd", {}, value)];

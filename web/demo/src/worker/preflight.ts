@@ -27,13 +27,12 @@ export async function check(
   const { kind, method } = kindOf(running);
   const context = forms.find(({ name }) => name === "get_max_seq_len")?.outputs[0]?.value;
   const picture = method && pictureOf(method);
-  const bytes = opened.source.size;
   return {
     kind,
     problems,
-    bytes,
-    memory: { weights: bytes, states: 0 },
-    methods: running.map(({ name }) => name),
+    warnings: [],
+    toFetch: opened.source.size,
+    memory: { weights: opened.source.size, states: 0, activations: 0 },
     ...(typeof context === "number" && { context }),
     ...(picture && { picture }),
   };
