@@ -13,4 +13,4 @@ if ! cmp -s package-lock.json node_modules/.installed; then
   cp package-lock.json node_modules/.installed
 fi
 npm run build
-npx vite build demo
+npm run demo

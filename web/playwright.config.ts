@@ -7,7 +7,7 @@ const models = "test-results/models";
 const port = 8417;
 const serve = [
   `${python} -m executorch_webgpu serve --port ${port} --page demo/dist`,
-  process.env.ETWEBGPU_E2E_SMOLLM2 ? "--smollm2" : "--no-smollm2",
+  "--smollm2", // exported once, which takes minutes
   `${models}/babble/babble.pte ${models}/colours/colours.pte`,
 ].join(" ");
 
@@ -35,7 +35,7 @@ export default defineConfig({
   webServer: {
     command: `([ -e ${models}/colours/labels.txt ] || ${python} e2e/models.py ${models}) && exec ${serve}`,
     url: `http://127.0.0.1:${port}/models.json`,
-    timeout: 300_000,
+    timeout: 1_200_000,
     reuseExistingServer: false,
   },
 });

@@ -17,9 +17,9 @@ async function stillChats(page: Page): Promise<void> {
 }
 
 const WRONG: [string, Uint8Array | string, RegExp][] = [
-  ["text", "hello, world, this is no program", /expected 'ET12'/],
+  ["text", "hello, world, this is no program", /The file is not an ExecuTorch program \(\.pte\)/],
   ["nothing", "", /The file is empty\./],
-  ["a data file", "\x30\0\0\0FT01FH01 and what follows", /'FT01', expected 'ET12'/],
+  ["a data file", "\x30\0\0\0FT01FH01 and what follows", /but tensor data \(\.ptd\)/],
   ["half of its header", babble.subarray(0, 40), /truncated|outside|ends/i],
 ];
 for (const [what, content, sentence] of WRONG)

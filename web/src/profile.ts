@@ -78,30 +78,29 @@ export async function profile(method: Method, inputs: readonly Input[]): Promise
 }
 
 const WANTED_MILLISECONDS = 10;
-const MOST_DISPATCHES = 8192;
-const TRIES = 3;
+const MOST_DISPATCHES = 1 << 14;
+const TRIES = 2;
 
 // Twice as many repetitions take longer by the time of these repetitions alone, without the way to the GPU and back.
-// Of several tries the quickest was disturbed least.
 async function timeOf(
   gpu: Gpu,
   replay: Replay,
   which: readonly number[],
   scalars: Int32Array,
 ): Promise<number> {
-  const most = Math.max(1, Math.floor(MOST_DISPATCHES / which.length));
-  let repetitions = 1;
-  let once = await run(gpu, replay, which, scalars, repetitions);
-  while (once < WANTED_MILLISECONDS && repetitions < most) {
-    repetitions = Math.min(repetitions * 2, most);
-    once = await run(gpu, replay, which, scalars, repetitions);
+  // Of several tries the quickest was disturbed least.
+  const best = async (repetitions: number): Promise<number> => {
+    let least = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < TRIES; ++i)
+      least = Math.min(least, await run(gpu, replay, which, scalars, repetitions));
+    return least;
+  };
+  await run(gpu, replay, which, scalars, 1); // a driver may still compile
+  for (let repetitions = 1; ; repetitions *= 2) {
+    const taken = (await best(2 * repetitions)) - (await best(repetitions));
+    const isLast = 4 * repetitions * which.length > MOST_DISPATCHES;
+    if (taken >= WANTED_MILLISECONDS || isLast) return Math.max(taken, 0) / repetitions;
   }
-  let twice = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < TRIES; ++i) {
-    twice = Math.min(twice, await run(gpu, replay, which, scalars, 2 * repetitions));
-    once = Math.min(once, await run(gpu, replay, which, scalars, repetitions));
-  }
-  return Math.max(twice - once, 0) / repetitions;
 }
 
 async function run(

@@ -68,7 +68,12 @@ export class GraphView {
       element(
         "header",
         { class: "graph-head" },
-        element("div", {}, element("h2", {}, "One call on the GPU"), summary(graph, steps)),
+        element(
+          "div",
+          {},
+          element("h2", {}, "One call on the GPU"),
+          summary(graph, steps, model.kind === "chat"),
+        ),
         this.#tools(model),
       ),
       element(
@@ -111,14 +116,14 @@ function empty(): HTMLElement {
   );
 }
 
-function summary(graph: Graph, steps: readonly Step[]): HTMLElement {
+function summary(graph: Graph, steps: readonly Step[], isChat: boolean): HTMLElement {
   const weights = steps.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
   const kernels = new Set(graph.nodes.map(({ kernel }) => kernel)).size;
   const parts = [
     plural(graph.nodes.length, "dispatch", "dispatches"),
     plural(kernels, "kernel"),
     `${bytes(weights)} of weights read`,
-    graph.inputs.join(" and "),
+    isChat ? "one token" : graph.inputs.join(" and "),
   ];
   return element("p", { class: "quiet" }, parts.join(" · "));
 }

@@ -43,8 +43,8 @@ export function stepsOf(nodes: readonly GraphNode[]): Step[] {
 // Parameters of kernels that say what is computed besides the product.
 const EXTRAS: [RegExp, string][] = [
   [/\bNORM=1\b/, "norm"],
-  [/\bPARTS=2\b/, "two in one"],
-  [/\bPARTS=3\b/, "three in one"],
+  [/\bPARTS=2\b/, "2 parts"],
+  [/\bPARTS=3\b/, "3 parts"],
   [/\bGATED=1\b/, "gated"],
   [/\bRESIDUAL=1\b/, "residual"],
 ];

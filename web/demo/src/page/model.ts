@@ -258,11 +258,7 @@ export class ModelPanel {
         figure("memory", "GPU memory", bytes(model.gpuBytes)),
         figure("load", "load", `${model.seconds.toFixed(model.seconds < 10 ? 1 : 0)} s`),
       ),
-      element(
-        "p",
-        { class: "quiet" },
-        `On ${model.adapter.name}, ${ADAPTERS[model.adapter.kind]}${model.adapter.features.map((one) => `, ${one}`).join("")}.`,
-      ),
+      element("p", { class: "quiet" }, adapterSentence(model.adapter)),
       this.settings(model),
       element("div", { class: "actions" }, this.#back()),
     );
@@ -320,6 +316,11 @@ const ADAPTERS: Record<CurrentModel["adapter"]["kind"], string> = {
   integrated: "an integrated GPU",
   software: "which computes on the CPU",
 };
+
+function adapterSentence({ name, kind, features }: CurrentModel["adapter"]): string {
+  const has = features.length > 0 ? `It has ${features.join(", ")}.` : "It has no optional features.";
+  return `On ${name}, ${ADAPTERS[kind]}. ${has}`;
+}
 
 function row(name: string, value: string): HTMLElement[] {
   return [element("dt", {}, name), element("dd", {}, value)];
