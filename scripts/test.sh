@@ -36,6 +36,10 @@ ASAN_OPTIONS=alloc_dealloc_mismatch=0 build/fuzz/tests/cpp/core_tests --gtest_br
 step "The core for wasm32"
 scripts/build_wasm.sh
 
+step "The npm package, and the page in Chromium"
+scripts/build_web.sh
+(cd web && npm run check && VK_ICD_FILENAMES=$lavapipe npm test && npm run e2e)
+
 # Both providers, two software adapters, and the kernels for GPUs beside those for software adapters: so each
 # kernel meets both WGSL front ends, and limits far below a GPU's. The scale is the share of random cases.
 ops=tests/python/ops
