@@ -74,6 +74,27 @@ test("a server that loses the file, and has it again", async ({ page }) => {
   await expect(page.getByText("GPU memory")).toBeVisible();
 });
 
+test("a connection that breaks during the load, and is there again", async ({ page }) => {
+  page.removeAllListeners("console");
+  await page.getByRole("button", { name: /babble/ }).click();
+  await page.getByRole("button", { name: "Load the model" }).waitFor();
+  await page.route("**/babble.pte", (route) => route.abort("connectionreset"));
+  await page.getByRole("button", { name: "Load the model" }).click();
+  await expect(panel(page).getByRole("alert")).toHaveText(/babble\.pte: .*\.$/);
+  await page.unroute("**/babble.pte");
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "Load the model" }).click();
+  await expect(page.getByText("GPU memory")).toBeVisible();
+});
+
+test("a server without ranges, which is said", async ({ page }) => {
+  await page.route("**/babble.pte", (route) => route.fulfill({ status: 200, body: babble }));
+  await load(page, /babble/);
+  await expect(panel(page)).toContainText("sends no ranges");
+  await ask(page, "abcd");
+  await expect(answers(page)).toHaveCount(1);
+});
+
 test("a load that is cancelled, and begun again", async ({ page }) => {
   let release = (): void => {};
   const held = new Promise<void>((resolve) => {

@@ -49,6 +49,8 @@ export interface Loaded {
   context?: number;
   picture?: PictureForm;
   labels: string[];
+  /** What is as well to know: a server that sends whole files only. */
+  notices: string[];
 }
 
 export interface LoadProgress {

@@ -44,6 +44,7 @@ export class GraphView {
     const model = this.#panel.current;
     if (model === undefined || this.#isBusy) return;
     this.#isBusy = true;
+    if (this.#drawn !== model) this.#root.replaceChildren(waiting());
     this.#drawn = model;
     this.#measure.disabled = true;
     this.#measure.textContent = measure ? "Measuring…" : "Measure a step";
@@ -113,6 +114,14 @@ function empty(): HTMLElement {
       {},
       "Load a model to see its dispatches, how they depend on each other, and where a step's time goes.",
     ),
+  );
+}
+
+function waiting(): HTMLElement {
+  return element(
+    "p",
+    { class: "intro quiet", role: "status" },
+    "The graph comes as soon as the model is free.",
   );
 }
 

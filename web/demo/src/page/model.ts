@@ -259,6 +259,7 @@ export class ModelPanel {
         figure("load", "load", `${model.seconds.toFixed(model.seconds < 10 ? 1 : 0)} s`),
       ),
       element("p", { class: "quiet" }, adapterSentence(model.adapter)),
+      ...model.notices.map((notice) => element("p", { class: "verdict" }, sentence(notice))),
       this.settings(model),
       element("div", { class: "actions" }, this.#back()),
     );

@@ -73,12 +73,20 @@ export class LoadedModel {
   readonly #loaded: Program;
   readonly #name: string;
   readonly #language: LanguageModel | undefined;
+  readonly #notices: string[];
   readonly kind: ModelKind;
 
-  private constructor(program: Program, method: string, kind: ModelKind, language?: LanguageModel) {
+  private constructor(
+    program: Program,
+    method: string,
+    kind: ModelKind,
+    notices: string[],
+    language?: LanguageModel,
+  ) {
     this.#loaded = program;
     this.#name = method;
     this.#language = language;
+    this.#notices = notices;
     this.kind = kind;
   }
 
@@ -101,12 +109,14 @@ export class LoadedModel {
     signal: AbortSignal,
   ): Promise<LoadedModel> {
     const tokenizer = await readTokenizer(files);
+    const notices: string[] = [];
     const program = await Program.load(files.program, {
       core,
       gpu,
       data: files.data,
       signal,
       onProgress: report,
+      onNotice: (text) => notices.push(text),
     });
     try {
       const { kind, method: form } = kindOf([...program.methods.values()]);
@@ -120,7 +130,7 @@ export class LoadedModel {
         kind === "chat" && tokenizer !== undefined
           ? await LanguageModel.load({ program, tokenizer })
           : undefined;
-      return new LoadedModel(program, method.name, kind, language);
+      return new LoadedModel(program, method.name, kind, notices, language);
     } catch (error) {
       program.dispose();
       throw error;
@@ -140,6 +150,7 @@ export class LoadedModel {
       seconds,
       adapter: describeAdapter(this.gpu),
       labels,
+      notices: this.#notices,
       ...(typeof context === "number" && { context }),
       ...(picture && { picture }),
     };

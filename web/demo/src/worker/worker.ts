@@ -33,6 +33,14 @@ function unload(): undefined {
   model = undefined;
 }
 
+// What uses the model takes turns: a measurement in the middle of an answer would spoil its cache.
+let last: Promise<unknown> = Promise.resolve();
+function inTurn<T>(use: (model: LoadedModel) => Promise<T>): Promise<T> {
+  const turn = last.then(() => use(loaded()));
+  last = turn.catch(() => {});
+  return turn;
+}
+
 listen({
   adapter: async () => describeAdapter(await openGpu()),
   check: async (files, { signal }) => check(await openCore(), await openGpu(), files, signal),
@@ -41,14 +49,18 @@ listen({
     const since = performance.now();
     const device = await openGpu();
     const labels = files.labels === undefined ? [] : lines(await readText(files.labels));
-    model = await LoadedModel.load(await openCore(), device, files, report, signal);
-    return model.describe((performance.now() - since) / 1000, labels);
+    const next = await LoadedModel.load(await openCore(), device, files, report, signal);
+    if (signal.aborted) next.dispose();
+    signal.throwIfAborted();
+    unload();
+    model = next;
+    return next.describe((performance.now() - since) / 1000, labels);
   },
   unload: async () => unload(),
-  generate: async ({ messages, sampling }, { report, signal }) =>
-    loaded().generate(messages, sampling, report, signal),
-  graph: async ({ measure, position }) => loaded().graph(measure, position),
-  classify: async ({ picture, normalization }) => loaded().classify(picture, normalization),
+  generate: ({ messages, sampling }, { report, signal }) =>
+    inTurn((model) => model.generate(messages, sampling, report, signal)),
+  graph: ({ measure, position }) => inTurn((model) => model.graph(measure, position)),
+  classify: ({ picture, normalization }) => inTurn((model) => model.classify(picture, normalization)),
 });
 
 const lines = (text: string): string[] => text.split(/\r?\n/).map((line) => line.trim());
