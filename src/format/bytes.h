@@ -66,21 +66,27 @@ class CopyBudget {
   std::uint64_t left_;
 };
 
+// Whether a flatbuffer of this kind begins with these bytes.
+inline Result<void> check_identifier(Bytes bytes, std::string_view identifier,
+                                     std::string_view what) {
+  constexpr std::size_t kMinSize = 8;  // root offset and identifier
+  CHECK_OR_FAIL(bytes.size() >= kMinSize, ErrorKind::InvalidProgram, what, ": ", bytes.size(),
+                " bytes are too few for a flatbuffer");
+  const std::string_view found = text_at(bytes, 4, 4);
+  CHECK_OR_FAIL(found == identifier, ErrorKind::InvalidProgram, what,
+                ": the flatbuffer identifier is ", quoted(found), ", expected '", identifier, "'");
+  return {};
+}
+
 // A verified flatbuffer with root table Root. Misaligned input is copied first: flatbuffers reads
 // through plain pointers.
 template <typename Root>
 class FlatBuffer {
  public:
   static Result<FlatBuffer> open(Bytes bytes, const char* identifier, std::string_view what) {
-    constexpr std::size_t kMinSize = 8;  // root offset and identifier
-    CHECK_OR_FAIL(bytes.size() >= kMinSize, ErrorKind::InvalidProgram, what, ": ", bytes.size(),
-                  " bytes are too few for a flatbuffer");
+    TRY(check_identifier(bytes, identifier, what));
     CHECK_OR_FAIL(bytes.size() < FLATBUFFERS_MAX_BUFFER_SIZE, ErrorKind::InvalidProgram, what, ": ",
                   bytes.size(), " bytes are more than a flatbuffer can have");
-    const std::string_view found = text_at(bytes, 4, 4);
-    CHECK_OR_FAIL(found == identifier, ErrorKind::InvalidProgram, what,
-                  ": the flatbuffer identifier is ", quoted(found), ", expected '", identifier,
-                  "'");
 
     FlatBuffer out;
     const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());

@@ -17,6 +17,7 @@ using format::element;
 using format::size_of;
 using format::view;
 constexpr ErrorKind kInvalid = ErrorKind::InvalidProgram;
+constexpr const char* kIdentifier = "ET12";
 
 struct Header {
   std::uint64_t program_size;
@@ -29,6 +30,7 @@ struct Header {
 Result<Header> read_header(const FileHead& head) {
   constexpr std::size_t kEnd = 32, kEndWithSegmentBytes = Program::kHeaderBytes;
   const Bytes file = head.bytes;
+  TRY(format::check_identifier(file, kIdentifier, "flatbuffer"));
   if (file.size() < kEnd || format::text_at(file, 8, 4) != "eh00") return Header{head.size, 0};
   const auto length = format::load<std::uint32_t>(file, 12);
   const auto program_size = format::load<std::uint64_t>(file, 16);
@@ -318,7 +320,7 @@ Result<Program> Program::read(const FileHead& file) {
     TRY_ASSIGN(const Header header, read_header(file));
     TRY_ASSIGN(const Bytes head, file.first(header.program_size, "the flatbuffer"));
     TRY_ASSIGN(const auto buffer,
-               format::FlatBuffer<fb::Program>::open(head, "ET12", "flatbuffer"));
+               format::FlatBuffer<fb::Program>::open(head, kIdentifier, "flatbuffer"));
     Reader reader(file, header.segment_base, buffer);
     Program program;
     program.file_ = file;

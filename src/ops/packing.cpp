@@ -37,7 +37,7 @@ std::int64_t panel_depth(Packing packing, const PackedPart& part) {
 }
 
 bool dtype_fits(Packing packing, DType dtype) {
-  if (is_flat(packing)) return can_store(flat_storage(packing, dtype), dtype);
+  if (!is_panels(packing)) return can_store(flat_storage(packing, dtype), dtype);
   switch (packing) {
     case Packing::Q4Panels:
       return dtype == DType::UInt8 || dtype == DType::Int8;
@@ -53,7 +53,7 @@ bool dtype_fits(Packing packing, DType dtype) {
 }
 
 bool rank_fits(Packing packing, const PackedPart& part) {
-  if (packing == Packing::TransposeWords || part.transposed) return part.dims.rank() == 2;
+  if (part.transposed) return part.dims.rank() == 2;
   if (packing == Packing::FloatPanels) return part.dims.rank() >= 1;
   return !is_panels(packing) || part.dims.rank() >= 2;
 }
@@ -70,10 +70,6 @@ std::uint64_t part_bytes(Packing packing, const PackedPart& part) {
 // Bytes of kPanel output rows.
 std::uint64_t panel_bytes_of(Packing packing, const PackedPart& part) {
   return static_cast<std::uint64_t>(panel_words(packing, part)) * kPanelRowBytes;
-}
-
-bool needs_whole_source(Packing packing, const PackedPart& part) {
-  return packing == Packing::TransposeWords || part.transposed;
 }
 
 Result<void> check_part(Packing packing, const PackedPart& part) {
@@ -237,34 +233,11 @@ void pack_flat(Storage storage, const PackedPart& part, const std::byte* data, s
   store_elements(part.dtype, first, end - begin, storage, out.data());
 }
 
-// Destination rows are source columns; blocks of 16 of them share the source's cache lines.
-void pack_transposed(const PackedPart& part, const std::byte* data, std::uint64_t offset,
-                     std::span<std::byte> out) {
-  const std::int64_t rows = part.dims[0], columns = part.dims[1];
-  const auto begin = static_cast<std::int64_t>(offset / kWord);
-  const std::int64_t end =
-      std::min(begin + static_cast<std::int64_t>(out.size() / kWord), rows * columns);
-  if (begin >= end) return;
-  with_words(part.dtype, data, [&](auto word) {
-    for (std::int64_t block = begin / rows; block * rows < end; block += kBlock) {
-      for (std::int64_t r = 0; r < rows; ++r) {
-        for (std::int64_t c = block; c < std::min(block + kBlock, columns); ++c) {
-          const std::int64_t at = c * rows + r;
-          if (at < begin || at >= end) continue;
-          const std::uint32_t value = word(r * columns + c);
-          std::memcpy(&out[static_cast<std::size_t>(at - begin) * kWord], &value, kWord);
-        }
-      }
-    }
-  });
-}
-
 void pack_part(Packing packing, const PackedPart& part, const std::byte* data, std::uint64_t offset,
                std::span<std::byte> out) {
   if (is_panels(packing)) return pack_panels(packing, part, data, offset, out);
   std::ranges::fill(out.last(std::min<std::size_t>(out.size(), kAlign)),
                     std::byte{0});  // the alignment
-  if (packing == Packing::TransposeWords) return pack_transposed(part, data, offset, out);
   pack_flat(flat_storage(packing, part.dtype), part, data, offset, out);
 }
 
@@ -293,27 +266,55 @@ Result<std::uint64_t> packed_size(const PackedConstant& constant) {
 
 namespace {
 
-// `window` has its place in the constant and its part; adds where it comes from. `offset` counts
-// from the part's first byte.
-void find_source(Packing packing, const PackedPart& part, std::uint64_t offset,
-                 PackedWindow& window) {
+// What a part is cut into.
+struct Units {
+  std::uint64_t count, bytes;
+};
+
+Units units_of(Packing packing, const PackedPart& part) {
+  const std::uint64_t bytes = part_bytes(packing, part);
+  if (!is_panels(packing)) return {bytes / kAlign, kAlign};
+  const std::uint64_t panel = panel_bytes_of(packing, part);
+  const std::uint64_t panels = panel == 0 ? 0 : bytes / panel;
+  if (!part.transposed) return {panels, panel};
+  return {panel / kPanelRowBytes, panels * kPanelRowBytes};
+}
+
+// Rows [first, first + rows) of a source of rows.
+void take_rows(const PackedPart& part, std::int64_t first, std::int64_t rows, PackedPart& cut,
+               PackedWindow& window) {
+  const auto row_bytes = static_cast<std::uint64_t>(source_columns(part)) * byte_size(part.dtype);
+  cut.dims[0] = rows;
+  window.source_offset = static_cast<std::uint64_t>(first) * row_bytes;
+  window.source_size = static_cast<std::uint64_t>(rows) * row_bytes;
+}
+
+// Units [first, first + count) of a part; offsets count from its first byte.
+PackedWindow window_of(Packing packing, const PackedPart& part, const Units& units,
+                       std::uint64_t first, std::uint64_t count) {
+  PackedWindow window{.offset = first * units.bytes, .size = count * units.bytes};
   PackedPart cut = part;
-  if (needs_whole_source(packing, part)) {
-    window.first = offset;
-    window.source_size = source_size(part);
+  if (is_panels(packing) && part.transposed) {
+    const std::int64_t elements = panel_elements(packing);
+    const std::int64_t k = static_cast<std::int64_t>(first) * elements;
+    const std::int64_t left = panel_depth(packing, part) - k;
+    cut.first_k = 0;
+    cut.count_k = -1;
+    take_rows(part, part.first_k + k, std::min(static_cast<std::int64_t>(count) * elements, left),
+              cut, window);
+    window.offset = first * kPanelRowBytes;
+    if (count < units.count) {
+      window.pieces = units.bytes / kPanelRowBytes;
+      window.stride = units.count * kPanelRowBytes;
+    }
   } else if (is_panels(packing)) {
-    const auto panel_bytes = panel_bytes_of(packing, part);
-    const auto row = static_cast<std::int64_t>(offset / panel_bytes) * kPanel;
-    cut.rows = std::min(static_cast<std::int64_t>(window.size / panel_bytes) * kPanel,
-                        part.panel_rows() - row);
-    cut.dims[0] = cut.rows;
+    const std::int64_t row = static_cast<std::int64_t>(first) * kPanel;
+    cut.rows = std::min(static_cast<std::int64_t>(count) * kPanel, part.panel_rows() - row);
     cut.first_row = 0;
-    const auto row_bytes = static_cast<std::uint64_t>(source_columns(part)) * byte_size(part.dtype);
-    window.source_offset = static_cast<std::uint64_t>(part.first_row + row) * row_bytes;
-    window.source_size = static_cast<std::uint64_t>(cut.rows) * row_bytes;
+    take_rows(part, part.first_row + row, cut.rows, cut, window);
   } else {
     const Storage storage = flat_storage(packing, part.dtype);
-    const std::int64_t begin = storage_elements(storage, offset);
+    const std::int64_t begin = storage_elements(storage, window.offset);
     const std::int64_t end =
         std::min(begin + storage_elements(storage, window.size), part.dims.numel());
     cut.dims = {end - begin};
@@ -321,6 +322,7 @@ void find_source(Packing packing, const PackedPart& part, std::uint64_t offset,
     window.source_size = static_cast<std::uint64_t>(end - begin) * byte_size(part.dtype);
   }
   window.constant = {packing, {std::move(cut)}};
+  return window;
 }
 
 }  // namespace
@@ -330,19 +332,16 @@ std::vector<PackedWindow> packed_windows(const PackedConstant& constant, std::ui
   std::uint64_t part_begin = 0;
   for (std::size_t i = 0; i < constant.parts.size(); ++i) {
     const PackedPart& part = constant.parts[i];
-    const std::uint64_t bytes = part_bytes(constant.packing, part);
-    const std::uint64_t unit = is_panels(constant.packing) && !part.transposed
-                                   ? panel_bytes_of(constant.packing, part)
-                                   : kAlign;
-    const std::uint64_t step = std::max(most / unit, std::uint64_t{1}) * unit;
-    for (std::uint64_t offset = 0; offset < bytes; offset += step) {
-      PackedWindow& window = out.emplace_back();
-      window.offset = part_begin + offset;
-      window.size = std::min(step, bytes - offset);
+    const Units units = units_of(constant.packing, part);
+    const std::uint64_t step = std::max(most / std::max(units.bytes, kAlign), std::uint64_t{1});
+    for (std::uint64_t first = 0; first < units.count; first += step) {
+      PackedWindow window =
+          window_of(constant.packing, part, units, first, std::min(step, units.count - first));
+      window.offset += part_begin;
       window.part = i;
-      find_source(constant.packing, part, offset, window);
+      out.push_back(std::move(window));
     }
-    part_begin += bytes;
+    part_begin += units.count * units.bytes;
   }
   return out;
 }

@@ -30,11 +30,10 @@ namespace etwebgpu {
 // piece), and one layout serves one row of activations and many. Missing rows and elements are
 // zeros.
 enum class Packing : std::uint8_t {
-  Words,           // every element widened to one 32-bit word: f32, or i32 for integers and bool
-  HalfPairs,       // as Storage::HalfPairs
-  WideWords,       // as Storage::I64
-  Bytes,           // as Storage::Bytes
-  TransposeWords,  // a matrix [R, C] stored as [C, R] words
+  Words,        // every element widened to one 32-bit word: f32, or i32 for integers and bool
+  HalfPairs,    // as Storage::HalfPairs
+  WideWords,    // as Storage::I64
+  Bytes,        // as Storage::Bytes
   Q4Panels,     // u8 nibble pairs [N, K/2]; a word holds 8 elements as value + 8, the first lowest
   Q8Panels,     // i8 [N, K]; a word holds 4 elements in two's complement, the first lowest
   HalfPanels,   // f16 [N, K]; a word holds 2 elements, the first lowest
@@ -45,9 +44,8 @@ inline constexpr std::int64_t kPanel = 64;  // output rows per panel
 inline constexpr std::uint64_t kPanelRowBytes = kWord * kPanel;
 
 constexpr std::string_view name(Packing packing) {
-  constexpr std::string_view names[] = {"words",     "half-pairs",      "wide-words",
-                                        "bytes",     "transpose-words", "q4-panels",
-                                        "q8-panels", "half-panels",     "float-panels"};
+  constexpr std::string_view names[] = {"words",     "half-pairs", "wide-words",  "bytes",
+                                        "q4-panels", "q8-panels",  "half-panels", "float-panels"};
   return names[static_cast<std::size_t>(packing)];
 }
 
@@ -77,8 +75,6 @@ constexpr Storage flat_storage(Packing packing, DType dtype) {
       return word_storage(dtype);
   }
 }
-
-constexpr bool is_flat(Packing packing) { return packing < Packing::TransposeWords; }
 
 constexpr bool is_panels(Packing packing) { return packing >= Packing::Q4Panels; }
 
@@ -134,18 +130,20 @@ std::int64_t panel_words(Packing packing, const PackedPart& part);
 std::uint64_t source_size(const PackedPart& part);
 
 // A stretch of a packed constant, and the few bytes of one part's source that it is made of:
-// weights can be packed with neither the source nor the result in memory as a whole.
+// weights can be packed with neither the source nor the result in memory as a whole. A transposed
+// source has neighbouring k of all output rows together, so its stretch is a piece of each panel.
 struct PackedWindow {
-  std::uint64_t offset = 0, size = 0;                // in the packed constant; multiples of 16
+  std::uint64_t offset = 0, size = 0;  // in the packed constant; multiples of 16
+  // The `size` bytes are so many pieces of the same size, whose beginnings are `stride` bytes
+  // apart.
+  std::uint64_t pieces = 1, stride = 0;
   std::size_t part = 0;                              // number of the part
   std::uint64_t source_offset = 0, source_size = 0;  // in that part's bytes
-  PackedConstant constant;  // has bytes [first, first + size), made of those
-  std::uint64_t first = 0;
+  PackedConstant constant;                           // is these bytes, made of those
 };
 
-// All of a constant, in order. Windows have at most `most` bytes, or one panel if that is more. A
-// transposed part needs all of its source for each of its windows. Requires a constant that
-// packed_size accepts.
+// All of a constant, part by part. Windows have at most `most` bytes, or one panel, or one word
+// of each row of a transposed part, if that is more. Requires a constant that packed_size accepts.
 std::vector<PackedWindow> packed_windows(const PackedConstant& constant, std::uint64_t most);
 
 // Writes bytes [offset, offset + out.size()) of the packed constant. `sources[i]` holds parts[i]'s

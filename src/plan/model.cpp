@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <ranges>
+#include <string>
 #include <utility>
 
 #include "plan/unknown_scalars.h"
@@ -16,12 +18,22 @@ std::size_t index(ValueId v) { return static_cast<std::size_t>(v); }
 
 }  // namespace
 
+std::vector<std::string_view> missing_operators(const Graph& graph) {
+  std::vector<std::string_view> out;
+  for (const Call& call : graph.calls) {
+    const bool is_new = std::ranges::find(out, call.name) == out.end();
+    if (is_new && find_op(call.name) == nullptr) out.push_back(call.name);
+  }
+  return out;
+}
+
 // --- Load ---
 
 Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& capabilities,
                                              const ModelOptions& options,
                                              const Surroundings& surroundings) {
   std::unique_ptr<Model> model(new Model(std::move(graph), capabilities, options));
+  TRY(model->check_operators());
   TRY(model->resolve_operators());
   TRY(model->check_definitions());
   replace_returned_arguments(model->graph_);
@@ -46,13 +58,24 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   return model;
 }
 
+// Says all that are missing: who has to do without one wants to know whether it is the only one.
+Result<void> Model::check_operators() const {
+  const auto missing = missing_operators(graph_);
+  if (missing.empty()) return {};
+  const auto first = std::ranges::find(graph_.calls, missing[0], &Call::name);
+  std::string others;
+  for (const std::string_view name : missing | std::views::drop(1))
+    others += cat(others.empty() ? ", nor '" : "', '", name);
+  if (!others.empty()) others += '\'';
+  return fail(ErrorKind::NotSupported, "call ", first - graph_.calls.begin(), ": the operator '",
+              missing[0], "' is not supported", others);
+}
+
 Result<void> Model::resolve_operators() {
   ops_.clear();
   for (std::size_t c = 0; c < graph_.calls.size(); ++c) {
     const Call& call = graph_.calls[c];
     const Op* op = find_op(call.name);
-    CHECK_OR_FAIL(op != nullptr, ErrorKind::NotSupported, "call ", c, ": the operator '", call.name,
-                  "' is not supported");
     if (auto checked = check_signature(*op, graph_, call); !checked) {
       return std::unexpected(std::move(checked.error()).within("call ", c, " ", call.name));
     }

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/capabilities.h"
@@ -44,6 +45,9 @@ struct HostInput {
   std::span<const std::int64_t> elements;  // its content, where Model::wants_host_data says so
   std::int64_t scalar = 0;                 // for SymInt inputs
 };
+
+// The graph's operators that this runtime does not have, each once.
+std::vector<std::string_view> missing_operators(const Graph& graph);
 
 class Model {
  public:
@@ -82,6 +86,7 @@ class Model {
   Model(Graph graph, const Capabilities& capabilities, const ModelOptions& options)
       : graph_(std::move(graph)), capabilities_(capabilities), options_(options) {}
 
+  Result<void> check_operators() const;
   Result<void> resolve_operators();
   Result<void> check_definitions() const;
   Result<void> make_tables();

@@ -169,7 +169,8 @@ std::string windows_json(const PackedConstant& constant, std::uint32_t most) {
   json.begin_array();
   for (const PackedWindow& window : packed_windows(constant, most)) {
     json.begin_array().value(window.offset).value(window.size).value(window.part);
-    json.value(window.source_offset).value(window.source_size).end_array();
+    json.value(window.source_offset).value(window.source_size);
+    json.value(window.pieces).value(window.stride).end_array();
   }
   json.end_array();
   return json.take();
@@ -185,7 +186,7 @@ Result<std::string> pack(const PackedConstant& constant, std::uint32_t most, std
                 ErrorKind::InvalidArgument, "window ", number, " makes ", window.size, " bytes of ",
                 window.source_size, ", not ", out.size(), " of ", source.size());
   const std::span<const std::byte> sources[] = {source};
-  pack_range(window.constant, sources, window.first, out);
+  pack_range(window.constant, sources, 0, out);
   return std::string();
 }
 
@@ -292,7 +293,10 @@ EXPORT(etwg_delegate_json) void etwg_delegate_json(const Delegate* delegate) {
     json.member("offset", graph.constants[i].offset).member("length", graph.constants[i].length);
     json.member("read", is_read(graph, i)).end_object();
   }
-  result = json.end_array().end_object().take();
+  json.end_array();
+  write_array(json, "missing_operators", missing_operators(graph),
+              [&](std::string_view name) { json.value(name); });
+  result = json.end_object().take();
 }
 
 EXPORT(etwg_load)
@@ -313,6 +317,13 @@ EXPORT(etwg_model_json) void etwg_model_json(const Model* model) {
   JsonWriter json;
   json.begin_object();
   write_model(json, *model);
+  result = json.end_object().take();
+}
+
+EXPORT(etwg_bound_plan_json) void etwg_bound_plan_json(const Model* model) {
+  JsonWriter json;
+  json.begin_object();
+  write_plan(json, *model, model->bound_plan());
   result = json.end_object().take();
 }
 

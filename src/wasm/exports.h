@@ -71,9 +71,9 @@ bool etwg_program(const std::uint8_t* head, std::uint32_t size, double file_size
 bool etwg_data_file(const std::uint8_t* head, std::uint32_t size, double file_size);
 
 EtwgDelegate* etwg_delegate(const std::uint8_t* head, std::uint32_t size, double blob_size);
-// {"constants_at", "constants": [{"key", "offset", "length", "read"}]}: those without a key lie in
-// the blob, offsets counting from "constants_at"; "read" marks those that etwg_load may compute
-// with.
+// {"constants_at", "constants": [{"key", "offset", "length", "read"}], "missing_operators":
+// [names]}: constants without a key lie in the blob, offsets counting from "constants_at"; "read"
+// marks those that etwg_load may compute with.
 void etwg_delegate_json(const EtwgDelegate* delegate);
 void etwg_discard(EtwgDelegate* delegate);
 
@@ -83,6 +83,8 @@ etwebgpu::Model* etwg_load(EtwgDelegate* delegate, const char* device, std::uint
                            const EtwgConstant* constants, std::uint32_t constant_count);
 void etwg_unload(etwebgpu::Model* model);
 void etwg_model_json(const etwebgpu::Model* model);
+// The plan for the largest inputs, some of whose activations may pass the device's limits.
+void etwg_bound_plan_json(const etwebgpu::Model* model);
 
 // `values` is JSON: {"aliased": bool, "values": [{"id", "dtype", "sizes"} or {"id"}]}, live sizes
 // of inputs.
@@ -113,7 +115,8 @@ void etwg_clear_dirty(etwebgpu::Model* model);
 
 // What a constant, or a state's first content, is made of, piece by piece, each at most `most`
 // bytes or one panel:
-// [[offset, size, part, source_offset, source_size]], source_offset in the part's bytes.
+// [[offset, size, part, source_offset, source_size, pieces, stride]], source_offset in the part's
+// bytes. The window's bytes are so many pieces of one size, which begin `stride` bytes apart.
 bool etwg_windows(const etwebgpu::Model* model, bool state, std::uint32_t index,
                   std::uint32_t most);
 // Writes window number `window` of etwg_windows(..., most) to `out`, which has its size. `source`

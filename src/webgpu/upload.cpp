@@ -117,7 +117,7 @@ class Sources {
 // Fresh buffers hold zeros already, and a cache's first contents are nothing else.
 bool packs_to_zeros(const PackedConstant& constant,
                     std::span<const std::span<const std::byte>> sources) {
-  return is_flat(constant.packing) && std::ranges::all_of(sources, all_zero);
+  return !is_panels(constant.packing) && std::ranges::all_of(sources, all_zero);
 }
 
 Result<void> upload_one(const UploadTarget& target, Sources& sources, Uploader& uploader) {

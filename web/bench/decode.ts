@@ -13,7 +13,7 @@ import { Core } from "../src/core.ts";
 import { Generation } from "../src/generation.ts";
 import { Gpu } from "../src/gpu.ts";
 import { delegateRunner } from "../src/program.ts";
-import { openSource } from "../src/source.ts";
+import { openLocal } from "../src/source.ts";
 import { Tensor } from "../src/tensor.ts";
 
 const { values, positionals } = parseArgs({
@@ -62,12 +62,8 @@ const named = (key: string) => {
 };
 
 const began = performance.now();
-const blob = await openSource(new Uint8Array(readFileSync(`${folder}/blob`)));
-const places = new Map(
-  await Promise.all(
-    Object.keys(facts.constants).map(async (key) => [key, await openSource(named(key))] as const),
-  ),
-);
+const blob = openLocal(new Uint8Array(readFileSync(`${folder}/blob`)));
+const places = new Map(Object.keys(facts.constants).map((key) => [key, openLocal(named(key))]));
 const runner = await delegateRunner(
   core,
   gpu,

@@ -30,6 +30,7 @@ interface Exports {
   etwg_load(delegate: number, device: number, size: number, constants: number, count: number): number;
   etwg_unload(model: number): void;
   etwg_model_json(model: number): void;
+  etwg_bound_plan_json(model: number): void;
   etwg_match(model: number, values: number, size: number): number;
   etwg_prepare(model: number, inputs: number, count: number, wide: number): number;
   etwg_plan_json(): void;
@@ -69,7 +70,10 @@ export const HEADER_BYTES = 48;
 
 const DIALECTS = { tint: 0, naga: 1 } as const;
 
-/** A piece of a packed constant, and the few bytes of a part that it is made of. */
+/**
+ * A stretch of a packed constant, and the few bytes of a part that it is made of: so many pieces of one size,
+ * which begin `stride` bytes apart.
+ */
 export interface PackingWindow {
   number: number;
   offset: number;
@@ -77,6 +81,8 @@ export interface PackingWindow {
   part: number;
   sourceOffset: number;
   sourceSize: number;
+  pieces: number;
+  stride: number;
 }
 
 /** A value that a program passes to a delegate: of tensors the live sizes. */
@@ -339,6 +345,11 @@ export class CoreModel {
     place.room = bytes;
   }
 
+  /** For the largest inputs; its activations may pass the device's limits. */
+  boundPlan(): PlanForm {
+    this.#core.exports.etwg_bound_plan_json(this.#handle);
+    return this.#core.json();
+  }
   /** Of the plan prepared last. */
   plan(): PlanForm {
     this.#core.exports.etwg_plan_json();
@@ -349,6 +360,10 @@ export class CoreModel {
     return this.#core.result();
   }
 
+  /** Grows as plans are made. */
+  get kernelCount(): number {
+    return this.#core.exports.etwg_kernel_count(this.#handle);
+  }
   kernel(index: number, dialect: Capabilities["dialect"]): string {
     this.#core.check(this.#core.exports.etwg_kernel(this.#handle, index, DIALECTS[dialect]));
     return this.#core.text();
@@ -375,14 +390,16 @@ export class CoreModel {
   windows(state: boolean, index: number, most: number): PackingWindow[] {
     this.#core.check(this.#core.exports.etwg_windows(this.#handle, state ? 1 : 0, index, most));
     return this.#core
-      .json<[number, number, number, number, number][]>()
-      .map(([offset, size, part, sourceOffset, sourceSize], number) => ({
+      .json<number[][]>()
+      .map(([offset, size, part, sourceOffset, sourceSize, pieces, stride], number) => ({
         number,
         offset,
         size,
         part,
         sourceOffset,
         sourceSize,
+        pieces,
+        stride,
       }));
   }
 

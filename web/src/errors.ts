@@ -8,5 +8,30 @@ export class DeviceLostError extends ModelError {
   override readonly name = "DeviceLostError";
 }
 
+/** A server that cannot be reached, or not now: another attempt may work. */
+export class ConnectionError extends ModelError {
+  override readonly name = "ConnectionError";
+}
+
+/** Stopped by the caller's signal, whose reason is the cause. */
+export class StoppedError extends ModelError {
+  override readonly name = "AbortError";
+}
+
 /** Of anything that was thrown. */
 export const errorText = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Runs `work`; what it throws after the signal fired is that it was stopped. */
+export async function stoppable<T>(
+  what: string,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    signal?.throwIfAborted();
+    return await work();
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+    throw new StoppedError(`${what} was stopped: ${errorText(signal.reason)}`, { cause: signal.reason });
+  }
+}

@@ -48,6 +48,7 @@ export interface ProgramForm {
 export interface DelegateForm {
   constants_at: number;
   constants: { key: string; offset: number; length: number; read: boolean }[];
+  missing_operators: string[];
 }
 
 export interface PackedForm {

@@ -13,21 +13,22 @@ export interface GpuOptions {
   capabilities?: Partial<Capabilities>;
 }
 
-// What is raised to the adapter's own; defaults are enough to run.
-const LIMITS = [
-  "maxBufferSize",
-  "maxStorageBufferBindingSize",
-  "maxUniformBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxComputeWorkgroupSizeX",
-  "maxComputeWorkgroupSizeY",
-  "maxComputeWorkgroupSizeZ",
-  "maxComputeWorkgroupStorageSize",
-  "maxComputeWorkgroupsPerDimension",
-  "minStorageBufferOffsetAlignment",
-  "minUniformBufferOffsetAlignment",
-] as const;
+// What is raised to the adapter's own. These, WebGPU's least, are enough to run.
+const LIMITS = {
+  maxBufferSize: 256 << 20,
+  maxStorageBufferBindingSize: 128 << 20,
+  maxUniformBufferBindingSize: 64 << 10,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxComputeWorkgroupSizeY: 256,
+  maxComputeWorkgroupSizeZ: 64,
+  maxComputeWorkgroupStorageSize: 16 << 10,
+  maxComputeWorkgroupsPerDimension: 65535,
+  minStorageBufferOffsetAlignment: 256,
+  minUniformBufferOffsetAlignment: 256,
+};
+const LIMIT_NAMES = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
 
 // Chromium's matrix units, which are not standard yet.
 const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
@@ -37,13 +38,20 @@ export class Gpu {
   readonly device: GPUDevice;
   readonly info: GPUAdapterInfo | undefined;
   readonly capabilities: Capabilities;
+  readonly #ownsDevice: boolean;
   #lost: string | undefined;
   readonly #options: GpuOptions;
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
 
-  private constructor(device: GPUDevice, info: GPUAdapterInfo | undefined, options: GpuOptions) {
+  private constructor(
+    device: GPUDevice,
+    ownsDevice: boolean,
+    info: GPUAdapterInfo | undefined,
+    options: GpuOptions,
+  ) {
     this.device = device;
+    this.#ownsDevice = ownsDevice;
     this.info = info;
     this.#options = options;
     this.capabilities = { ...capabilitiesOf(device, info, options.entry), ...options.capabilities };
@@ -54,13 +62,19 @@ export class Gpu {
 
   static async open(options: GpuOptions = {}): Promise<Gpu> {
     const { device: given } = options;
-    if (given !== undefined) return new Gpu(given, given.adapterInfo ?? options.adapter?.info, options);
+    if (given !== undefined)
+      return new Gpu(given, false, given.adapterInfo ?? options.adapter?.info, options);
     const adapter = options.adapter ?? (await findAdapter(options));
     const device = await adapter.requestDevice({
       requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
-      requiredLimits: Object.fromEntries(LIMITS.map((limit) => [limit, adapter.limits[limit]])),
+      requiredLimits: Object.fromEntries(LIMIT_NAMES.map((limit) => [limit, adapter.limits[limit]])),
     });
-    return new Gpu(device, adapter.info, options);
+    return new Gpu(device, true, adapter.info, options);
+  }
+
+  /** Gives the device back, unless it was there already. */
+  dispose(): void {
+    if (this.#ownsDevice) this.device.destroy();
   }
 
   /** Another device of the same kind, after this one was lost. Adapters give one device only. */
@@ -95,9 +109,9 @@ export class Gpu {
     this.device.pushErrorScope("out-of-memory");
     this.device.pushErrorScope("validation");
     const buffer = this.device.createBuffer({ label: what, size, usage });
-    const invalid = await this.device.popErrorScope();
-    const full = await this.device.popErrorScope();
-    if (full === null && invalid === null) return buffer;
+    // Both before waiting: another load may be pushing its own.
+    const [invalid, full] = await Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
+    if (full === null && invalid === null && !this.isLost) return buffer;
     buffer.destroy();
     this.check();
     if (full !== null) throw new ModelError(`the GPU has no memory for ${what} of ${size} bytes`);
@@ -151,7 +165,10 @@ export class Gpu {
   }
 }
 
-async function findAdapter({ entry, powerPreference = "high-performance" }: GpuOptions): Promise<GPUAdapter> {
+export async function findAdapter({
+  entry,
+  powerPreference = "high-performance",
+}: GpuOptions): Promise<GPUAdapter> {
   const gpu = entry ?? globalThis.navigator?.gpu;
   if (gpu === undefined) throw new ModelError("this browser has no WebGPU (navigator.gpu is missing)");
   const adapter = await gpu.requestAdapter({ powerPreference });
@@ -160,13 +177,15 @@ async function findAdapter({ entry, powerPreference = "high-performance" }: GpuO
   return adapter;
 }
 
+/** Of a device, or of an adapter, whose devices are opened with all it has; else WebGPU's least. */
 export function capabilitiesOf(
-  device: GPUDevice,
-  info: GPUAdapterInfo | undefined,
+  from?: GPUDevice | GPUAdapter,
+  info?: GPUAdapterInfo,
   entry: GPU | undefined = globalThis.navigator?.gpu,
 ): Capabilities {
   const kind = adapterClass(info);
-  const { limits, features } = device;
+  const limits = from?.limits ?? LIMITS;
+  const features: ReadonlySet<string> = from?.features ?? new Set();
   return {
     version: 1,
     adapter_class: kind,

@@ -1,6 +1,8 @@
+export { type CachedFile, cachedFiles, clearCache } from "./cache.ts";
+export type { Check, CheckOptions } from "./check.ts";
 export { Core } from "./core.ts";
 export type { TypedArray } from "./elements.ts";
-export { DeviceLostError, ModelError } from "./errors.ts";
+export { ConnectionError, DeviceLostError, ModelError, StoppedError } from "./errors.ts";
 export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
 export { Gpu, type GpuOptions } from "./gpu.ts";
 export { type GenerateOptions, LanguageModel, type Stats } from "./language_model.ts";
@@ -15,5 +17,6 @@ export {
   type Progress,
 } from "./program.ts";
 export type { ByteSource, Source } from "./source.ts";
+export type { CacheStore } from "./stores.ts";
 export { Tensor } from "./tensor.ts";
 export type { Message, TokenizerFiles } from "./tokenizer.ts";

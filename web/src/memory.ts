@@ -1,5 +1,5 @@
 /** A model's buffers on the GPU. */
-import type { ModelForm, PackedForm, Space } from "./forms.ts";
+import type { Capabilities, ModelForm, PackedForm, Space } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 
 export interface Range {
@@ -9,10 +9,11 @@ export interface Range {
 
 const STORAGE = 0x80 | 0x8 | 0x4; // GPUBufferUsage.STORAGE | COPY_DST | COPY_SRC
 const POOL_BYTES = 256 << 20; // every device has buffers of so many bytes
+const LEAST_BYTES = 16;
 
 export class ModelMemory {
   readonly #gpu: Gpu;
-  #slots: GPUBuffer[] = [];
+  #slots: (GPUBuffer | undefined)[] = [];
   #pools: GPUBuffer[] = [];
   #constants: Range[] = [];
   #states: GPUBuffer[] = [];
@@ -30,7 +31,7 @@ export class ModelMemory {
   }
 
   async #make(what: string, size: number, usage: GPUBufferUsageFlags): Promise<GPUBuffer> {
-    const buffer = await this.#gpu.buffer(what, Math.max(size, 16), usage);
+    const buffer = await this.#gpu.buffer(what, Math.max(size, LEAST_BYTES), usage);
     this.#bytes += buffer.size;
     return buffer;
   }
@@ -47,20 +48,12 @@ export class ModelMemory {
   /** Places for constants that are new; several share a buffer. Gives the number of the first. */
   async addConstants(constants: readonly PackedForm[]): Promise<number> {
     const first = this.#constants.length;
-    for (let i = first; i < constants.length; ) {
-      const offsets: number[] = [];
-      let end = 0;
-      for (; i + offsets.length < constants.length; ) {
-        const { bytes } = constants[i + offsets.length];
-        const offset = roundUp(end, this.#gpu.capabilities.storage_alignment);
-        if (offset > 0 && offset + bytes > POOL_BYTES) break;
-        offsets.push(offset);
-        end = offset + bytes;
-      }
-      const buffer = await this.#make(`constants ${i} to ${i + offsets.length - 1}`, end, STORAGE);
+    const alignment = this.#gpu.capabilities.storage_alignment;
+    for (const { offsets, bytes } of poolsOf(constants.slice(first), alignment)) {
+      const i = this.#constants.length;
+      const buffer = await this.#make(`constants ${i} to ${i + offsets.length - 1}`, bytes, STORAGE);
       this.#pools.push(buffer);
       for (const offset of offsets) this.#constants.push({ buffer, offset });
-      i += offsets.length;
     }
     return first;
   }
@@ -74,6 +67,7 @@ export class ModelMemory {
       const roomy = roundUp(Math.max(sizes[i], Math.floor((old?.size ?? 0) * 1.5)), 16);
       this.#bytes -= old?.size ?? 0;
       old?.destroy();
+      this.#slots[i] = undefined; // also where there is no memory for another
       const size = roomy <= this.#gpu.device.limits.maxBufferSize ? roomy : sizes[i];
       this.#slots[i] = await this.#make(`activation memory ${i}`, size, STORAGE);
     }
@@ -88,15 +82,62 @@ export class ModelMemory {
       case "scalars":
         return { buffer: this.#scalars!, offset: index * this.#gpu.capabilities.uniform_alignment };
       default:
-        return { buffer: this.#slots[index], offset: 0 };
+        return { buffer: this.#slots[index]!, offset: 0 };
     }
   }
 
   dispose(): void {
-    for (const buffer of [...this.#slots, ...this.#pools, ...this.#states]) buffer.destroy();
+    for (const buffer of [...this.#slots, ...this.#pools, ...this.#states]) buffer?.destroy();
     this.#scalars?.destroy();
     this.#bytes = 0;
   }
+}
+
+/** Bytes of a model's buffers. */
+export interface BufferSizes {
+  constants: number[];
+  /** Scalars among them. */
+  states: number[];
+  activations: number[];
+}
+
+/** What ModelMemory will make for a plan with these slots. */
+export function bufferSizes(
+  { constants, states, scalars }: ModelForm,
+  slots: readonly number[],
+  { storage_alignment, uniform_alignment }: Capabilities,
+): BufferSizes {
+  const made = (sizes: readonly number[]): number[] => sizes.map((size) => Math.max(size, LEAST_BYTES));
+  return {
+    constants: made(poolsOf(constants, storage_alignment).map(({ bytes }) => bytes)),
+    states: made([
+      ...states.map(({ bytes }) => bytes),
+      ...(scalars > 0 ? [scalars * uniform_alignment] : []),
+    ]),
+    activations: made(slots).map((size) => roundUp(size, LEAST_BYTES)),
+  };
+}
+
+interface Pool {
+  offsets: number[];
+  bytes: number;
+}
+
+/** Buffers for constants: small ones share one. */
+function poolsOf(constants: readonly PackedForm[], alignment: number): Pool[] {
+  const pools: Pool[] = [];
+  for (const { bytes } of constants) {
+    let pool = pools.at(-1);
+    let offset = roundUp(pool?.bytes ?? 0, alignment);
+    if (pool === undefined || offset + bytes > POOL_BYTES) {
+      pool = { offsets: [], bytes: 0 };
+      pools.push(pool);
+      offset = 0;
+    }
+    pool.offsets.push(offset);
+    pool.bytes = offset + bytes;
+  }
+  return pools;
 }
 
 const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;

@@ -4,20 +4,29 @@
  *     const program = await Program.load("model.pte");
  *     const [logits] = await program.method("forward").execute([Tensor.of(image, [1, 3, 224, 224])]);
  */
-import { type Core, FileKind, HEADER_BYTES } from "./core.ts";
-import { ModelError } from "./errors.ts";
+import { type Check, type CheckOptions, check } from "./check.ts";
+import type { Core } from "./core.ts";
+import { ModelError, stoppable } from "./errors.ts";
+import {
+  DelegateFile,
+  type FileOptions,
+  isConstant,
+  ProgramFiles,
+  refusalsOf,
+  stateRefusal,
+} from "./files.ts";
 import type {
   DType,
   Match,
   ModelOptions,
-  NamedData,
+  ProgramDelegate,
   ProgramForm,
   ProgramMethod,
   ProgramValue,
 } from "./forms.ts";
 import { Gpu, type GpuOptions } from "./gpu.ts";
 import { Runner, type WantedOutput } from "./runner.ts";
-import { type ByteSource, openSource, read, readHead, type Source } from "./source.ts";
+import type { ByteSource, Source } from "./source.ts";
 import { Tensor } from "./tensor.ts";
 import type { Place } from "./weights.ts";
 
@@ -27,133 +36,73 @@ export interface Progress {
   total: number;
 }
 
-export interface LoadOptions extends GpuOptions {
-  core: Core;
-  /** Tensor data files (.ptd) with weights outside the program. */
-  data?: Source | Source[];
+export interface LoadOptions extends GpuOptions, FileOptions {
   gpu?: Gpu;
   options?: ModelOptions;
   /** Methods to load; all unless it is given. */
   methods?: string[];
   onProgress?: (progress: Progress) => void;
-  /** Hears what a user may want to know; console.warn unless it is given. */
-  onNotice?: (text: string) => void;
-  signal?: AbortSignal;
-}
-
-const BACKEND = "VulkanBackend";
-// Most heads fit, so that a program takes one request, or two.
-const FIRST_BYTES = 1 << 16;
-
-/** What is read of a program's files before any weight. */
-export class ProgramFiles {
-  readonly form: ProgramForm;
-  readonly source: ByteSource;
-  readonly #data = new Map<string, Place>();
-
-  private constructor(source: ByteSource, form: ProgramForm) {
-    this.source = source;
-    this.form = form;
-  }
-
-  static async open(
-    core: Core,
-    from: Source,
-    data: Source | Source[] | undefined,
-    notice?: (text: string) => void,
-    signal?: AbortSignal,
-  ): Promise<ProgramFiles> {
-    const source = await openSource(from, signal, notice);
-    const head = await headOf(core, source, FileKind.program, signal);
-    const files = new ProgramFiles(source, core.program(head, source.size));
-    files.#add(source, files.form.named_data);
-    for (const one of data === undefined ? [] : Array.isArray(data) ? data : [data]) {
-      const file = await openSource(one, signal, notice);
-      const directory = await headOf(core, file, FileKind.data, signal);
-      files.#add(file, core.dataFile(directory, file.size).named_data);
-    }
-    return files;
-  }
-
-  #add(source: ByteSource, named: NamedData[]): void {
-    for (const { key, offset, size } of named) {
-      const known = this.#data.get(key);
-      if (known !== undefined && known.size !== size)
-        throw new ModelError(
-          `${known.source.name} and ${source.name} hold different data under '${key}': they do not belong to the same program`,
-        );
-      if (known === undefined) this.#data.set(key, { source, offset, size });
-    }
-  }
-
-  place(key: string): Place {
-    const place = this.#data.get(key);
-    if (place === undefined)
-      throw new ModelError(`weight '${key}' is neither in ${this.source.name} nor in a data file`);
-    return place;
-  }
-}
-
-async function headOf(
-  core: Core,
-  source: ByteSource,
-  kind: FileKind,
-  signal?: AbortSignal,
-): Promise<Uint8Array> {
-  const first = await readHead(source, FIRST_BYTES, signal);
-  const needed = core.headSize(kind, first.subarray(0, HEADER_BYTES), source.size);
-  return needed <= first.byteLength
-    ? first.subarray(0, Math.max(needed, HEADER_BYTES))
-    : readHead(source, needed, signal);
 }
 
 export class Program {
   readonly core: Core;
   readonly gpu: Gpu;
-  /** By name: those that run, and constants such as get_max_seq_len as their values. */
-  readonly methods: ReadonlyMap<string, Method>;
+  /** Those such as get_max_seq_len, by name. */
   readonly constants: ReadonlyMap<string, Constant | Constant[]>;
   /** On a new device, after this one was lost: what was in states is gone. Disposes of this program. */
   readonly reload: () => Promise<Program>;
+  readonly #methods = new Map<string, Method>();
+  readonly #ownsGpu: boolean;
 
-  private constructor(
-    gpu: Gpu,
-    methods: Map<string, Method>,
-    parts: Pick<Program, "core" | "constants" | "reload">,
-  ) {
+  private constructor(gpu: Gpu, ownsGpu: boolean, parts: Pick<Program, "core" | "constants" | "reload">) {
     this.gpu = gpu;
-    this.methods = methods;
+    this.#ownsGpu = ownsGpu;
     this.core = parts.core;
     this.constants = parts.constants;
     this.reload = parts.reload;
   }
 
-  static async load(from: Source, options: LoadOptions): Promise<Program> {
-    const { core, onProgress, signal } = options;
-    const files = await ProgramFiles.open(core, from, options.data, options.onNotice, signal);
-    const forms = files.form.methods.filter((form) => !isConstant(form));
-    const wanted = options.methods ?? forms.map(({ name }) => name);
-    for (const name of wanted) checkMethod(forms, name);
-    const gpu = options.gpu ?? (await Gpu.open(options));
-    const methods = new Map<string, Method>();
-    try {
-      for (const form of forms)
-        if (wanted.includes(form.name))
-          methods.set(form.name, await Method.load(core, gpu, files, form, options));
-      checkStates(methods);
-    } catch (error) {
-      for (const method of methods.values()) method.dispose();
-      throw error;
-    }
-    onProgress?.({ stage: "kernels", done: 1, total: 1 });
-    const program: Program = new Program(gpu, methods, {
-      core,
+  /** Those that run, by name. */
+  get methods(): ReadonlyMap<string, Method> {
+    return this.#methods;
+  }
+
+  /** Rejects with a StoppedError where `signal` stops it. */
+  static load(from: Source, options: LoadOptions): Promise<Program> {
+    return stoppable("loading the program", options.signal, () => Program.#load(from, options));
+  }
+
+  /** What loading it would take, and whether it can be; fetches no weights. */
+  static check(from: Source, options: CheckOptions): Promise<Check> {
+    return stoppable("checking the program", options.signal, () => check(from, options));
+  }
+
+  static async #load(from: Source, options: LoadOptions, reopen?: () => Promise<Gpu>): Promise<Program> {
+    const files = await ProgramFiles.open(from, options);
+    const forms = files.methods(options.methods);
+    const refusal = forms.flatMap(refusalsOf)[0];
+    if (refusal !== undefined) throw new ModelError(refusal);
+    const given = reopen === undefined ? options.gpu : undefined;
+    const gpu = given ?? (await (reopen?.() ?? Gpu.open(options)));
+    const program: Program = new Program(gpu, given === undefined, {
+      core: options.core,
       constants: constantsOf(files.form),
       reload: async () => {
-        program.dispose();
-        return Program.load(from, { ...options, gpu: await gpu.reopen() });
+        await program.dispose();
+        const { signal: _, ...again } = options; // which may have fired since
+        return Program.#load(from, again, () => gpu.reopen());
       },
     });
+    try {
+      for (const form of forms) program.#methods.set(form.name, await Method.load(gpu, files, form, options));
+      const states = stateRefusal([...program.#methods.values()].filter((method) => method.keepsStates));
+      if (states !== undefined) throw new ModelError(states);
+      options.signal?.throwIfAborted();
+    } catch (error) {
+      await program.dispose();
+      throw error;
+    }
+    options.onProgress?.({ stage: "kernels", done: 1, total: 1 });
     return program;
   }
 
@@ -170,13 +119,12 @@ export class Program {
     return [...this.methods.values()].reduce((sum, method) => sum + method.gpuBytes, 0);
   }
 
-  dispose(): void {
-    for (const method of this.methods.values()) method.dispose();
+  /** Calls that have been made end first. A device that was opened for the program goes with it. */
+  async dispose(): Promise<void> {
+    await Promise.all([...this.methods.values()].map((method) => method.dispose()));
+    if (this.#ownsGpu) this.gpu.dispose();
   }
 }
-
-const isConstant = (form: ProgramMethod): boolean =>
-  form.kernel_calls === 0 && form.calls.length === 0 && form.inputs.length === 0;
 
 type Constant = number | boolean | string | null;
 
@@ -187,32 +135,6 @@ function constantsOf(form: ProgramForm): Map<string, Constant | Constant[]> {
       return [name, values.length === 1 ? values[0] : values];
     }),
   );
-}
-
-function checkMethod(forms: ProgramMethod[], name: string): void {
-  const form = forms.find((one) => one.name === name);
-  if (form === undefined)
-    throw new ModelError(
-      `the program has no method '${name}', but ${forms.map((one) => one.name).join(", ")}`,
-    );
-  if (form.kernels.length > 0)
-    throw new ModelError(
-      `method '${name}' leaves ${form.kernels.join(", ")} to ExecuTorch's kernels, which are not in the browser: ` +
-        "export it with executorch_webgpu.lower, which says what stays outside and why",
-    );
-  const other = form.delegates.find(({ backend }) => backend !== BACKEND);
-  if (other !== undefined)
-    throw new ModelError(`method '${name}' has a delegate for ${other.backend}, not for ${BACKEND}`);
-}
-
-// The file does not say which states of two methods are one.
-function checkStates(methods: Map<string, Method>): void {
-  const keeping = [...methods.values()].filter((method) => method.keepsStates).map(({ name }) => `'${name}'`);
-  if (keeping.length > 1)
-    throw new ModelError(
-      `methods ${keeping.join(" and ")} keep states, and may mean the same ones, which is not to be had in the browser yet: ` +
-        "load one of them with the option 'methods'",
-    );
 }
 
 interface Part {
@@ -240,19 +162,21 @@ export class Method {
   }
 
   static async load(
-    core: Core,
     gpu: Gpu,
     files: ProgramFiles,
     form: ProgramMethod,
     options: LoadOptions,
   ): Promise<Method> {
-    const parts: Part[] = [];
+    const method = new Method(form, []);
     try {
-      for (const { offset, size, aliased } of form.delegates)
-        parts.push({ runner: await loadDelegate(core, gpu, files, offset, size, options), aliased });
-      return new Method(form, parts);
+      for (const delegate of form.delegates)
+        method.#parts.push({
+          runner: await loadDelegate(gpu, files, delegate, options),
+          aliased: delegate.aliased,
+        });
+      return method;
     } catch (error) {
-      for (const { runner } of parts) runner.dispose();
+      await method.dispose();
       throw error;
     }
   }
@@ -279,8 +203,9 @@ export class Method {
     return this.#parts.length === 1 && this.form.calls.length === 1 ? this.#parts[0].runner : undefined;
   }
 
-  dispose(): void {
-    for (const { runner } of this.#parts) runner.dispose();
+  /** Calls that have been made end first. */
+  async dispose(): Promise<void> {
+    await Promise.all(this.#parts.map(({ runner }) => runner.dispose()));
   }
 
   /** Inputs as `inputs` lists them, numbers for integers. */
@@ -355,15 +280,12 @@ function isSame(a: Output | undefined, b: Output | undefined): boolean {
 }
 
 function loadDelegate(
-  core: Core,
   gpu: Gpu,
   files: ProgramFiles,
-  offset: number,
-  size: number,
+  delegate: ProgramDelegate,
   options: LoadOptions,
 ): Promise<Runner> {
-  const blob = part(files.source, offset, size);
-  return delegateRunner(core, gpu, blob, (key) => files.place(key), options);
+  return delegateRunner(options.core, gpu, files.blob(delegate), (key) => files.place(key), options);
 }
 
 /** A delegate's blob on a device; `named` finds constants that lie outside it. */
@@ -374,22 +296,8 @@ export async function delegateRunner(
   named: (key: string) => Place,
   { signal, onProgress, options }: Pick<LoadOptions, "signal" | "onProgress" | "options"> = {},
 ): Promise<Runner> {
-  const head = await headOf(core, blob, FileKind.delegate, signal);
-  const delegate = core.delegate(head, blob.size);
-  const place = (key: string, at: number, length: number): Place =>
-    key === "" ? { source: blob, offset: delegate.form.constants_at + at, size: length } : named(key);
-  const known = new Map<number, Uint8Array>();
-  try {
-    for (const [index, { key, offset: at, length, read: wanted }] of delegate.form.constants.entries()) {
-      if (!wanted) continue;
-      const { source, offset: from } = place(key, at, length);
-      known.set(index, await read(source, from, length, signal));
-    }
-  } catch (error) {
-    delegate.discard();
-    throw error;
-  }
-  const model = delegate.load(gpu.capabilities, options ?? {}, known);
+  const file = await DelegateFile.read(core, blob, named, signal);
+  const model = file.compile(gpu.capabilities, options);
   let total = 0;
   let done = 0;
   const tell = (bytes: number): void => {
@@ -397,7 +305,7 @@ export async function delegateRunner(
     onProgress?.({ stage: "weights", done, total });
   };
   return Runner.create(model, gpu, {
-    places: ({ key, offset: at, length }) => place(key, at, length),
+    places: (part) => file.place(part),
     signal,
     total: (bytes) => {
       total = bytes;
@@ -405,20 +313,4 @@ export async function delegateRunner(
     },
     read: tell,
   });
-}
-
-/** A part of a file as a file. */
-function part(source: ByteSource, offset: number, size: number): ByteSource {
-  return {
-    name: source.name,
-    size,
-    version: source.version,
-    stream: (at, length, signal) => {
-      if (at + length > size)
-        throw new ModelError(
-          `${source.name}: bytes [${at}, ${at + length}) lie outside the delegate's ${size}`,
-        );
-      return source.stream(offset + at, length, signal);
-    },
-  };
 }

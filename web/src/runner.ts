@@ -55,14 +55,16 @@ export class Runner {
       await upload(gpu, model, targets, steps.places, steps.read, steps.signal);
       return runner;
     } catch (error) {
-      runner.dispose();
+      await runner.dispose();
       throw error;
     }
   }
 
-  dispose(): void {
+  /** Calls that have been made end first. */
+  async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
+    await this.#last;
     for (const replay of this.#plans.values()) replay.dispose();
     this.#staging?.destroy();
     this.memory.dispose();
@@ -115,7 +117,8 @@ export class Runner {
   }
 
   /** Waits for the calls before; those after wait for this one. */
-  inTurn<T>(call: () => Promise<T>): Promise<T> {
+  async inTurn<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#disposed) throw new ModelError("the program has been disposed of");
     const turn = this.#last.then(call);
     this.#last = turn.catch(() => {});
     return turn;
@@ -123,7 +126,6 @@ export class Runner {
 
   /** In a turn: the plan for these inputs with all that it needs. */
   async ready(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<Replay> {
-    if (this.#disposed) throw new ModelError("the program has been disposed of");
     this.gpu.check();
     await this.#read(inputs);
     const isWide = inputs.some((input) => input instanceof Tensor && input.dtype === "int64");
@@ -144,10 +146,15 @@ export class Runner {
 
   async #newReplay(): Promise<Replay> {
     const replay = await Replay.create(this.gpu, this.model);
-    checkForms(replay.plan);
-    const targets = await this.#newConstants();
-    await upload(this.gpu, this.model, targets, this.#places);
-    return replay;
+    try {
+      checkForms(replay.plan);
+      const targets = await this.#newConstants();
+      await upload(this.gpu, this.model, targets, this.#places);
+      return replay;
+    } catch (error) {
+      replay.dispose();
+      throw error;
+    }
   }
 
   #forgetOldest(): void {
@@ -295,6 +302,7 @@ export class Runner {
   async #stage(bytes: number): Promise<GPUBuffer> {
     if (this.#staging === undefined || this.#staging.size < bytes) {
       this.#staging?.destroy();
+      this.#staging = undefined; // also where there is no memory for another
       this.#staging = await this.gpu.buffer(
         "staging for outputs",
         Math.max(bytes, 16),

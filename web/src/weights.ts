@@ -6,7 +6,7 @@ import type { CoreModel, PackingWindow } from "./core.ts";
 import { ModelError } from "./errors.ts";
 import type { PackedForm } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
-import type { ByteSource } from "./source.ts";
+import { type ByteSource, read } from "./source.ts";
 import { breathe } from "./tasks.ts";
 
 /** Where a constant's bytes are. */
@@ -24,16 +24,15 @@ export interface UploadTarget {
   offset: number;
 }
 
-const WINDOW_BYTES = 1 << 20;
+const WINDOW_BYTES = 4 << 20;
 const IN_FLIGHT_BYTES = 64 << 20;
 // Fetching what lies between is quicker than another request.
 const GAP_BYTES = 1 << 18;
+const SMALL_GAP_BYTES = 1 << 14;
 
-interface Task {
+interface Task extends Place {
   target: UploadTarget;
   window: PackingWindow;
-  source: ByteSource;
-  offset: number;
 }
 
 /** `places` finds a part's bytes; `progress` hears how many bytes of the files have been read. */
@@ -46,17 +45,16 @@ export async function upload(
   signal?: AbortSignal,
 ): Promise<void> {
   let queued = 0;
-  for (const run of runs(tasksOf(model, targets, places))) {
+  for (const run of runs(tasksOf(model, targets, places), GAP_BYTES)) {
     const reader = new RunReader(run, progress, signal);
     try {
-      for (const { target, window, offset } of run.tasks) {
-        await reader.reach(offset, window.sourceSize);
+      for (const { target, window, offset, size } of run.uses) {
+        await reader.reach(offset, size);
         const packed = model.pack(target.state, target.index, WINDOW_BYTES, window, (out) =>
-          reader.copy(offset, window.sourceSize, out),
+          reader.copy(offset, size, out),
         );
         // Fresh buffers hold zeros already.
-        if (!isZero(packed))
-          gpu.device.queue.writeBuffer(target.buffer, target.offset + window.offset, packed);
+        if (!isZero(packed)) write(gpu.device.queue, target, window, packed);
         queued += packed.byteLength;
         if (queued > IN_FLIGHT_BYTES) {
           await gpu.device.queue.onSubmittedWorkDone();
@@ -70,6 +68,19 @@ export async function upload(
       await reader.close();
     }
   }
+  await gpu.device.queue.onSubmittedWorkDone();
+  gpu.check();
+}
+
+function write(
+  queue: GPUQueue,
+  { buffer, offset }: UploadTarget,
+  window: PackingWindow,
+  packed: Uint8Array<ArrayBuffer>,
+): void {
+  const bytes = window.size / window.pieces;
+  for (let i = 0; i < window.pieces; ++i)
+    queue.writeBuffer(buffer, offset + window.offset + i * window.stride, packed, i * bytes, bytes);
 }
 
 /** Bytes of the files that these targets are made of. */
@@ -78,7 +89,7 @@ export function sourceBytes(
   targets: readonly UploadTarget[],
   places: (part: PackedForm["parts"][number]) => Place,
 ): number {
-  return runs(tasksOf(model, targets, places)).reduce((sum, run) => sum + run.end - run.begin, 0);
+  return runs(tasksOf(model, targets, places), GAP_BYTES).reduce((sum, run) => sum + run.end - run.begin, 0);
 }
 
 function tasksOf(
@@ -97,36 +108,50 @@ function tasksOf(
     });
     return model.windows(target.state, target.index, WINDOW_BYTES).map((window) => {
       const { source, offset } = found[window.part];
-      return { target, window, source, offset: offset + window.sourceOffset };
+      return { target, window, source, offset: offset + window.sourceOffset, size: window.sourceSize };
     });
   });
 }
 
-interface Run {
+/** A range that is read in one go, and what it is for, in its order. */
+interface Run<Use extends { source: ByteSource; offset: number }> {
   source: ByteSource;
   begin: number;
   end: number;
-  tasks: Task[];
+  uses: Use[];
 }
 
-// Neighbours in one file, in its order, become one request.
-function runs(tasks: Task[]): Run[] {
-  const out: Run[] = [];
-  const sources = new Set(tasks.map((task) => task.source));
-  for (const source of sources) {
-    const own = tasks.filter((task) => task.source === source).sort((a, b) => a.offset - b.offset);
-    let run: Run | undefined;
-    for (const task of own) {
-      const end = task.offset + task.window.sourceSize;
-      if (run === undefined || task.offset > run.end + GAP_BYTES) {
-        run = { source, begin: task.offset, end, tasks: [] };
+/** Neighbours in one file, in its order, as one range, which is one request. */
+export function runs<Use extends { source: ByteSource; offset: number; size: number }>(
+  uses: readonly Use[],
+  gap: number,
+): Run<Use>[] {
+  const out: Run<Use>[] = [];
+  for (const source of new Set(uses.map((use) => use.source))) {
+    const own = uses.filter((use) => use.source === source).sort((a, b) => a.offset - b.offset);
+    let run: Run<Use> | undefined;
+    for (const use of own) {
+      const end = use.offset + use.size;
+      if (run === undefined || use.offset > run.end + gap) {
+        run = { source, begin: use.offset, end, uses: [] };
         out.push(run);
       }
-      run.tasks.push(task);
+      run.uses.push(use);
       run.end = Math.max(run.end, end);
     }
   }
   return out;
+}
+
+/** All of several small places, in few requests. */
+export async function readPlaces(places: readonly Place[], signal?: AbortSignal): Promise<Uint8Array[]> {
+  const found = new Map<Place, Uint8Array>();
+  const reads = runs(places, SMALL_GAP_BYTES).map(async ({ source, begin, end, uses }) => {
+    const bytes = await read(source, begin, end - begin, signal);
+    for (const use of uses) found.set(use, bytes.subarray(use.offset - begin, use.offset - begin + use.size));
+  });
+  await Promise.all(reads);
+  return places.map((place) => found.get(place)!);
 }
 
 // A run's bytes as they come; what lies before the last reached offset is forgotten.
@@ -137,7 +162,7 @@ class RunReader {
   #begin: number;
   #end: number;
 
-  constructor(run: Run, progress: (bytes: number) => void, signal?: AbortSignal) {
+  constructor(run: Run<Task>, progress: (bytes: number) => void, signal?: AbortSignal) {
     this.#stream = run.source.stream(run.begin, run.end - run.begin, signal)[Symbol.asyncIterator]();
     this.#progress = progress;
     this.#begin = run.begin;

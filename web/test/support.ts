@@ -17,4 +17,10 @@ export const loadCore = (): Promise<Core> => Core.create(readFileSync(path("buil
 /** Kept: an adapter is gone when the object that gave it is. */
 const entry = create([]);
 
+export async function findAdapter(): Promise<GPUAdapter> {
+  const adapter = await entry.requestAdapter();
+  if (adapter === null) throw new Error("there is no adapter: is VK_ICD_FILENAMES set?");
+  return adapter;
+}
+
 export const openGpu = (options: GpuOptions = {}): Promise<Gpu> => Gpu.open({ entry, ...options });

@@ -32,24 +32,27 @@ std::vector<std::byte> random_source(const PackedPart& part, unsigned seed) {
   return bytes;
 }
 
-// From nothing but the bytes that each window asks for.
+// From nothing but the bytes that each window asks for; every byte is in one window.
 std::vector<std::byte> pack_by_windows(const PackedConstant& constant,
                                        const std::vector<std::vector<std::byte>>& data,
                                        std::uint64_t size) {
   constexpr std::uint64_t kMost = 1024;
-  std::vector<std::byte> out;
+  std::vector<std::byte> out(size, std::byte{0xef});
+  std::uint64_t written = 0;
   for (const PackedWindow& window : packed_windows(constant, kMost)) {
-    EXPECT_EQ(window.offset, out.size());
     const auto& source = data[window.part];
-    const auto from = source.begin() + static_cast<std::ptrdiff_t>(window.source_offset);
     EXPECT_LE(window.source_offset + window.source_size, source.size());
-    const std::vector<std::byte> bytes(from,
-                                       from + static_cast<std::ptrdiff_t>(window.source_size));
-    const std::span<const std::byte> sources[] = {bytes};
-    out.resize(out.size() + window.size, std::byte{0xef});
-    pack_range(window.constant, sources, window.first, std::span(out).subspan(window.offset));
+    const std::span<const std::byte> sources[] = {
+        std::span(source).subspan(window.source_offset, window.source_size)};
+    std::vector<std::byte> bytes(window.size, std::byte{0xcd});
+    pack_range(window.constant, sources, 0, bytes);
+    const std::uint64_t piece = window.size / window.pieces;
+    EXPECT_EQ(piece * window.pieces, window.size);
+    for (std::uint64_t i = 0; i < window.pieces; ++i)
+      std::memcpy(&out[window.offset + i * window.stride], &bytes[i * piece], piece);
+    written += window.size;
   }
-  EXPECT_EQ(out.size(), size);
+  EXPECT_EQ(written, size);
   return out;
 }
 
@@ -170,19 +173,6 @@ TEST(Packing, BytesOfBoolAreZeroAndOne) {
   EXPECT_EQ(words[0], 0x00010001u);
 }
 
-TEST(Packing, TransposeWords) {
-  for (const auto& dims : {Dims{1, 1}, Dims{3, 50}, Dims{33, 17}, Dims{130, 65}}) {
-    const PackedPart part{0, DType::Float32, dims};
-    const auto data = random_source(part, 11);
-    const auto words = pack({Packing::TransposeWords, {part}}, {data});
-    for (std::int64_t r = 0; r < dims[0]; ++r)
-      for (std::int64_t c = 0; c < dims[1]; ++c)
-        EXPECT_EQ(std::memcmp(&words[static_cast<std::size_t>(c * dims[0] + r)],
-                              data.data() + 4 * (r * dims[1] + c), 4),
-                  0);
-  }
-}
-
 TEST(Packing, Q4PanelsOfStackedParts) {
   for (const bool high_first : {false, true}) {
     for (const std::int64_t bytes : {1, 3, 4, 16, 27, 72}) {
@@ -246,11 +236,26 @@ TEST(Packing, FloatAndHalfPanels) {
   }
 }
 
+// A weight of any size is packed in little memory.
+TEST(Packing, WindowsAreSmall) {
+  constexpr std::int64_t kRows = 1 << 17, kDepth = 1 << 12;
+  constexpr std::uint64_t kMost = 4 << 20;
+  for (const bool transposed : {false, true}) {
+    for (const DType dtype : {DType::Float16, DType::Float32}) {
+      PackedPart part{0, dtype, transposed ? Dims{kDepth, kRows} : Dims{kRows, kDepth}};
+      part.transposed = transposed;
+      for (const PackedWindow& window : packed_windows({Packing::FloatPanels, {part}}, kMost)) {
+        ASSERT_LE(window.size, kMost);
+        ASSERT_LE(window.source_size, kMost);
+      }
+    }
+  }
+}
+
 TEST(Packing, RejectsWhatDoesNotFit) {
   const PackedPart weight{0, DType::UInt8, Dims{8, 4}};
   EXPECT_FALSE(packed_size({Packing::Q8Panels, {weight}}));
   EXPECT_FALSE(packed_size({Packing::HalfPanels, {weight}}));
-  EXPECT_FALSE(packed_size({Packing::TransposeWords, {{0, DType::Float32, Dims{2, 2, 2}}}}));
   PackedPart part = weight;
   part.rows = 9;
   EXPECT_FALSE(packed_size({Packing::Q4Panels, {part}}));

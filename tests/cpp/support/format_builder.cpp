@@ -3,20 +3,35 @@
 namespace etwebgpu::testing {
 namespace {
 
-// Appends segments behind each other and records them; returns their bytes.
+constexpr std::uint64_t kSegmentAlignment = 16;
+
+// Records segments behind each other; returns their end.
 template <typename Segment>
-ByteVector lay_out(const std::vector<ByteVector>& contents,
-                   std::vector<std::unique_ptr<Segment>>& segments) {
-  ByteVector data;
-  for (const ByteVector& bytes : contents) {
-    pad_to(data, 16);
+std::uint64_t lay_out(std::span<const std::uint64_t> sizes,
+                      std::vector<std::unique_ptr<Segment>>& segments) {
+  std::uint64_t end = 0;
+  for (const std::uint64_t size : sizes) {
     auto segment = std::make_unique<Segment>();
-    segment->offset = data.size();
-    segment->size = bytes.size();
+    segment->offset = (end + kSegmentAlignment - 1) / kSegmentAlignment * kSegmentAlignment;
+    segment->size = size;
+    end = segment->offset + size;
     segments.push_back(std::move(segment));
-    append_bytes(data, bytes);
   }
-  return data;
+  return end;
+}
+
+std::vector<std::uint64_t> sizes_of(const std::vector<ByteVector>& contents) {
+  std::vector<std::uint64_t> out;
+  for (const ByteVector& bytes : contents) out.push_back(bytes.size());
+  return out;
+}
+
+// Behind a head, whose end is aligned.
+void append_segments(ByteVector& file, const std::vector<ByteVector>& contents) {
+  for (const ByteVector& bytes : contents) {
+    pad_to(file, kSegmentAlignment);
+    append_bytes(file, bytes);
+  }
 }
 
 // Puts a header behind root offset and identifier of a finished flatbuffer and shifts the root.
@@ -28,6 +43,8 @@ ByteVector with_header(ByteVector flatbuffer, std::size_t header_bytes) {
   return flatbuffer;
 }
 
+}  // namespace
+
 executorch_flatbuffer::EValueT tensor_value(std::vector<std::int32_t> sizes,
                                             executorch_flatbuffer::ScalarType type) {
   executorch_flatbuffer::TensorT tensor;
@@ -38,8 +55,6 @@ executorch_flatbuffer::EValueT tensor_value(std::vector<std::int32_t> sizes,
   value.val.Set(std::move(tensor));
   return value;
 }
-
-}  // namespace
 
 void put_text(ByteVector& out, std::size_t offset, std::string_view text) {
   if (out.size() < offset + text.size()) out.resize(offset + text.size());
@@ -174,34 +189,12 @@ ByteVector delegate_blob(const vkgraph::VkGraphT& graph, std::span<const std::by
 
 executorch_flatbuffer::ProgramT program_object(const NamedBytes& named) {
   namespace fb = executorch_flatbuffer;
-  fb::ProgramT program;
-  auto forward = std::make_unique<fb::ExecutionPlanT>();
-  forward->name = "forward";
-  for (auto& value :
-       {tensor_value({1, 31}, fb::ScalarType::LONG), tensor_value({1}, fb::ScalarType::LONG),
-        tensor_value({1, 64}, fb::ScalarType::FLOAT)}) {
-    forward->values.push_back(std::make_unique<fb::EValueT>(value));
-  }
-  forward->inputs = {0, 1};
-  forward->outputs = {2};
-  auto delegate = std::make_unique<fb::BackendDelegateT>();
-  delegate->id = "VulkanBackend";
-  delegate->processed = std::make_unique<fb::BackendDelegateDataReferenceT>();
-  delegate->processed->location = fb::DataLocation::SEGMENT;
-  auto spec = std::make_unique<fb::CompileSpecT>();
-  spec->key = "require_dynamic_shapes";
-  spec->value = {1};
-  delegate->compile_specs.push_back(std::move(spec));
-  forward->delegates.push_back(std::move(delegate));
-  auto chain = std::make_unique<fb::ChainT>();
-  auto instruction = std::make_unique<fb::InstructionT>();
-  fb::DelegateCallT call;
-  call.args = {0, 1, 2};
-  instruction->instr_args.Set(std::move(call));
-  chain->instructions.push_back(std::move(instruction));
-  forward->chains.push_back(std::move(chain));
-  program.execution_plan.push_back(std::move(forward));
-
+  std::vector<std::string> keys;
+  for (const auto& entry : named) keys.push_back(entry.first);
+  fb::ProgramT program = program_object(
+      {tensor_value({1, 31}, fb::ScalarType::LONG), tensor_value({1}, fb::ScalarType::LONG),
+       tensor_value({1, 64}, fb::ScalarType::FLOAT)},
+      keys);
   auto constant_method = [&](std::string name, auto value) {
     auto plan = std::make_unique<fb::ExecutionPlanT>();
     plan->name = std::move(name);
@@ -217,20 +210,51 @@ executorch_flatbuffer::ProgramT program_object(const NamedBytes& named) {
   fb::BoolT cache;
   cache.bool_val = true;
   constant_method("use_kv_cache", std::move(cache));
+  return program;
+}
 
-  for (std::size_t i = 0; i < named.size(); ++i) {
+executorch_flatbuffer::ProgramT program_object(
+    const std::vector<executorch_flatbuffer::EValueT>& values,
+    const std::vector<std::string>& keys) {
+  namespace fb = executorch_flatbuffer;
+  fb::ProgramT program;
+  auto forward = std::make_unique<fb::ExecutionPlanT>();
+  forward->name = "forward";
+  fb::DelegateCallT call;
+  for (const fb::EValueT& value : values) {
+    call.args.push_back(static_cast<std::int32_t>(forward->values.size()));
+    forward->values.push_back(std::make_unique<fb::EValueT>(value));
+  }
+  forward->inputs.assign(call.args.begin(), call.args.end() - 1);
+  forward->outputs = {call.args.back()};
+  auto delegate = std::make_unique<fb::BackendDelegateT>();
+  delegate->id = "VulkanBackend";
+  delegate->processed = std::make_unique<fb::BackendDelegateDataReferenceT>();
+  delegate->processed->location = fb::DataLocation::SEGMENT;
+  auto spec = std::make_unique<fb::CompileSpecT>();
+  spec->key = "require_dynamic_shapes";
+  spec->value = {1};
+  delegate->compile_specs.push_back(std::move(spec));
+  forward->delegates.push_back(std::move(delegate));
+  auto chain = std::make_unique<fb::ChainT>();
+  auto instruction = std::make_unique<fb::InstructionT>();
+  instruction->instr_args.Set(std::move(call));
+  chain->instructions.push_back(std::move(instruction));
+  forward->chains.push_back(std::move(chain));
+  program.execution_plan.push_back(std::move(forward));
+  for (std::size_t i = 0; i < keys.size(); ++i) {
     auto entry = std::make_unique<fb::NamedDataT>();
-    entry->key = named[i].first;
+    entry->key = keys[i];
     entry->segment_index = static_cast<std::uint32_t>(i + 1);
     program.named_data.push_back(std::move(entry));
   }
   return program;
 }
 
-ByteVector program_file(executorch_flatbuffer::ProgramT program,
-                        const std::vector<ByteVector>& contents) {
+ByteVector program_head(executorch_flatbuffer::ProgramT program,
+                        std::span<const std::uint64_t> sizes) {
   constexpr std::size_t kHeader = 32;
-  const ByteVector data = lay_out(contents, program.segments);
+  const std::uint64_t segment_bytes = lay_out(sizes, program.segments);
   flatbuffers::FlatBufferBuilder builder;
   executorch_flatbuffer::FinishProgramBuffer(
       builder, executorch_flatbuffer::Program::Pack(builder, &program));
@@ -241,8 +265,14 @@ ByteVector program_file(executorch_flatbuffer::ProgramT program,
   put<std::uint32_t>(file, 12, kHeader);
   put<std::uint64_t>(file, 16, program_size);
   put<std::uint64_t>(file, 24, file.size());
-  put<std::uint64_t>(file, 32, data.size());
-  append_bytes(file, data);
+  put<std::uint64_t>(file, 32, segment_bytes);
+  return file;
+}
+
+ByteVector program_file(executorch_flatbuffer::ProgramT program,
+                        const std::vector<ByteVector>& contents) {
+  ByteVector file = program_head(std::move(program), sizes_of(contents));
+  append_segments(file, contents);
   return file;
 }
 
@@ -264,7 +294,7 @@ ByteVector tensor_file(const NamedBytes& named) {
     directory.named_data.push_back(std::move(entry));
     contents.push_back(bytes);
   }
-  const ByteVector data = lay_out(contents, directory.segments);
+  const std::uint64_t segment_bytes = lay_out(sizes_of(contents), directory.segments);
   flatbuffers::FlatBufferBuilder builder;
   flat_tensor_flatbuffer::FinishFlatTensorBuffer(
       builder, flat_tensor_flatbuffer::FlatTensor::Pack(builder, &directory));
@@ -276,8 +306,8 @@ ByteVector tensor_file(const NamedBytes& named) {
   put<std::uint64_t>(file, 16, kHeader);
   put<std::uint64_t>(file, 24, flatbuffer_end - kHeader);
   put<std::uint64_t>(file, 32, file.size());
-  put<std::uint64_t>(file, 40, data.size());
-  append_bytes(file, data);
+  put<std::uint64_t>(file, 40, segment_bytes);
+  append_segments(file, contents);
   return file;
 }
 

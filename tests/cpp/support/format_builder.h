@@ -136,6 +136,19 @@ ByteVector delegate_blob(const vkgraph::VkGraphT& graph, std::span<const std::by
 // data follow.
 executorch_flatbuffer::ProgramT program_object(const NamedBytes& named);
 
+// The same with other values, the last being the output, and without constant methods.
+executorch_flatbuffer::ProgramT program_object(
+    const std::vector<executorch_flatbuffer::EValueT>& values,
+    const std::vector<std::string>& keys);
+
+// Of dynamic sizes.
+executorch_flatbuffer::EValueT tensor_value(std::vector<std::int32_t> sizes,
+                                            executorch_flatbuffer::ScalarType type);
+
+// What comes before the first segment.
+ByteVector program_head(executorch_flatbuffer::ProgramT program,
+                        std::span<const std::uint64_t> sizes);
+
 // The file of a program whose segments get `contents` (delegate first, then named data).
 ByteVector program_file(executorch_flatbuffer::ProgramT program,
                         const std::vector<ByteVector>& contents);

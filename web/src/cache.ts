@@ -1,0 +1,364 @@
+/**
+ * Files of servers, kept where the browser keeps things for a page, so that a second visit fetches nothing but
+ * their versions and an interrupted load goes on where it stopped. Of each version of a file there is a folder
+ * with what has been streamed, in pieces named by the bytes that they hold: the names are all there is to know.
+ */
+import { ConnectionError, errorText, ModelError } from "./errors.ts";
+import { openUrl } from "./http.ts";
+import { type ByteSource, checkRange, type Notice } from "./source.ts";
+import { browserStore, type CacheStore } from "./stores.ts";
+
+const PIECE_BYTES = 8 << 20;
+const ABOUT = "about.json";
+
+interface About {
+  url: string;
+  version: string;
+  size: number;
+  /** When it was begun, in milliseconds. */
+  since: number;
+}
+
+interface Kept extends About {
+  folder: string;
+}
+
+/** Bytes [begin, end) of a file. */
+interface Extent {
+  begin: number;
+  end: number;
+}
+
+export interface OpenUrlOptions {
+  notice: Notice;
+  store?: CacheStore | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** A file of a server, and of the store if there is one. */
+export async function openKept(url: string, { store, notice, signal }: OpenUrlOptions): Promise<ByteSource> {
+  if (store === undefined || !/^https?:/.test(url)) return openUrl(url, { notice, signal });
+  let known: Kept[];
+  try {
+    known = await keptVersions(store, url);
+  } catch (error) {
+    notice(`${url}: it is not kept, for the browser's store does not work: ${errorText(error)}`);
+    return openUrl(url, { notice, signal });
+  }
+  const [latest] = known;
+  let file: ByteSource;
+  try {
+    file = await openUrl(url, { notice, signal, known: latest, isKept: true });
+  } catch (error) {
+    if (latest === undefined || !(error instanceof ConnectionError)) throw error;
+    const since = new Date(latest.since).toLocaleDateString();
+    notice(`${error.message}; the copy that was fetched on ${since} is used`);
+    return new KeptFile(store, latest, new Unreachable(latest, error), notice);
+  }
+  if (file.version === "") {
+    notice(`${url}: it is not kept, for the server says no version of it (ETag or Last-Modified)`);
+    return file;
+  }
+  if (latest !== undefined && latest.version === file.version && latest.size === file.size)
+    return new KeptFile(store, latest, file, notice);
+  for (const { folder } of known) await store.remove(folder).catch(() => {});
+  const about: About = { url, version: file.version, size: file.size, since: Date.now() };
+  const folder = `${await digest(url)}-${await digest(`${about.version} ${about.size}`)}`;
+  return new KeptFile(store, { ...about, folder }, file, notice);
+}
+
+// The latest first.
+async function keptVersions(store: CacheStore, url: string): Promise<Kept[]> {
+  const prefix = `${await digest(url)}-`;
+  const folders = (await store.folders()).filter((folder) => folder.startsWith(prefix));
+  const found = await Promise.all(folders.map((folder) => aboutOf(store, folder)));
+  return found.filter((about) => about !== undefined).sort((a, b) => b.since - a.since);
+}
+
+async function aboutOf(store: CacheStore, folder: string): Promise<Kept | undefined> {
+  const blob = await store.read(folder, ABOUT);
+  if (blob === undefined) return undefined;
+  try {
+    return { ...(JSON.parse(await blob.text()) as About), folder };
+  } catch {
+    return undefined; // written by half, or by another version
+  }
+}
+
+async function digest(text: string): Promise<string> {
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return [...new Uint8Array(hash, 0, 12)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// --- A file ---
+
+class KeptFile implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  readonly version: string;
+  readonly #store: CacheStore;
+  readonly #about: Kept;
+  readonly #source: ByteSource;
+  readonly #notice: Notice;
+  #isKeeping = true;
+  #streams = 0; // of what is not kept yet
+  #held: ReturnType<typeof tryLock> | undefined;
+
+  constructor(store: CacheStore, about: Kept, source: ByteSource, notice: Notice) {
+    this.name = about.url;
+    this.size = about.size;
+    this.version = about.version;
+    this.#store = store;
+    this.#about = about;
+    this.#source = source;
+    this.#notice = notice;
+  }
+
+  async missing(offset: number, length: number): Promise<number> {
+    const extents = await this.#extents();
+    const end = offset + length;
+    let missing = 0;
+    for (let at = offset; at < end; ) {
+      const kept = covering(extents, at);
+      const until = Math.min(end, kept?.end ?? nextBegin(extents, at));
+      if (kept === undefined) missing += (await this.#source.missing?.(at, until - at)) ?? until - at;
+      at = until;
+    }
+    return missing;
+  }
+
+  async *stream(offset: number, length: number, signal?: AbortSignal) {
+    checkRange(this, offset, length);
+    const extents = await this.#extents();
+    const end = offset + length;
+    for (let at = offset; at < end; ) {
+      signal?.throwIfAborted();
+      const kept = covering(extents, at);
+      const until = Math.min(end, kept?.end ?? nextBegin(extents, at));
+      if (kept === undefined) {
+        yield* this.#fetch(at, until, signal);
+      } else {
+        const bytes = await this.#read(kept, at, until);
+        if (bytes === undefined) {
+          extents.splice(extents.indexOf(kept), 1);
+          continue;
+        }
+        yield bytes;
+      }
+      at = until;
+    }
+  }
+
+  // In order of their beginnings; none if the store fails, which is a reason to fetch them.
+  async #extents(): Promise<Extent[]> {
+    const names = await this.#store.files(this.#about.folder).catch(() => []);
+    return names
+      .map(extentOf)
+      .filter((extent) => extent !== undefined)
+      .sort((a, b) => a.begin - b.begin);
+  }
+
+  async #read(kept: Extent, begin: number, end: number): Promise<Uint8Array | undefined> {
+    try {
+      const blob = await this.#store.read(this.#about.folder, nameOf(kept));
+      if (blob?.size !== kept.end - kept.begin) return undefined;
+      return new Uint8Array(await blob.slice(begin - kept.begin, end - kept.begin).arrayBuffer());
+    } catch {
+      return undefined; // removed while it was read
+    }
+  }
+
+  // From the source, and kept as far as it comes.
+  async *#fetch(begin: number, end: number, signal?: AbortSignal) {
+    const keeper = new Keeper(begin, end, (extent, bytes) => this.#write(extent, bytes));
+    try {
+      const isMine = await this.#lock();
+      for await (const piece of this.#source.stream(begin, end - begin, signal)) {
+        if (isMine && this.#isKeeping) await keeper.add(piece);
+        yield piece;
+      }
+    } finally {
+      await keeper.close();
+      await this.#unlock();
+    }
+  }
+
+  // False while another tab, or another load in this one, keeps the file.
+  async #lock(): Promise<boolean> {
+    if (this.#streams++ === 0) this.#held = tryLock(this.#about.folder);
+    return (await this.#held) !== undefined;
+  }
+  async #unlock(): Promise<void> {
+    const held = this.#held;
+    if (--this.#streams === 0) (await held)?.();
+  }
+
+  async #write(extent: Extent, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (!this.#isKeeping) return;
+    const { folder, ...about } = this.#about;
+    try {
+      // Not there yet, or cleared meanwhile.
+      if ((await this.#store.read(folder, ABOUT)) === undefined)
+        await this.#store.write(folder, ABOUT, new TextEncoder().encode(JSON.stringify(about)));
+      await this.#store.write(folder, nameOf(extent), bytes);
+    } catch (error) {
+      this.#isKeeping = false;
+      const isFull = error instanceof Error && error.name === "QuotaExceededError";
+      const why = isFull ? "the browser gives no more room" : errorText(error);
+      this.#notice(`${this.name}: not all of it is kept for the next time: ${why}`);
+    }
+  }
+}
+
+const extentOf = (name: string): Extent | undefined => {
+  const match = name.match(/^(\d+)-(\d+)$/);
+  return match === null ? undefined : { begin: Number(match[1]), end: Number(match[2]) };
+};
+const nameOf = ({ begin, end }: Extent): string => `${begin}-${end}`;
+
+// The extent that holds byte `at`, and of several the one that reaches furthest.
+const covering = (extents: readonly Extent[], at: number): Extent | undefined =>
+  extents
+    .filter(({ begin, end }) => begin <= at && at < end)
+    .reduce<Extent | undefined>(
+      (most, one) => (most === undefined || one.end > most.end ? one : most),
+      undefined,
+    );
+
+const nextBegin = (extents: readonly Extent[], at: number): number =>
+  extents.find(({ begin }) => begin > at)?.begin ?? Number.POSITIVE_INFINITY;
+
+/** Collects what is streamed into pieces, and writes one while the next is collected. */
+class Keeper {
+  readonly #write: (extent: Extent, bytes: Uint8Array<ArrayBuffer>) => Promise<void>;
+  readonly #end: number;
+  #bytes = new Uint8Array();
+  #begin: number;
+  #filled = 0;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(
+    begin: number,
+    end: number,
+    write: (extent: Extent, bytes: Uint8Array<ArrayBuffer>) => Promise<void>,
+  ) {
+    this.#begin = begin;
+    this.#end = end;
+    this.#write = write;
+  }
+
+  async add(piece: Uint8Array): Promise<void> {
+    for (let done = 0; done < piece.byteLength; ) {
+      if (this.#filled === 0) this.#bytes = new Uint8Array(Math.min(PIECE_BYTES, this.#end - this.#begin));
+      const some = piece.subarray(done, done + this.#bytes.byteLength - this.#filled);
+      this.#bytes.set(some, this.#filled);
+      this.#filled += some.byteLength;
+      done += some.byteLength;
+      if (this.#filled === this.#bytes.byteLength) await this.#flush();
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#filled > 0) await this.#flush();
+    await this.#writing;
+  }
+
+  async #flush(): Promise<void> {
+    await this.#writing;
+    const end = this.#begin + this.#filled;
+    this.#writing = this.#write({ begin: this.#begin, end }, this.#bytes.subarray(0, this.#filled));
+    this.#begin = end;
+    this.#filled = 0;
+  }
+}
+
+/** Undefined if somebody else has the lock. */
+async function tryLock(name: string): Promise<(() => void) | undefined> {
+  const locks = globalThis.navigator?.locks;
+  if (locks === undefined) return () => {};
+  return new Promise((resolve, reject) => {
+    const held = locks.request(`executorch-webgpu ${name}`, { ifAvailable: true }, (lock) =>
+      lock === null ? resolve(undefined) : new Promise<void>((release) => resolve(release)),
+    );
+    held.catch(reject);
+  });
+}
+
+/** A server out of reach. */
+class Unreachable implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  readonly version: string;
+  readonly #error: ConnectionError;
+  constructor({ url, size, version }: About, error: ConnectionError) {
+    this.name = url;
+    this.size = size;
+    this.version = version;
+    this.#error = error;
+  }
+  // biome-ignore lint/correctness/useYield: there is nothing to give
+  async *stream(offset: number, length: number): AsyncGenerator<Uint8Array> {
+    throw new ModelError(
+      `${this.#error.message}; the copy that was kept lacks bytes [${offset}, ${offset + length})`,
+      { cause: this.#error },
+    );
+  }
+}
+
+// --- All files ---
+
+export interface CachedFile {
+  url: string;
+  size: number;
+  /** How much of it is kept. */
+  keptBytes: number;
+  since: Date;
+}
+
+/** What is kept. */
+export async function cachedFiles(store?: CacheStore): Promise<CachedFile[]> {
+  const from = store ?? (await browserStore());
+  if (from === undefined) return [];
+  const found = await Promise.all((await from.folders()).map((folder) => aboutOf(from, folder)));
+  return Promise.all(
+    found
+      .filter((about) => about !== undefined)
+      .map(async ({ url, size, since, folder }) => ({
+        url,
+        size,
+        keptBytes: keptBytes(await from.files(folder)),
+        since: new Date(since),
+      })),
+  );
+}
+
+function keptBytes(names: string[]): number {
+  const extents = names.map(extentOf).filter((extent) => extent !== undefined);
+  let sum = 0;
+  let reached = 0;
+  for (const { begin, end } of extents.sort((a, b) => a.begin - b.begin)) {
+    sum += Math.max(0, end - Math.max(begin, reached));
+    reached = Math.max(reached, end);
+  }
+  return sum;
+}
+
+/** Forgets one file, or all. */
+export async function clearCache(url?: string, store?: CacheStore): Promise<void> {
+  const from = store ?? (await browserStore());
+  if (from === undefined) return;
+  const prefix = url === undefined ? "" : `${await digest(absolute(url))}-`;
+  for (const folder of await from.folders()) if (folder.startsWith(prefix)) await from.remove(folder);
+}
+
+/** An address as the cache knows it: without what is behind #. */
+export function absolute(url: string | URL): string {
+  let out: URL;
+  try {
+    out = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+  } catch {
+    throw new ModelError(`'${url}' is no address of a file`);
+  }
+  out.hash = "";
+  return out.href;
+}
