@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Compiles the core for wasm32, into a module without a single import: build/wasm/etwebgpu.wasm. Beside it
 # come small valid files for tests, build/wasm/samples, from the same source as the fuzzer's.
+#   scripts/build_wasm.sh            both
+#   scripts/build_wasm.sh --module   the module only
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PWD/.venv/bin:$PATH
@@ -9,6 +11,7 @@ python=$PWD/.venv/bin/python
 cmake -S src/wasm -B build/wasm -G Ninja -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/wasm32.cmake" \
   -DCMAKE_BUILD_TYPE=MinSizeRel -DPython_EXECUTABLE="$python" >/dev/null
 cmake --build build/wasm
+[ "${1:-}" = --module ] && exit
 
 cmake -S . -B build/tests -G Ninja -DETWEBGPU_TESTS=ON -DETWEBGPU_ADAPTER=OFF \
   -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DPython_EXECUTABLE="$python" >/dev/null

@@ -39,6 +39,9 @@ step "TypeScript: lavapipe through Node's Dawn"
 web_tests() { (cd web && VK_ICD_FILENAMES=$lavapipe npx vitest run "$@"); }
 web_tests --exclude '**/cases.test.ts'
 
+step "The npm package and the page"
+scripts/build_web.sh
+
 # Both providers, two software adapters, and the kernels for GPUs beside those for software adapters: so each
 # kernel meets both WGSL front ends, and limits far below a GPU's. The scale is the share of random cases.
 ops=tests/python/ops
@@ -79,8 +82,10 @@ wait $beside && passed=1 || passed=0
 cat build/swiftshader.log
 [ $passed = 1 ]
 
-step "What was compared there: planned by both builds of the core, run by the TypeScript executor in Node and in a browser"
+step "What was compared there: planned by both builds of the core, run by the TypeScript executor in Node"
 "$python" -m pytest tests/python/wasm
 web_tests cases.test.ts
+
+step "The page, and operators, in Chromium"
 (cd web && npx playwright test)
 step "Done"

@@ -4,7 +4,7 @@ import { ModelError } from "../../src/errors.ts";
 import type { Gpu } from "../../src/gpu.ts";
 import { delegateRunner } from "../../src/program.ts";
 import type { Runner } from "../../src/runner.ts";
-import { type ByteSource, openSource } from "../../src/source.ts";
+import { type ByteSource, openLocal } from "../../src/source.ts";
 import { Tensor } from "../../src/tensor.ts";
 import type { Place } from "../../src/weights.ts";
 import { difference } from "./expected.ts";
@@ -53,8 +53,7 @@ async function* replay(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer
 
 async function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Runner> {
   const data = new Map<string, ByteSource>();
-  for (const [key, range] of Object.entries(form.data))
-    data.set(key, await openSource(bytesAt(binary, range)));
+  for (const [key, range] of Object.entries(form.data)) data.set(key, openLocal(bytesAt(binary, range)));
   const named = (key: string): Place => {
     const source = data.get(key);
     if (source === undefined)
@@ -63,7 +62,7 @@ async function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): 
   };
   // Every program is taken for one that may be hostile here.
   const { trusted: _, ...options } = form.options;
-  return delegateRunner(core, gpu, await openSource(bytesAt(binary, form.blob)), named, { options });
+  return delegateRunner(core, gpu, openLocal(bytesAt(binary, form.blob)), named, { options });
 }
 
 async function* differences(runner: Runner, call: CallForm, binary: ArrayBuffer): AsyncGenerator<string> {
