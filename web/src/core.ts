@@ -162,7 +162,7 @@ export class Core {
   }
 
   headSize(kind: FileKind, head: Uint8Array, fileSize: number): number {
-    checkKind(kind, head, fileSize);
+    if (fileSize === 0) throw new ModelError("it is empty");
     return this.lend(head, (at) =>
       this.check(this.exports.etwg_head_size(kind, at, head.byteLength, fileSize)),
     );
@@ -197,19 +197,6 @@ export class Core {
     );
     return this.text();
   }
-}
-
-// Bytes 4 to 8 of a file say what it is.
-const KINDS = { ET12: "an ExecuTorch program (.pte)", FT01: "tensor data (.ptd)" };
-
-function checkKind(kind: FileKind, head: Uint8Array, fileSize: number): void {
-  if (kind === FileKind.delegate) return;
-  if (fileSize === 0) throw new ModelError("the file is empty");
-  const wanted = kind === FileKind.program ? "ET12" : "FT01";
-  const found = new TextDecoder("latin1").decode(head.subarray(4, 8));
-  if (found === wanted) return;
-  const other = found in KINDS ? `but ${KINDS[found as keyof typeof KINDS]}` : "nor anything else known here";
-  throw new ModelError(`the file is not ${KINDS[wanted]}, ${other}`);
 }
 
 async function compile(from: BufferSource | Response): Promise<WebAssembly.Module> {
