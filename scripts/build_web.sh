@@ -7,9 +7,9 @@ export PATH=$PWD/.venv/bin:$PATH
 
 scripts/build_wasm.sh --module
 cd web
-# npm ci takes all packages anew: only when the list of them has changed.
+# Not `npm ci`, which fails where a registry lacks an optional package for another system.
 if ! cmp -s package-lock.json node_modules/.installed; then
-  npm ci --no-audit --no-fund
+  npm install --no-save --no-audit --no-fund
   cp package-lock.json node_modules/.installed
 fi
 npm run build

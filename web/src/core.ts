@@ -165,6 +165,7 @@ export class Core {
   }
 
   headSize(kind: FileKind, head: Uint8Array, fileSize: number): number {
+    if (fileSize === 0) throw new ModelError("it is empty");
     return this.lend(head, (at) =>
       this.check(this.exports.etwg_head_size(kind, at, head.byteLength, fileSize)),
     );

@@ -19,10 +19,10 @@ export interface Preflight {
   problems: string[];
   /** What is as well to know. */
   warnings: string[];
-  /** Bytes of weights that are not here yet. */
-  toFetch: number;
-  /** Bytes on the GPU. */
-  memory: { weights: number; states: number; activations: number };
+  /** Bytes of weights, and of these those that are not here yet. */
+  weights: { total: number; toFetch: number };
+  /** Bytes on the GPU, activations at the largest inputs. */
+  memory: { constants: number; states: number; activations: number };
   context?: number;
   picture?: PictureForm;
 }
@@ -118,6 +118,9 @@ export interface Calls {
   adapter: { takes: undefined; reports: never; gives: Adapter };
   check: { takes: ModelFiles; reports: never; gives: Preflight };
   load: { takes: ModelFiles; reports: LoadProgress; gives: Loaded };
+  /** Bytes of files that the browser keeps for the next visit. */
+  kept: { takes: undefined; reports: never; gives: number };
+  forget: { takes: undefined; reports: never; gives: undefined };
   unload: { takes: undefined; reports: never; gives: undefined };
   generate: {
     takes: { messages: Message[]; sampling: Sampling };

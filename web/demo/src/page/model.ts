@@ -26,6 +26,7 @@ export class ModelPanel {
     "aria-controls": "panel",
   });
   readonly #listeners = new Set<(model: CurrentModel | undefined) => void>();
+  readonly #kept = element("p", { class: "quiet", role: "status" });
   readonly #figures = new Map<string, HTMLElement>();
   #offered: OfferedModel[] = [];
   #chosen: FoundFiles | undefined;
@@ -44,6 +45,22 @@ export class ModelPanel {
   async start(): Promise<void> {
     this.#offered = await offeredModels();
     if (this.#chosen === undefined) this.#showChoice();
+  }
+
+  // Files of the server stay in the browser; whoever does not want them there can say so.
+  async #showKept(): Promise<void> {
+    const kept = await this.#client.call("kept", undefined).catch(() => 0);
+    if (kept === 0 || this.#chosen !== undefined) return;
+    const forget = button("Delete them", () => void this.#forget(), { class: "plain" });
+    this.#kept.replaceChildren(`${bytes(kept)} of models are kept in this browser.`, forget);
+  }
+  async #forget(): Promise<void> {
+    try {
+      await this.#client.call("forget", undefined);
+      this.#kept.replaceChildren();
+    } catch (error) {
+      showError(error);
+    }
   }
 
   onModel(listener: (model: CurrentModel | undefined) => void): void {
@@ -118,7 +135,9 @@ export class ModelPanel {
           element("code", {}, "executorch-webgpu serve"),
           ", the page offers SmolLM2 here.",
         ),
+      this.#kept,
     );
+    void this.#showKept();
   }
 
   /** Hears of chosen files; the page sorts them. */
@@ -165,13 +184,14 @@ export class ModelPanel {
   }
 
   #showPreflight(files: FoundFiles, preflight: Preflight): void {
-    const { problems, warnings, memory } = preflight;
+    const { problems, warnings, weights, memory } = preflight;
     const runs = problems.length === 0;
     const lacksTokenizer =
       preflight.kind === "chat" && (files.json === undefined || files.config === undefined);
     const rows: [string, number][] = [
-      [files.program instanceof File ? "To read" : "To fetch", preflight.toFetch],
-      ["Weights on the GPU", memory.weights],
+      [files.program instanceof File ? "To read" : "To fetch", weights.toFetch],
+      ["Here already", weights.total - weights.toFetch],
+      ["Weights on the GPU", memory.constants],
       ["States on the GPU", memory.states],
       ["Activations at most", memory.activations],
     ];

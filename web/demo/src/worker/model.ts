@@ -132,7 +132,7 @@ export class LoadedModel {
           : undefined;
       return new LoadedModel(program, method.name, kind, notices, language);
     } catch (error) {
-      program.dispose();
+      await program.dispose();
       throw error;
     }
   }
@@ -217,9 +217,8 @@ export class LoadedModel {
     return { top: topOf((output as Tensor).data as Float32Array), milliseconds };
   }
 
-  dispose(): void {
-    if (this.#language !== undefined) this.#language.dispose();
-    else this.#loaded.dispose();
+  async dispose(): Promise<void> {
+    await (this.#language ?? this.#loaded).dispose();
   }
 }
 

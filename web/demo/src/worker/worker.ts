@@ -1,5 +1,5 @@
 /** The page's worker: the planner, the device and one loaded model. */
-import { Core, Gpu, ModelError } from "executorch-webgpu";
+import { Core, cachedFiles, clearCache, Gpu, ModelError } from "executorch-webgpu";
 import wasm from "executorch-webgpu/etwebgpu.wasm?url";
 import { listen } from "../protocol.ts";
 import { describeAdapter, LoadedModel, readText } from "./model.ts";
@@ -28,9 +28,10 @@ function loaded(): LoadedModel {
   return model;
 }
 
-function unload(): undefined {
-  model?.dispose();
+async function unload(): Promise<undefined> {
+  const old = model;
   model = undefined;
+  await old?.dispose();
 }
 
 // What uses the model takes turns: a measurement in the middle of an answer would spoil its cache.
@@ -45,18 +46,23 @@ listen({
   adapter: async () => describeAdapter(await openGpu()),
   check: async (files, { signal }) => check(await openCore(), await openGpu(), files, signal),
   load: async (files, { report, signal }) => {
-    unload(); // two models need not fit
+    await unload(); // two models need not fit
     const since = performance.now();
     const device = await openGpu();
     const labels = files.labels === undefined ? [] : lines(await readText(files.labels));
     const next = await LoadedModel.load(await openCore(), device, files, report, signal);
-    if (signal.aborted) next.dispose();
+    if (signal.aborted) await next.dispose();
     signal.throwIfAborted();
-    unload();
+    await unload();
     model = next;
     return next.describe((performance.now() - since) / 1000, labels);
   },
-  unload: async () => unload(),
+  kept: async () => (await cachedFiles()).reduce((sum, { keptBytes }) => sum + keptBytes, 0),
+  forget: async () => {
+    await clearCache();
+    return undefined;
+  },
+  unload,
   generate: ({ messages, sampling }, { report, signal }) =>
     inTurn((model) => model.generate(messages, sampling, report, signal)),
   graph: ({ measure, position }) => inTurn((model) => model.graph(measure, position)),
