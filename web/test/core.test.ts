@@ -134,19 +134,19 @@ test("a call's values are matched with the graph's", () => {
 /** Through windows of at most so many bytes; each is given the bytes that it asks for, and no others. */
 function pack(model: CoreModel, state: boolean, index: number, form: PackedForm, most: number): Uint8Array {
   const out = new Uint8Array(form.bytes);
-  let end = 0;
+  let packed = 0;
   for (const window of model.windows(state, index, most)) {
-    expect(window.offset).toBe(end);
-    end += window.size;
-    const { key, bytes } = form.parts[window.part];
-    expect(window.sourceOffset + window.sourceSize).toBeLessThanOrEqual(bytes);
-    const source = namedData(key).subarray(window.sourceOffset, window.sourceOffset + window.sourceSize);
-    out.set(
-      model.pack(state, index, most, window, (room) => room.set(source)),
-      window.offset,
-    );
+    const { part, size, sourceOffset, sourceSize, pieces, stride } = window;
+    const { key, bytes } = form.parts[part];
+    expect(sourceOffset + sourceSize).toBeLessThanOrEqual(bytes);
+    const source = namedData(key).subarray(sourceOffset, sourceOffset + sourceSize);
+    const made = model.pack(state, index, most, window, (room) => room.set(source));
+    const each = size / pieces;
+    for (let i = 0; i < pieces; ++i)
+      out.set(made.subarray(i * each, (i + 1) * each), window.offset + i * stride);
+    packed += size;
   }
-  expect(end).toBe(form.bytes);
+  expect(packed).toBe(form.bytes);
   return out;
 }
 

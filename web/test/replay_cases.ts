@@ -6,6 +6,7 @@
  *     node web/test/replay_cases.ts DIR             # on any machine with build/wasm/etwebgpu.wasm
  */
 import { parseArgs } from "node:util";
+import { create } from "webgpu";
 import type { Capabilities } from "../src/forms.ts";
 import { recordings } from "./cases/folder.ts";
 import { disagreements, foreign } from "./cases/replay.ts";
@@ -15,7 +16,8 @@ const USAGE = `node replay_cases.ts DIR
   --only TEXT        cases with this in their names
   --share 0.1        one in ten
   --class discrete   the kernels of another class of adapter
-  --portable         WebGPU's least limits and no optional feature`;
+  --portable         WebGPU's least limits and no optional feature
+  --matrices         what Dawn hides from pages: matrix units, and f16 on Nvidia's GPUs`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -24,6 +26,7 @@ const { values, positionals } = parseArgs({
     share: { type: "string", default: "1" },
     class: { type: "string" },
     portable: { type: "boolean", default: false },
+    matrices: { type: "boolean", default: false },
   },
 });
 if (positionals.length !== 1) {
@@ -34,6 +37,9 @@ if (positionals.length !== 1) {
 const every = Math.max(1, Math.round(1 / Number(values.share)));
 const core = await loadCore();
 const gpu = await (values.portable ? openPortableGpu : openGpu)({
+  ...(values.matrices && {
+    entry: create(["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"]),
+  }),
   ...(values.class && { capabilities: { adapter_class: values.class as Capabilities["adapter_class"] } }),
 });
 console.log(`${gpu.name}, taken for ${gpu.capabilities.adapter_class}`);

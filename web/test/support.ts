@@ -27,7 +27,6 @@ export const openGpu = (options: GpuOptions = {}): Promise<Gpu> => Gpu.open({ en
 
 /** A device with WebGPU's least limits and no optional feature. */
 export async function openPortableGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const adapter = await entry.requestAdapter();
-  if (adapter === null) throw new Error("there is no adapter: is VK_ICD_FILENAMES set?");
+  const adapter = await findAdapter();
   return Gpu.open({ entry, adapter, device: await adapter.requestDevice(), ...options });
 }

@@ -29,10 +29,10 @@ _SIGNATURES = {
     "etwg_data_file": "bpud",
     "etwg_delegate": "ppud",
     "etwg_delegate_json": "-p",
-    "etwg_discard": "-p",
     "etwg_load": "pppupu",
     "etwg_unload": "-p",
     "etwg_model_json": "-p",
+    "etwg_bound_plan_json": "-p",
     "etwg_match": "bppu",
     "etwg_prepare": "uppub",
     "etwg_plan_json": "-",
@@ -135,6 +135,8 @@ class Window:
     part: int
     source_offset: int
     source_size: int
+    pieces: int
+    stride: int
 
 
 class Core:
@@ -182,10 +184,19 @@ class Core:
         with self.lent(head) as at:
             return int(self.checked(self.call("etwg_head_size", kind, at, len(head), size)))
 
-    def file(self, reader: str, head: bytes, size: int) -> bytes:
-        """The JSON that etwg_program or etwg_data_file gives."""
+    def program(self, head: bytes, size: int) -> bytes:
+        return self._file("etwg_program", head, size)
+
+    def data_file(self, head: bytes, size: int) -> bytes:
+        return self._file("etwg_data_file", head, size)
+
+    def _file(self, reader: str, head: bytes, size: int) -> bytes:
         with self.lent(head) as at:
             self.checked(self.call(reader, at, len(head), size))
+        return self.result()
+
+    def token_kernel(self, sampled: bool, first: int, count: int, dialect: int) -> bytes:
+        self.checked(self.call("etwg_token_kernel", sampled, first, count, 256, dialect))
         return self.result()
 
     def delegate(self, blob: bytes) -> Delegate:
@@ -217,9 +228,6 @@ class Delegate:
             )
         return CoreModel(core, core.checked(handle))
 
-    def discard(self) -> None:
-        self._core.call("etwg_discard", self._handle)
-
 
 class CoreModel:
     def __init__(self, core: Core, handle: int) -> None:
@@ -231,9 +239,13 @@ class CoreModel:
     def json(self) -> bytes:
         return self._core.text("etwg_model_json", self._handle)
 
-    def match(self, values: bytes) -> bytes:
-        with self._core.lent(values) as at:
-            self._core.checked(self._core.call("etwg_match", self._handle, at, len(values)))
+    def bound_plan(self) -> bytes:
+        return self._core.text("etwg_bound_plan_json", self._handle)
+
+    def match(self, call: Mapping[str, Any]) -> bytes:
+        text = json.dumps(call).encode()
+        with self._core.lent(text) as at:
+            self._core.checked(self._core.call("etwg_match", self._handle, at, len(text)))
         return self._core.result()
 
     def prepare(self, inputs: Sequence[LiveInput], wide_integers: bool) -> int:

@@ -7,6 +7,7 @@ So is everything else that a page gets of it. scripts/build_wasm.sh makes the on
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,6 +129,7 @@ def compile_graph(core: Core, graph: Graph, device: Mapping[str, Any]) -> Transc
         yield "the load's error", str(error).encode()
         return
     yield "the model", model.json()
+    yield "the plan for the largest inputs", model.bound_plan()
     plans: list[int] = []
     for inputs, wide in graph.calls:
         yield from prepare(model, inputs, wide, plans)
@@ -230,23 +232,56 @@ def test_decoders(builds: tuple[Core, Core], device: str, seed: int) -> None:
 # --- Files -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "reader"),
-    [
-        ("add.pte", 0, "etwg_program"),
-        ("decoder.pte", 0, "etwg_program"),
-        ("weights.ptd", 1, "etwg_data_file"),
-    ],
-)
-def test_files(builds: tuple[Core, Core], name: str, kind: int, reader: str) -> None:
+def read_file(core: Core, kind: int, name: str) -> Transcript:
     file = (SAMPLES / name).read_bytes()
+    size = core.head_size(kind, file[:48], len(file))
+    yield "the head's size", str(size).encode()
+    # Also as large as a page may meet them.
+    for whole in (len(file), len(file) + (5 << 30)):
+        yield "what is in it", (core.program, core.data_file)[kind](file[:size], whole)
+
+
+def test_data_file(builds: tuple[Core, Core]) -> None:
+    check_same(builds, lambda core: read_file(core, 1, "weights.ptd"))
+
+
+@on_every_device
+@pytest.mark.parametrize("name", ["add.pte", "decoder.pte", "unknown.pte"])
+def test_program(builds: tuple[Core, Core], name: str, device: str) -> None:
+    check_same(builds, lambda core: read_file(core, 0, name))
+    file = (SAMPLES / name).read_bytes()
+    form = json.loads(builds[0].program(file, len(file)))
+    forward = form["methods"][0]
+    (delegate,) = forward["delegates"]
+
+    def part(of: Mapping[str, int]) -> bytes:
+        return file[of["offset"] :][: of["size"]]
+
+    inputs = [
+        LiveInput(i["sizes"], 0, [0] * math.prod(i["sizes"] if i["dtype"] == "int64" else [0]))
+        for i in forward["inputs"]
+    ]
+    data = {of["key"]: part(of) for of in form["named_data"]}
+    graph = Graph(part(delegate), data, [(inputs, True)], {})
+    assert check_graph(builds, graph, device)
+
+
+def test_match(builds: tuple[Core, Core]) -> None:
+    blob = (SAMPLES / "decoder.vk").read_bytes()
+    values = [
+        {"id": 7, "dtype": "int64", "sizes": [1, 5]},
+        {"id": 8, "dtype": "int64", "sizes": [1]},
+        {"id": 9, "dtype": "float32", "sizes": [1, 64]},
+    ]
 
     def transcript(core: Core) -> Transcript:
-        size = core.head_size(kind, file[:48], len(file))
-        yield "the head's size", str(size).encode()
-        # As large as a page may meet them.
-        for whole in (len(file), len(file) + (5 << 30)):
-            yield "what is in it", core.file(reader, file[:size], whole)
+        model = core.delegate(blob).load({"capabilities": DEVICES["least"]}, {})
+        for passed in (values, values[1:]):
+            try:
+                yield "a match", model.match({"aliased": False, "values": passed})
+            except CoreError as error:
+                yield "a match's error", str(error).encode()
+        model.close()
 
     check_same(builds, transcript)
 
@@ -255,7 +290,6 @@ def test_files(builds: tuple[Core, Core], name: str, kind: int, reader: str) -> 
 def test_token_choice(builds: tuple[Core, Core], sampled: bool) -> None:
     def transcript(core: Core) -> Transcript:
         for dialect in range(2):
-            core.checked(core.call("etwg_token_kernel", sampled, 3, 1000, 256, dialect))
-            yield f"the kernel in dialect {dialect}", core.result()
+            yield f"the kernel in dialect {dialect}", core.token_kernel(sampled, 3, 1000, dialect)
 
     check_same(builds, transcript)

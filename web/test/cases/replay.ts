@@ -4,7 +4,7 @@ import { ModelError } from "../../src/errors.ts";
 import type { Gpu } from "../../src/gpu.ts";
 import { delegateRunner } from "../../src/program.ts";
 import type { Runner } from "../../src/runner.ts";
-import { type ByteSource, openLocal } from "../../src/source.ts";
+import { openLocal } from "../../src/source.ts";
 import { Tensor } from "../../src/tensor.ts";
 import type { Place } from "../../src/weights.ts";
 import { difference } from "./expected.ts";
@@ -47,18 +47,19 @@ async function* replay(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer
     for (const [number, call] of form.calls.entries())
       for await (const line of differences(runner, call, binary)) yield `call ${number}, ${line}`;
   } finally {
-    runner.dispose();
+    await runner.dispose();
   }
 }
 
-async function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Runner> {
-  const data = new Map<string, ByteSource>();
-  for (const [key, range] of Object.entries(form.data)) data.set(key, openLocal(bytesAt(binary, range)));
+function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Runner> {
+  const file = openLocal(binary);
   const named = (key: string): Place => {
-    const source = data.get(key);
-    if (source === undefined)
-      throw new ModelError(`weight '${key}': not among the ${data.size} named data given`);
-    return { source, offset: 0, size: source.size };
+    const range = form.data[key];
+    if (range === undefined)
+      throw new ModelError(
+        `weight '${key}': not among the ${Object.keys(form.data).length} named data given`,
+      );
+    return { source: file, offset: range[0], size: range[1] };
   };
   // Every program is taken for one that may be hostile here.
   const { trusted: _, ...options } = form.options;
