@@ -35,6 +35,12 @@ ASAN_OPTIONS=alloc_dealloc_mismatch=0 build/fuzz/tests/cpp/core_tests --gtest_br
 
 step "The core for wasm32"
 scripts/build_wasm.sh
+step "TypeScript: lavapipe through Node's Dawn"
+web_tests() { (cd web && VK_ICD_FILENAMES=$lavapipe npx vitest run "$@"); }
+web_tests --exclude '**/cases.test.ts'
+
+step "The npm package and the page"
+scripts/build_web.sh
 
 # Both providers, two software adapters, and the kernels for GPUs beside those for software adapters: so each
 # kernel meets both WGSL front ends, and limits far below a GPU's. The scale is the share of random cases.
@@ -70,8 +76,16 @@ step "Python: lavapipe through Dawn, and operators on SwiftShader, which are sho
 on_swiftshader >build/swiftshader.log 2>&1 &
 beside=$!
 trap 'kill $beside 2>/dev/null || true' EXIT
-VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=${ETWEBGPU_TEST_SCALE:-0.35} "$python" -m pytest tests/python
+VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=${ETWEBGPU_TEST_SCALE:-0.35} "$python" -m pytest tests/python \
+  --ignore tests/python/wasm --record build/cases
 wait $beside && passed=1 || passed=0
 cat build/swiftshader.log
 [ $passed = 1 ]
+
+step "What was compared there: planned by both builds of the core, run by the TypeScript executor in Node"
+"$python" -m pytest tests/python/wasm
+web_tests cases.test.ts
+
+step "The page, and operators, in Chromium"
+(cd web && npx playwright test)
 step "Done"

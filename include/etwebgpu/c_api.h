@@ -51,6 +51,9 @@ ETWG_EXPORT int etwg_register_operator(const char* json);
 /* The sentence of this thread's latest failure; "" after etwg_clear_error(), or without one. */
 ETWG_EXPORT const char* etwg_last_error(void);
 ETWG_EXPORT void etwg_clear_error(void);
+/* 1 if that failure was a device that is gone or was never there: a program that is loaded again
+ * gets another, and what its states held is lost. */
+ETWG_EXPORT int etwg_device_lost(void);
 
 /* {"providers": [{"name", "source", "status", "adapters": [{"index", "name", "type", "backend",
  * "driver", "limits": {...}, "features": [...]}]}], "selected": {...} | null}; NULL on error. */

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import WebGPUError
+from .errors import DeviceLostError, WebGPUError
 from .tokenizer import ChatTokenizer, Message, TextStream
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # Tokens that come at once are shown at once: few enough to look like a stream.
 _BURST_SECONDS = 0.05
 _MOST_AT_ONCE = 64
+
+# Devices lost one after the other before a conversation gives up.
+_MOST_REVIVALS = 3
 
 
 class ContextFull(WebGPUError):
@@ -49,8 +52,10 @@ class Timing:
 class Conversation:
     """Messages, and how much of them the model's cache already holds.
 
-    The cache holds the first `position` tokens of the conversation. A new message is turned into
-    text by the chat template, and only what follows the text already fed is tokenized and fed.
+    The cache holds the first `position` tokens of the conversation; when it is lost with the
+    device, they are fed again, and an answer goes on as if nothing had been. A new message is
+    turned into text by the chat template, and only what follows the text already fed is tokenized
+    and fed.
 
     Args:
         choose: the next token, from the logits after the latest.
@@ -77,13 +82,19 @@ class Conversation:
 
     def clear(self) -> None:
         """Forget everything said; the system message stays."""
-        self.position = 0
+        self._fed: list[int] = []  # what the cache holds
+        self._revivals = 0  # since the last token
         self._messages: list[Message] = []
         if self._system is not None:
             self._messages.append({"role": "system", "content": self._system})
         self._text = ""  # what the fed and pending tokens stand for
         self._pending: list[int] = []  # part of that text, not fed yet
         self._ending = ""  # the text of the token that ended the latest answer
+
+    @property
+    def position(self) -> int:
+        """How many tokens the cache holds."""
+        return len(self._fed)
 
     @property
     def is_empty(self) -> bool:
@@ -110,14 +121,14 @@ class Conversation:
         """
         messages = [*self._messages, Message(role="user", content=question)]
         text = self._tokenizer.render(messages)
-        position, tokens = self._to_feed(text)
-        if position + len(tokens) > self._model.context:
+        kept, tokens = self._to_feed(text)
+        if kept + len(tokens) > self._model.context:
             raise PromptTooLong(
-                f"{position + len(tokens)} tokens do not fit into the model's context of "
+                f"{kept + len(tokens)} tokens do not fit into the model's context of "
                 f"{self._model.context}"
             )
         self._messages, self._text, self._ending = messages, text, ""
-        self.position, self._pending = position, tokens
+        self._fed, self._pending = self._fed[:kept], tokens
         self.timing = Timing()
         answer: list[str] = []
         try:
@@ -170,12 +181,24 @@ class Conversation:
             self.timing.answer_seconds += seconds
             at_once = min(max(int(_BURST_SECONDS * len(tokens) / seconds), 1), _MOST_AT_ONCE)
             for token in tokens:
-                self.position += 1
+                self._fed += self._pending
                 self._pending = [token]
                 yield token
 
     def _after_pending(self, count: int) -> Sequence[int]:
         """What follows the pending token: one token, or up to `count` where the model can."""
+        while True:
+            try:
+                while len(self._pending) > 1:  # after a lost device
+                    self._feed(min(len(self._pending) - 1, self._model.chunk))
+                tokens = self._step(count)
+            except DeviceLostError as error:
+                self._start_over(error)
+            else:
+                self._revivals = 0
+                return tokens
+
+    def _step(self, count: int) -> Sequence[int]:
         (token,) = self._pending
         if self._continue_greedily is None:
             return [self._choose(self._model([token], self.position))]
@@ -189,15 +212,26 @@ class Conversation:
             if stopped():
                 return None
             count = min(len(self._pending), self._model.chunk)
-            logits = self._feed(count)
-            self.timing.prompt_tokens += count
+            try:
+                logits = self._feed(count)
+                self.timing.prompt_tokens += count
+            except DeviceLostError as error:
+                self._start_over(error)
         self.timing.prompt_seconds = time.perf_counter() - started
         return logits
+
+    def _start_over(self, error: DeviceLostError) -> None:
+        """Everything is to be fed again: the cache was lost with its device."""
+        if self._revivals == _MOST_REVIVALS:
+            raise error
+        self._revivals += 1
+        self._model.revive()
+        self._pending, self._fed = self._fed + self._pending, []
 
     def _feed(self, count: int) -> Logits:
         """Feed the first `count` pending tokens. Nothing changes if the model fails."""
         logits = self._model(self._pending[:count], self.position)
-        self.position += count
+        self._fed += self._pending[:count]
         self._pending = self._pending[count:]
         return logits
 

@@ -19,7 +19,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from .errors import WebGPUError
-from .files import cached_smollm2, check_file, check_program, make_folder
+from .files import cached_smollm2, check_file, check_program, data_file_list, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,6 +214,70 @@ def chat(
 
 
 @app.command()
+def serve(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[MODEL.pte]...", help="Models to offer beside SmolLM2."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Their tokenizer.json, or its folder; else what lies beside each model.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of their classes, one a line; else the labels.txt beside each model.",
+        ),
+    ] = None,
+    smollm2: Annotated[
+        bool | None,
+        typer.Option(
+            "--smollm2/--no-smollm2",
+            help="Offer SmolLM2, exporting it once; else only if it is there or alone.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; others see only this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    page: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The built page, if not the package's own.")
+    ] = None,
+    data: DataFiles = None,
+) -> None:
+    """Serve the page that runs models in the browser, and models for it. Ctrl-C ends it."""
+    from .serve import ServedModel, find_page, is_loopback
+    from .serve import serve as run_server
+
+    folder = find_page(page)
+    if data and len(models or []) != 1:
+        raise WebGPUError("--data belongs to one model: serve that model alone")
+    offered = [
+        ServedModel.find(path, None, _files_of(data), tokenizer, labels) for path in models or []
+    ]
+    if smollm2 or (smollm2 is None and (not models or cached_smollm2().is_file())):
+        offered.insert(0, ServedModel.find(_cached_smollm2(), "SmolLM2-135M-Instruct"))
+
+    def started(url: str) -> None:
+        names = ", ".join(model.name for model in offered) or "no models"
+        _output.print(f"{url} serves {escape(names)}. Ctrl-C ends it.")
+        if not is_loopback(host):
+            _notes.print(
+                "[yellow]Whoever reaches this address can read the models. Browsers on other "
+                "machines have WebGPU over https only.[/]"
+            )
+        if open_page:
+            typer.launch(url)
+
+    run_server(folder, offered, host, port, started)
+
+
+@app.command()
 def run(
     model: ModelFile,
     inputs: Annotated[
@@ -400,6 +464,15 @@ def _lines() -> Iterator[str]:
         while True:
             yield input("> ").strip()
     _notes.print()
+
+
+def _files_of(data: list[Path] | None) -> list[Path]:
+    """The .ptd files, those of folders among them."""
+    return [
+        file
+        for path in data_file_list(data)
+        for file in (sorted(path.glob("*.ptd")) if path.is_dir() else [path])
+    ]
 
 
 def _cached_smollm2() -> Path:

@@ -12,6 +12,11 @@ class WebGPUError(RuntimeError):
     """
 
 
+class DeviceLostError(WebGPUError):
+    """The GPU's device is gone, or no adapter is there. A program that is loaded again gets another
+    device; what its caches held is lost."""
+
+
 def listed(names: Iterable[str]) -> str:
     """Names that come from a file, for a sentence: sorted, each printable."""
     return ", ".join(sorted(name if name.isprintable() else repr(name) for name in names))

@@ -43,6 +43,9 @@ class Decoder(Protocol):
     def __call__(self, tokens: Sequence[int], position: int) -> Logits:
         """Write `tokens` into the cache from `position` on; float32 logits [V] after the last."""
 
+    def revive(self) -> None:
+        """Make the model usable, with an empty cache, after its device was lost."""
+
 
 class LanguageModel:
     """A program with ``forward(tokens [1, S] int64, position [1] int64) -> logits``."""
@@ -85,6 +88,10 @@ class LanguageModel:
         last: Logits = logits.reshape(-1, logits.shape[-1])[-1].float().numpy()
         return last
 
+    def revive(self) -> None:
+        """Load the program again after its device was lost. Its cache is empty then."""
+        self._model.reload()
+
     def warm_up(self) -> None:
         """Have the device compile what prompts and single tokens need, else the first answer waits.
 
@@ -112,7 +119,10 @@ class LanguageModel:
         (forward,) = [method for method in methods if method["name"] == "forward"]
         if forward["kernel_calls"] != 0 or forward["delegate_calls"] != 1:
             return None
-        return self.delegates[0].generate if self.delegates else None
+        if not self.delegates:
+            return None
+        # Asked for at each call: another one, after a lost device.
+        return lambda *call: self.delegates[0].generate(*call)
 
 
 @dataclass

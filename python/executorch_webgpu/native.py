@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import WebGPUError
+from .errors import DeviceLostError, WebGPUError
 from .providers import FunctionTable, Provider, find_providers
 
 LIBRARY_ENV = "ETWEBGPU_LIBRARY"
@@ -134,6 +134,12 @@ class Library:
         text: bytes | None = self._c.etwg_last_error()
         return (text or b"").decode("utf-8", "replace")
 
+    def error(self, sentence: str) -> WebGPUError:
+        """The exception for this thread's latest failure."""
+        # Not among the signatures: benchmarks load older libraries too, which do not have it.
+        lost = getattr(self._c, "etwg_device_lost", None)
+        return (DeviceLostError if lost is not None and lost() else WebGPUError)(sentence)
+
     def clear_error(self) -> None:
         """Forget this thread's latest failure."""
         self._c.etwg_clear_error()
@@ -187,11 +193,11 @@ class Library:
 
     def _check(self, code: int) -> None:
         if code != 0:
-            raise WebGPUError(self.last_error() or f"the WebGPU backend failed with code {code}")
+            raise self.error(self.last_error() or f"the WebGPU backend failed with code {code}")
 
     def _json(self, text: bytes | None) -> dict[str, Any]:
         if text is None:
-            raise WebGPUError(self.last_error() or "the WebGPU backend gave no answer")
+            raise self.error(self.last_error() or "the WebGPU backend gave no answer")
         result: dict[str, Any] = json.loads(text)
         return result
 
@@ -210,7 +216,9 @@ class Delegate:
         self, token: int, position: int, count: int, stop_tokens: frozenset[int] = frozenset()
     ) -> list[int]:
         """Feed `token` at `position` and decode greedily: up to `count` tokens, the last of which
-        may be one of `stop_tokens`. Raises WebGPUError, also when the context is passed.
+        may be one of `stop_tokens`. When the device is lost, those before, if there are any.
+
+        Raises WebGPUError, also when the context is passed.
         """
         tokens: list[int] = []
 
@@ -218,7 +226,11 @@ class Delegate:
             tokens.append(chosen)
             return chosen not in stop_tokens
 
-        self._library.generate(self._handle, token, position, count, take)
+        try:
+            self._library.generate(self._handle, token, position, count, take)
+        except DeviceLostError:
+            if not tokens:
+                raise
         return tokens
 
     def profile(self) -> dict[str, Any]:

@@ -108,6 +108,20 @@ class Model:
         count: int = program.num_methods()
         self.method_names: tuple[str, ...] = tuple(program.get_method_name(i) for i in range(count))
 
+    def reload(self) -> None:
+        """Load the program and its methods again, on another device: the last one was lost.
+
+        Their states are as at first. Raises WebGPUError, DeviceLostError where no adapter is left.
+        """
+        methods = list(self._methods)
+        self._methods.clear()
+        self._delegates.clear()
+        own_file = _file_for_executorch(self.outline)
+        with _explained(self.path):
+            self._program = _pybindings()._load_program(str(self.path), data_path=own_file)
+        for name in methods:
+            self.load_method(name)
+
     def import_kernels(self) -> None:
         """Import the installed packages that have kernels which operators outside the delegates
         need and which are not loaded. Raises WebGPUError when one cannot be imported."""
@@ -256,4 +270,4 @@ def _explained(path: Path, guess: Callable[[], str | None] = lambda: None) -> It
     except RuntimeError as error:
         # Without a reason from the backend, the failure is ExecuTorch's own.
         reason = library().last_error() or guess() or error
-        raise WebGPUError(f"{path}: {reason}") from error
+        raise library().error(f"{path}: {reason}") from error

@@ -32,7 +32,7 @@ T guarded(T failure, Work&& work) noexcept {
     try {
       auto result = work();
       if (result) return *std::move(result);
-      set_last_error(result.error().message);
+      set_last_error(result.error().message, result.error().kind);
     } catch (const std::bad_alloc&) {
       set_last_error("the host is out of memory");
     } catch (const std::exception& error) {
@@ -241,6 +241,8 @@ int etwg_register_operator(const char* json) {
 const char* etwg_last_error(void) { return last_error(); }
 
 void etwg_clear_error(void) { set_last_error(""); }
+
+int etwg_device_lost(void) { return last_error_kind() == ErrorKind::DeviceLost ? 1 : 0; }
 
 const char* etwg_devices_json(void) {
   return guarded<const char*>(nullptr, [] -> Result<const char*> {

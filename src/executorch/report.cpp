@@ -39,7 +39,7 @@ void log_error(std::string_view text) {
 et::Error report(std::string_view where, const Error& error) {
   try {
     const std::string text = cat(where, ": ", error.message);
-    set_last_error(text);
+    set_last_error(text, error.kind);
     log_error(text);
   } catch (...) {  // no memory for the sentence; the number still tells
   }

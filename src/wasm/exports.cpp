@@ -38,8 +38,9 @@ std::uint32_t plans_numbered = 0;
 
 template <typename T>
 bool keep(Result<T> text) {
-  result = text ? *std::move(text) : std::move(text.error().message);
-  return text.has_value();
+  const bool worked = text.has_value();
+  result = worked ? *std::move(text) : std::move(text.error().message);
+  return worked;
 }
 
 std::span<const std::byte> bytes_of(const std::uint8_t* data, std::uint32_t size) {
@@ -242,7 +243,11 @@ Result<std::string> match_json(const Model& model, std::string_view text) {
 
 }  // namespace
 
+#ifdef __wasm__
 #define EXPORT(name) __attribute__((export_name(#name)))
+#else  // tests compare the two builds
+#define EXPORT(name) __attribute__((visibility("default")))
+#endif
 
 extern "C" {
 

@@ -1,5 +1,5 @@
-// Switches for developers in the environment: ETWEBGPU_VALIDATE, ETWEBGPU_POISON_WORKGROUP (and
-// ETWEBGPU_TEMPLATES: template_folder.h).
+// Switches for developers in the environment: ETWEBGPU_VALIDATE, ETWEBGPU_POISON_WORKGROUP,
+// ETWEBGPU_LOSE_DEVICE (and ETWEBGPU_TEMPLATES: template_folder.h).
 #pragma once
 
 #include <cstdlib>
@@ -11,6 +11,12 @@ namespace etwebgpu {
 inline bool switched_on(const char* variable) {
   const char* text = std::getenv(variable);
   return text && *text != '\0' && std::string_view(text) != "0";
+}
+
+// The number that the variable is set to, or 0.
+inline unsigned long switched_to(const char* variable) {
+  const char* text = std::getenv(variable);
+  return text ? std::strtoul(text, nullptr, 10) : 0;
 }
 
 }  // namespace etwebgpu

@@ -247,6 +247,14 @@ Device::~Device() {
   if (device_) api().DeviceRelease(device_);
 }
 
+void Device::destroy(std::string_view reason) {
+  const auto held = lock();
+  api().DeviceDestroy(device_);
+  std::lock_guard lock(events_.mutex);
+  events_.lost = true;
+  events_.lost_reason = reason;
+}
+
 bool Device::lost() const {
   std::lock_guard lock(events_.mutex);
   return events_.lost;

@@ -89,6 +89,8 @@ class Device : public std::enable_shared_from_this<Device> {
   // An error once the device is lost; also reports (once) an error that no scope caught.
   Result<void> status();
   bool lost() const;
+  // As if the driver had lost it, for this reason: for tests.
+  void destroy(std::string_view reason);
 
   // `what` names the buffer in errors. New buffers hold zeros; sizes are rounded up to 16 bytes.
   Result<Buffer> buffer(std::string_view what, std::uint64_t bytes, WGPUBufferUsage usage);

@@ -1,6 +1,7 @@
 #include "webgpu/runner.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <ranges>
@@ -118,7 +119,20 @@ Result<void> Runner::execute(std::span<const HostTensor> inputs, OutputSink& out
 }
 
 // Host data that the model looks at, and the plan for the inputs' sizes.
+namespace {
+
+// ETWEBGPU_LOSE_DEVICE=N: at every Nth call of this process.
+void lose_if_asked(Device& device) {
+  static const unsigned long every = switched_to("ETWEBGPU_LOSE_DEVICE");
+  static std::atomic<unsigned long> calls = 0;
+  if (every > 0 && ++calls % every == 0) device.destroy("ETWEBGPU_LOSE_DEVICE");
+}
+
+}  // namespace
+
 Result<void> Runner::prepare(std::span<const HostTensor> inputs, bool wide_integers) {
+  lose_if_asked(*device_);
+  TRY(device_->status());
   const Graph& graph = model_->graph();
   CHECK_OR_FAIL(inputs.size() == graph.inputs.size(), ErrorKind::InvalidArgument,
                 "the model takes ", graph.inputs.size(), " inputs and was given ", inputs.size());

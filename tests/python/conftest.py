@@ -12,6 +12,30 @@ os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
 from executorch_webgpu import native
 from executorch_webgpu.files import cached_smollm2
 from executorch_webgpu.smollm2 import Recipe, export
+from support.recorder import Recorder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="write what is compared with eager as cases into DIR (support/case_files.py)",
+    )
+    parser.addoption(
+        "--record-most",
+        type=float,
+        metavar="MB",
+        default=1.0,
+        help="leave out cases that are larger (default: %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    folder: Path | None = config.getoption("--record")
+    if folder:
+        recorder = Recorder(folder, int(config.getoption("--record-most") * 1e6))
+        config.pluginmanager.register(recorder)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,10 +14,10 @@ from wheel_operators import DELEGATED
 
 
 @pytest.fixture
-def note() -> Callable[[bool], None]:
+def note(request: pytest.FixtureRequest) -> Callable[[bool], None]:
     """Counts a case: whether anything of it was delegated."""
 
     def count(delegated: bool) -> None:
-        DELEGATED[delegated] += 1
+        DELEGATED[request.path.stem, delegated] += 1
 
     return count

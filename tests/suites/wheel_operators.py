@@ -1,7 +1,7 @@
 """A pytest plug-in: the wheel's operator suite lowers to this runtime, with no operator left out.
 
 Its WebGPU flow names the operators of another runtime, and skips cases by their names; its other
-flows are of other backends.
+flows are of other backends. Its random numbers are the same ones each time.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ from typing import Any
 import executorch.backends.test.suite.flows.webgpu as webgpu_flow
 import executorch_webgpu  # noqa: F401  registers the backend
 import pytest
-from executorch.backends.test.suite import runner
+import support.quick_export  # noqa: F401
+from executorch.backends.test.suite import reporting, runner
 from executorch.backends.vulkan.op_registry import vulkan_supported_ops
 from executorch.backends.webgpu.test import tester
 
-# By whether anything was delegated.
-DELEGATED: Counter[bool] = Counter()
+# Cases by suite, and by whether anything was delegated.
+DELEGATED: Counter[tuple[str, bool]] = Counter()
 
 _run_test = runner.run_test
 
 
 def _counted(*args: Any, **kwargs: Any) -> Any:
     summary = _run_test(*args, **kwargs)
-    DELEGATED[bool(summary.is_delegated())] += 1
+    DELEGATED["operators", bool(summary.is_delegated())] += 1
     return summary
 
 
 runner.run_test = _counted  # before the suite's conftest takes it
+reporting.begin_test_session(None, seed=0)
 tester.WEBGPU_SUPPORTED_OPS[:] = list(vulkan_supported_ops)
 webgpu_flow.WEBGPU_TEST_FLOW.skip_patterns.clear()
 
@@ -49,7 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many cases were delegated."""
-    terminalreporter.write_line(
-        f"the wheel's suites: {DELEGATED[True]} cases delegated, {DELEGATED[False]} not"
-    )
+    """Say how many cases of each suite were delegated."""
+    for suite in sorted({suite for suite, _ in DELEGATED}):
+        terminalreporter.write_line(
+            f"{suite}: {DELEGATED[suite, True]} cases delegated, {DELEGATED[suite, False]} not"
+        )

@@ -1,7 +1,16 @@
 /** What a program would take, said before any of its weights is fetched: the preflight of Program.check. */
 import type { CoreModel } from "./core.ts";
 import { errorText, ModelError } from "./errors.ts";
-import { BACKEND, DelegateFile, type FileOptions, ProgramFiles, refusalsOf, stateRefusal } from "./files.ts";
+import {
+  BACKEND,
+  type Constants,
+  constantsOf,
+  DelegateFile,
+  type FileOptions,
+  ProgramFiles,
+  refusalsOf,
+  stateRefusal,
+} from "./files.ts";
 import type { Capabilities, ModelOptions, PlanForm, ProgramMethod } from "./forms.ts";
 import { capabilitiesOf, findAdapter, type Gpu, type GpuOptions } from "./gpu.ts";
 import { type BufferSizes, bufferSizes } from "./memory.ts";
@@ -21,6 +30,9 @@ export interface Check {
   /** Whether it can be loaded here: there are no problems. */
   runs: boolean;
   methods: string[];
+  /** What they take and give, as a loaded program's methods say it. */
+  signatures: Pick<ProgramMethod, "name" | "inputs" | "outputs">[];
+  constants: Constants;
   /** Bytes of weights. */
   weights: {
     /** In the program's files, each counted once. */
@@ -49,7 +61,12 @@ export async function check(from: Source, options: CheckOptions): Promise<Check>
   const { capabilities, problem } = await adapterOf(options);
   const out = new Findings(options, capabilities, problem);
   for (const method of methods) await out.add(method, files);
-  return out.result(methods.map(({ name }) => name));
+  const signatures = methods.map(({ name, inputs, outputs }) => ({ name, inputs, outputs }));
+  return {
+    ...(await out.result(methods.map(({ name }) => name))),
+    signatures,
+    constants: constantsOf(files.form),
+  };
 }
 
 // Without an adapter the program is checked against WebGPU's least.
@@ -189,7 +206,7 @@ class Findings {
     }
   }
 
-  async result(methods: string[]): Promise<Check> {
+  async result(methods: string[]): Promise<Omit<Check, "signatures" | "constants">> {
     const states = stateRefusal([...this.#keeping]);
     if (states !== undefined) this.#problems.add(states);
     const total = this.#memory.total;
@@ -248,7 +265,7 @@ async function weightsOf(places: readonly Place[]): Promise<Check["weights"]> {
   return out;
 }
 
-function sentencesOf(found: Omit<Check, "sentences">): string[] {
+function sentencesOf(found: Omit<Check, "sentences" | "signatures" | "constants">): string[] {
   const { runs, methods, weights, memory, problems, warnings, wishes } = found;
   const kept = weights.total - weights.toFetch;
   const here = kept > 0 ? `, ${bytesText(kept)} of which are here already` : "";

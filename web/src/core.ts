@@ -94,6 +94,8 @@ export interface PassedValue {
 
 export class Core {
   readonly exports: Exports;
+  /** For a window's source and result. */
+  readonly packing: Room;
   #bytes: Uint8Array;
   #words: Int32Array;
 
@@ -102,6 +104,7 @@ export class Core {
     this.exports._initialize();
     this.#bytes = new Uint8Array(this.exports.memory.buffer);
     this.#words = new Int32Array(this.exports.memory.buffer);
+    this.packing = new Room(this);
   }
 
   /** From the compiled module, its bytes, or a response that brings them. */
@@ -162,6 +165,7 @@ export class Core {
   }
 
   headSize(kind: FileKind, head: Uint8Array, fileSize: number): number {
+    if (fileSize === 0) throw new ModelError("it is empty");
     return this.lend(head, (at) =>
       this.check(this.exports.etwg_head_size(kind, at, head.byteLength, fileSize)),
     );
@@ -183,7 +187,7 @@ export class Core {
     sampled: boolean,
     first: number,
     count: number,
-    { max_workgroup_invocations, dialect }: Capabilities,
+    { max_workgroup_invocations, dialect }: Pick<Capabilities, "max_workgroup_invocations" | "dialect">,
   ): string {
     this.check(
       this.exports.etwg_token_kernel(
@@ -195,6 +199,34 @@ export class Core {
       ),
     );
     return this.text();
+  }
+}
+
+/** Memory of the heap that is used again and again. */
+class Room {
+  readonly #core: Core;
+  #at = 0;
+  #size = 0;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  get at(): number {
+    return this.#at;
+  }
+  /** Where so many bytes fit; what was there before is gone. */
+  fit(bytes: number): number {
+    if (this.#size >= bytes) return this.#at;
+    this.free();
+    this.#at = this.#core.alloc(bytes);
+    this.#size = bytes;
+    return this.#at;
+  }
+  free(): void {
+    if (this.#at !== 0) this.#core.exports.etwg_free(this.#at);
+    this.#at = 0;
+    this.#size = 0;
   }
 }
 
@@ -269,14 +301,14 @@ export class CoreModel {
   readonly #core: Core;
   readonly #handle: number;
   readonly #inputs: number;
-  readonly #elements: { at: number; room: number }[];
+  readonly #elements: Room[];
 
   constructor(core: Core, handle: number) {
     this.#core = core;
     this.#handle = handle;
     this.form = this.describe();
     this.#inputs = core.alloc(4 * INPUT_WORDS * this.form.inputs.length);
-    this.#elements = this.form.inputs.map(() => ({ at: 0, room: 0 }));
+    this.#elements = this.form.inputs.map(() => new Room(core));
   }
 
   /** As it is now: constants come into being while plans are made. */
@@ -288,7 +320,7 @@ export class CoreModel {
   dispose(): void {
     const { exports } = this.#core;
     exports.etwg_free(this.#inputs);
-    for (const { at } of this.#elements) if (at !== 0) exports.etwg_free(at);
+    for (const room of this.#elements) room.free();
     exports.etwg_unload(this.#handle);
   }
 
@@ -312,7 +344,7 @@ export class CoreModel {
 
   #write(i: number, { sizes, scalar, elements }: LiveInput): void {
     if (sizes.length > 8) throw new ModelError(`input ${i} has rank ${sizes.length}, but 8 is the most`);
-    if (elements !== undefined) this.#reserve(i, 4 * elements.length);
+    if (elements !== undefined) this.#elements[i].fit(4 * elements.length);
     const words = this.#core.words;
     const at = this.#inputs / 4 + INPUT_WORDS * i;
     words[at] = sizes.length;
@@ -321,14 +353,6 @@ export class CoreModel {
     words[at + SCALAR_WORD + 1] = this.#elements[i].at;
     words[at + SCALAR_WORD + 2] = elements?.length ?? 0;
     if (elements !== undefined) words.set(elements, this.#elements[i].at / 4);
-  }
-
-  #reserve(i: number, bytes: number): void {
-    const place = this.#elements[i];
-    if (place.room >= bytes) return;
-    if (place.at !== 0) this.#core.exports.etwg_free(place.at);
-    place.at = this.#core.alloc(bytes);
-    place.room = bytes;
   }
 
   /** For the largest inputs; its activations may pass the device's limits. */
@@ -398,26 +422,22 @@ export class CoreModel {
     fill: (source: Uint8Array) => void,
   ): Uint8Array<ArrayBuffer> {
     const core = this.#core;
-    const source = core.alloc(window.sourceSize + window.size);
-    const out = source + window.sourceSize;
-    try {
-      fill(core.bytes.subarray(source, out));
-      core.check(
-        core.exports.etwg_pack(
-          this.#handle,
-          state ? 1 : 0,
-          index,
-          most,
-          window.number,
-          source,
-          window.sourceSize,
-          out,
-          window.size,
-        ),
-      );
-      return core.bytes.subarray(out, out + window.size) as Uint8Array<ArrayBuffer>;
-    } finally {
-      core.exports.etwg_free(source);
-    }
+    const out = core.packing.fit(window.size + window.sourceSize);
+    const source = out + window.size;
+    fill(core.bytes.subarray(source, source + window.sourceSize));
+    core.check(
+      core.exports.etwg_pack(
+        this.#handle,
+        state ? 1 : 0,
+        index,
+        most,
+        window.number,
+        source,
+        window.sourceSize,
+        out,
+        window.size,
+      ),
+    );
+    return core.bytes.subarray(out, out + window.size) as Uint8Array<ArrayBuffer>;
   }
 }

@@ -15,7 +15,7 @@ export type TypedArray =
   | Float64Array
   | BigInt64Array;
 
-const ARRAYS = {
+export const ARRAYS = {
   bool: Uint8Array,
   uint8: Uint8Array,
   int8: Int8Array,
@@ -115,6 +115,12 @@ function fill(
 function checkFits(what: string, data: BigInt64Array): void {
   const at = data.findIndex((value) => BigInt.asIntN(32, value) !== value);
   if (at >= 0) throw new ModelError(`${what}: element ${at} is ${data[at]}, which does not fit int32`);
+}
+
+/** Integers for the planner. */
+export function toInt32(what: string, data: TypedArray): Int32Array {
+  if (data instanceof BigInt64Array) checkFits(what, data);
+  return Int32Array.from(data, Number);
 }
 
 /** The reverse: `count` elements of the dtype out of stored bytes, which stay the caller's. */

@@ -98,8 +98,21 @@ export class ProgramFiles {
   }
 }
 
-export const isConstant = (form: ProgramMethod): boolean =>
+const isConstant = (form: ProgramMethod): boolean =>
   form.kernel_calls === 0 && form.calls.length === 0 && form.inputs.length === 0;
+
+type Constant = number | boolean | string | null;
+/** Methods such as get_max_seq_len, which only give values. */
+export type Constants = ReadonlyMap<string, Constant | Constant[]>;
+
+export function constantsOf(form: ProgramForm): Constants {
+  return new Map(
+    form.methods.filter(isConstant).map(({ name, outputs }) => {
+      const values = outputs.map(({ value }) => value ?? null);
+      return [name, values.length === 1 ? values[0] : values];
+    }),
+  );
+}
 
 /** Why a method cannot run here, as far as the program's head says. */
 export function refusalsOf({ name, kernels, delegates }: ProgramMethod): string[] {

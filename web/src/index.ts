@@ -6,6 +6,7 @@ export { ConnectionError, DeviceLostError, ModelError, StoppedError } from "./er
 export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
 export { Gpu, type GpuOptions } from "./gpu.ts";
 export { type GenerateOptions, LanguageModel, type Stats } from "./language_model.ts";
+export { type PlannedDispatch, type Profile, planOf, profile } from "./profile.ts";
 export {
   type ExecuteOptions,
   type Input,

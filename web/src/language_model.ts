@@ -83,9 +83,9 @@ export class LanguageModel {
   reset(): void {
     this.#fed = [];
   }
-  dispose(): void {
+  async dispose(): Promise<void> {
     this.#generation.dispose();
-    this.#program.dispose();
+    await this.#program.dispose();
   }
 
   /** The answer's text, piece by piece. What the cache has of the conversation is not fed again. */

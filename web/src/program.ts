@@ -8,22 +8,15 @@ import { type Check, type CheckOptions, check } from "./check.ts";
 import type { Core } from "./core.ts";
 import { ModelError, stoppable } from "./errors.ts";
 import {
+  type Constants,
+  constantsOf,
   DelegateFile,
   type FileOptions,
-  isConstant,
   ProgramFiles,
   refusalsOf,
   stateRefusal,
 } from "./files.ts";
-import type {
-  DType,
-  Match,
-  ModelOptions,
-  ProgramDelegate,
-  ProgramForm,
-  ProgramMethod,
-  ProgramValue,
-} from "./forms.ts";
+import type { DType, Match, ModelOptions, ProgramDelegate, ProgramMethod, ProgramValue } from "./forms.ts";
 import { Gpu, type GpuOptions } from "./gpu.ts";
 import { Runner, type WantedOutput } from "./runner.ts";
 import type { ByteSource, Source } from "./source.ts";
@@ -48,7 +41,7 @@ export class Program {
   readonly core: Core;
   readonly gpu: Gpu;
   /** Those such as get_max_seq_len, by name. */
-  readonly constants: ReadonlyMap<string, Constant | Constant[]>;
+  readonly constants: Constants;
   /** On a new device, after this one was lost: what was in states is gone. Disposes of this program. */
   readonly reload: () => Promise<Program>;
   readonly #methods = new Map<string, Method>();
@@ -124,17 +117,6 @@ export class Program {
     await Promise.all([...this.methods.values()].map((method) => method.dispose()));
     if (this.#ownsGpu) this.gpu.dispose();
   }
-}
-
-type Constant = number | boolean | string | null;
-
-function constantsOf(form: ProgramForm): Map<string, Constant | Constant[]> {
-  return new Map(
-    form.methods.filter(isConstant).map(({ name, outputs }) => {
-      const values = outputs.map(({ value }) => value ?? null);
-      return [name, values.length === 1 ? values[0] : values];
-    }),
-  );
 }
 
 interface Part {

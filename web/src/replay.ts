@@ -14,11 +14,13 @@ export class Replay {
   readonly #uniforms: GPUBuffer | undefined;
   // Of each dispatch: x, y, z, and of live grids the scalar's slot or -1, add, divide.
   readonly #grids: Int32Array;
+  readonly #mostGroups: number;
 
   private constructor(gpu: Gpu, plan: PlanForm, uniforms: GPUBuffer | undefined) {
     this.#gpu = gpu;
     this.plan = plan;
     this.#uniforms = uniforms;
+    this.#mostGroups = gpu.device.limits.maxComputeWorkgroupsPerDimension;
     this.#signatures = plan.dispatches.map(({ bindings }) => bindings.map(letter).join(""));
     this.#grids = Int32Array.from(
       plan.dispatches.flatMap(({ grid, live }) => [
@@ -84,24 +86,31 @@ export class Replay {
   }
 
   encode(pass: GPUComputePassEncoder, scalars: Int32Array): void {
-    const grids = this.#grids;
-    const most = this.#gpu.device.limits.maxComputeWorkgroupsPerDimension;
     let set: GPUComputePipeline | undefined;
-    for (let i = 0, g = 0; i < this.#groups.length; ++i, g += 6) {
-      const x = grids[g];
-      const y =
-        grids[g + 3] < 0
-          ? grids[g + 1]
-          : Math.min(Math.ceil((scalars[grids[g + 3]] + grids[g + 4]) / grids[g + 5]), most);
-      const z = grids[g + 2];
-      if (x === 0 || y <= 0 || z === 0) continue;
-      if (this.#pipelines[i] !== set) {
-        set = this.#pipelines[i];
-        pass.setPipeline(set);
-      }
-      pass.setBindGroup(0, this.#groups[i]);
-      pass.dispatchWorkgroups(x, y, z);
-    }
+    for (let i = 0; i < this.#groups.length; ++i) set = this.encodeOne(pass, i, scalars, set);
+  }
+
+  /** One dispatch; `set` is the pipeline that the pass has, and the result the one that it has then. */
+  encodeOne(
+    pass: GPUComputePassEncoder,
+    i: number,
+    scalars: Int32Array,
+    set?: GPUComputePipeline,
+  ): GPUComputePipeline | undefined {
+    const grids = this.#grids;
+    const g = 6 * i;
+    const x = grids[g];
+    const y =
+      grids[g + 3] < 0
+        ? grids[g + 1]
+        : Math.min(Math.ceil((scalars[grids[g + 3]] + grids[g + 4]) / grids[g + 5]), this.#mostGroups);
+    const z = grids[g + 2];
+    if (x === 0 || y <= 0 || z === 0) return set;
+    const pipeline = this.#pipelines[i];
+    if (pipeline !== set) pass.setPipeline(pipeline);
+    pass.setBindGroup(0, this.#groups[i]);
+    pass.dispatchWorkgroups(x, y, z);
+    return pipeline;
   }
 
   dispose(): void {

@@ -1,6 +1,6 @@
 /** A delegate on a device: weights uploaded once, then one submit and one wait per call. */
 import type { CoreModel, LiveInput } from "./core.ts";
-import { elementCount, isKnownStorage, load, storageBytes } from "./elements.ts";
+import { elementCount, isFloating, isKnownStorage, load, storageBytes, toInt32 } from "./elements.ts";
 import { errorText, ModelError } from "./errors.ts";
 import type { DType, PackedForm, PlanForm, PlannedTensor } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
@@ -92,7 +92,20 @@ export class Runner {
 
   /** Compiles what a call of these inputs needs. */
   async prepare(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<void> {
-    await this.inTurn(() => this.ready(inputs, kernels));
+    await this.inTurn(() => this.ready(inputs, [], kernels));
+  }
+
+  /** Lets `use` dispatch the plan of these inputs in its own way, which leaves the states undefined. */
+  async withReplay<T>(
+    inputs: readonly (Tensor | number)[],
+    use: (replay: Replay, scalars: Int32Array) => Promise<T>,
+  ): Promise<T> {
+    return this.inTurn(async () => {
+      const replay = await this.ready(inputs);
+      const scalars = this.model.scalars().slice();
+      this.#writeScalars(scalars);
+      return use(replay, scalars);
+    });
   }
 
   /** Calls take turns. */
@@ -112,11 +125,14 @@ export class Runner {
   }
 
   /** In a turn: the plan for these inputs with all that it needs. */
-  async ready(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<Replay> {
+  async ready(
+    inputs: readonly (Tensor | number)[],
+    wanted: readonly WantedOutput[] = [],
+    kernels?: LoadSteps["kernels"],
+  ): Promise<Replay> {
     this.gpu.check();
     await this.#read(inputs);
-    const isWide = inputs.some((input) => input instanceof Tensor && input.dtype === "int64");
-    const number = this.model.prepare(this.#live, isWide);
+    const number = this.model.prepare(this.#live, isWide(inputs) || isWide(wanted));
     let replay = this.#plans.get(number);
     if (replay === undefined) replay = await this.#newReplay();
     // The latest are last.
@@ -152,20 +168,21 @@ export class Runner {
 
   async #read(inputs: readonly (Tensor | number)[]): Promise<void> {
     const edges = this.model.form.inputs;
+    if (inputs.length !== edges.length)
+      throw new ModelError(`the model takes ${edges.length} inputs and was given ${inputs.length}`);
     for (let i = 0; i < edges.length; ++i) {
       const input = inputs[i];
       const live = this.#live[i];
       const type = edges[i].host_type;
-      if (!(input instanceof Tensor)) {
-        if (type !== undefined) throw new ModelError(`input ${i} must be a tensor of ${type}, not ${input}`);
-        checkScalar(i, input);
-        live.sizes = [];
-        live.scalar = input;
-      } else {
-        if (type === undefined) throw new ModelError(`input ${i} is a number in the program, not a tensor`);
+      if (type === undefined) {
+        live.scalar = input instanceof Tensor ? await oneInteger(i, input) : checkScalar(i, input);
+      } else if (input instanceof Tensor) {
         checkType(i, input.dtype, type);
         live.sizes = input.sizes;
-        if (edges[i].wants_host_data) live.elements = Int32Array.from(await input.read(), Number);
+        if (edges[i].wants_host_data && !isFloating(input.dtype))
+          live.elements = toInt32(`input ${i}`, await input.read());
+      } else {
+        throw new ModelError(`input ${i} must be a tensor of ${type}, not ${input}`);
       }
     }
   }
@@ -174,7 +191,7 @@ export class Runner {
     inputs: readonly (Tensor | number)[],
     wanted: readonly WantedOutput[],
   ): Promise<(Tensor | number)[]> {
-    const replay = await this.ready(inputs);
+    const replay = await this.ready(inputs, wanted);
     const encoder = this.gpu.device.createCommandEncoder();
     this.#writeInputs(replay.plan, inputs, encoder);
     this.encode(replay, encoder);
@@ -245,7 +262,7 @@ export class Runner {
       if (want?.keep) {
         const own = await this.gpu.buffer("a kept output", Math.max(bytes, 16), 0x80 | 0x8 | 0x4);
         if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, own, 0, bytes);
-        taken[planned.position] = Tensor.kept(want.dtype ?? planned.type, planned.sizes, {
+        taken[planned.position] = Tensor.kept(want.dtype ?? hostType(planned), planned.sizes, {
           gpu: this.gpu,
           buffer: own,
           storage: planned.storage,
@@ -264,7 +281,7 @@ export class Runner {
     if (landed.length > 0) {
       await this.#map(staging, staged);
       for (const { planned, at, bytes } of landed) {
-        const dtype = wanted[planned.position]?.dtype ?? planned.type;
+        const dtype = wanted[planned.position]?.dtype ?? hostType(planned);
         const view = new Uint8Array(staging.getMappedRange(at, bytes));
         const data = load(view, elementCount(planned.sizes), planned.storage, dtype);
         taken[planned.position] = Tensor.of(data, planned.sizes, dtype);
@@ -311,9 +328,23 @@ function checkForms(plan: PlanForm): void {
       throw new ModelError(`the planner stores a tensor as '${storage}', which this executor does not know`);
 }
 
-function checkScalar(i: number, value: number): void {
+// Integers of 64 bits are recorded as int32: the call's tensors say which are meant.
+const isWide = (values: readonly (Tensor | number | WantedOutput)[]): boolean =>
+  values.some((value) => typeof value !== "number" && value.dtype === "int64");
+const hostType = ({ storage, type }: PlannedTensor): DType => (storage === "i64" ? "int64" : type);
+
+function checkScalar(i: number, value: number): number {
   if (!Number.isInteger(value) || value !== (value | 0))
     throw new ModelError(`input ${i} is ${value}, which is no int32`);
+  return value;
+}
+
+async function oneInteger(i: number, tensor: Tensor): Promise<number> {
+  if (isFloating(tensor.dtype) || elementCount(tensor.sizes) !== 1)
+    throw new ModelError(
+      `input ${i} must be one integer, not a ${tensor.dtype} tensor of sizes [${tensor.sizes}]`,
+    );
+  return toInt32(`input ${i}`, await tensor.read())[0];
 }
 
 // The same dtype, int64 for int32 and the reverse, or another floating width.

@@ -24,3 +24,9 @@ export async function findAdapter(): Promise<GPUAdapter> {
 }
 
 export const openGpu = (options: GpuOptions = {}): Promise<Gpu> => Gpu.open({ entry, ...options });
+
+/** A device with WebGPU's least limits and no optional feature. */
+export async function openPortableGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const adapter = await findAdapter();
+  return Gpu.open({ entry, adapter, device: await adapter.requestDevice(), ...options });
+}

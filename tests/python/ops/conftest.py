@@ -8,11 +8,11 @@ from typing import Any
 # Error scopes around every submit: what the GPU refuses is an error of the call that did it.
 os.environ.setdefault("ETWEBGPU_VALIDATE", "1")
 
-from support import capi
+from support.c_interface import COST
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    cost = capi.COST
+    cost = COST
     if cost.runs:
         terminalreporter.write_line(
             f"delegates: {cost.loads} loads, {1e3 * cost.load_seconds / cost.loads:.1f} ms each; "

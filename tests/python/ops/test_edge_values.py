@@ -13,7 +13,15 @@ import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk.
 import pytest
 import torch
 import torch.nn.functional as F
-from support.cases import F32, I32, generator_for
+from support.cases import (
+    EXACT,
+    F32,
+    I32,
+    Tolerance,
+    check_output,
+    check_outputs,
+    generator_for,
+)
 from support.delegate import GraphBuilder
 from support.edges import EDGES, INFINITY, LARGEST, NAN, SMALLEST, check_edges, special_rows
 from support.functions import BINARY, REDUCTIONS, SCALAR_COMPARISONS, SOFTMAX, UNARY
@@ -232,7 +240,7 @@ def test_position_of_extreme(name: str) -> None:
         for part in (x, x[:9].contiguous()):
             expected = function(part, -1, keepdim=True)
             (got,) = _run(f"aten.{name}.default", [part], expected.to(I32), [-1, True])
-            assert torch.equal(got, expected.to(I32)), f"{name} of {n}: {got} != {expected}"
+            check_outputs([got], [expected.to(I32)], EXACT, f"{name} of {n}")
 
 
 def normalized(x: torch.Tensor, dims: list[int]) -> torch.Tensor:
@@ -320,25 +328,13 @@ def _run_with(
         return model.run(x)
 
 
-def _close(got: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    same = (got == expected) | (got.isnan() & expected.isnan())
-    return same | ((got - expected).abs() <= 1e-6 + 2e-5 * expected.abs())
+ROWS = Tolerance(2e-5, 1e-6)
 
 
 def _check_rows(got: torch.Tensor, expected: torch.Tensor, where: str) -> None:
-    _report(~_close(got, expected), got, expected, where)
+    check_output(got, [expected], ROWS, where)
 
 
 def _check_norm(got: torch.Tensor, expected: torch.Tensor, exact: torch.Tensor, where: str) -> None:
     """Eager's, or, where its running sums overflow or cancel on the way, that of exact ones."""
-    right = _close(got, expected) | (_close(got, exact) & ~exact.isnan())
-    _report(~right, got, expected, where)
-
-
-def _report(wrong: torch.Tensor, got: torch.Tensor, expected: torch.Tensor, where: str) -> None:
-    if wrong.any():
-        at = tuple(wrong.nonzero()[0].tolist())
-        raise AssertionError(
-            f"{where}: {int(wrong.sum())} differ, first at {at}: {got[at].item()!r},"
-            f" not {expected[at].item()!r}"
-        )
+    check_output(got, [expected, torch.where(exact.isnan(), expected, exact)], ROWS, where)

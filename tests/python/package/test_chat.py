@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from executorch_webgpu.chat import ContextFull, Conversation, PromptTooLong
 from executorch_webgpu.checkpoint import Checkpoint
-from executorch_webgpu.errors import WebGPUError
+from executorch_webgpu.errors import DeviceLostError, WebGPUError
 from executorch_webgpu.generate import Sampler
 from executorch_webgpu.interrupt import stop_on_interrupt
 from executorch_webgpu.smollm2 import _gguf_path
@@ -283,3 +283,58 @@ def test_several_tokens_at_once_are_the_same_conversation(tokenizer: ChatTokeniz
         return heard
 
     assert converse(at_once=True) == converse(at_once=False)
+
+
+class LostModel(RuleModel):
+    """Its device is lost at every `every`-th call, and its cache with it."""
+
+    def __init__(self, words: Sequence[int], every: int) -> None:
+        super().__init__(words, context=400)
+        self.every, self.calls, self.revivals = every, 0, 0
+        self.lost = False
+
+    def __call__(self, tokens: Sequence[int], position: int) -> np.ndarray:
+        self.calls += 1
+        self.lost |= self.every > 0 and self.calls % self.every == 0
+        if self.lost:
+            raise DeviceLostError("the device was lost")
+        return super().__call__(tokens, position)
+
+    def continue_greedily(
+        self, token: int, position: int, count: int, stop_tokens: frozenset[int]
+    ) -> list[int]:
+        tokens: list[int] = []
+        while len(tokens) < count and not (tokens and tokens[-1] in stop_tokens):
+            try:
+                fed = tokens[-1] if tokens else token
+                tokens.append(int(self([fed], position + len(tokens)).argmax()))
+            except DeviceLostError:
+                if not tokens:
+                    raise
+                break
+        return tokens
+
+    def revive(self) -> None:
+        self.revivals += 1
+        self.lost, self.cache = False, []
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_lost_device_changes_no_answer(tokenizer: ChatTokenizer, at_once: bool) -> None:
+    words = tokenizer.encode(" one two three four five six seven eight nine")
+
+    def converse(every: int) -> tuple[list[str], int]:
+        model = LostModel(words, every)
+        greedily = model.continue_greedily if at_once else None
+        conversation = Conversation(
+            model, tokenizer, Sampler(0.0), [EOS], continue_greedily=greedily
+        )
+        questions = [("Hi", None), ("word " * 80, 20), ("and?", 1)]
+        return ["".join(conversation.ask(*asked)) for asked in questions], model.revivals
+
+    undisturbed, _ = converse(0)
+    answers, revivals = converse(10)
+    assert answers == undisturbed
+    assert revivals > 2
+    with pytest.raises(DeviceLostError):  # no device lives for a single call
+        converse(1)

@@ -1,215 +1,50 @@
-"""Delegate blobs run through the library's C interface (include/etwebgpu/c_api.h) alone.
-
-Provider and adapter come from the environment (ETWEBGPU_PROVIDER, ETWEBGPU_ADAPTER,
-VK_ICD_FILENAMES), so one set of tests serves every software adapter and every GPU.
-"""
+"""The C interface (c_interface.py) over torch's tensors."""
 
 from __future__ import annotations
 
-import ctypes
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
 
 import torch
-from executorch_webgpu.errors import WebGPUError
-from executorch_webgpu.native import library
 
-SCALAR = 100
-MAX_RANK = 8
+from .c_interface import ArrayModel, ModelError
+from .expected import Array
+from .observer import OBSERVERS
 
-DTYPE_NUMBERS = {
-    torch.bool: 0,
-    torch.uint8: 1,
-    torch.int8: 2,
-    torch.int32: 3,
-    torch.float16: 4,
-    torch.float32: 5,
-    torch.float64: 6,
-    torch.int64: 7,
-}
-DTYPES = {number: dtype for dtype, number in DTYPE_NUMBERS.items()}
+__all__ = ["Model", "ModelError", "as_array"]
 
 
-class _CTensor(ctypes.Structure):
-    _fields_ = (
-        ("dtype", ctypes.c_int32),
-        ("rank", ctypes.c_int32),
-        ("sizes", ctypes.c_int64 * MAX_RANK),
-        ("data", ctypes.c_void_p),
-        ("capacity", ctypes.c_size_t),
-    )
+def as_array(tensor: torch.Tensor) -> Array:
+    """The tensor's elements, which are shared where they lie in their order."""
+    array: Array = tensor.detach().contiguous().numpy()
+    return array
 
 
-class _CNamedData(ctypes.Structure):
-    _fields_ = (
-        ("key", ctypes.c_char_p),
-        ("data", ctypes.c_void_p),
-        ("size", ctypes.c_size_t),
-    )
-
-
-class ModelError(RuntimeError):
-    """A load or an execute failed; the text is the library's own sentence."""
-
-
-@dataclass
-class Cost:
-    """What the tests spent in the library so far."""
-
-    loads: int = 0
-    load_seconds: float = 0.0
-    runs: int = 0
-    run_seconds: float = 0.0
-
-
-COST = Cost()
-
-
-@cache
-def _functions() -> ctypes.CDLL:
-    native = library()  # registers the providers and applies the environment
-    c = ctypes.CDLL(str(native.path))
-    c.etwg_model_load.restype = ctypes.c_void_p
-    c.etwg_model_load.argtypes = [
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        ctypes.POINTER(_CNamedData),
-        ctypes.c_size_t,
-    ]
-    c.etwg_model_execute.restype = ctypes.c_int
-    c.etwg_model_execute.argtypes = [
-        ctypes.c_void_p,
-        ctypes.POINTER(_CTensor),
-        ctypes.c_size_t,
-        ctypes.POINTER(_CTensor),
-        ctypes.c_size_t,
-    ]
-    for name in ("etwg_model_input_count", "etwg_model_output_count"):
-        getattr(c, name).restype = ctypes.c_size_t
-        getattr(c, name).argtypes = [ctypes.c_void_p]
-    c.etwg_model_profile_json.restype = ctypes.c_char_p
-    c.etwg_model_profile_json.argtypes = [ctypes.c_void_p]
-    c.etwg_model_free.restype = None
-    c.etwg_model_free.argtypes = [ctypes.c_void_p]
-    c.etwg_last_error.restype = ctypes.c_char_p
-    return c
-
-
-def last_error() -> str:
-    text: bytes | None = _functions().etwg_last_error()
-    return (text or b"").decode("utf-8", "replace")
-
-
-class Model:
-    """A loaded delegate.
-
-    Args:
-        blob: the delegate's bytes.
-        named: constants by key.
-        output_capacities: bytes to offer for each output, at its recorded bound.
-    """
+class Model(ArrayModel):
+    """A loaded delegate, as an ArrayModel is."""
 
     def __init__(
         self, blob: bytes, named: Mapping[str, bytes], output_capacities: Sequence[int]
     ) -> None:
-        self._handle: int | None = None
-        self._capacities = list(output_capacities)
-        entries = (_CNamedData * max(len(named), 1))()
-        for entry, (key, data) in zip(entries, named.items(), strict=False):
-            entry.key = key.encode()
-            entry.data = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p)
-            entry.size = len(data)
-        start = time.perf_counter()
-        self._handle = _functions().etwg_model_load(blob, len(blob), entries, len(named))
-        COST.loads += 1
-        COST.load_seconds += time.perf_counter() - start
-        if not self._handle:
-            raise ModelError(last_error())
+        for observer in OBSERVERS:
+            observer.loads(self, blob, named, output_capacities)
+        try:
+            super().__init__(blob, named, output_capacities)
+        except ModelError as error:
+            for observer in OBSERVERS:
+                observer.failed(self, str(error))
+            raise
 
     def run(self, *inputs: torch.Tensor | int) -> list[torch.Tensor]:
         """The outputs, each of its live sizes. Ints are passed as scalars."""
-        kept = []  # what the C structs point at
-        arguments = (_CTensor * max(len(inputs), 1))()
-        for argument, value in zip(arguments, inputs, strict=False):
-            tensor = torch.tensor(value) if isinstance(value, int) else value.contiguous()
-            kept.append(tensor)
-            argument.dtype = SCALAR if isinstance(value, int) else DTYPE_NUMBERS[tensor.dtype]
-            argument.rank = tensor.dim()
-            argument.sizes[: tensor.dim()] = list(tensor.shape)
-            argument.data = tensor.data_ptr() or None
-            argument.capacity = tensor.numel() * tensor.element_size()
-        # NaN in every byte group: an element that was not written shows.
-        storages = [torch.full((max(n, 8),), 0xFF, dtype=torch.uint8) for n in self._capacities]
-        results = (_CTensor * max(len(storages), 1))()
-        for result, storage in zip(results, storages, strict=False):
-            result.data = storage.data_ptr()
-            result.capacity = storage.numel()
-        start = time.perf_counter()
-        code = _functions().etwg_model_execute(
-            self._handle, arguments, len(inputs), results, len(storages)
-        )
-        COST.runs += 1
-        COST.run_seconds += time.perf_counter() - start
-        if code != 0:
-            raise ModelError(last_error())
-        return [_tensor(r, s) for r, s in zip(results, storages, strict=False)]
-
-    def generate(
-        self, token: int, position: int, count: int, stop: Callable[[int], bool] = lambda _: False
-    ) -> list[int]:
-        """Greedy tokens after `token`, up to the first for which `stop` is true."""
-        tokens: list[int] = []
-
-        def take(chosen: int) -> bool:
-            tokens.append(chosen)
-            return not stop(chosen)
-
+        arrays = [i if isinstance(i, int) else as_array(i) for i in inputs]
+        for observer in OBSERVERS:
+            observer.runs(self, arrays)
         try:
-            library().generate(self._handle or 0, token, position, count, take)
-        except WebGPUError as error:
-            raise ModelError(str(error)) from error
-        return tokens
-
-    def profile(self) -> dict[str, Any]:
-        """Dispatches of the last run's plan."""
-        text = _functions().etwg_model_profile_json(self._handle)
-        if text is None:
-            raise ModelError(last_error())
-        result: dict[str, Any] = json.loads(text)
-        return result
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Number of inputs and outputs."""
-        c = _functions()
-        return c.etwg_model_input_count(self._handle), c.etwg_model_output_count(self._handle)
-
-    def close(self) -> None:
-        if self._handle:
-            _functions().etwg_model_free(self._handle)
-            self._handle = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def _tensor(result: _CTensor, storage: torch.Tensor) -> torch.Tensor:
-    dtype = DTYPES[result.dtype]
-    sizes = list(result.sizes[: result.rank])
-    count = 1
-    for size in sizes:
-        count *= size
-    size = torch.empty((), dtype=dtype).element_size()
-    if count * size > storage.numel():
-        raise ModelError(f"an output of sizes {sizes} does not fit in what was offered for it")
-    return storage[: count * size].view(dtype).reshape(sizes)
+            outputs = [torch.from_numpy(a) for a in self.execute(arrays)]
+        except ModelError as error:
+            for observer in OBSERVERS:
+                observer.failed(self, str(error))
+            raise
+        for observer in OBSERVERS:
+            observer.gave(self, outputs)
+        return outputs

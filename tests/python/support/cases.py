@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from .capi import ModelError
+from .capi import ModelError, as_array
 from .delegate import GraphBuilder, TensorSpec, Value
+from .expected import Expected, Tolerance
+from .observer import OBSERVERS
 
 F32 = torch.float32
 F16 = torch.float16
@@ -25,14 +27,6 @@ DTYPES = (F32, F16, I32, BOOL, I64)
 DEFAULTS = (None, None, None, False)
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """|got - expected| <= absolute + relative * |expected|."""
-
-    relative: float
-    absolute: float
 
 
 EXACT = Tolerance(0.0, 0.0)
@@ -207,36 +201,32 @@ def check_outputs(
     """
     assert len(got) == len(expected), where
     for index, (g, e) in enumerate(zip(got, expected, strict=True)):
-        if e.dtype in (I32, I64):
-            assert g.dtype in (I32, I64), f"{where}, output {index}: {g.dtype} != {e.dtype}"
-            g, e = g.to(I64), e.to(I64)
-        e = e.float() if e.dtype == torch.float64 else e
-        label = f"{where}, output {index}"
-        assert tuple(g.shape) == tuple(e.shape), f"{label}: {tuple(g.shape)} != {tuple(e.shape)}"
-        assert g.dtype == e.dtype, f"{label}: {g.dtype} != {e.dtype}"
-        close = tolerance
-        if e.dtype == F16:
-            close = replace(HALF, absolute=max(HALF.absolute, tolerance.absolute))
-        if e.dtype.is_floating_point:
-            _assert_close(g.float(), e.float(), close, label)
-        else:
-            _assert_close(g.to(I64), e.to(I64), EXACT, label)
+        check_output(g, [e], tolerance, f"{where}, output {index}")
 
 
-def _assert_close(got: torch.Tensor, expected: torch.Tensor, tol: Tolerance, label: str) -> None:
-    same = (got == expected) | (got.isnan() & expected.isnan())
-    error = (got - expected).abs()
-    allowed = tol.absolute + tol.relative * expected.abs()
-    wrong = ~(same | (error <= allowed))
-    if not wrong.any():
-        return
-    count = int(wrong.sum())
-    first = tuple(int(i) for i in wrong.nonzero()[0])
-    raise AssertionError(
-        f"{label} {tuple(expected.shape)}: {count} of {expected.numel()} elements differ, first at"
-        f" {first}: got {got[first].item()!r}, expected {expected[first].item()!r},"
-        f" largest difference {error[wrong].max().item():.3g}"
-    )
+def check_output(
+    got: torch.Tensor,
+    alternatives: Sequence[torch.Tensor],
+    tolerance: Tolerance,
+    where: str = "",
+) -> None:
+    """As check_outputs; every element is that of one of the alternatives."""
+    dtype = alternatives[0].dtype
+    arrays = [as_array(a.float() if a.dtype == torch.float64 else a) for a in alternatives]
+    expected = Expected(arrays, _tolerance_of(dtype, tolerance))
+    for observer in OBSERVERS:
+        observer.checks(got, expected)
+    difference = expected.difference(as_array(got))
+    if difference:
+        raise AssertionError(f"{where} {difference}")
+
+
+def _tolerance_of(dtype: torch.dtype, tolerance: Tolerance) -> Tolerance:
+    if not dtype.is_floating_point:
+        return EXACT
+    if dtype == F16:
+        return Tolerance(HALF.relative, max(HALF.absolute, tolerance.absolute))
+    return tolerance
 
 
 def _outputs(result: Any) -> list[torch.Tensor]:

@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from .capi import as_array
 from .cases import generator_for
+from .expected import SMALLEST, Expected, Tolerance
+from .observer import OBSERVERS
 
 INFINITY = math.inf
 NAN = math.nan
 LARGEST = torch.finfo(torch.float32).max
-SMALLEST = torch.finfo(torch.float32).tiny  # that is normal
 
 _MAGNITUDES = (
     # zero, subnormal numbers, and around the smallest normal one
@@ -68,18 +70,18 @@ def check_edges(
         also: other references that may be followed, where eager torch has more than one answer.
         signed_zeros: False where WGSL leaves open which of two zeros is the larger.
     """
-    wrong = torch.ones_like(got, dtype=torch.bool)
-    expected = [f(*reading) for f in (reference, *also) for reading in readings(*operands)]
-    for e in expected:
+    each = [f(*reading) for f in (reference, *also) for reading in readings(*operands)]
+    for e in each:
         assert e.shape == got.shape, f"{where}: {tuple(got.shape)} != {tuple(e.shape)}"
-        wrong &= ~agrees(got, e, relative, absolute)
-    settled = _is_settled(expected) & ~torch.stack([_subnormal(t) for t in operands]).any(0)
-    if signed_zeros:
-        wrong |= settled & (got == 0) & (torch.signbit(got) != torch.signbit(expected[0]))
+    settled = _is_settled(each) & ~torch.stack([_subnormal(t) for t in operands]).any(0)
+    expected = _expected(each, relative, absolute, settled if signed_zeros else None)
+    for observer in OBSERVERS:
+        observer.checks(got, expected)
+    wrong = torch.from_numpy(expected.wrong(as_array(got)))
     if not wrong.any():
         return
     listed = [
-        f"of {[t[at].item() for t in operands]} {got[at].item()!r}, not {expected[0][at].item()!r}"
+        f"of {[t[at].item() for t in operands]} {got[at].item()!r}, not {each[0][at].item()!r}"
         for at in map(tuple, wrong.nonzero()[:5].tolist())
     ]
     raise AssertionError(f"{where}: {int(wrong.sum())} differ: {'; '.join(listed)}")
@@ -88,13 +90,20 @@ def check_edges(
 def agrees(
     got: torch.Tensor, expected: torch.Tensor, relative: float, absolute: float
 ) -> torch.Tensor:
-    if not got.is_floating_point():
-        return got == expected
-    g, e = flushed(got).double(), flushed(expected).double()
-    # What rounds to the smallest normal number may have been taken for zero before.
-    least = (g.abs() <= SMALLEST) & (e.abs() <= SMALLEST)
-    close = (g - e).abs() <= absolute + relative * e.abs()
-    return (g == e) | (g.isnan() & e.isnan()) | least | close
+    wrong = _expected([expected], relative, absolute).wrong(as_array(got))
+    return ~torch.from_numpy(wrong)
+
+
+def _expected(
+    each: Sequence[torch.Tensor],
+    relative: float,
+    absolute: float,
+    signed: torch.Tensor | None = None,
+) -> Expected:
+    arrays = [as_array(e) for e in each]
+    return Expected(
+        arrays, Tolerance(relative, absolute), True, None if signed is None else as_array(signed)
+    )
 
 
 def _subnormal(t: torch.Tensor) -> torch.Tensor:

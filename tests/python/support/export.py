@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk::*
 import torch
-import torch._export.utils
 from executorch.backends.vulkan import serialization
-from executorch.backends.vulkan.patterns import fusable_patterns
 from executorch.backends.vulkan.serialization.vulkan_graph_schema import (
     Null,
     ValueList,
@@ -31,35 +28,9 @@ from executorch.exir._serialize._program import deserialize_pte_binary
 from executorch.exir.schema import DelegateCall, KernelCall
 from executorch_webgpu.lowering import partition, plan_memory, quiet_upstream
 
+from . import quick_export  # noqa: F401
 from .capi import Model
 from .delegate import exported
-
-# The partitioner traces the graphs of its own rope patterns anew for every lowering, which is three
-# quarters of a small module's export time. They never change.
-for _pattern in fusable_patterns.values():
-    if _pattern.get_graphs_fn is not None:
-        _pattern.get_graphs_fn = functools.cache(_pattern.get_graphs_fn)
-
-
-def _once_for_the_same_operators(materialize: Callable[[], None]) -> Callable[[], None]:
-    """torch looks every composite operator up anew, some 40 times for an export: two thirds of what
-    is left of a small module's time."""
-    seen = 0
-
-    def look_up() -> None:
-        nonlocal seen
-        count = len(torch._C._dispatch_get_registrations_for_dispatch_key(_COMPOSITE))
-        if count != seen:
-            materialize()
-        seen = count
-
-    return look_up
-
-
-_COMPOSITE = "CompositeImplicitAutograd"
-torch._export.utils._materialize_cpp_cia_ops = _once_for_the_same_operators(
-    torch._export.utils._materialize_cpp_cia_ops
-)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,23 @@ from contextlib import contextmanager
 
 from executorch_webgpu.native import library
 
+ACTIVE: dict[str, str] = {}
+
 
 @contextmanager
 def option(key: str, value: str) -> Iterator[None]:
-    """The option has this value inside, and none afterwards."""
-    library().set_option(key, value)
+    """The option has this value inside, and afterwards what it had before."""
+    before = ACTIVE.get(key, "")
+    _set(key, value)
     try:
         yield
     finally:
-        library().set_option(key, "")
+        _set(key, before)
+
+
+def _set(key: str, value: str) -> None:
+    library().set_option(key, value)
+    if value:
+        ACTIVE[key] = value
+    else:
+        ACTIVE.pop(key, None)

@@ -16,6 +16,7 @@ from support.cases import (
     Arg,
     Shape,
     check_op,
+    check_outputs,
     live_shapes,
     random_shape,
     rng_for,
@@ -115,9 +116,8 @@ def test_movements(dtype: torch.dtype) -> None:
     g = GraphBuilder()
     g.output(moved(g, g.input(dtype, (2, 3, 5)), dtype))
     with g.load() as model:
-        (got,) = model.run(given)
-    expected = given.reshape(6, 5)[:, 1:].reshape(2, 3, 4).permute(1, 0, 2).flip(0, 2)
-    assert torch.equal(got, expected)
+        expected = given.reshape(6, 5)[:, 1:].reshape(2, 3, 4).permute(1, 0, 2).flip(0, 2)
+        check_outputs(model.run(given), [expected], EXACT)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
@@ -134,10 +134,9 @@ def test_quantized_and_back(dtype: torch.dtype, count: int) -> None:
     g.output(q, d)
     given = torch.randn(3, count, generator=torch.Generator().manual_seed(count)) * 9
     expected = decomposed.quantize_per_tensor(given, *args, dtype)
+    back = decomposed.dequantize_per_tensor(expected, *args, dtype)
     with g.load() as model:
-        got = model.run(given)
-    assert torch.equal(got[0], expected)
-    assert torch.equal(got[1], decomposed.dequantize_per_tensor(expected, *args, dtype))
+        check_outputs(model.run(given), [expected, back], EXACT)
 
 
 def test_bytes_that_others_have_in_words() -> None:
@@ -157,10 +156,9 @@ def test_bytes_that_others_have_in_words() -> None:
     # The wheel's own takes channels before taps, its exporter writes them behind.
     taken = weight.reshape(3, 4, 3).transpose(1, 2).reshape(3, 12)
     convolved = et_vk.q8ta_conv2d(given, 1.0, 3, taken, ones, ones, 16.0, 1, None, *window)
+    product = et_vk.q8ta_relu(convolved, 16.0, 1, 8.0, 0) * convolved
     with g.load() as model:
-        product, squared = model.run(given)
-    assert torch.equal(squared, given * given)
-    assert torch.equal(product, et_vk.q8ta_relu(convolved, 16.0, 1, 8.0, 0) * convolved)
+        check_outputs(model.run(given), [product, given * given], EXACT)
 
 
 @pytest.mark.parametrize(

@@ -180,11 +180,13 @@ def test_cross_entropy_of_what_is_no_number(row: list[float], label: int) -> Non
 
 
 def test_a_label_past_the_classes_makes_nan() -> None:
+    loss, gradient = torch.ops.et_vk.fused_ce(torch.zeros(3, 4), torch.tensor([0, 0, 1]), 1.0)
+    loss.fill_(NAN)
+    gradient[1] = NAN
     with entropy_graph(3, 4, 1.0).load() as model:
         for label in (4, 1 << 30):
-            loss, gradient = model.run(torch.zeros(3, 4), torch.tensor([0, label, 1]))
-            assert loss.isnan()
-            assert gradient.isnan().any(1).tolist() == [False, True, False]
+            got = model.run(torch.zeros(3, 4), torch.tensor([0, label, 1]))
+            check_outputs(got, [loss, gradient], NORMAL)
 
 
 def test_no_valid_row_at_all() -> None:

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Builds what browsers get: the core as wasm, the npm package in web/dist and the page in web/demo/dist.
+#   scripts/build_web.sh             all of it; `./dev serve` does this and serves the page
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=$PWD/.venv/bin:$PATH
+
+scripts/build_wasm.sh --module
+cd web
+# Not `npm ci`, which fails where a registry lacks an optional package for another system.
+if ! cmp -s package-lock.json node_modules/.installed; then
+  npm install --no-save --no-audit --no-fund
+  cp package-lock.json node_modules/.installed
+fi
+npm run build
+npm run demo

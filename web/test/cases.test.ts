@@ -1,0 +1,14 @@
+/** The operators' recorded cases through the executor. */
+import { expect, test } from "vitest";
+import { recordings } from "./cases/folder.ts";
+import { disagreements, foreign } from "./cases/replay.ts";
+import { loadCore, openGpu, path } from "./support.ts";
+
+const core = await loadCore();
+const gpu = await openGpu();
+
+for (const { cases, binary } of recordings(process.env.ETWEBGPU_CASES ?? path("build/cases")))
+  for (const form of cases)
+    test.skipIf(foreign(form, gpu) !== undefined)(form.name, async () => {
+      expect(await disagreements(core, gpu, form, binary)).toEqual([]);
+    });
