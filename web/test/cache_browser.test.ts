@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { type BrowserContext, chromium, type Page } from "@playwright/test";
 import { createServer } from "vite";
-import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Seen, Visit } from "./browser/visit.ts";
 import { FileServer } from "./file_server.ts";
 import { path } from "./support.ts";
@@ -18,6 +18,8 @@ await vite.listen();
 const site = vite.resolvedUrls!.local[0];
 const files = await FileServer.start();
 afterAll(() => Promise.all([browser.close(), vite.close(), files.stop()]));
+
+vi.setConfig({ testTimeout: 180_000 }); // each has several pages
 
 const size = 20_000_000;
 const file = Uint8Array.from({ length: size }, (_, i) => (i * 7 + (i >> 8)) & 255);
