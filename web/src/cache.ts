@@ -116,13 +116,11 @@ class KeptFile implements ByteSource {
 
   async missing(offset: number, length: number): Promise<number> {
     const extents = await this.#extents();
-    const end = offset + length;
     let missing = 0;
-    for (let at = offset; at < end; ) {
-      const kept = covering(extents, at);
-      const until = Math.min(end, kept?.end ?? nextBegin(extents, at));
-      if (kept === undefined) missing += (await this.#source.missing?.(at, until - at)) ?? until - at;
-      at = until;
+    for (let at = offset; at < offset + length; ) {
+      const { kept, end } = stretch(extents, at, offset + length);
+      if (kept === undefined) missing += (await this.#source.missing?.(at, end - at)) ?? end - at;
+      at = end;
     }
     return missing;
   }
@@ -130,22 +128,25 @@ class KeptFile implements ByteSource {
   async *stream(offset: number, length: number, signal?: AbortSignal) {
     checkRange(this, offset, length);
     const extents = await this.#extents();
-    const end = offset + length;
-    for (let at = offset; at < end; ) {
+    let ahead: Promise<Uint8Array | undefined> | undefined;
+    for (let at = offset; at < offset + length; ) {
       signal?.throwIfAborted();
-      const kept = covering(extents, at);
-      const until = Math.min(end, kept?.end ?? nextBegin(extents, at));
+      const { kept, end } = stretch(extents, at, offset + length);
       if (kept === undefined) {
-        yield* this.#fetch(at, until, signal);
+        yield* this.#fetch(at, end, signal);
       } else {
-        const bytes = await this.#read(kept, at, until);
+        const bytes = await (ahead ?? this.#read(kept, at, end));
+        ahead = undefined;
         if (bytes === undefined) {
           extents.splice(extents.indexOf(kept), 1);
           continue;
         }
+        // The next is read while this one is used.
+        const next = stretch(extents, end, offset + length);
+        if (next.kept !== undefined && next.end > end) ahead = this.#read(next.kept, end, next.end);
         yield bytes;
       }
-      at = until;
+      at = end;
     }
   }
 
@@ -216,17 +217,13 @@ const extentOf = (name: string): Extent | undefined => {
 };
 const nameOf = ({ begin, end }: Extent): string => `${begin}-${end}`;
 
-// The extent that holds byte `at`, and of several the one that reaches furthest.
-const covering = (extents: readonly Extent[], at: number): Extent | undefined =>
-  extents
-    .filter(({ begin, end }) => begin <= at && at < end)
-    .reduce<Extent | undefined>(
-      (most, one) => (most === undefined || one.end > most.end ? one : most),
-      undefined,
-    );
-
-const nextBegin = (extents: readonly Extent[], at: number): number =>
-  extents.find(({ begin }) => begin > at)?.begin ?? Number.POSITIVE_INFINITY;
+// How far a read from byte `at` on comes in one go: in an extent, the one that reaches furthest, or up to one.
+function stretch(extents: readonly Extent[], at: number, most: number): { kept?: Extent; end: number } {
+  const [kept] = extents.filter(({ begin, end }) => begin <= at && at < end).sort((a, b) => b.end - a.end);
+  if (kept !== undefined) return { kept, end: Math.min(kept.end, most) };
+  const next = extents.find(({ begin }) => begin > at);
+  return { end: Math.min(next?.begin ?? most, most) };
+}
 
 /** Collects what is streamed into pieces, and writes one while the next is collected. */
 class Keeper {

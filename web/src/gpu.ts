@@ -111,7 +111,7 @@ export class Gpu {
     const buffer = this.device.createBuffer({ label: what, size, usage });
     // Both before waiting: another load may be pushing its own.
     const [invalid, full] = await Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
-    if (full === null && invalid === null && !this.isLost) return buffer;
+    if (full === null && invalid === null) return buffer;
     buffer.destroy();
     this.check();
     if (full !== null) throw new ModelError(`the GPU has no memory for ${what} of ${size} bytes`);

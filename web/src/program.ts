@@ -204,11 +204,15 @@ export class Method {
       if (at < 0) return true; // feeds another delegate
       return typeof options.keep === "object" ? (options.keep[at] ?? false) : (options.keep ?? false);
     };
-    for (let c = 0; c < form.calls.length; ++c) await this.#call(c, values, kept);
-    const out = form.outputs.map(({ id, value }) => values.get(id) ?? value ?? null);
-    for (const value of values.values())
-      if (value instanceof Tensor && !own.has(value) && !out.includes(value)) value.dispose();
-    return out;
+    let out: Output[] = [];
+    try {
+      for (let c = 0; c < form.calls.length; ++c) await this.#call(c, values, kept);
+      out = form.outputs.map(({ id, value }) => values.get(id) ?? value ?? null);
+      return out;
+    } finally {
+      for (const value of values.values())
+        if (value instanceof Tensor && !own.has(value) && !out.includes(value)) value.dispose();
+    }
   }
 
   async #call(c: number, values: Map<number, Output>, kept: (id: number) => boolean): Promise<void> {

@@ -195,7 +195,14 @@ export class Runner {
     const encoder = this.gpu.device.createCommandEncoder();
     this.#writeInputs(replay.plan, inputs, encoder);
     this.encode(replay, encoder);
-    return this.#takeOutputs(replay.plan, wanted, encoder);
+    const taken: (Tensor | number)[] = new Array(this.model.form.outputs.length);
+    try {
+      await this.#takeOutputs(replay.plan, wanted, encoder, taken);
+    } catch (error) {
+      for (const output of taken) if (output instanceof Tensor) output.dispose();
+      throw error;
+    }
+    return taken;
   }
 
   /** In a turn, after ready(): live scalars and all dispatches. Inputs are the caller's to write. */
@@ -244,9 +251,8 @@ export class Runner {
     plan: PlanForm,
     wanted: readonly WantedOutput[],
     encoder: GPUCommandEncoder,
-  ): Promise<(Tensor | number)[]> {
-    const { outputs } = this.model.form;
-    const taken: (Tensor | number)[] = new Array(outputs.length);
+    taken: (Tensor | number)[],
+  ): Promise<void> {
     const landed: { planned: PlannedTensor; at: number; bytes: number }[] = [];
     let staged = 0;
     for (const planned of plan.outputs) {
@@ -282,7 +288,7 @@ export class Runner {
       }
       staging.unmap();
     }
-    return this.#scalarOutputs(taken);
+    this.#takeScalars(taken);
   }
 
   async #map(staging: GPUBuffer, bytes: number): Promise<void> {
@@ -295,12 +301,11 @@ export class Runner {
   }
 
   // SymInts among the outputs.
-  #scalarOutputs(taken: (Tensor | number)[]): (Tensor | number)[] {
+  #takeScalars(taken: (Tensor | number)[]): void {
     this.model.form.outputs.forEach(({ type, value }, i) => {
       if (type !== undefined) return;
       taken[i] = this.model.scalarOf(value);
     });
-    return taken;
   }
 
   async #stage(bytes: number): Promise<GPUBuffer> {

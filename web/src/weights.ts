@@ -44,6 +44,7 @@ export async function upload(
   progress: (bytes: number) => void = () => {},
   signal?: AbortSignal,
 ): Promise<void> {
+  if (targets.length === 0) return;
   let queued = 0;
   for (const run of runs(tasksOf(model, targets, places), GAP_BYTES)) {
     const reader = new RunReader(run, progress, signal);

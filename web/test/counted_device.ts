@@ -5,7 +5,7 @@ export class BufferCount {
   readonly live = new Set<GPUBuffer>();
   made = 0;
   /** Runs before a buffer is made. */
-  before: (size: number) => void = () => {};
+  before: (label: string | undefined) => void = () => {};
 
   get bytes(): number {
     return [...this.live].reduce((sum, { size }) => sum + size, 0);
@@ -33,7 +33,7 @@ export function counted(device: GPUDevice): { device: GPUDevice; count: BufferCo
     get(target, key) {
       if (key === "createBuffer")
         return (descriptor: GPUBufferDescriptor) => {
-          count.before(descriptor.size);
+          count.before(descriptor.label);
           return count.add(target.createBuffer(descriptor));
         };
       const value = Reflect.get(target, key, target);

@@ -10,6 +10,7 @@ import {
   Program,
   type Progress,
   StoppedError,
+  Tensor,
 } from "../src/index.ts";
 import { counted, sinkDevice } from "./counted_device.ts";
 import { FileServer } from "./file_server.ts";
@@ -191,14 +192,30 @@ test("a GPU without memory enough", async () => {
 test("activations that do not fit leave a program that takes smaller inputs", async () => {
   const own = await ownDevice();
   const program = await load({ gpu: own.gpu });
-  own.count.before = () => {
-    throw new Error("createBuffer failed");
+  await expectProducts(program, 0, 1);
+  own.count.before = (label) => {
+    if (label?.startsWith("activation memory")) throw new Error("createBuffer failed");
   };
   await expect(expectProducts(program)).rejects.toThrow("createBuffer failed");
   own.count.before = () => {};
+  await expectProducts(program, 1, 2);
   await expectProducts(program);
   await program.dispose();
   own.count.expectNone();
+});
+
+test("outputs that were to stay on the GPU go when a call fails", async () => {
+  const program = await load();
+  const before = count.live.size;
+  count.before = (label) => {
+    if (label === "staging for outputs") throw new Error("createBuffer failed");
+  };
+  const x = Tensor.of(new Float32Array(4 * 512), [4, 512]);
+  await expect(program.method("forward").execute([x], { keep: true })).rejects.toThrow("createBuffer failed");
+  count.before = () => {};
+  expect([...count.live].slice(before).map(({ label }) => label)).not.toContain("a kept output");
+  await expectProducts(program);
+  await program.dispose();
 });
 
 test("a device that is destroyed while a program is loaded", async () => {
@@ -225,7 +242,7 @@ test("two loads at once do not disturb each other", async () => {
   const cache = new MemoryStore();
   const decoder = server.serve("decoder.pte", sample("decoder.pte"));
   const programs = await Promise.all([load({ cache }), load({ cache }), load({}, decoder)]);
-  await Promise.all(programs.slice(0, 2).map(expectProducts));
+  await Promise.all(programs.slice(0, 2).map((program) => expectProducts(program)));
   await programs[0].dispose();
   await expectProducts(programs[1]);
   await Promise.all(programs.map((program) => program.dispose()));
@@ -255,6 +272,12 @@ test("a device of the program's own goes with it", async () => {
   await expectProducts(program);
   await program.dispose();
   expect((await program.gpu.device.lost).reason).toBe("destroyed");
+});
+
+test("a device that was there stays", async () => {
+  const program = await Program.load(products, { core, device: gpu.device });
+  await program.dispose();
+  await expectWorks();
 });
 
 test("the number of weights that were read is told", async () => {

@@ -179,7 +179,7 @@ export class FileServer {
 }
 
 async function* piecesOf(content: ServedFile["content"], begin: number, end: number) {
-  const size = 1 << 16;
+  const size = 1 << 15;
   if (!(content instanceof Uint8Array)) return yield* content.stream(begin, end - begin);
   for (let at = begin; at < end; at += size) yield content.subarray(at, Math.min(end, at + size));
 }
