@@ -88,4 +88,7 @@ web_tests cases.test.ts
 
 step "The page, and operators, in Chromium"
 (cd web && npx playwright test)
+
+step "A tenth of the ExecuTorch wheel's own suites"
+scripts/test_suites.sh 0.1
 step "Done"
