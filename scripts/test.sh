@@ -76,7 +76,7 @@ step "Python: lavapipe through Dawn, and operators on SwiftShader, which are sho
 on_swiftshader >build/swiftshader.log 2>&1 &
 beside=$!
 trap 'kill $beside 2>/dev/null || true' EXIT
-VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=${ETWEBGPU_TEST_SCALE:-0.35} "$python" -m pytest tests/python \
+VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=${ETWEBGPU_TEST_SCALE:-0.25} "$python" -m pytest tests/python \
   --ignore tests/python/wasm --record build/cases
 wait $beside && passed=1 || passed=0
 cat build/swiftshader.log
