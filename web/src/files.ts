@@ -202,7 +202,7 @@ const OTHERS: [RegExp, string][] = [
   [/^\s*<(!doctype|html|head|\?xml)/i, "a web page (HTML): is the address right?"],
   [/^\x89PNG/, "a PNG image"],
   [/^version https:\/\/git-lfs/, "a pointer of Git LFS: fetch the file that it stands for (git lfs pull)"],
-  [/^PK\x03\x04/, "a zip archive"],
+  [/^PK\W\W/, "a zip archive"],
   [/^GGUF/, "a GGUF file"],
 ];
 const PROGRAM: (typeof OTHERS)[number] = [/^.{4}ET12/s, "a program (.pte)"];
