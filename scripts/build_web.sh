@@ -6,11 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
 scripts/build_wasm.sh --module
+scripts/install_npm.sh
 cd web
-# Not `npm ci`, which fails where a registry lacks an optional package for another system.
-if ! cmp -s package-lock.json node_modules/.installed; then
-  npm install --no-save --no-audit --no-fund
-  cp package-lock.json node_modules/.installed
-fi
 npm run build
 npm run demo

@@ -124,9 +124,7 @@ def test_case(
     operator = overload(name)
     schema = operator._schema.arguments
     given = case if isinstance(case, tuple) else (case,)  # a list is one argument, its sizes
-    arguments = {
-        a.name: value(suite, a, g, dtype) for a, g in zip(schema, given, strict=False)
-    }
+    arguments = {a.name: value(suite, a, g, dtype) for a, g in zip(schema, given, strict=False)}
     constants = {a.name for a in schema if any(weight in a.name for weight in WEIGHTS)}
     call = Call(operator, arguments, constants | set(suite.prepacked_args * prepack))
     want = call(call.inputs)

@@ -22,6 +22,7 @@ test.afterAll(() => server.close());
 
 for (const index of indices(folder))
   test(index, async ({ page }) => {
+    test.setTimeout(600_000);
     await page.goto(`${server.resolvedUrls?.local[0]}e2e/cases/index.html`);
     await page.waitForFunction(() => window.replay !== undefined);
     const { adapter, cases, leftOut, lines } = await page.evaluate(

@@ -197,13 +197,16 @@ export class DelegateFile {
 }
 
 /** What most often comes in a program's place. */
-const OTHERS = [
-  ["<", "a web page (HTML): is the address right?"],
-  ["\x89PNG", "a PNG image"],
-  ["version https://git-lfs", "a pointer of Git LFS: fetch the file that it stands for (git lfs pull)"],
-  ["PK\x03\x04", "a zip archive"],
-  ["GGUF", "a GGUF file"],
-] as const;
+const OTHERS: [RegExp, string][] = [
+  // A program may begin with "<", too.
+  [/^\s*<(!doctype|html|head|\?xml)/i, "a web page (HTML): is the address right?"],
+  [/^\x89PNG/, "a PNG image"],
+  [/^version https:\/\/git-lfs/, "a pointer of Git LFS: fetch the file that it stands for (git lfs pull)"],
+  [/^PK\W\W/, "a zip archive"],
+  [/^GGUF/, "a GGUF file"],
+];
+const PROGRAM: (typeof OTHERS)[number] = [/^.{4}ET12/s, "a program (.pte)"];
+const DATA: (typeof OTHERS)[number] = [/^.{4}FT01/s, "tensor data (.ptd)"];
 
 async function readForm<T>(
   source: ByteSource,
@@ -217,8 +220,9 @@ async function readForm<T>(
     return parse(await headOf(core, source, kind, signal));
   } catch (error) {
     if (!(error instanceof ModelError) || error.message.startsWith(source.name)) throw error;
-    const begin = String.fromCharCode(...(await readHead(source, 32, signal))).trimStart();
-    const other = OTHERS.find(([magic]) => begin.startsWith(magic));
+    const begin = String.fromCharCode(...(await readHead(source, 32, signal)));
+    const others = [...OTHERS, kind === FileKind.data ? PROGRAM : DATA];
+    const other = others.find(([pattern]) => pattern.test(begin));
     const why = other === undefined ? errorText(error) : `it is ${other[1]}`;
     throw new ModelError(`${source.name} is no ${what} that can be read: ${why}`, { cause: error });
   }
