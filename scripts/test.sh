@@ -71,15 +71,21 @@ on_swiftshader() {
   ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.02 "$python" -m pytest $ops/attention/test_attention.py $ops/rows
 }
 
+beside() {
+  (on_swiftshader) || return  # whose settings end there
+  step "A tenth of the ExecuTorch wheel's own suites"
+  scripts/test_suites.sh 0.1
+}
+
 # Side by side: neither keeps two cores busy by itself.
-step "Python: lavapipe through Dawn, and operators on SwiftShader, which are shown afterwards"
-on_swiftshader >build/swiftshader.log 2>&1 &
+step "Python: lavapipe through Dawn, and operators on SwiftShader and the wheel's suites, which are shown afterwards"
+beside >build/beside.log 2>&1 &
 beside=$!
 trap 'kill $beside 2>/dev/null || true' EXIT
-VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=${ETWEBGPU_TEST_SCALE:-0.35} "$python" -m pytest tests/python \
+VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=${ETWEBGPU_TEST_SCALE:-0.25} "$python" -m pytest tests/python \
   --ignore tests/python/wasm --record build/cases
 wait $beside && passed=1 || passed=0
-cat build/swiftshader.log
+cat build/beside.log
 [ $passed = 1 ]
 
 step "What was compared there: planned by both builds of the core, run by the TypeScript executor in Node"
@@ -88,7 +94,4 @@ web_tests cases.test.ts
 
 step "The page, and operators, in Chromium"
 (cd web && npx playwright test)
-
-step "A tenth of the ExecuTorch wheel's own suites"
-scripts/test_suites.sh 0.1
 step "Done"

@@ -139,7 +139,7 @@ struct PackedWindow {
   std::uint64_t pieces = 1, stride = 0;
   std::size_t part = 0;                              // number of the part
   std::uint64_t source_offset = 0, source_size = 0;  // in that part's bytes
-  PackedConstant constant;                           // is these bytes, made of those
+  PackedConstant constant = {};                      // is these bytes, made of those
 };
 
 // All of a constant, part by part. Windows have at most `most` bytes, or one panel, or one word
