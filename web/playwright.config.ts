@@ -4,7 +4,7 @@ import { defineConfig } from "@playwright/test";
 const own = "../.venv/bin/python";
 const python = process.env.PYTHON ?? (existsSync(own) ? own : "python3");
 const models = "test-results/models";
-const port = 8417;
+const port = Number(process.env.ETWEBGPU_E2E_PORT ?? 8417);
 const serve = [
   `${python} -m executorch_webgpu serve --port ${port} --page demo/dist`,
   "--smollm2", // exported once, which takes minutes

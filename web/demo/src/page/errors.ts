@@ -5,7 +5,7 @@ export function sentence(error: unknown): string {
   const text = (error instanceof Error ? error.message : String(error)).trim();
   const beginsWithFile = /^\S+\.\S/.test(text); // its name stays as it is
   const whole = beginsWithFile ? text : text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?)]$/.test(whole) ? whole : `${whole}.`;
+  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
 export function showError(error: unknown): void {
