@@ -96,7 +96,7 @@ test.each([
     new TextEncoder().encode("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
     "it is a pointer of Git LFS",
   ],
-  ["a data file", sample("weights.ptd"), "identifier is 'FT01', expected 'ET12'"],
+  ["a data file", sample("weights.ptd"), "it is tensor data (.ptd)"],
   ["an empty file", new Uint8Array(), "no bytes from 0 on"],
   ["noise", Uint8Array.from({ length: 5000 }, (_, i) => (i * i) & 255), "expected 'ET12'"],
   ["a file that is cut short", products.subarray(0, 4_000_000), "(is it truncated?)"],
