@@ -1,11 +1,12 @@
 /** The operators' recorded cases through the executor. */
-import { expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { recordings } from "./cases/folder.ts";
 import { disagreements, foreign } from "./cases/replay.ts";
 import { loadCore, openGpu, path } from "./support.ts";
 
 const core = await loadCore();
 const gpu = await openGpu();
+afterAll(() => gpu.device.destroy());
 
 for (const { cases, binary } of recordings(process.env.ETWEBGPU_CASES ?? path("build/cases")))
   for (const form of cases)
