@@ -10,9 +10,9 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { create, globals } from "webgpu";
 import { Core } from "../src/core.ts";
+import { PlannedDelegate } from "../src/delegate.ts";
 import { Generation } from "../src/generation.ts";
 import { Gpu } from "../src/gpu.ts";
-import { delegateRunner } from "../src/program.ts";
 import { openLocal } from "../src/source.ts";
 import { Tensor } from "../src/tensor.ts";
 
@@ -64,7 +64,7 @@ const named = (key: string) => {
 const began = performance.now();
 const blob = openLocal(new Uint8Array(readFileSync(`${folder}/blob`)));
 const places = new Map(Object.keys(facts.constants).map((key) => [key, openLocal(named(key))]));
-const runner = await delegateRunner(
+const planned = await PlannedDelegate.read(
   core,
   gpu,
   blob,
@@ -73,6 +73,7 @@ const runner = await delegateRunner(
     options: values.f16 ? { matmul_dtype: "f16" } : {},
   },
 );
+const runner = await planned.upload();
 const loadMs = performance.now() - began;
 const generation = await Generation.create(core, runner);
 

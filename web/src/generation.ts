@@ -123,17 +123,17 @@ export class Generation {
     const replay = await this.#runner.ready(inputs);
     await this.#bind(replay.plan, start.sampling ?? {});
     if (step === 0) this.#writeSeen(start.text ?? tokens, replay.plan);
-    const encoder = this.#gpu.device.createCommandEncoder();
-    for (const planned of replay.plan.inputs) {
-      if (planned.position === 0 && step > 0) this.#feedChosen(replay.plan, encoder);
-      else this.#runner.writeInput(planned, inputs[planned.position], encoder);
-    }
-    this.#runner.encode(replay, encoder);
-    this.#encodeChoice(encoder);
     const landing = this.#landings[step % ON_THE_WAY];
-    encoder.copyBufferToBuffer(this.#chosen, 0, landing, 0, 4);
-    this.#gpu.device.queue.submit([encoder.finish()]);
-    const token = this.#receive(landing);
+    const submitted = this.#gpu.submit("a step", (encoder) => {
+      for (const planned of replay.plan.inputs) {
+        if (planned.position === 0 && step > 0) this.#feedChosen(replay.plan, encoder);
+        else this.#runner.writeInput(planned, inputs[planned.position], encoder);
+      }
+      this.#runner.encode(replay, encoder);
+      this.#encodeChoice(encoder);
+      encoder.copyBufferToBuffer(this.#chosen, 0, landing, 0, 4);
+    });
+    const token = Promise.all([this.#receive(landing), submitted]).then(([received]) => received);
     token.catch(() => {}); // whoever waits for it hears of it
     onTheWay.push(token);
   }

@@ -34,6 +34,11 @@ const LIMIT_NAMES = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
 const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
 const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query", MATRICES];
 
+interface ScopeErrors {
+  invalid: GPUError | null;
+  full: GPUError | null;
+}
+
 export class Gpu {
   readonly device: GPUDevice;
   readonly info: GPUAdapterInfo | undefined;
@@ -106,16 +111,53 @@ export class Gpu {
     const most = this.device.limits.maxBufferSize;
     if (size > most)
       throw new ModelError(`${what} needs ${size} bytes, but this device's buffers have at most ${most}`);
+    const { result: buffer, errors } = this.#scoped(() =>
+      this.device.createBuffer({ label: what, size, usage }),
+    );
+    try {
+      this.#refuse(await errors, `${what} of ${size} bytes`);
+      return buffer;
+    } catch (error) {
+      buffer.destroy();
+      throw error;
+    }
+  }
+
+  /**
+   * Submits what `record` encodes, without a wait in it. Rejects where any of that was not valid or found no memory:
+   * the GPU has then done nothing of it.
+   */
+  async submit(what: string, record: (encoder: GPUCommandEncoder) => void): Promise<void> {
+    this.check();
+    const { errors } = this.#scoped(() => {
+      const encoder = this.device.createCommandEncoder();
+      record(encoder);
+      this.device.queue.submit([encoder.finish()]);
+    });
+    this.#refuse(await errors, what);
+  }
+
+  // Scopes are left before anybody waits: others may be entering theirs.
+  #scoped<T>(call: () => T): { result: T; errors: Promise<ScopeErrors> } {
     this.device.pushErrorScope("out-of-memory");
     this.device.pushErrorScope("validation");
-    const buffer = this.device.createBuffer({ label: what, size, usage });
-    // Both before waiting: another load may be pushing its own.
-    const [invalid, full] = await Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
-    if (full === null && invalid === null) return buffer;
-    buffer.destroy();
+    try {
+      return { result: call(), errors: this.#popped() };
+    } catch (error) {
+      this.#popped().catch(() => {}); // what `call` threw says it all
+      throw error;
+    }
+  }
+  async #popped(): Promise<ScopeErrors> {
+    const [invalid, full] = [this.device.popErrorScope(), this.device.popErrorScope()];
+    return { invalid: await invalid, full: await full };
+  }
+
+  #refuse({ invalid, full }: ScopeErrors, what: string): void {
+    if (invalid === null && full === null) return;
     this.check();
-    if (full !== null) throw new ModelError(`the GPU has no memory for ${what} of ${size} bytes`);
-    throw new ModelError(`${what} of ${size} bytes: ${invalid?.message}`);
+    if (full !== null) throw new ModelError(`the GPU has no memory for ${what}`);
+    throw new ModelError(`the GPU refused ${what}: ${invalid?.message}`);
   }
 
   /** One letter a binding: r and w for storage buffers, u for uniforms. */

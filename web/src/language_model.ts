@@ -150,9 +150,13 @@ export class LanguageModel {
     this.#fed = [...all];
     const start = { tokens: all.slice(position), position, count: answer.left, sampling: options, text: all };
     const running = this.#generation.run(start, take);
+    let hasFailed = false;
     const done = running.then(
       () => queue.end(),
-      (error) => queue.end(error),
+      (error) => {
+        hasFailed = true;
+        queue.end(error);
+      },
     );
     try {
       for await (const token of queue) {
@@ -163,8 +167,9 @@ export class LanguageModel {
     } finally {
       queue.close();
       await done;
-      // The last token has been given but not fed.
-      this.#fed.length = Math.min(this.#fed.length, all.length + Math.max(answer.stats.newTokens - 1, 0));
+      // The last token has been given but not fed. Of what failed nobody knows how far it came.
+      const fed = all.length + Math.max(answer.stats.newTokens - 1, 0);
+      this.#fed.length = Math.min(this.#fed.length, hasFailed ? position : fed);
     }
   }
 

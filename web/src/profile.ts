@@ -110,16 +110,16 @@ async function run(
   scalars: Int32Array,
   repetitions: number,
 ): Promise<number> {
-  gpu.check();
-  const encoder = gpu.device.createCommandEncoder();
-  const pass = encoder.beginComputePass();
-  let set: GPUComputePipeline | undefined;
-  for (let r = 0; r < repetitions; ++r) for (const i of which) set = replay.encodeOne(pass, i, scalars, set);
-  pass.end();
-  const commands = encoder.finish();
-  const since = performance.now();
-  gpu.device.queue.submit([commands]);
-  await gpu.device.queue.onSubmittedWorkDone();
+  let since = 0;
+  const submitted = gpu.submit("repeated dispatches", (encoder) => {
+    const pass = encoder.beginComputePass();
+    let set: GPUComputePipeline | undefined;
+    for (let r = 0; r < repetitions; ++r)
+      for (const i of which) set = replay.encodeOne(pass, i, scalars, set);
+    pass.end();
+    since = performance.now();
+  });
+  await Promise.all([submitted, gpu.device.queue.onSubmittedWorkDone()]);
   return performance.now() - since;
 }
 

@@ -6,22 +6,21 @@
  */
 import { type Check, type CheckOptions, check } from "./check.ts";
 import type { Core } from "./core.ts";
+import { PlannedDelegate } from "./delegate.ts";
 import { ModelError, stoppable } from "./errors.ts";
 import {
   type Constants,
   constantsOf,
-  DelegateFile,
   type FileOptions,
   ProgramFiles,
   refusalsOf,
   stateRefusal,
 } from "./files.ts";
-import type { DType, Match, ModelOptions, ProgramDelegate, ProgramMethod, ProgramValue } from "./forms.ts";
+import type { DType, Match, ModelOptions, ProgramMethod, ProgramValue } from "./forms.ts";
 import { Gpu, type GpuOptions } from "./gpu.ts";
-import { Runner, type WantedOutput } from "./runner.ts";
-import type { ByteSource, Source } from "./source.ts";
+import type { Runner, WantedOutput } from "./runner.ts";
+import type { Source } from "./source.ts";
 import { Tensor } from "./tensor.ts";
-import type { Place } from "./weights.ts";
 
 export interface Progress {
   stage: "reading" | "weights" | "kernels";
@@ -86,12 +85,19 @@ export class Program {
         return Program.#load(from, again, () => gpu.reopen());
       },
     });
+    const planned = forms.map((form) => ({ form, delegates: [] as PlannedDelegate[] }));
     try {
-      for (const form of forms) program.#methods.set(form.name, await Method.load(gpu, files, form, options));
-      const states = stateRefusal([...program.#methods.values()].filter((method) => method.keepsStates));
+      for (const { form, delegates } of planned)
+        for (const delegate of form.delegates)
+          delegates.push(await PlannedDelegate.of(gpu, files, delegate, options));
+      const keeping = planned.filter(({ delegates }) => delegates.some(({ keepsStates }) => keepsStates));
+      const states = stateRefusal(keeping.map(({ form }) => form));
       if (states !== undefined) throw new ModelError(states);
+      for (const { form, delegates } of planned)
+        program.#methods.set(form.name, await Method.load(form, delegates, options));
       options.signal?.throwIfAborted();
     } catch (error) {
+      for (const { delegates } of planned) for (const delegate of delegates) delegate.dispose();
       await program.dispose();
       throw error;
     }
@@ -144,18 +150,14 @@ export class Method {
   }
 
   static async load(
-    gpu: Gpu,
-    files: ProgramFiles,
     form: ProgramMethod,
+    delegates: readonly PlannedDelegate[],
     options: LoadOptions,
   ): Promise<Method> {
     const method = new Method(form, []);
     try {
-      for (const delegate of form.delegates)
-        method.#parts.push({
-          runner: await loadDelegate(gpu, files, delegate, options),
-          aliased: delegate.aliased,
-        });
+      for (const [i, { aliased }] of form.delegates.entries())
+        method.#parts.push({ runner: await delegates[i].upload(options), aliased });
       return method;
     } catch (error) {
       await method.dispose();
@@ -175,10 +177,6 @@ export class Method {
   }
   get gpuBytes(): number {
     return this.#parts.reduce((sum, { runner }) => sum + runner.memory.bytes, 0);
-  }
-  /** Whether a call changes what the next ones see. */
-  get keepsStates(): boolean {
-    return this.#parts.some(({ runner }) => runner.model.form.states.length > 0);
   }
   /** The delegate's runner, where the method is one delegate's call. */
   get runner(): Runner | undefined {
@@ -263,40 +261,4 @@ function isSame(a: Output | undefined, b: Output | undefined): boolean {
   if (a.dtype !== b.dtype || String(a.sizes) !== String(b.sizes)) return false;
   const other = b.data;
   return a.data.every((value, i) => value === other[i]);
-}
-
-function loadDelegate(
-  gpu: Gpu,
-  files: ProgramFiles,
-  delegate: ProgramDelegate,
-  options: LoadOptions,
-): Promise<Runner> {
-  return delegateRunner(options.core, gpu, files.blob(delegate), (key) => files.place(key), options);
-}
-
-/** A delegate's blob on a device; `named` finds constants that lie outside it. */
-export async function delegateRunner(
-  core: Core,
-  gpu: Gpu,
-  blob: ByteSource,
-  named: (key: string) => Place,
-  { signal, onProgress, options }: Pick<LoadOptions, "signal" | "onProgress" | "options"> = {},
-): Promise<Runner> {
-  const file = await DelegateFile.read(core, blob, named, signal);
-  const model = file.compile(gpu.capabilities, options);
-  let total = 0;
-  let done = 0;
-  const tell = (bytes: number): void => {
-    done += bytes;
-    onProgress?.({ stage: "weights", done, total });
-  };
-  return Runner.create(model, gpu, {
-    places: (part) => file.place(part),
-    signal,
-    total: (bytes) => {
-      total = bytes;
-      tell(0);
-    },
-    read: tell,
-  });
 }

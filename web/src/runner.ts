@@ -26,6 +26,13 @@ export interface WantedOutput {
   keep: boolean;
 }
 
+/** Where outputs come on their way to the host. */
+interface Landing {
+  staging: GPUBuffer;
+  bytes: number;
+  outputs: { planned: PlannedTensor; at: number; bytes: number }[];
+}
+
 export class Runner {
   readonly model: CoreModel;
   readonly gpu: Gpu;
@@ -192,16 +199,21 @@ export class Runner {
     wanted: readonly WantedOutput[],
   ): Promise<(Tensor | number)[]> {
     const replay = await this.ready(inputs, wanted);
-    const encoder = this.gpu.device.createCommandEncoder();
-    this.#writeInputs(replay.plan, inputs, encoder);
-    this.encode(replay, encoder);
+    const { plan } = replay;
     const taken: (Tensor | number)[] = new Array(this.model.form.outputs.length);
     try {
-      await this.#takeOutputs(replay.plan, wanted, encoder, taken);
+      const landing = await this.#makeRoom(plan, wanted, taken);
+      const submitted = this.gpu.submit("a call", (encoder) => {
+        for (const planned of plan.inputs) this.writeInput(planned, inputs[planned.position], encoder);
+        this.encode(replay, encoder);
+        this.#copyOutputs(plan, taken, landing, encoder);
+      });
+      await this.#land(landing, submitted, wanted, taken);
     } catch (error) {
       for (const output of taken) if (output instanceof Tensor) output.dispose();
       throw error;
     }
+    this.#takeScalars(taken);
     return taken;
   }
 
@@ -219,10 +231,6 @@ export class Runner {
       const { buffer, offset } = this.memory.at("scalars", slot);
       this.gpu.device.queue.writeBuffer(buffer, offset, scalars as Int32Array<ArrayBuffer>, slot, 1);
     });
-  }
-
-  #writeInputs(plan: PlanForm, inputs: readonly (Tensor | number)[], encoder: GPUCommandEncoder): void {
-    for (const planned of plan.inputs) this.writeInput(planned, inputs[planned.position], encoder);
   }
 
   /** Nothing to do for one that no dispatch reads. */
@@ -247,53 +255,77 @@ export class Runner {
     }
   }
 
-  async #takeOutputs(
+  // A buffer for each output that is kept, which is `taken` then, and one for the rest.
+  async #makeRoom(
     plan: PlanForm,
     wanted: readonly WantedOutput[],
-    encoder: GPUCommandEncoder,
     taken: (Tensor | number)[],
-  ): Promise<void> {
-    const landed: { planned: PlannedTensor; at: number; bytes: number }[] = [];
-    let staged = 0;
+  ): Promise<Landing> {
+    const outputs: Landing["outputs"] = [];
+    let end = 0;
     for (const planned of plan.outputs) {
-      const { buffer, offset } = this.memory.at(planned.space, planned.index);
-      const bytes = storageBytes(planned.storage, elementCount(planned.sizes));
-      const want = wanted[planned.position];
+      const { position, storage, sizes } = planned;
+      const bytes = storageBytes(storage, elementCount(sizes));
+      const want = wanted[position];
       if (want?.keep) {
-        const own = await this.gpu.buffer("a kept output", Math.max(bytes, 16), 0x80 | 0x8 | 0x4);
-        if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, own, 0, bytes);
-        taken[planned.position] = Tensor.kept(want.dtype ?? hostType(planned), planned.sizes, {
+        const buffer = await this.gpu.buffer("a kept output", Math.max(bytes, 16), 0x80 | 0x8 | 0x4);
+        taken[position] = Tensor.kept(want.dtype ?? hostType(planned), sizes, {
           gpu: this.gpu,
-          buffer: own,
-          storage: planned.storage,
+          buffer,
+          storage,
         });
       } else {
-        landed.push({ planned, at: staged, bytes });
-        staged += Math.ceil(bytes / 16) * 16;
+        outputs.push({ planned, at: end, bytes });
+        end += Math.ceil(bytes / 16) * 16;
       }
     }
-    const staging = await this.#stage(staged);
-    for (const { planned, at, bytes } of landed) {
-      const { buffer, offset } = this.memory.at(planned.space, planned.index);
-      if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
+    return { outputs, bytes: Math.max(end, 16), staging: await this.#stage(end) };
+  }
+
+  #copyOutputs(
+    plan: PlanForm,
+    taken: readonly (Tensor | number)[],
+    landing: Landing,
+    encoder: GPUCommandEncoder,
+  ): void {
+    const copy = ({ space, index }: PlannedTensor, to: GPUBuffer, at: number, bytes: number): void => {
+      const { buffer, offset } = this.memory.at(space, index);
+      if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, to, at, bytes);
+    };
+    for (const planned of plan.outputs) {
+      const kept = taken[planned.position];
+      if (!(kept instanceof Tensor)) continue;
+      copy(planned, kept.onGpu!.buffer, 0, storageBytes(planned.storage, elementCount(planned.sizes)));
     }
-    this.gpu.device.queue.submit([encoder.finish()]);
-    if (landed.length > 0) {
-      await this.#map(staging, staged);
-      for (const { planned, at, bytes } of landed) {
+    for (const { planned, at, bytes } of landing.outputs) copy(planned, landing.staging, at, bytes);
+  }
+
+  // Waits for the call, and takes what comes to the host.
+  async #land(
+    { outputs, bytes: staged, staging }: Landing,
+    submitted: Promise<void>,
+    wanted: readonly WantedOutput[],
+    taken: (Tensor | number)[],
+  ): Promise<void> {
+    if (outputs.length === 0) return submitted;
+    const [call, map] = await Promise.allSettled([submitted, this.#map(staging, staged)]);
+    try {
+      for (const { status, reason } of [call, map] as PromiseRejectedResult[])
+        if (status === "rejected") throw reason;
+      for (const { planned, at, bytes } of outputs) {
         const dtype = wanted[planned.position]?.dtype ?? hostType(planned);
         const view = new Uint8Array(staging.getMappedRange(at, bytes));
         const data = load(view, elementCount(planned.sizes), planned.storage, dtype);
         taken[planned.position] = Tensor.of(data, planned.sizes, dtype);
       }
+    } finally {
       staging.unmap();
     }
-    this.#takeScalars(taken);
   }
 
   async #map(staging: GPUBuffer, bytes: number): Promise<void> {
     try {
-      await staging.mapAsync(GPUMapMode.READ, 0, Math.max(bytes, 16));
+      await staging.mapAsync(GPUMapMode.READ, 0, bytes);
     } catch (error) {
       this.gpu.check();
       throw new ModelError(`the outputs could not be read: ${errorText(error)}`, { cause: error });

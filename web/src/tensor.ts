@@ -61,10 +61,10 @@ export class Tensor {
       GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
     );
     try {
-      const encoder = gpu.device.createCommandEncoder();
-      encoder.copyBufferToBuffer(buffer, 0, staging, 0, bytes);
-      gpu.device.queue.submit([encoder.finish()]);
-      await staging.mapAsync(GPUMapMode.READ);
+      const copied = gpu.submit("the copy of a tensor", (encoder) =>
+        encoder.copyBufferToBuffer(buffer, 0, staging, 0, bytes),
+      );
+      await Promise.all([copied, staging.mapAsync(GPUMapMode.READ)]);
       return load(new Uint8Array(staging.getMappedRange(0, bytes)), count, storage, this.dtype);
     } finally {
       staging.destroy();

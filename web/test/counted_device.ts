@@ -43,6 +43,17 @@ export function counted(device: GPUDevice): { device: GPUDevice; count: BufferCo
   return { device: proxy, count };
 }
 
+/** What `device` encodes next is not valid. */
+export function refuseNext(device: GPUDevice): void {
+  const { createCommandEncoder } = device;
+  device.createCommandEncoder = () => {
+    device.createCommandEncoder = createCommandEncoder;
+    const encoder = device.createCommandEncoder();
+    encoder.popDebugGroup(); // that nobody pushed
+    return encoder;
+  };
+}
+
 /** What is written to the sink's buffers: the bytes' number, and what `seen` makes of them. */
 export interface Written {
   buffer: GPUBuffer;

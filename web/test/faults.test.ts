@@ -12,7 +12,7 @@ import {
   StoppedError,
   Tensor,
 } from "../src/index.ts";
-import { counted, sinkDevice } from "./counted_device.ts";
+import { counted, refuseNext, sinkDevice } from "./counted_device.ts";
 import { FileServer } from "./file_server.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { expectProducts, products } from "./products.ts";
@@ -215,6 +215,25 @@ test("outputs that were to stay on the GPU go when a call fails", async () => {
   count.before = () => {};
   expect([...count.live].slice(before).map(({ label }) => label)).not.toContain("a kept output");
   await expectProducts(program);
+  await program.dispose();
+});
+
+test("a call that the GPU refuses fails, and the next one is right", async () => {
+  const program = await load();
+  await expectProducts(program, 0, 2);
+  refuseNext(gpu.device);
+  await expect(expectProducts(program)).rejects.toThrow(/^the GPU refused a call: /);
+  await expectProducts(program);
+  const forward = program.method("forward");
+  const x = Tensor.of(new Float32Array(512).fill(1), [1, 512]);
+  refuseNext(gpu.device);
+  await expect(forward.execute([x], { keep: true })).rejects.toThrow(/^the GPU refused a call: /);
+  const [kept] = (await forward.execute([x], { keep: true })) as [Tensor];
+  const [expected] = (await forward.execute([x])) as [Tensor];
+  refuseNext(gpu.device);
+  await expect(kept.read()).rejects.toThrow(/^the GPU refused the copy of a tensor: /);
+  expect(await kept.read()).toEqual(expected.data);
+  kept.dispose();
   await program.dispose();
 });
 

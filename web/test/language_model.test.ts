@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { Generation } from "../src/generation.ts";
 import { LanguageModel, Program, Tensor } from "../src/index.ts";
 import type { SamplingOptions } from "../src/sampling.ts";
+import { refuseNext } from "./counted_device.ts";
 import { loadCore, openGpu, sample } from "./support.ts";
 
 const core = await loadCore();
@@ -212,6 +213,24 @@ test("an answer is the same again, continued from the cache, and after the devic
   expect(await answer(model, {})).toMatch(/^w\d+( w\d+)*$/);
   expect(model.stats).toMatchObject({ end: "context" });
   model.dispose();
+});
+
+test("an answer whose step the GPU refuses fails, and the next one is the same as ever", async () => {
+  const model = await LanguageModel.load({ program: await load(), tokenizer: TOKENIZER });
+  const whole = await answer(model, { maxTokens: 12 });
+  const { device } = model.program.gpu;
+  for (const pieces of [0, 1, 5]) {
+    let taken = 0;
+    const failing = (async () => {
+      if (pieces === 0) refuseNext(device);
+      for await (const _ of model.generate(ASKED, { maxTokens: 12 }))
+        if (++taken === pieces) refuseNext(device);
+    })();
+    await expect(failing).rejects.toThrow(/^the GPU refused a step: /);
+    expect(taken).toBeGreaterThanOrEqual(pieces);
+    expect(await answer(model, { maxTokens: 12 })).toBe(whole);
+  }
+  await model.dispose();
 });
 
 test("stop texts end an answer and are not part of it; a signal ends it too", async () => {

@@ -115,7 +115,11 @@ class Graph:
 
 def compile_graph(core: Core, graph: Graph, device: Mapping[str, Any]) -> Transcript:
     """Everything that a page gets of the core for a delegate and its calls."""
-    delegate = core.delegate(graph.blob)
+    try:
+        delegate = core.delegate(graph.blob)
+    except CoreError as error:
+        yield "the delegate's error", str(error).encode()
+        return
     yield "the delegate's form", delegate.json
     form = json.loads(delegate.json)
 

@@ -1,8 +1,8 @@
 /** Recorded cases through the executor, on any device. */
 import type { Core } from "../../src/core.ts";
+import { PlannedDelegate } from "../../src/delegate.ts";
 import { ModelError } from "../../src/errors.ts";
 import type { Gpu } from "../../src/gpu.ts";
-import { delegateRunner } from "../../src/program.ts";
 import type { Runner } from "../../src/runner.ts";
 import { openLocal } from "../../src/source.ts";
 import { Tensor } from "../../src/tensor.ts";
@@ -51,7 +51,7 @@ async function* replay(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer
   }
 }
 
-function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Runner> {
+async function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Runner> {
   const file = openLocal(binary);
   const named = (key: string): Place => {
     const range = form.data[key];
@@ -63,7 +63,8 @@ function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promis
   };
   // Every program is taken for one that may be hostile here.
   const { trusted: _, ...options } = form.options;
-  return delegateRunner(core, gpu, openLocal(bytesAt(binary, form.blob)), named, { options });
+  const blob = openLocal(bytesAt(binary, form.blob));
+  return (await PlannedDelegate.read(core, gpu, blob, named, { options })).upload();
 }
 
 async function* differences(runner: Runner, call: CallForm, binary: ArrayBuffer): AsyncGenerator<string> {

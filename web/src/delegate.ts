@@ -1,0 +1,82 @@
+/** A delegate on its way to a device: planned for it first, its weights uploaded afterwards. */
+import type { Core, CoreModel } from "./core.ts";
+import { DelegateFile, type FileOptions, type ProgramFiles } from "./files.ts";
+import type { ModelOptions, ProgramDelegate } from "./forms.ts";
+import type { Gpu } from "./gpu.ts";
+import { Runner } from "./runner.ts";
+import type { ByteSource } from "./source.ts";
+import type { Place } from "./weights.ts";
+
+export interface PlanOptions extends Pick<FileOptions, "signal"> {
+  options?: ModelOptions;
+}
+
+export interface UploadOptions extends Pick<FileOptions, "signal"> {
+  onProgress?: (progress: { stage: "weights"; done: number; total: number }) => void;
+}
+
+export class PlannedDelegate {
+  readonly #gpu: Gpu;
+  readonly #file: DelegateFile;
+  #model: CoreModel | undefined; // until a runner has it
+
+  private constructor(gpu: Gpu, file: DelegateFile, model: CoreModel) {
+    this.#gpu = gpu;
+    this.#file = file;
+    this.#model = model;
+  }
+
+  static of(
+    gpu: Gpu,
+    files: ProgramFiles,
+    delegate: ProgramDelegate,
+    options: PlanOptions & Pick<FileOptions, "core">,
+  ): Promise<PlannedDelegate> {
+    const named = (key: string): Place => files.place(key);
+    return PlannedDelegate.read(options.core, gpu, files.blob(delegate), named, options);
+  }
+
+  /** `named` finds constants that lie outside the blob. */
+  static async read(
+    core: Core,
+    gpu: Gpu,
+    blob: ByteSource,
+    named: (key: string) => Place,
+    { signal, options }: PlanOptions = {},
+  ): Promise<PlannedDelegate> {
+    const file = await DelegateFile.read(core, blob, named, signal);
+    return new PlannedDelegate(gpu, file, file.compile(gpu.capabilities, options));
+  }
+
+  /** Whether a call changes what the next ones see. */
+  get keepsStates(): boolean {
+    return (this.#model?.form.states.length ?? 0) > 0;
+  }
+
+  /** Once. */
+  upload({ signal, onProgress }: UploadOptions = {}): Promise<Runner> {
+    const model = this.#model!;
+    this.#model = undefined;
+    let total = 0;
+    let done = 0;
+    const tell = (bytes: number): void => {
+      done += bytes;
+      onProgress?.({ stage: "weights", done, total });
+    };
+    return Runner.create(model, this.#gpu, {
+      places: (part) => this.#file.place(part),
+      signal,
+      total: (bytes) => {
+        total = bytes;
+        tell(0);
+      },
+      read: tell,
+    });
+  }
+
+  /** Of one that was not uploaded. */
+  dispose(): void {
+    this.#model?.dispose();
+    this.#model = undefined;
+  }
+}
