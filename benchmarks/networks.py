@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -39,20 +40,37 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 @dataclass(frozen=True)
 class Row:
-    """Milliseconds of a call: the median and the least."""
+    """Milliseconds of a call: the median and the least.
+
+    `gpu_bytes` are those of the model's own buffers, `device_bytes` what the device has in use
+    since the process began, its driver's own memory included.
+    """
 
     network: str
     system: str
     median: float
     least: float
     gpu_bytes: int | None = None
+    device_bytes: int | None = None
 
     def to_markdown(self) -> str:
         """A line of a table."""
-        memory = "" if self.gpu_bytes is None else f"{self.gpu_bytes / 1e6:.0f}"
-        return (
-            f"| {self.network} | {self.system} | {self.median:.3f} | {self.least:.3f} | {memory} |"
+        own, device = (
+            "" if count is None else f"{count / 1e6:.0f}"
+            for count in (self.gpu_bytes, self.device_bytes)
         )
+        times = f"{self.median:.3f} | {self.least:.3f}"
+        return f"| {self.network} | {self.system} | {times} | {own} | {device} |"
+
+
+def device_bytes_in_use() -> int | None:
+    """Of the whole device, by whatever process; None without NVIDIA's tool."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    text = subprocess.run([tool, *query], capture_output=True, text=True, check=True).stdout
+    return int(text) << 20
 
 
 def _image() -> tuple[torch.Tensor, ...]:
@@ -112,36 +130,46 @@ def write(folder: Path, names: Annotated[list[str] | None, typer.Argument()] = N
     with quiet_upstream():
         for name in names or INPUTS:
             program = folder / f"{name}.pte"
-            lower_program(torch.export.export(module(name), INPUTS[name]())).save(program)
+            lower_program(torch.export.export(module(name), INPUTS[name]())).save(str(program))
             Skeleton.of_program(program).save(folder / f"{name}.zip")
             print(f"{name}: {program.stat().st_size / 1e6:.1f} MB", flush=True)
 
 
-def milliseconds(call: Callable[[], object], repetitions: int) -> tuple[float, float]:
-    """The median and the least of a warm call."""
-    started = time.perf_counter()
-    while time.perf_counter() - started < WARM_SECONDS:
-        call()
-    seconds = []
-    for _ in range(repetitions):
+class Meter:
+    """Times calls in a process that has not used the device before."""
+
+    def __init__(self, repetitions: int) -> None:
+        self._repetitions = repetitions
+        self._before = device_bytes_in_use()
+
+    def row(self, network: str, system: str, call: Callable[[], object]) -> Row:
+        """Of a warm call, while what it calls is still on the device."""
         started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(seconds), 1e3 * min(seconds)
+        while time.perf_counter() - started < WARM_SECONDS:
+            call()
+        seconds = []
+        for _ in range(self._repetitions):
+            started = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - started)
+        now = device_bytes_in_use()
+        used = None if now is None or self._before is None else now - self._before
+        median, least = 1e3 * statistics.median(seconds), 1e3 * min(seconds)
+        return Row(network, system, median, least, device_bytes=used)
 
 
-def ours(skeleton: Path, system: str, repetitions: int) -> Row:
+def ours(skeleton: Path, system: str, meter: Meter) -> Row:
     """Time a skeleton."""
     found = Skeleton.load(skeleton)
     model = Model(found.blob, found.made_up_weights(), found.output_bytes)
     inputs = INPUTS[skeleton.stem]()
-    times = milliseconds(lambda: model.run(*inputs), repetitions)
+    row = meter.row(skeleton.stem, system, lambda: model.run(*inputs))
     if os.environ.get("ETWEBGPU_PROFILING") == "1":
         print_profile(model)
-    return Row(skeleton.stem, system, *times, model.profile()["gpu_bytes"])
+    return replace(row, gpu_bytes=model.profile()["gpu_bytes"])
 
 
-def onnx_runtime(name: str, folder: Path, repetitions: int) -> Row:
+def onnx_runtime(name: str, folder: Path, meter: Meter) -> Row:
     """Time ONNX Runtime's WebGPU provider."""
     import onnxruntime
 
@@ -158,11 +186,11 @@ def onnx_runtime(name: str, folder: Path, repetitions: int) -> Row:
         str(path), options, providers=["WebGpuExecutionProvider", "CPUExecutionProvider"]
     )
     feed = {i.name: x.numpy() for i, x in zip(session.get_inputs(), inputs, strict=True)}
-    times = milliseconds(lambda: session.run(None, feed), repetitions)
-    return Row(name, f"onnxruntime-webgpu {onnxruntime.__version__}", *times)
+    system = f"onnxruntime-webgpu {onnxruntime.__version__}"
+    return meter.row(name, system, lambda: session.run(None, feed))
 
 
-def cuda_graph(name: str, folder: Path, repetitions: int) -> Row:
+def cuda_graph(name: str, folder: Path, meter: Meter) -> Row:
     """Time torch on CUDA in f32: a graph replayed, inputs and outputs on the device."""
     del folder
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -181,16 +209,13 @@ def cuda_graph(name: str, folder: Path, repetitions: int) -> Row:
         graph.replay()
         torch.cuda.synchronize()
 
-    return Row(name, "torch, CUDA graph", *milliseconds(replay, repetitions))
+    return meter.row(name, "torch, CUDA graph", replay)
 
 
-def peer_rows(name: str, folder: Path, repetitions: int) -> Iterator[Row]:
-    """What peers take; one that is not installed, or fails, says so in a line."""
-    for peer in (onnx_runtime, cuda_graph):
-        try:
-            yield peer(name, folder, repetitions)
-        except Exception as error:  # whatever they raise, ours goes on
-            print(f"{peer.__name__}, {name}: {str(error).splitlines()[0]}", file=sys.stderr)
+PEERS: dict[str, Callable[[str, Path, Meter], Row]] = {
+    "onnxruntime": onnx_runtime,
+    "cuda": cuda_graph,
+}
 
 
 @app.command("time")
@@ -204,9 +229,10 @@ def time_networks(
 ) -> None:
     """Time networks, all unless named, each system in a process of its own."""
     rows = []
-    print("| network | system | median ms | least ms | GPU MB |\n|---|---|---:|---:|---:|")
+    print("| network | system | median ms | least ms | own MB | device MB |")
+    print("|---|---|---:|---:|---:|---:|")
     for name in names or INPUTS:
-        for system in [*providers.split(","), *(["peers"] if peers else [])]:
+        for system in [*providers.split(","), *(PEERS if peers else [])]:
             for row in _in_own_process(folder, name, system, repetitions):
                 rows.append(row)
                 print(row.to_markdown(), flush=True)
@@ -216,7 +242,7 @@ def time_networks(
 
 def _in_own_process(folder: Path, name: str, system: str, repetitions: int) -> list[Row]:
     environment = dict(os.environ)
-    if system != "peers":
+    if system not in PEERS:
         provider, *chosen = system.split("+")
         environment["ETWEBGPU_PROVIDER"] = provider
         environment.update(PROVIDER_OPTIONS[option] for option in chosen)
@@ -233,14 +259,18 @@ def _in_own_process(folder: Path, name: str, system: str, repetitions: int) -> l
 
 @app.command(hidden=True)
 def one(folder: Path, name: str, system: str, repetitions: int) -> None:
-    """Time one network through one system, or its peers; prints a line of JSON for each."""
+    """Time one network through one system and print a line of JSON; a peer that fails, why."""
     torch.set_num_threads(1)  # else its threads wait busily
-    if system == "peers":
-        rows = peer_rows(name, folder, repetitions)
+    meter = Meter(repetitions)
+    if system not in PEERS:
+        row = ours(folder / f"{name}.zip", system, meter)
     else:
-        rows = iter([ours(folder / f"{name}.zip", system, repetitions)])
-    for row in rows:
-        print(json.dumps(asdict(row)), flush=True)
+        try:
+            row = PEERS[system](name, folder, meter)
+        except Exception as error:  # whatever they raise
+            print(f"{system}, {name}: {str(error).splitlines()[0]}", file=sys.stderr)
+            return
+    print(json.dumps(asdict(row)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
-import { existsSync } from "node:fs";
 import { defineConfig } from "@playwright/test";
+import { PYTHON as python } from "./e2e/paths.ts";
 
-const own = "../.venv/bin/python";
-const python = process.env.PYTHON ?? (existsSync(own) ? own : "python3");
 const models = "test-results/models";
 const port = Number(process.env.ETWEBGPU_E2E_PORT ?? 8417);
 const serve = [

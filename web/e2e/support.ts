@@ -1,7 +1,34 @@
-/** What the page's tests share: an opened page, and visitors' files. */
+/** What the tests in browsers share: an opened page, visitors' files, and pages of the sources themselves. */
 import { test as base, expect, type Page } from "@playwright/test";
+import { createServer } from "vite";
+import { REPOSITORY } from "./paths.ts";
 
 export const MODELS = "test-results/models";
+
+/** Serves the sources, and files of some folders. */
+export interface SourceServer {
+  core: string;
+  page(folder: string): string;
+  file(path: string): string;
+  close(): Promise<void>;
+}
+
+export async function sourceServer(...folders: string[]): Promise<SourceServer> {
+  const server = await createServer({
+    root: `${REPOSITORY}/web`,
+    configFile: false,
+    logLevel: "warn",
+    server: { port: 0, fs: { allow: [REPOSITORY, ...folders] } },
+  });
+  await server.listen();
+  const file = (path: string): string => `/@fs${path}`;
+  return {
+    core: file(`${REPOSITORY}/build/wasm/etwebgpu.wasm`),
+    page: (folder) => `${server.resolvedUrls?.local[0]}e2e/${folder}/index.html`,
+    file,
+    close: () => server.close(),
+  };
+}
 
 /** A page that fails its test where it logs an error or an exception escapes. */
 export const test = base.extend<{ page: Page }>({
