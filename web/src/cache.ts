@@ -10,6 +10,8 @@ import { browserStore, type CacheStore } from "./stores.ts";
 
 const PIECE_BYTES = 8 << 20;
 const ABOUT = "about.json";
+// Files opened since then may belong to what is being loaded, and are not forgotten for it.
+const IN_USE_MS = 3_600_000;
 
 interface About {
   url: string;
@@ -17,6 +19,8 @@ interface About {
   size: number;
   /** When it was begun, in milliseconds. */
   since: number;
+  /** When it was opened last; earlier versions did not write it. */
+  used?: number;
 }
 
 interface Kept extends About {
@@ -59,10 +63,14 @@ export async function openKept(url: string, { store, notice, signal }: OpenUrlOp
     notice(`${url}: it is not kept, for the server says no version of it (ETag or Last-Modified)`);
     return file;
   }
-  if (latest !== undefined && latest.version === file.version && latest.size === file.size)
+  if (latest !== undefined && latest.version === file.version && latest.size === file.size) {
+    latest.used = Date.now();
+    await writeAbout(store, latest).catch(() => {}); // it is as good without
     return new KeptFile(store, latest, file, notice);
+  }
   for (const { folder } of known) await store.remove(folder).catch(() => {});
-  const about: About = { url, version: file.version, size: file.size, since: Date.now() };
+  const now = Date.now();
+  const about: About = { url, version: file.version, size: file.size, since: now, used: now };
   const folder = `${await digest(url)}-${await digest(`${about.version} ${about.size}`)}`;
   return new KeptFile(store, { ...about, folder }, file, notice);
 }
@@ -83,6 +91,15 @@ async function aboutOf(store: CacheStore, folder: string): Promise<Kept | undefi
   } catch {
     return undefined; // written by half, or by another version
   }
+}
+
+function writeAbout(store: CacheStore, { folder, ...about }: Kept): Promise<void> {
+  return store.write(folder, ABOUT, new TextEncoder().encode(JSON.stringify(about)));
+}
+
+async function allKept(store: CacheStore): Promise<Kept[]> {
+  const found = await Promise.all((await store.folders()).map((folder) => aboutOf(store, folder)));
+  return found.filter((about) => about !== undefined);
 }
 
 async function digest(text: string): Promise<string> {
@@ -196,20 +213,36 @@ class KeptFile implements ByteSource {
 
   async #write(extent: Extent, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     if (!this.#isKeeping) return;
-    const { folder, ...about } = this.#about;
+    const { folder } = this.#about;
     try {
       // Not there yet, or cleared meanwhile.
-      if ((await this.#store.read(folder, ABOUT)) === undefined)
-        await this.#store.write(folder, ABOUT, new TextEncoder().encode(JSON.stringify(about)));
+      if ((await this.#store.read(folder, ABOUT)) === undefined) await writeAbout(this.#store, this.#about);
       await this.#store.write(folder, nameOf(extent), bytes);
     } catch (error) {
-      this.#isKeeping = false;
       const isFull = error instanceof Error && error.name === "QuotaExceededError";
+      if (isFull && (await this.#makeRoom())) return this.#write(extent, bytes);
+      this.#isKeeping = false;
       const why = isFull ? "the browser gives no more room" : errorText(error);
       this.#notice(`${this.name}: not all of it is kept for the next time: ${why}`);
     }
   }
+
+  // Forgets the file that has not been opened for longest, if that is long; false if there is none.
+  async #makeRoom(): Promise<boolean> {
+    try {
+      const others = (await allKept(this.#store)).filter(({ folder }) => folder !== this.#about.folder);
+      const [oldest] = others.sort((a, b) => lastUse(a) - lastUse(b));
+      if (oldest === undefined || lastUse(oldest) > Date.now() - IN_USE_MS) return false;
+      await this.#store.remove(oldest.folder);
+      this.#notice(`${oldest.url} is no longer kept: ${this.name} needed the room`);
+      return true;
+    } catch {
+      return false;
+    }
+  }
 }
+
+const lastUse = ({ used, since }: About): number => used ?? since;
 
 const extentOf = (name: string): Extent | undefined => {
   const match = name.match(/^(\d+)-(\d+)$/);
@@ -316,16 +349,13 @@ export interface CachedFile {
 export async function cachedFiles(store?: CacheStore): Promise<CachedFile[]> {
   const from = store ?? (await browserStore());
   if (from === undefined) return [];
-  const found = await Promise.all((await from.folders()).map((folder) => aboutOf(from, folder)));
   return Promise.all(
-    found
-      .filter((about) => about !== undefined)
-      .map(async ({ url, size, since, folder }) => ({
-        url,
-        size,
-        keptBytes: keptBytes(await from.files(folder)),
-        since: new Date(since),
-      })),
+    (await allKept(from)).map(async ({ url, size, since, folder }) => ({
+      url,
+      size,
+      keptBytes: keptBytes(await from.files(folder)),
+      since: new Date(since),
+    })),
   );
 }
 

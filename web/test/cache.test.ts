@@ -116,6 +116,47 @@ test("a full store is no error: it goes on without, said once", async () => {
   expect(server.takeSent()).toBeLessThan(size - 8_000_000);
 });
 
+test("a full store forgets what has not been opened for longest", async () => {
+  const [old, recent] = ["old", "recent"].map((name) => server.serve(name, file));
+  const keep = async (from: string): Promise<void> => {
+    const source = await openKept(from, { store, notice: (text) => notices.push(text) });
+    await expectFile(source);
+  };
+  await keep(old);
+  await keep(recent);
+  store.room = 45_000_000;
+  // All have just been opened, and may be needed by the same program.
+  await keep(url);
+  expect(notices).toEqual([
+    `${url}: not all of it is kept for the next time: the browser gives no more room`,
+  ]);
+  await clearCache(url, store);
+
+  const HOURS = 3_600_000;
+  await pretendLastOpened(old, Date.now() - 3 * HOURS);
+  await pretendLastOpened(recent, Date.now() - 2 * HOURS);
+  notices = [];
+  await keep(url);
+  expect(notices).toEqual([`${old} is no longer kept: ${url} needed the room`]);
+  expect((await cachedFiles(store)).map(({ url: kept, keptBytes }) => [kept, keptBytes])).toEqual([
+    [recent, size],
+    [url, size],
+  ]);
+  // To open a file counts as a use.
+  await pretendLastOpened(url, Date.now() - 4 * HOURS);
+  await keep(url);
+  await keep(old);
+  expect((await cachedFiles(store)).map(({ url: kept }) => kept)).toEqual([url, old]);
+});
+
+async function pretendLastOpened(from: string, used: number): Promise<void> {
+  for (const files of store.contents.values()) {
+    const about = JSON.parse(await files.get("about.json")!.text());
+    if (about.url !== from) continue;
+    files.set("about.json", new Blob([JSON.stringify({ ...about, used })]));
+  }
+}
+
 test("a store that does not work is no error", async () => {
   store.folders = () => Promise.reject(new Error("the disk is on fire"));
   await expectFile(await open());
