@@ -109,7 +109,7 @@ async function load(
 
 const median = (list: number[]): number => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 
-async function medianOf(times: number, measured: () => Promise<number>): Promise<number> {
+export async function medianOf(times: number, measured: () => Promise<number>): Promise<number> {
   const found: number[] = [];
   for (let i = 0; i < times; ++i) found.push(await measured());
   return median(found);

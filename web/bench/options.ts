@@ -2,7 +2,15 @@
 import { parseArgs } from "node:util";
 import type { DecodeOptions } from "./decoding.ts";
 
-export function decodeArguments(): { options: DecodeOptions; positionals: string[]; chromium: string } {
+interface Arguments {
+  options: DecodeOptions;
+  positionals: string[];
+  chromium: string;
+  /** A folder of the page's with an ONNX model, for transformers.js. */
+  peer?: string | undefined;
+}
+
+export function decodeArguments(): Arguments {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
@@ -11,9 +19,10 @@ export function decodeArguments(): { options: DecodeOptions; positionals: string
       prompt: { type: "string", default: "512" },
       f16: { type: "boolean", default: false },
       chromium: { type: "string", default: "/usr/bin/chromium" },
+      peer: { type: "string" },
     },
   });
-  const { tokens, at, prompt, f16, chromium } = values;
+  const { tokens, at, prompt, f16, chromium, peer } = values;
   const options = { tokens: Number(tokens), at: Number(at), prompt: Number(prompt), f16 };
-  return { options, positionals, chromium };
+  return { options, positionals, chromium, peer };
 }

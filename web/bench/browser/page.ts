@@ -3,6 +3,7 @@ import wasm from "../../../build/wasm/etwebgpu.wasm?url";
 import { Core } from "../../src/core.ts";
 import { Gpu } from "../../src/gpu.ts";
 import { type DecodeOptions, type DecodeTimes, measure } from "../decoding.ts";
+import { benchTransformers } from "./transformers.ts";
 
 async function bench(skeleton: string, options: DecodeOptions): Promise<DecodeTimes> {
   const core = await Core.create(await fetch(wasm));
@@ -15,6 +16,8 @@ async function bench(skeleton: string, options: DecodeOptions): Promise<DecodeTi
 declare global {
   interface Window {
     bench: typeof bench;
+    benchTransformers: typeof benchTransformers;
   }
 }
 window.bench = bench;
+window.benchTransformers = benchTransformers;
