@@ -36,8 +36,7 @@ std::int64_t value_of(const LiveScalar& scalar, std::initializer_list<std::int64
 }
 
 ValueId checked(GraphBuilder& b, ValueId scalar, int least, int most) {
-  b.call("sym_constrain_range.default", {scalar, b.number(least), b.number(most), b.none()},
-         b.none());
+  b.call("sym_constrain_range.default", {scalar, b.number(least), b.number(most)}, b.none());
   return scalar;
 }
 ValueId arithmetic(GraphBuilder& b, const char* name, ValueId left, ValueId right) {
