@@ -390,13 +390,13 @@ def compile_ahead(
     One file has plans, kernels and weights as the GPU wants them.
     """
     check_program(model)
-    from .compile import compile_program
+    from .compile import plan_program, write_compiled
 
     target = output or model.with_suffix(".etwg")
+    with _notes.status(f"Planning {model.name}"):
+        planned = plan_program(model, sizes or (), limits, method or (), _files_of(data))
     with _stages() as progress:
-        compiled = compile_program(
-            model, target, sizes or (), limits, method or (), _files_of(data), progress
-        )
+        compiled = write_compiled(planned, target, progress)
     _notes.print(
         f"Wrote {escape(str(target))} ({compiled.file_bytes / 1e6:.1f} MB, of which a page reads "
         f"{compiled.head_bytes / 1e3:.0f} KB before weights) for "

@@ -45,43 +45,50 @@ class Compiled:
     file_bytes: int
 
 
-def compile_program(
+def plan_program(
     path: StrPath,
-    output: StrPath,
     sizes: Sequence[str] = (),
     limits: str = "default",
     methods: Sequence[str] = (),
     data_path: DataPath = None,
-    progress: Progress = lambda stage, done, total: None,
-) -> Compiled:
-    """Compile a program for executors without the planner.
+) -> Compilation:
+    """Plan a program for executors without the planner.
 
     Args:
         path: the .pte file.
-        output: the file to write, which appears when it is whole.
         sizes: of the inputs of calls to come, each a text as `parse_sizes` takes it. Methods whose
             inputs have fixed sizes need none.
         limits: "default" for WebGPU's least, which every device has, "adapter" for this machine's
             adapter, or the path of a JSON file with capabilities (src/base/capabilities_json.h).
         methods: those to compile; all unless it is given.
         data_path: the program's .ptd files, or their folder, if its weights lie outside.
-        progress: hears how far it is.
 
     Raises:
         WebGPUError: a file is missing or wrong, this runtime cannot run the program, or the program
             does not take the sizes.
     """
-    program, target = Path(path), Path(output)
+    program = Path(path)
     check_program(program)
-    if target.is_dir():
-        raise WebGPUError(f"{target} is a folder, not a file to write")
     settings = {
         "capabilities": _capabilities(limits),
         "methods": list(methods),
         "sizes": [parse_sizes(text) for text in sizes],
     }
-    progress("Planning", 0, 0)
-    compilation = library().compile(program, data_file_list(data_path), settings)
+    return library().compile(program, data_file_list(data_path), settings)
+
+
+def write_compiled(
+    compilation: Compilation,
+    output: StrPath,
+    progress: Progress = lambda stage, done, total: None,
+) -> Compiled:
+    """Write what was planned, with its weights, into a file that appears when it is whole.
+
+    Raises WebGPUError for a weight that is missing or too short.
+    """
+    target = Path(output)
+    if target.is_dir():
+        raise WebGPUError(f"{target} is a folder, not a file to write")
     with write_atomically(target) as file:
         return _Writer(compilation, file, progress).write()
 
