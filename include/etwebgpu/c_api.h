@@ -69,6 +69,27 @@ ETWG_EXPORT const char* etwg_devices_json(void);
 ETWG_EXPORT const char* etwg_inspect_json(const char* pte_path, const char* data_files,
                                           const char* options_json);
 
+/* --- Compiling a program ahead of time --- */
+
+typedef struct etwg_compilation etwg_compilation;
+
+/* Plans a .pte for executors without this library (docs/compiled.md); NULL on error. `options_json`
+ * may be NULL, or hold what CompileSettings::parse in src/capi/compile.h takes: capabilities,
+ * methods and sizes. `data_files` as for etwg_inspect_json. */
+ETWG_EXPORT etwg_compilation* etwg_compile(const char* pte_path, const char* data_files,
+                                           const char* options_json);
+/* The head of the file, but for where constants lie. */
+ETWG_EXPORT const char* etwg_compilation_json(const etwg_compilation* compilation);
+/* The plans' parameters, which live as long as the compilation. */
+ETWG_EXPORT const void* etwg_compilation_uniforms(const etwg_compilation* compilation,
+                                                  size_t* size);
+/* Passes the packed bytes of a constant to `take`, piece by piece in order, until it gives anything
+ * but 0. They are numbered as in the JSON: of each delegate its constants, then its states. */
+ETWG_EXPORT int etwg_compilation_constant(etwg_compilation* compilation, size_t number,
+                                          int (*take)(void* user, const void* data, size_t size),
+                                          void* user);
+ETWG_EXPORT void etwg_compilation_free(etwg_compilation* compilation);
+
 /* --- A delegate without ExecuTorch --- */
 
 typedef struct etwg_model etwg_model;

@@ -358,6 +358,52 @@ def inspect(
         _notes.print(f"[yellow]{escape(obstacle)}[/]")
 
 
+@app.command("compile")
+def compile_ahead(
+    model: ModelFile,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[METHOD:]1x16[,1]",
+            help="Sizes of the inputs of calls to come, in order, - for recorded ones; once for "
+            "each kind of call.",
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A method to compile; all if left out.")
+    ] = None,
+    limits: Annotated[
+        str,
+        typer.Option(
+            metavar="default|adapter|FILE.json",
+            help="Devices to compile for: any, this machine's adapter, or capabilities.",
+        ),
+    ] = "default",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="MODEL.etwg beside it if left out."),
+    ] = None,
+    data: DataFiles = None,
+) -> None:
+    """Plan a program ahead of time, for pages without the planner.
+
+    One file has plans, kernels and weights as the GPU wants them.
+    """
+    check_program(model)
+    from .compile import plan_program, write_compiled
+
+    target = output or model.with_suffix(".etwg")
+    with _notes.status(f"Planning {model.name}"):
+        planned = plan_program(model, sizes or (), limits, method or (), _files_of(data))
+    with _stages() as progress:
+        compiled = write_compiled(planned, target, progress)
+    _notes.print(
+        f"Wrote {escape(str(target))} ({compiled.file_bytes / 1e6:.1f} MB, of which a page reads "
+        f"{compiled.head_bytes / 1e3:.0f} KB before weights) for "
+        f"{escape(', '.join(compiled.methods))}."
+    )
+
+
 @app.command()
 def devices(as_json: AsJson = False) -> None:
     """List WebGPU implementations and adapters; an arrow marks the one in use."""

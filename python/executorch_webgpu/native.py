@@ -29,6 +29,7 @@ _LIBRARY_NAMES = {
 }
 _RUNTIME_NAMES = {"darwin": "libexecutorch.dylib", "win32": "executorch.dll"}
 
+_TAKE_BYTES = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _TAKE_TOKEN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
 
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -70,6 +71,21 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
 }
 
+# Benchmarks load older libraries too, which do not have these.
+_COMPILATION_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "etwg_compile": (ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p]),
+    "etwg_compilation_json": (ctypes.c_char_p, [ctypes.c_void_p]),
+    "etwg_compilation_uniforms": (
+        ctypes.c_void_p,
+        [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)],
+    ),
+    "etwg_compilation_constant": (
+        ctypes.c_int,
+        [ctypes.c_void_p, ctypes.c_size_t, _TAKE_BYTES, ctypes.c_void_p],
+    ),
+    "etwg_compilation_free": (None, [ctypes.c_void_p]),
+}
+
 
 def library_path() -> Path:
     """Where the native library is expected: ``$ETWEBGPU_LIBRARY``, else beside this package."""
@@ -90,11 +106,14 @@ class Library:
         self._providers: list[Provider] = []
         try:
             self._c = ctypes.CDLL(str(path))
-            for name, (result, arguments) in _SIGNATURES.items():
-                function = getattr(self._c, name)
-                function.restype, function.argtypes = result, arguments
+            self._declare(_SIGNATURES)
         except (OSError, AttributeError) as error:
             raise WebGPUError(f"cannot load the WebGPU backend {path}: {error}") from error
+
+    def _declare(self, signatures: Mapping[str, tuple[Any, list[Any]]]) -> None:
+        for name, (result, arguments) in signatures.items():
+            function = getattr(self._c, name)
+            function.restype, function.argtypes = result, arguments
 
     def register(self, provider: Provider) -> None:
         """Offer a WebGPU implementation; those offered first are tried first."""
@@ -155,6 +174,48 @@ class Library:
         data = os.fsencode(path_list(data_files))
         text = json.dumps(settings).encode() if settings else None
         return self._json(self._c.etwg_inspect_json(os.fsencode(path), data, text))
+
+    def compile(
+        self, path: Path, data_files: Sequence[Path], settings: Mapping[str, Any]
+    ) -> Compilation:
+        """A program planned for executors without this library (see c_api.h)."""
+        self._declare(_COMPILATION_SIGNATURES)
+        data = os.fsencode(path_list(data_files))
+        text = json.dumps(settings).encode()
+        handle = self._c.etwg_compile(os.fsencode(path), data, text)
+        if handle is None:
+            raise self.error(self.last_error() or "the WebGPU backend compiled nothing")
+        return Compilation(self, handle)
+
+    def compilation_head(self, handle: int) -> dict[str, Any]:
+        """Of an ``etwg_compilation``: all but where constants lie."""
+        return self._json(self._c.etwg_compilation_json(handle))
+
+    def compilation_uniforms(self, handle: int) -> bytes:
+        """Of an ``etwg_compilation``: the parameters of its plans."""
+        size = ctypes.c_size_t()
+        at = self._c.etwg_compilation_uniforms(handle, ctypes.byref(size))
+        return ctypes.string_at(at, size.value) if size.value else b""
+
+    def read_constant(self, handle: int, number: int, take: Callable[[bytes], None]) -> None:
+        """Pass the packed bytes of an ``etwg_compilation``'s constant to `take`, in pieces."""
+        raised: list[BaseException] = []
+
+        def call(_: object, data: int, size: int) -> int:
+            try:  # a KeyboardInterrupt may come here, and must not be lost in C
+                take(ctypes.string_at(data, size))
+            except BaseException as exception:
+                raised.append(exception)
+            return len(raised)
+
+        failed = self._c.etwg_compilation_constant(handle, number, _TAKE_BYTES(call), None)
+        if raised:
+            raise raised[0]
+        self._check(failed)
+
+    def free_compilation(self, handle: int) -> None:
+        """Give up an ``etwg_compilation``."""
+        self._c.etwg_compilation_free(handle)
 
     def latest_delegates(self, most: int) -> list[Delegate]:
         """Up to `most` delegates that ExecuTorch loaded last on this thread and that still live, in
@@ -239,6 +300,36 @@ class Delegate:
         Raises WebGPUError before the first execute.
         """
         return self._library.profile(self._handle)
+
+
+class Compilation:
+    """A program that was planned ahead of time."""
+
+    def __init__(self, library: Library, handle: int) -> None:
+        self._library = library
+        self._handle = handle
+
+    def __del__(self) -> None:
+        self._library.free_compilation(self._handle)
+
+    def head(self) -> dict[str, Any]:
+        """Plans, kernels and methods: the file's head, but for where constants lie."""
+        return self._library.compilation_head(self._handle)
+
+    def uniforms(self) -> bytes:
+        """Parameters of all plans."""
+        return self._library.compilation_uniforms(self._handle)
+
+    def read_constant(self, number: int, take: Callable[[bytes], None]) -> None:
+        """Pass the packed bytes of a constant to `take`, in pieces of a few MB.
+
+        Args:
+            number: of each delegate in the head's order the constants, then the states.
+            take: called with each piece, in order; what it raises ends the reading.
+
+        Raises WebGPUError for a weight that is missing or too short.
+        """
+        self._library.read_constant(self._handle, number, take)
 
 
 def path_list(paths: Iterable[str | os.PathLike[str]]) -> str:

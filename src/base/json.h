@@ -63,4 +63,12 @@ class JsonWriter {
   bool needs_comma_ = false;
 };
 
+// A member that is a list: `write` adds each item to it.
+template <typename Items, typename Write>
+void write_array(JsonWriter& json, std::string_view name, const Items& items, Write write) {
+  json.key(name).begin_array();
+  for (const auto& item : items) write(item);
+  json.end_array();
+}
+
 }  // namespace etwebgpu

@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/text.h"
+#include "capi/compile.h"
 #include "capi/data_files.h"
 #include "capi/delegate.h"
 #include "capi/inspect.h"
@@ -153,6 +154,10 @@ class CallerOutputs final : public OutputSink {
 
 }  // namespace
 
+struct etwg_compilation {
+  std::unique_ptr<Compilation> compiled;
+};
+
 struct etwg_model {
   std::shared_ptr<Runner> runner;
 };
@@ -265,6 +270,48 @@ const char* etwg_inspect_json(const char* pte_path, const char* data_files,
     return keep(json);
   });
 }
+
+etwg_compilation* etwg_compile(const char* pte_path, const char* data_files,
+                               const char* options_json) {
+  return guarded<etwg_compilation*>(nullptr, [&] -> Result<etwg_compilation*> {
+    TRY_ASSIGN(const std::string pte, text_argument("pte_path", pte_path));
+    TRY_ASSIGN(const auto files, parse_data_files(data_files == nullptr ? "" : data_files));
+    TRY_ASSIGN(const auto settings,
+               CompileSettings::parse(options_json == nullptr ? "{}" : options_json));
+    TRY_ASSIGN(auto compiled, compile(pte, files, settings));
+    return new etwg_compilation{std::move(compiled)};
+  });
+}
+
+const char* etwg_compilation_json(const etwg_compilation* compilation) {
+  return guarded<const char*>(nullptr, [&] -> Result<const char*> {
+    CHECK_OR_FAIL(compilation != nullptr, ErrorKind::InvalidArgument, "compilation is null");
+    return keep(compilation->compiled->json());
+  });
+}
+
+const void* etwg_compilation_uniforms(const etwg_compilation* compilation, size_t* size) {
+  return guarded<const void*>(nullptr, [&] -> Result<const void*> {
+    CHECK_OR_FAIL(compilation != nullptr && size != nullptr, ErrorKind::InvalidArgument,
+                  "compilation or size is null");
+    const auto bytes = compilation->compiled->uniforms();
+    *size = bytes.size();
+    return static_cast<const void*>(bytes.data());
+  });
+}
+
+int etwg_compilation_constant(etwg_compilation* compilation, size_t number,
+                              int (*take)(void* user, const void* data, size_t size), void* user) {
+  return status_of([&] -> Result<void> {
+    CHECK_OR_FAIL(compilation != nullptr && take != nullptr, ErrorKind::InvalidArgument,
+                  "compilation or take is null");
+    return compilation->compiled->read_constant(number, [&](std::span<const std::byte> bytes) {
+      return take(user, bytes.data(), bytes.size()) == 0;
+    });
+  });
+}
+
+void etwg_compilation_free(etwg_compilation* compilation) { delete compilation; }
 
 etwg_model* etwg_model_load(const void* blob, size_t blob_size, const etwg_named_data* named,
                             size_t named_count) {

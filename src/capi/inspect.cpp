@@ -174,21 +174,6 @@ std::pair<Capabilities, std::string> target(const InspectSettings& settings) {
   return {capabilities, "WebGPU's default limits"};
 }
 
-Result<Dims> parse_sizes(const Json& item) {
-  const Json::Array* extents = item.items();
-  CHECK_OR_FAIL(extents != nullptr && extents->size() <= kMaxRank, ErrorKind::InvalidArgument,
-                "'sizes' must be a list of lists of at most ", kMaxRank, " extents");
-  Dims sizes;
-  for (const Json& extent : *extents) {
-    constexpr std::int64_t kLargest = std::int64_t{1} << 31;
-    const std::int64_t* value = extent.integer();
-    CHECK_OR_FAIL(value != nullptr && *value >= 0 && *value < kLargest, ErrorKind::InvalidArgument,
-                  "an extent in 'sizes' must be an integer from 0 to 2^31 - 1");
-    sizes.push_back(*value);
-  }
-  return sizes;
-}
-
 // --- Which files to look into ---
 
 // Files named by the option may be another program's: for an outline they are opened only where
@@ -215,6 +200,21 @@ Result<void> check_constants(const Program& program, const DataFiles& data_files
 }
 
 }  // namespace
+
+Result<Dims> parse_sizes(const Json& item) {
+  const Json::Array* extents = item.items();
+  CHECK_OR_FAIL(extents != nullptr && extents->size() <= kMaxRank, ErrorKind::InvalidArgument,
+                "'sizes' must be a list of lists of at most ", kMaxRank, " extents");
+  Dims sizes;
+  for (const Json& extent : *extents) {
+    constexpr std::int64_t kLargest = std::int64_t{1} << 31;
+    const std::int64_t* value = extent.integer();
+    CHECK_OR_FAIL(value != nullptr && *value >= 0 && *value < kLargest, ErrorKind::InvalidArgument,
+                  "an extent in 'sizes' must be an integer from 0 to 2^31 - 1");
+    sizes.push_back(*value);
+  }
+  return sizes;
+}
 
 Result<InspectSettings> InspectSettings::parse(std::string_view text) {
   InspectSettings settings;

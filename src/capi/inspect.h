@@ -29,9 +29,13 @@
 
 #include "base/capabilities.h"
 #include "base/dims.h"
+#include "base/json_value.h"
 #include "base/result.h"
 
 namespace etwebgpu {
+
+// Of a list of extents from 0 to 2^31 - 1 in options.
+Result<Dims> parse_sizes(const Json& item);
 
 struct InspectSettings {
   // The kind of adapter to plan for, with WebGPU's default limits; unset: this machine's.

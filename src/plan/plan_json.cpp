@@ -9,13 +9,6 @@ namespace {
 
 constexpr int kVersion = 1;
 
-template <typename Items, typename Write>
-void write_array(JsonWriter& json, std::string_view name, const Items& items, Write write) {
-  json.key(name).begin_array();
-  for (const auto& item : items) write(item);
-  json.end_array();
-}
-
 constexpr std::string_view name(Space space) {
   constexpr std::string_view names[] = {"slot", "constant", "state", "uniforms", "scalars"};
   return names[static_cast<std::size_t>(space)];
@@ -127,6 +120,16 @@ void write_plan(JsonWriter& json, const Model& model, const Plan& plan,
     json.end_object();
   }
   json.end_array();
+}
+
+void write_match(JsonWriter& json, const CallMatch& match) {
+  write_array(json, "inputs", match.inputs, [&](const std::vector<std::size_t>& candidates) {
+    json.begin_array();
+    for (const std::size_t candidate : candidates) json.value(candidate);
+    json.end_array();
+  });
+  json.member("first_output", match.first_output);
+  write_array(json, "outputs", match.outputs, [&](std::size_t output) { json.value(output); });
 }
 
 }  // namespace etwebgpu

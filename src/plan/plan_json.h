@@ -10,6 +10,7 @@
 //          "dispatch_count", "dispatches": [{"call", "node", "covers", "covered_nodes", "kernel",
 //          "kernel_index", "grid": [x, y, z], "live": {"scalar", "add", "divide"},
 //          "bindings": [{"space", "index", "write", "offset", "size"}]}]}
+//   match {"inputs": [[positions that it may be]], "first_output", "outputs": [the graph's output]}
 //
 // "kernel" is the variant's text and "kernel_index" its place among the model's; "covers" are names
 // and "covered_nodes" debug handles of the program's calls that a fused one stands for; with "live"
@@ -20,6 +21,7 @@
 #include <functional>
 
 #include "base/json.h"
+#include "plan/call_match.h"
 #include "plan/model.h"
 
 namespace etwebgpu {
@@ -30,5 +32,7 @@ void write_model(JsonWriter& json, const Model& model);
 // `more` adds to the object of each dispatch, by its number.
 void write_plan(JsonWriter& json, const Model& model, const Plan& plan,
                 const std::function<void(JsonWriter&, std::size_t)>& more = {});
+
+void write_match(JsonWriter& json, const CallMatch& match);
 
 }  // namespace etwebgpu

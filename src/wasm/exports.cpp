@@ -11,6 +11,7 @@
 #include "base/json_value.h"
 #include "base/quote.h"
 #include "format/delegate.h"
+#include "format/file_json.h"
 #include "format/flat_tensor.h"
 #include "format/program.h"
 #include "kernels/kernel_source.h"
@@ -18,7 +19,6 @@
 #include "plan/call_match.h"
 #include "plan/model.h"
 #include "plan/plan_json.h"
-#include "wasm/file_json.h"
 
 using namespace etwebgpu;
 
@@ -230,13 +230,7 @@ Result<std::string> match_json(const Model& model, std::string_view text) {
   TRY_ASSIGN(const CallMatch match, match_call(model.graph(), passed, *aliased->flag()));
   JsonWriter out;
   out.begin_object();
-  write_array(out, "inputs", match.inputs, [&](const std::vector<std::size_t>& candidates) {
-    out.begin_array();
-    for (const std::size_t candidate : candidates) out.value(candidate);
-    out.end_array();
-  });
-  out.member("first_output", match.first_output);
-  write_array(out, "outputs", match.outputs, [&](std::size_t output) { out.value(output); });
+  write_match(out, match);
   out.end_object();
   return out.take();
 }

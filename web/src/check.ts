@@ -1,19 +1,11 @@
 /** What a program would take, said before any of its weights is fetched: the preflight of Program.check. */
 import type { CoreModel } from "./core.ts";
 import { errorText, ModelError } from "./errors.ts";
-import {
-  BACKEND,
-  type Constants,
-  constantsOf,
-  DelegateFile,
-  type FileOptions,
-  ProgramFiles,
-  refusalsOf,
-  stateRefusal,
-} from "./files.ts";
+import { DelegateFile, type FileOptions, ProgramFiles } from "./files.ts";
 import type { Capabilities, ModelOptions, PlanForm, ProgramMethod } from "./forms.ts";
 import { capabilitiesOf, findAdapter, type Gpu, type GpuOptions } from "./gpu.ts";
 import { type BufferSizes, bufferSizes } from "./memory.ts";
+import { BACKEND, type Constants, constantsOf, refusalsOf, stateRefusal } from "./refusals.ts";
 import type { Source } from "./source.ts";
 import { type Place, runs } from "./weights.ts";
 

@@ -13,6 +13,7 @@ import type {
   PlanForm,
   ProgramForm,
 } from "./forms.ts";
+import type { LiveInput, PackingWindow, PassedValue, PlannedModel } from "./planned_model.ts";
 
 interface Exports {
   memory: WebAssembly.Memory;
@@ -69,28 +70,6 @@ export type FileKind = (typeof FileKind)[keyof typeof FileKind];
 export const HEADER_BYTES = 48;
 
 const DIALECTS = { tint: 0, naga: 1 } as const;
-
-/**
- * A stretch of a packed constant, and the few bytes of a part that it is made of: so many pieces of one size,
- * which begin `stride` bytes apart.
- */
-export interface PackingWindow {
-  number: number;
-  offset: number;
-  size: number;
-  part: number;
-  sourceOffset: number;
-  sourceSize: number;
-  pieces: number;
-  stride: number;
-}
-
-/** A value that a program passes to a delegate: of tensors the live sizes. */
-export interface PassedValue {
-  id: number;
-  dtype?: string;
-  sizes?: readonly number[];
-}
 
 export class Core {
   readonly exports: Exports;
@@ -287,16 +266,8 @@ export class CoreDelegate {
 const INPUT_WORDS = 12; // EtwgInput: rank, eight sizes, scalar, elements, element count
 const SCALAR_WORD = 9;
 
-/** One input of a call, as far as plans depend on it. */
-export interface LiveInput {
-  sizes: readonly number[];
-  scalar: number;
-  /** Where the model wants them. */
-  elements?: Int32Array;
-}
-
 /** A compiled delegate. */
-export class CoreModel {
+export class CoreModel implements PlannedModel {
   readonly form: ModelForm;
   readonly #core: Core;
   readonly #handle: number;

@@ -3,6 +3,7 @@ import type { Core, CoreModel } from "./core.ts";
 import { DelegateFile, type FileOptions, type ProgramFiles } from "./files.ts";
 import type { ModelOptions, ProgramDelegate } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
+import type { PlannedPart, UploadOptions } from "./method.ts";
 import { Runner } from "./runner.ts";
 import type { ByteSource } from "./source.ts";
 import type { Place } from "./weights.ts";
@@ -11,11 +12,7 @@ export interface PlanOptions extends Pick<FileOptions, "signal"> {
   options?: ModelOptions;
 }
 
-export interface UploadOptions extends Pick<FileOptions, "signal"> {
-  onProgress?: (progress: { stage: "weights"; done: number; total: number }) => void;
-}
-
-export class PlannedDelegate {
+export class PlannedDelegate implements PlannedPart {
   readonly #gpu: Gpu;
   readonly #file: DelegateFile;
   #model: CoreModel | undefined; // until a runner has it
@@ -57,21 +54,7 @@ export class PlannedDelegate {
   upload({ signal, onProgress }: UploadOptions = {}): Promise<Runner> {
     const model = this.#model!;
     this.#model = undefined;
-    let total = 0;
-    let done = 0;
-    const tell = (bytes: number): void => {
-      done += bytes;
-      onProgress?.({ stage: "weights", done, total });
-    };
-    return Runner.create(model, this.#gpu, {
-      places: (part) => this.#file.place(part),
-      signal,
-      total: (bytes) => {
-        total = bytes;
-        tell(0);
-      },
-      read: tell,
-    });
+    return Runner.create(model, this.#gpu, { places: (part) => this.#file.place(part), signal, onProgress });
   }
 
   /** Of one that was not uploaded. */

@@ -1,5 +1,4 @@
 /** A program's files, as far as they are read before any weight: heads, and constants that are computed with. */
-import { absolute, openKept } from "./cache.ts";
 import { type Core, type CoreModel, FileKind, HEADER_BYTES } from "./core.ts";
 import { errorText, ModelError } from "./errors.ts";
 import type {
@@ -13,21 +12,16 @@ import type {
   ProgramMethod,
 } from "./forms.ts";
 import { FIRST_BYTES } from "./http.ts";
-import { type ByteSource, type Notice, openLocal, read, readHead, type Source } from "./source.ts";
-import { browserStore, type CacheStore } from "./stores.ts";
+import { otherKind } from "./kinds.ts";
+import { type OpenOptions, opener } from "./open.ts";
+import { methodsOf } from "./refusals.ts";
+import { type ByteSource, read, readHead, type Source } from "./source.ts";
 import { type Place, readPlaces } from "./weights.ts";
 
-export const BACKEND = "VulkanBackend";
-
-export interface FileOptions {
+export interface FileOptions extends OpenOptions {
   core: Core;
   /** Tensor data files (.ptd) with weights outside the program. */
   data?: Source | Source[];
-  /** Whether files of servers are kept for the next time, or where; the browser's own store unless it is given. */
-  cache?: boolean | CacheStore;
-  /** Hears what a user may want to know; console.warn unless it is given. */
-  onNotice?: Notice;
-  signal?: AbortSignal;
 }
 
 /** What is read of a program's files before any weight. */
@@ -42,12 +36,8 @@ export class ProgramFiles {
   }
 
   static async open(from: Source, options: FileOptions): Promise<ProgramFiles> {
-    const { core, data, cache = true, onNotice: notice = console.warn, signal } = options;
-    const store = typeof cache === "object" ? cache : cache ? await browserStore() : undefined;
-    const open = (one: Source): Promise<ByteSource> | ByteSource =>
-      typeof one === "string" || one instanceof URL
-        ? openKept(absolute(one), { store, notice, signal })
-        : openLocal(one);
+    const { core, data, signal } = options;
+    const open = await opener(options);
     const source = await open(from);
     const form = await readForm(source, FileKind.program, core, signal, (head) =>
       core.program(head, source.size),
@@ -66,13 +56,7 @@ export class ProgramFiles {
 
   /** Those that run, or of these those with the given names. */
   methods(names?: readonly string[]): ProgramMethod[] {
-    const all = this.form.methods.filter((method) => !isConstant(method));
-    const missing = names?.find((name) => all.every((method) => method.name !== name));
-    if (missing !== undefined)
-      throw new ModelError(
-        `the program has no method '${missing}', but ${all.map(({ name }) => name).join(", ")}`,
-      );
-    return names === undefined ? all : all.filter(({ name }) => names.includes(name));
+    return methodsOf(this.form.methods, names);
   }
 
   #add(source: ByteSource, named: NamedData[]): void {
@@ -96,44 +80,6 @@ export class ProgramFiles {
       throw new ModelError(`weight '${key}' is neither in ${this.source.name} nor in a data file`);
     return place;
   }
-}
-
-const isConstant = (form: ProgramMethod): boolean =>
-  form.kernel_calls === 0 && form.calls.length === 0 && form.inputs.length === 0;
-
-type Constant = number | boolean | string | null;
-/** Methods such as get_max_seq_len, which only give values. */
-export type Constants = ReadonlyMap<string, Constant | Constant[]>;
-
-export function constantsOf(form: ProgramForm): Constants {
-  return new Map(
-    form.methods.filter(isConstant).map(({ name, outputs }) => {
-      const values = outputs.map(({ value }) => value ?? null);
-      return [name, values.length === 1 ? values[0] : values];
-    }),
-  );
-}
-
-/** Why a method cannot run here, as far as the program's head says. */
-export function refusalsOf({ name, kernels, delegates }: ProgramMethod): string[] {
-  const out: string[] = [];
-  if (kernels.length > 0)
-    out.push(
-      `method '${name}' leaves ${kernels.join(", ")} to ExecuTorch's kernels, which are not in the browser: ` +
-        "export it with executorch_webgpu.lower, which says what stays outside and why",
-    );
-  for (const { backend } of delegates)
-    if (backend !== BACKEND) out.push(`method '${name}' has a delegate for ${backend}, not for ${BACKEND}`);
-  return out;
-}
-
-/** Why these methods, which keep states, cannot be loaded together: the file does not say which are one. */
-export function stateRefusal(keeping: readonly { name: string }[]): string | undefined {
-  if (keeping.length < 2) return undefined;
-  return (
-    `methods ${keeping.map(({ name }) => `'${name}'`).join(" and ")} keep states, and may mean the same ones, ` +
-    "which is not to be had in the browser yet: load one of them with the option 'methods'"
-  );
 }
 
 /** A delegate, read but for its weights. */
@@ -196,18 +142,6 @@ export class DelegateFile {
   }
 }
 
-/** What most often comes in a program's place. */
-const OTHERS: [RegExp, string][] = [
-  // A program may begin with "<", too.
-  [/^\s*<(!doctype|html|head|\?xml)/i, "a web page (HTML): is the address right?"],
-  [/^\x89PNG/, "a PNG image"],
-  [/^version https:\/\/git-lfs/, "a pointer of Git LFS: fetch the file that it stands for (git lfs pull)"],
-  [/^PK\W\W/, "a zip archive"],
-  [/^GGUF/, "a GGUF file"],
-];
-const PROGRAM: (typeof OTHERS)[number] = [/^.{4}ET12/s, "a program (.pte)"];
-const DATA: (typeof OTHERS)[number] = [/^.{4}FT01/s, "tensor data (.ptd)"];
-
 async function readForm<T>(
   source: ByteSource,
   kind: FileKind,
@@ -220,10 +154,8 @@ async function readForm<T>(
     return parse(await headOf(core, source, kind, signal));
   } catch (error) {
     if (!(error instanceof ModelError) || error.message.startsWith(source.name)) throw error;
-    const begin = String.fromCharCode(...(await readHead(source, 32, signal)));
-    const others = [...OTHERS, kind === FileKind.data ? PROGRAM : DATA];
-    const other = others.find(([pattern]) => pattern.test(begin));
-    const why = other === undefined ? errorText(error) : `it is ${other[1]}`;
+    const other = await otherKind(source, kind === FileKind.data ? "data" : "program", signal);
+    const why = other === undefined ? errorText(error) : `it is ${other}`;
     throw new ModelError(`${source.name} is no ${what} that can be read: ${why}`, { cause: error });
   }
 }

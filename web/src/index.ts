@@ -6,16 +6,10 @@ export { ConnectionError, DeviceLostError, ModelError, StoppedError } from "./er
 export type { Capabilities, DType, ModelOptions, ProgramValue } from "./forms.ts";
 export { Gpu, type GpuOptions } from "./gpu.ts";
 export { type GenerateOptions, LanguageModel, type Stats } from "./language_model.ts";
+export type { Progress } from "./loaded.ts";
+export { type ExecuteOptions, type Input, Method, type Output } from "./method.ts";
 export { type PlannedDispatch, type Profile, planOf, profile } from "./profile.ts";
-export {
-  type ExecuteOptions,
-  type Input,
-  type LoadOptions,
-  Method,
-  type Output,
-  Program,
-  type Progress,
-} from "./program.ts";
+export { type LoadOptions, Program } from "./program.ts";
 export type { ByteSource, Source } from "./source.ts";
 export type { CacheStore } from "./stores.ts";
 export { Tensor } from "./tensor.ts";

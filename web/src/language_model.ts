@@ -6,7 +6,8 @@
  */
 import { DeviceLostError, ModelError } from "./errors.ts";
 import { Generation } from "./generation.ts";
-import type { Method, Program } from "./program.ts";
+import type { Method } from "./method.ts";
+import type { Program } from "./program.ts";
 import { type SamplingOptions, samplingParams } from "./sampling.ts";
 import { Tensor } from "./tensor.ts";
 import { ChatTokenizer, type Message, TextStream, type TokenizerFiles } from "./tokenizer.ts";

@@ -2,7 +2,7 @@
 import { ModelError } from "./errors.ts";
 import type { Binding, Dispatch } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
-import type { Input, Method } from "./program.ts";
+import type { Input, Method } from "./method.ts";
 import type { Replay } from "./replay.ts";
 import type { Runner } from "./runner.ts";
 

@@ -1,8 +1,8 @@
 /** A plan on the GPU: pipelines, bind groups and the loop that encodes its dispatches. */
-import type { CoreModel } from "./core.ts";
 import type { Binding, PlanForm } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import type { ModelMemory } from "./memory.ts";
+import type { PlannedModel } from "./planned_model.ts";
 
 export class Replay {
   readonly plan: PlanForm;
@@ -33,7 +33,7 @@ export class Replay {
   }
 
   /** Of the plan that `model` prepared last; pipelines come with compile(). */
-  static async create(gpu: Gpu, model: CoreModel): Promise<Replay> {
+  static async create(gpu: Gpu, model: PlannedModel): Promise<Replay> {
     const plan = model.plan();
     if (plan.uniform_bytes === 0) return new Replay(gpu, plan, undefined);
     const bytes = model.uniforms() as Uint8Array<ArrayBuffer>;
@@ -47,7 +47,7 @@ export class Replay {
   }
 
   /** All pipelines at once, in the background; `done` hears of each. */
-  async compile(model: CoreModel, done: () => void = () => {}): Promise<void> {
+  async compile(model: PlannedModel, done: () => void = () => {}): Promise<void> {
     if (this.#pipelines.length === this.plan.dispatches.length) return;
     const texts = new Map<number, string>();
     const wanted = this.plan.dispatches.map(async ({ kernel, kernel_index }, i) => {

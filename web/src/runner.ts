@@ -1,10 +1,10 @@
 /** A delegate on a device: weights uploaded once, then one submit and one wait per call. */
-import type { CoreModel, LiveInput } from "./core.ts";
 import { elementCount, isFloating, isKnownStorage, load, storageBytes, toInt32 } from "./elements.ts";
 import { errorText, ModelError } from "./errors.ts";
 import type { DType, PackedForm, PlanForm, PlannedTensor } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import { ModelMemory } from "./memory.ts";
+import type { LiveInput, PlannedModel } from "./planned_model.ts";
 import { Replay } from "./replay.ts";
 import { Tensor } from "./tensor.ts";
 import { type Place, sourceBytes, type UploadTarget, upload } from "./weights.ts";
@@ -14,10 +14,8 @@ const MOST_PLANS = 32; // as many as the core keeps
 export interface LoadSteps {
   places: (part: PackedForm["parts"][number]) => Place;
   signal?: AbortSignal | undefined;
-  /** Bytes of weights to be read, once that is known. */
-  total?: (bytes: number) => void;
-  read?: (bytes: number) => void;
-  kernels?: (done: number, of: number) => void;
+  /** Hears how many bytes of the weights have been read. */
+  onProgress?: ((progress: { stage: "weights"; done: number; total: number }) => void) | undefined;
 }
 
 /** An output of a call: what the caller wants it as. */
@@ -34,7 +32,7 @@ interface Landing {
 }
 
 export class Runner {
-  readonly model: CoreModel;
+  readonly model: PlannedModel;
   readonly gpu: Gpu;
   readonly memory: ModelMemory;
   readonly #plans = new Map<number, Replay>();
@@ -44,7 +42,7 @@ export class Runner {
   #staging: GPUBuffer | undefined;
   #disposed = false;
 
-  private constructor(model: CoreModel, gpu: Gpu, places: LoadSteps["places"]) {
+  private constructor(model: PlannedModel, gpu: Gpu, places: LoadSteps["places"]) {
     this.model = model;
     this.gpu = gpu;
     this.memory = new ModelMemory(gpu);
@@ -53,13 +51,19 @@ export class Runner {
   }
 
   /** Uploads constants and first contents of states. Takes the model over. */
-  static async create(model: CoreModel, gpu: Gpu, steps: LoadSteps): Promise<Runner> {
+  static async create(model: PlannedModel, gpu: Gpu, steps: LoadSteps): Promise<Runner> {
     const runner = new Runner(model, gpu, steps.places);
     try {
       await runner.memory.create(model.form);
       const targets = [...(await runner.#newConstants()), ...runner.#states()];
-      steps.total?.(sourceBytes(model, targets, steps.places));
-      await upload(gpu, model, targets, steps.places, steps.read, steps.signal);
+      const total = sourceBytes(model, targets, steps.places);
+      let done = 0;
+      const tell = (bytes: number): void => {
+        done += bytes;
+        steps.onProgress?.({ stage: "weights", done, total });
+      };
+      tell(0);
+      await upload(gpu, model, targets, steps.places, tell, steps.signal);
       return runner;
     } catch (error) {
       await runner.dispose();
@@ -98,7 +102,10 @@ export class Runner {
   }
 
   /** Compiles what a call of these inputs needs. */
-  async prepare(inputs: readonly (Tensor | number)[], kernels?: LoadSteps["kernels"]): Promise<void> {
+  async prepare(
+    inputs: readonly (Tensor | number)[],
+    kernels?: (done: number, of: number) => void,
+  ): Promise<void> {
     await this.inTurn(() => this.ready(inputs, [], kernels));
   }
 
@@ -135,7 +142,7 @@ export class Runner {
   async ready(
     inputs: readonly (Tensor | number)[],
     wanted: readonly WantedOutput[] = [],
-    kernels?: LoadSteps["kernels"],
+    kernels?: (done: number, of: number) => void,
   ): Promise<Replay> {
     this.gpu.check();
     await this.#read(inputs);

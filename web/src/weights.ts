@@ -2,10 +2,10 @@
  * Constants to the GPU: read in the files' order, packed window by window, and gone from the host as soon as
  * they are queued.
  */
-import type { CoreModel, PackingWindow } from "./core.ts";
 import { ModelError } from "./errors.ts";
 import type { PackedForm } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
+import type { PackingWindow, PlannedModel } from "./planned_model.ts";
 import { type ByteSource, read } from "./source.ts";
 import { breathe } from "./tasks.ts";
 
@@ -38,7 +38,7 @@ interface Task extends Place {
 /** `places` finds a part's bytes; `progress` hears how many bytes of the files have been read. */
 export async function upload(
   gpu: Gpu,
-  model: CoreModel,
+  model: PlannedModel,
   targets: readonly UploadTarget[],
   places: (part: PackedForm["parts"][number]) => Place,
   progress: (bytes: number) => void = () => {},
@@ -86,7 +86,7 @@ function write(
 
 /** Bytes of the files that these targets are made of. */
 export function sourceBytes(
-  model: CoreModel,
+  model: PlannedModel,
   targets: readonly UploadTarget[],
   places: (part: PackedForm["parts"][number]) => Place,
 ): number {
@@ -94,7 +94,7 @@ export function sourceBytes(
 }
 
 function tasksOf(
-  model: CoreModel,
+  model: PlannedModel,
   targets: readonly UploadTarget[],
   places: (part: PackedForm["parts"][number]) => Place,
 ): Task[] {

@@ -2,8 +2,9 @@
 import { readFileSync } from "node:fs";
 import { brotliCompressSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { type Core, type CoreModel, FileKind, HEADER_BYTES, type LiveInput } from "../src/core.ts";
+import { type Core, type CoreModel, FileKind, HEADER_BYTES } from "../src/core.ts";
 import type { Capabilities, ModelOptions, PackedForm, ProgramForm } from "../src/forms.ts";
+import type { LiveInput } from "../src/planned_model.ts";
 import { loadCore, path, sample } from "./support.ts";
 
 const core = await loadCore();

@@ -1,11 +1,10 @@
-#include "wasm/file_json.h"
+#include "format/file_json.h"
 
 #include <algorithm>
 #include <type_traits>
 #include <variant>
 
 #include "format/flat_tensor.h"
-#include "format/program.h"
 
 namespace etwebgpu {
 namespace {
@@ -40,17 +39,25 @@ void write_values(JsonWriter& json, std::string_view name, std::span<const std::
   json.end_array();
 }
 
-// Whether new contents of buffers are not among a delegate's outputs.
-bool is_aliased(const ProgramDelegate& delegate) {
-  const auto spec = std::ranges::find(delegate.specs, "alias_buffer_mutations", &CompileSpec::key);
-  return spec != delegate.specs.end() && !spec->value.empty() &&
-         spec->value.front() != std::byte{0};
-}
-
 void write_delegate(JsonWriter& json, const ProgramDelegate& delegate) {
   json.begin_object().member("backend", delegate.backend);
   json.member("offset", delegate.blob.offset).member("size", delegate.blob.size);
   json.member("aliased", is_aliased(delegate)).end_object();
+}
+
+void write_named_data(JsonWriter& json, const Program::NamedData& named_data) {
+  write_array(json, "named_data", named_data, [&](const auto& entry) {
+    json.begin_object().member("key", entry.first);
+    json.member("offset", entry.second.offset).member("size", entry.second.size).end_object();
+  });
+}
+
+}  // namespace
+
+bool is_aliased(const ProgramDelegate& delegate) {
+  const auto spec = std::ranges::find(delegate.specs, "alias_buffer_mutations", &CompileSpec::key);
+  return spec != delegate.specs.end() && !spec->value.empty() &&
+         spec->value.front() != std::byte{0};
 }
 
 void write_method(JsonWriter& json, const Method& method) {
@@ -68,15 +75,6 @@ void write_method(JsonWriter& json, const Method& method) {
   });
   json.end_object();
 }
-
-void write_named_data(JsonWriter& json, const Program::NamedData& named_data) {
-  write_array(json, "named_data", named_data, [&](const auto& entry) {
-    json.begin_object().member("key", entry.first);
-    json.member("offset", entry.second.offset).member("size", entry.second.size).end_object();
-  });
-}
-
-}  // namespace
 
 Result<std::string> program_json(const FileHead& head) {
   TRY_ASSIGN(const Program program, Program::read(head));

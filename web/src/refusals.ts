@@ -1,0 +1,54 @@
+/** What a program's methods are, as far as its head says: constants, and those that cannot run here. */
+import { ModelError } from "./errors.ts";
+import type { ProgramForm, ProgramMethod } from "./forms.ts";
+
+export const BACKEND = "VulkanBackend";
+
+export const isConstant = (form: ProgramMethod): boolean =>
+  form.kernel_calls === 0 && form.calls.length === 0 && form.inputs.length === 0;
+
+type Constant = number | boolean | string | null;
+/** Methods such as get_max_seq_len, which only give values. */
+export type Constants = ReadonlyMap<string, Constant | Constant[]>;
+
+export function constantsOf(form: Pick<ProgramForm, "methods">): Constants {
+  return new Map(
+    form.methods.filter(isConstant).map(({ name, outputs }) => {
+      const values = outputs.map(({ value }) => value ?? null);
+      return [name, values.length === 1 ? values[0] : values];
+    }),
+  );
+}
+
+/** Why a method cannot run here, as far as the program's head says. */
+export function refusalsOf({ name, kernels, delegates }: ProgramMethod): string[] {
+  const out: string[] = [];
+  if (kernels.length > 0)
+    out.push(
+      `method '${name}' leaves ${kernels.join(", ")} to ExecuTorch's kernels, which are not in the browser: ` +
+        "export it with executorch_webgpu.lower, which says what stays outside and why",
+    );
+  for (const { backend } of delegates)
+    if (backend !== BACKEND) out.push(`method '${name}' has a delegate for ${backend}, not for ${BACKEND}`);
+  return out;
+}
+
+/** Why these methods, which keep states, cannot be loaded together: the file does not say which are one. */
+export function stateRefusal(keeping: readonly { name: string }[]): string | undefined {
+  if (keeping.length < 2) return undefined;
+  return (
+    `methods ${keeping.map(({ name }) => `'${name}'`).join(" and ")} keep states, and may mean the same ones, ` +
+    "which is not to be had in the browser yet: load one of them with the option 'methods'"
+  );
+}
+
+/** Those that run, or of these those with the given names. */
+export function methodsOf(methods: readonly ProgramMethod[], names?: readonly string[]): ProgramMethod[] {
+  const all = methods.filter((method) => !isConstant(method));
+  const missing = names?.find((name) => all.every((method) => method.name !== name));
+  if (missing !== undefined)
+    throw new ModelError(
+      `the program has no method '${missing}', but ${all.map(({ name }) => name).join(", ")}`,
+    );
+  return names === undefined ? all : all.filter(({ name }) => names.includes(name));
+}
