@@ -68,9 +68,8 @@ def _decoder(shape: Shape, context: int) -> onnx.ModelProto:
     g = _Graph()
     head = shape.dim // shape.heads
     norm = g.constant("norm", np.ones(shape.dim, np.float32))
-    angles = np.outer(
-        np.arange(context), shape.rope_theta ** (-np.arange(0, head, 2, np.float32) / head)
-    )
+    powers = np.arange(head // 2, dtype=np.float32) * -2 / head
+    angles = np.outer(np.arange(context), shape.rope_theta**powers)
     cos = g.constant("cos", np.cos(angles).astype(np.float32))
     sin = g.constant("sin", np.sin(angles).astype(np.float32))
     one = g.constant("one", np.array([1], np.int64))

@@ -116,6 +116,14 @@ class Call(torch.nn.Module):
         return self.operator(**self.bound, **dict(self.named_buffers()), **inputs)
 
 
+def lowered(call: Call) -> Any:
+    return to_edge_transform_and_lower(
+        torch.export.export(call, (call.inputs,)),
+        partitioner=[VulkanPartitioner()],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+
+
 @pytest.mark.parametrize(("name", "suite", "case", "dtype", "prepack"), list(cases()))
 def test_case(
     name: str, suite: Any, case: Any, dtype: str, prepack: bool, note: Callable[[bool], None]
@@ -128,12 +136,9 @@ def test_case(
     constants = {a.name for a in schema if any(weight in a.name for weight in WEIGHTS)}
     call = Call(operator, arguments, constants | set(suite.prepacked_args * prepack))
     want = call(call.inputs)
-    edge = to_edge_transform_and_lower(
-        torch.export.export(call, (call.inputs,)),
-        partitioner=[VulkanPartitioner()],
-        compile_config=EdgeCompileConfig(_check_ir_validity=False),
-    )
-    nodes = edge.exported_program().graph.nodes
+    # The partitioner itself fails with splits into one piece (findings/splits_into_one_piece.sh).
+    edge = None if isinstance(want, list) and len(want) == 1 else lowered(call)
+    nodes = edge.exported_program().graph.nodes if edge else ()
     delegated = any(node.target is executorch_call_delegate for node in nodes)
     note(delegated)
     if not delegated:  # the host may have no kernel for it, which says nothing of this runtime

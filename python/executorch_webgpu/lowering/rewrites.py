@@ -14,6 +14,7 @@ from .names import rename_buffers
 from .numbers import keep_out_wide_numbers
 from .outputs import separate_outputs
 from .scalars import use_tensors_for_numbers
+from .splits import drop_splits_into_one
 from .states import StatePlan
 from .writes import write_states
 
@@ -26,6 +27,7 @@ class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
         program = rename_buffers(copy.copy(exported_program), self.names)
         keep_out_wide_numbers(program)
         use_tensors_for_numbers(program)
+        drop_splits_into_one(program)
         separate_outputs(program)
         settle_caches(program, self.plan.outside)
         # Last: states are written after everything else has read them.

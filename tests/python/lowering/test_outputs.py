@@ -21,6 +21,12 @@ OUTPUTS = {
         torch.nn.functional.pad(y, (0, 0)),
         torch.nn.functional.dropout(y, 0.5, False),
     ),
+    "splits into one piece": lambda s, x: (
+        (y := x * 2).split(3, 1)[0],
+        y.split_with_sizes([2], 0)[0] + 1,
+        x.chunk(1)[0],
+        *y.split(1, 0),
+    ),
     "chains of copies": lambda s, x: ((y := x * 2).clone().clone(), y.clone()[:].expand(2, 3), y),
     "an input": lambda s, x: (x, x * 2, x.clone(), x),
     "nothing but an input": lambda s, x: x,
