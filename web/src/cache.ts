@@ -64,8 +64,7 @@ export async function openKept(url: string, { store, notice, signal }: OpenUrlOp
     return file;
   }
   if (latest !== undefined && latest.version === file.version && latest.size === file.size) {
-    latest.used = Date.now();
-    await writeAbout(store, latest).catch(() => {}); // it is as good without
+    await noteUse(store, latest).catch(() => {}); // it is as good without
     return new KeptFile(store, latest, file, notice);
   }
   for (const { folder } of known) await store.remove(folder).catch(() => {});
@@ -91,6 +90,11 @@ async function aboutOf(store: CacheStore, folder: string): Promise<Kept | undefi
   } catch {
     return undefined; // written by half, or by another version
   }
+}
+
+async function noteUse(store: CacheStore, about: Kept): Promise<void> {
+  const now = Date.now();
+  if (now - lastUse(about) > IN_USE_MS / 2) await writeAbout(store, { ...about, used: now });
 }
 
 function writeAbout(store: CacheStore, { folder, ...about }: Kept): Promise<void> {
