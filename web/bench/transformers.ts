@@ -1,9 +1,8 @@
-/** The same times of a decoder in transformers.js, which runs it by ONNX Runtime on WebGPU. */
-import { type DecodeOptions, medianOf } from "../decoding.ts";
+/** The times of decoding.ts in transformers.js, which runs a decoder by ONNX Runtime on WebGPU, in any engine. */
+import { type DecodeOptions, medianOf } from "./decoding.ts";
 
 export interface PeerTimes {
   system: string;
-  adapter: string;
   load_ms: number;
   decode_at: number;
   decode_tokens_per_second: number;
@@ -11,14 +10,14 @@ export interface PeerTimes {
   prefill_tokens_per_second: number;
 }
 
-// As much of the package as is used here.
-interface Transformers {
+/** As much of the package as is used here. */
+export interface Transformers {
   env: {
     version: string;
     allowRemoteModels: boolean;
     allowLocalModels: boolean;
     localModelPath: string;
-    backends: { onnx: { wasm: { wasmPaths: string } } };
+    backends: { onnx: { wasm?: { wasmPaths: string } } };
   };
   AutoModelForCausalLM: { from_pretrained(name: string, options: object): Promise<Model> };
   Tensor: new (type: string, data: BigInt64Array, sizes: number[]) => unknown;
@@ -28,20 +27,16 @@ interface Model {
   dispose(): Promise<unknown>;
 }
 
-/** `modules` is a folder that npm installed into; `folder` and `name` are where the model is. */
-export async function benchTransformers(
-  modules: string,
+/** Of the model `name` in `folder`. */
+export async function measureTransformers(
+  { env, AutoModelForCausalLM, Tensor }: Transformers,
   folder: string,
   name: string,
   { tokens, at, prompt }: DecodeOptions,
 ): Promise<PeerTimes> {
-  const base = `${new URL(modules, document.baseURI)}`;
-  const module = `${base}/@huggingface/transformers/dist/transformers.min.js`;
-  const { env, AutoModelForCausalLM, Tensor } = (await import(/* @vite-ignore */ module)) as Transformers;
   env.allowRemoteModels = false;
   env.allowLocalModels = true;
-  env.localModelPath = `${new URL(folder, document.baseURI)}`;
-  env.backends.onnx.wasm.wasmPaths = `${base}/onnxruntime-web/dist/`;
+  env.localModelPath = folder;
   const began = performance.now();
   const model = await AutoModelForCausalLM.from_pretrained(name, { dtype: "q4", device: "webgpu" });
   const loadMs = performance.now() - began;
@@ -60,7 +55,7 @@ export async function benchTransformers(
       do_sample: false,
       streamer: { put: () => times.push(performance.now()), end: () => {} },
     });
-    const fresh = times.slice(-count); // the prompt may be told, too
+    const fresh = times.slice(-count); // the prompt is told, too
     return { first: fresh[0] - since, each: (fresh[count - 1] - fresh[0]) / (count - 1) };
   };
   for (let i = 0; i < 2; ++i) await generate(at, tokens);
@@ -68,10 +63,8 @@ export async function benchTransformers(
   await generate(prompt, 2);
   const prefill = await medianOf(5, async () => (await generate(prompt, 2)).first);
   await model.dispose();
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
   return {
     system: `transformers.js ${env.version}`,
-    adapter: adapter?.info.vendor ?? "none",
     load_ms: Math.round(loadMs),
     decode_at: at,
     decode_tokens_per_second: Math.round(1000 / step),
