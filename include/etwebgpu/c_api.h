@@ -30,9 +30,11 @@ ETWG_EXPORT int etwg_register_provider_library(const char* name, const char* pat
 /* Keys: "provider" (a registered name or a library path), "adapter" (index, type: discrete |
  * integrated | software, or part of a name), "profiling" (0 | 1), "kv_cache_dtype" (f32 | f16),
  * "matmul_dtype" (f32 | f16), "memory_limit" (bytes), "trusted" (0 | 1: kernels without the
- * provider's checks of indices), "data_files" (.ptd files for weights that the host does not have:
- * paths with ':' between them, ';' on Windows, or a JSON list of paths; a folder stands for the
- * .ptd files in it). Take effect for models loaded afterwards. An empty value resets the key.
+ * provider's checks of indices), "self_test" (0 | 1: kernels are tried on the device before they
+ * are used, and wrong ones replaced; results are kept in the user's cache folder), "data_files"
+ * (.ptd files for weights that the host does not have: paths with ':' between them, ';' on Windows,
+ * or a JSON list of paths; a folder stands for the .ptd files in it). Take effect for models loaded
+ * afterwards. An empty value resets the key.
  */
 ETWG_EXPORT int etwg_set_option(const char* key, const char* value);
 /* The same for models that this thread loads, before what etwg_set_option says. */
@@ -51,12 +53,18 @@ ETWG_EXPORT int etwg_register_operator(const char* json);
 /* The sentence of this thread's latest failure; "" after etwg_clear_error(), or without one. */
 ETWG_EXPORT const char* etwg_last_error(void);
 ETWG_EXPORT void etwg_clear_error(void);
+/* What to tell the user of the models that this thread has loaded since the last call, a line each:
+ * kernels that were found wrong and replaced (the option "self_test"). "" for nothing. */
+ETWG_EXPORT const char* etwg_take_notices(void);
 /* 1 if that failure was a device that is gone or was never there: a program that is loaded again
  * gets another, and what its states held is lost. */
 ETWG_EXPORT int etwg_device_lost(void);
 
 /* {"providers": [{"name", "source", "status", "adapters": [{"index", "name", "type", "backend",
- * "driver", "limits": {...}, "features": [...]}]}], "selected": {...} | null}; NULL on error. */
+ * "driver", "limits": {...}, "features": [...], "self_test": {"tried": 12, "untried": 0,
+ * "replaced":
+ * [{"kernel", "without": [...], "why"}]}}]}], "selected": {...} | null}; NULL on error. "self_test"
+ * is there once the option of that name has been used with the adapter and its driver. */
 ETWG_EXPORT const char* etwg_devices_json(void);
 
 /* Graph, operators, weights, memory plan and dispatches of every delegate in a .pte as JSON (its

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import warnings
 
-from .errors import WebGPUError
+from .errors import WebGPUError, WebGPUWarning
 from .operators import register_operator
 from .options import options
 from .runtime import Model, devices, inspect, last_error, load
@@ -26,6 +26,7 @@ from .runtime import Model, devices, inspect, last_error, load
 __all__ = [
     "Model",
     "WebGPUError",
+    "WebGPUWarning",
     "devices",
     "inspect",
     "last_error",

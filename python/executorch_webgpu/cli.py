@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from .errors import WebGPUError
+from .errors import WebGPUError, WebGPUWarning
 from .files import cached_smollm2, check_file, check_program, data_file_list, make_folder
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class _OneSentenceErrors(TyperGroup):
 
 @contextmanager
 def _only_notes_on_stderr() -> Iterator[None]:
-    """Hide what ExecuTorch logs by way of sys.stderr: what matters is in our one sentence.
+    """Hide what ExecuTorch logs by way of sys.stderr: what matters is in our one sentence, and in
+    our warnings, which are a sentence each.
 
     ETWEBGPU_LOG=1 shows it.
     """
@@ -60,11 +62,22 @@ def _only_notes_on_stderr() -> Iterator[None]:
         return
     _notes.file = sys.stderr
     try:
-        with open(os.devnull, "w") as nothing, redirect_stderr(nothing):
+        with open(os.devnull, "w") as nothing, redirect_stderr(nothing), _warnings_as_notes():
             yield
     finally:
         # Back to whatever sys.stderr is.
         _notes.file = None  # type: ignore[assignment]
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if isinstance(message, WebGPUWarning):
+            _notes.print(f"[yellow]{escape(str(message))}[/]")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 app = typer.Typer(

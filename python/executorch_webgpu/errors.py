@@ -1,4 +1,4 @@
-"""The one exception type of this package, and names from files inside its sentences."""
+"""The exceptions and the warning of this package, and names from files inside its sentences."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ class WebGPUError(RuntimeError):
 class DeviceLostError(WebGPUError):
     """The GPU's device is gone, or no adapter is there. A program that is loaded again gets another
     device; what its caches held is lost."""
+
+
+class WebGPUWarning(RuntimeWarning):
+    """Something that is worth knowing of a load that succeeded: a kernel that is wrong on this
+    adapter, and was replaced."""
 
 
 def listed(names: Iterable[str]) -> str:

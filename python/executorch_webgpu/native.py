@@ -163,6 +163,16 @@ class Library:
         """Forget this thread's latest failure."""
         self._c.etwg_clear_error()
 
+    def take_notices(self) -> list[str]:
+        """What is worth knowing of this thread's loads since the last call, in sentences."""
+        # Not among the signatures: benchmarks load older libraries too, which do not have it.
+        take = getattr(self._c, "etwg_take_notices", None)
+        if take is None:
+            return []
+        take.restype, take.argtypes = ctypes.c_char_p, []
+        text: bytes | None = take()
+        return (text or b"").decode("utf-8", "replace").splitlines()
+
     def devices(self) -> dict[str, Any]:
         """Providers, their adapters, and the one that would be used (see c_api.h)."""
         return self._json(self._c.etwg_devices_json())

@@ -18,6 +18,7 @@ def options(
     matmul_dtype: Literal["f32", "f16"] | None = None,
     memory_limit: int | None = None,
     trusted: bool | None = None,
+    self_test: bool | None = None,
     shared_states: bool | None = None,
     data_files: DataPath = None,
 ) -> None:
@@ -34,6 +35,9 @@ def options(
         memory_limit: bytes of GPU memory a model may take; 0 for no limit.
         trusted: compile kernels without the provider's checks of indices, for programs whose maker
             you trust; some percent faster on some GPUs.
+        self_test: try each kernel on the device before a model uses it, against one that uses no
+            feature of the device, and do without features whose kernels are wrong there. Results
+            are kept in the cache folder; `devices()` shows them.
         shared_states: methods of a program whose mutable buffers have equal first contents, types
             and sizes share them (the default), or each keeps its own.
         data_files: .ptd files, or folders of them, for weights that are neither in a program nor in
@@ -51,6 +55,7 @@ def options(
         "matmul_dtype": matmul_dtype,
         "memory_limit": memory_limit,
         "trusted": trusted,
+        "self_test": self_test,
         "shared_states": shared_states,
         "data_files": _path_text(data_files),
     }

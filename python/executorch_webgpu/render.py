@@ -12,7 +12,7 @@ from rich.text import Text
 
 
 def devices(found: Mapping[str, Any]) -> RenderableType:
-    """Every provider with its adapters, the selected one marked."""
+    """Every provider with its adapters, the selected one marked, and what self tests found."""
     selected = found.get("selected") or {}
     table = Table("", "provider", "adapter", "type", "backend", "driver", box=None)
     for provider in found.get("providers", []):
@@ -25,7 +25,22 @@ def devices(found: Mapping[str, Any]) -> RenderableType:
             table.add_row("", provider.get("name", ""), f"[dim]{_text(provider.get('status'))}[/]")
     if not found.get("providers"):
         return Text("No WebGPU implementation is installed: pip install wgpudawn wgpu")
-    return table
+    return Group(table, *_self_tests(found["providers"]))
+
+
+def _self_tests(providers: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """How many kernels agreed on each adapter that has been tested, and those that did not."""
+    for provider in providers:
+        for adapter in provider.get("adapters") or []:
+            if not (tested := adapter.get("self_test")):
+                continue
+            replaced = tested["replaced"]
+            right, count = tested["tried"] - len(replaced), tested["tried"] + tested["untried"]
+            where = f"{adapter['name']} ({provider['name']})"
+            yield Text(f"\nSelf test of {where}: {right} of {count} kernels agree")
+            for kernel in replaced:
+                name, features = kernel["kernel"].split("[")[0], ", ".join(kernel["without"])
+                yield Text(f"  {name} is wrong, without {features} right: {kernel['why']}")
 
 
 def kernel_texts(found: Mapping[str, Any], number: int) -> list[str]:

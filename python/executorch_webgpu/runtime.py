@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -10,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import kernels
-from .errors import WebGPUError, listed
+from .errors import WebGPUError, WebGPUWarning, listed
 from .files import DataPath, StrPath, check_program, data_file_list
 from .inputs import are_passable, laid_out, mismatch
 from .native import Delegate, library, path_list
@@ -144,6 +145,8 @@ class Model:
             raise WebGPUError(f"{self.path}: {obstacle}")
         with _explained(self.path), library().thread_option("data_files", self._data_files):
             self._methods[name] = self._program.load_method(name)
+        for notice in library().take_notices():
+            warnings.warn(notice, WebGPUWarning, stacklevel=2)
         own = [d for d in method["delegates"] if d["backend"] == _OWN_BACKEND]
         self._delegates[name] = library().latest_delegates(len(own))
 

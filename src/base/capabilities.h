@@ -44,6 +44,8 @@ struct Capabilities {
   std::uint64_t byte_products_from = UINT64_MAX;
   bool packed_products = false;  // WGSL has dot4I8Packed, with an instruction or not
   bool timestamps = false;
+
+  bool operator==(const Capabilities&) const = default;
 };
 
 }  // namespace etwebgpu

@@ -14,7 +14,9 @@
 #include "capi/data_files.h"
 #include "capi/delegate.h"
 #include "capi/inspect.h"
+#include "capi/kept_verdicts.h"
 #include "capi/last_error.h"
+#include "capi/notices.h"
 #include "capi/options.h"
 #include "capi/plan_layers.h"
 #include "capi/user_operator.h"
@@ -247,13 +249,17 @@ const char* etwg_last_error(void) { return last_error(); }
 
 void etwg_clear_error(void) { set_last_error(""); }
 
+const char* etwg_take_notices(void) {
+  return guarded<const char*>(nullptr, [] -> Result<const char*> { return keep(take_notices()); });
+}
+
 int etwg_device_lost(void) { return last_error_kind() == ErrorKind::DeviceLost ? 1 : 0; }
 
 const char* etwg_devices_json(void) {
   return guarded<const char*>(nullptr, [] -> Result<const char*> {
     TRY(ensure_providers());
     TRY_ASSIGN(const Options options, resolve_options({}));
-    return keep(devices_json({options.provider, options.adapter}));
+    return keep(devices_json({options.provider, options.adapter}, write_verdicts));
   });
 }
 

@@ -4,8 +4,11 @@
 #include <utility>
 
 #include "capi/delegate_constants.h"
+#include "capi/kept_verdicts.h"
+#include "capi/notices.h"
 #include "format/delegate.h"
 #include "plan/model.h"
+#include "webgpu/self_test.h"
 
 namespace etwebgpu {
 namespace {
@@ -15,6 +18,36 @@ void publish_states(const Runner& runner, const std::shared_ptr<DelegateStates>&
   for (std::size_t i = 0; i < specs.size(); ++i)
     states->set_buffer(specs[i].value, runner.state(i));
   DelegateStates::publish(states);
+}
+
+std::string replacement_text(const Device& device, const KernelVerdict& verdict) {
+  std::string features;
+  for (const KernelFeature feature : verdict.given_up)
+    features += cat(features.empty() ? "" : ", ", name(feature));
+  const std::string_view kernel = std::string_view(verdict.kernel);
+  return cat("self test: the kernel ", kernel.substr(0, kernel.find_first_of("[(")),
+             " is wrong on ", device.adapter().name, " (", device.adapter().driver,
+             "), and the model does without ", features, ": ", verdict.why);
+}
+
+// What the model may use of the device once its kernels have been tried there.
+Result<Capabilities> tested_capabilities(const std::shared_ptr<Device>& device,
+                                         const MakeModel& make, const ModelOptions& options,
+                                         std::vector<std::string>& notices) {
+  const TestedAdapter adapter = TestedAdapter::of(*device);
+  Result<KernelVerdicts> kept = kept_verdicts(adapter);
+  if (!kept) notices.push_back(cat("self test: ", kept.error().message));
+  KernelVerdicts verdicts = kept.value_or(KernelVerdicts());
+  const std::size_t known = verdicts.size();
+  const Result<SelfTest> tested = self_test(device, make, options, verdicts);
+  if (verdicts.size() != known) {
+    if (auto written = keep_verdicts(adapter, verdicts); !written)
+      notices.push_back(cat("self test: ", written.error().message));
+  }
+  TRY(tested);
+  for (const KernelVerdict& verdict : tested->replaced)
+    notices.push_back(replacement_text(*device, verdict));
+  return tested->capabilities;
 }
 
 }  // namespace
@@ -54,8 +87,16 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
   };
   const auto number = [&](const TensorInfo& constant) { return read_number(constants, constant); };
   const Surroundings surroundings{written_elsewhere, integers, is_zero, number};
+  Capabilities capabilities = device->capabilities();
+  if (options.self_test) {
+    const MakeModel make = [&](const Capabilities& chosen) {
+      return Model::create(graph, chosen, options.model, surroundings);
+    };
+    TRY_ASSIGN(capabilities, tested_capabilities(device, make, options.model, loaded.notices));
+    for (const std::string& notice : loaded.notices) add_notice(notice);
+  }
   TRY_ASSIGN(auto model,
-             Model::create(std::move(graph), device->capabilities(), options.model, surroundings));
+             Model::create(std::move(graph), capabilities, options.model, surroundings));
   constants.add(model->graph().constants);
   Runner::MadeStates made;
   for (const StateSpec& state : model->states())

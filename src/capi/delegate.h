@@ -35,6 +35,9 @@ struct DelegateSource {
 struct LoadedDelegate {
   std::shared_ptr<Runner> runner;
   std::shared_ptr<DelegateStates> states;  // null without an origin
+  // What the host's log should say, and take_notices() does: kernels that are wrong on this device
+  // and were replaced.
+  std::vector<std::string> notices;
 };
 
 // Decodes, compiles and uploads. `trace`: time dispatches even if the options do not ask for it.

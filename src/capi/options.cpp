@@ -66,6 +66,8 @@ constexpr OptionSpec kOptions[] = {
      [](Options& o, std::string_view v) { return parse_bytes(v, o.memory_limit); }},
     {"trusted", "ETWEBGPU_TRUSTED",
      [](Options& o, std::string_view v) { return parse_flag(v, o.trusted); }},
+    {"self_test", "ETWEBGPU_SELF_TEST",
+     [](Options& o, std::string_view v) { return parse_flag(v, o.self_test); }},
     {"shared_states", "ETWEBGPU_SHARED_STATES",
      [](Options& o, std::string_view v) { return parse_flag(v, o.shared_states); }},
     {"data_files", "ETWEBGPU_DATA_FILES", parse_files},

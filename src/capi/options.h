@@ -1,6 +1,6 @@
 // Settings of the backend, by key: "provider", "adapter", "profiling", "kv_cache_dtype",
-// "matmul_dtype", "memory_limit", "trusted", "shared_states", "data_files". A model's own specs
-// come before set_thread_option, that before set_option, and that before the environment
+// "matmul_dtype", "memory_limit", "trusted", "self_test", "shared_states", "data_files". A model's
+// own specs come before set_thread_option, that before set_option, and that before the environment
 // (ETWEBGPU_PROVIDER and so on).
 #pragma once
 
@@ -24,6 +24,7 @@ struct Options {
   ModelOptions model;
   std::uint64_t memory_limit = 0;  // bytes of device memory for one model; 0: as the device allows
   bool trusted = false;            // kernels without the provider's checks (Device::acquire)
+  bool self_test = false;          // kernels are tried where they run (webgpu/self_test.h)
   // Methods of a program whose buffers have equal first contents share them (DelegateStates).
   bool shared_states = true;
   std::vector<std::string>

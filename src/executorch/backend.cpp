@@ -111,6 +111,7 @@ Result<DelegateCall*> load(et::BackendInitContext& context, et::FreeableBuffer& 
     NamedData named(map, options.data_files);
     TRY_ASSIGN(LoadedDelegate loaded,
                load_delegate({blob, named, aliased, shares}, options, trace, before));
+    for (const std::string& notice : loaded.notices) log_notice(notice);
     note_delegate(loaded.runner);
     return loaded;
   };

@@ -29,12 +29,19 @@ et::Error code_of(ErrorKind kind) {
   return et::Error::Internal;
 }
 
+namespace {
+
 // Not through ET_LOG, which cuts its text after 256 characters.
-void log_error(std::string_view text) {
+void log(et_pal_log_level_t level, std::string_view text) {
   const std::string line(text);
-  et::pal_emit_log_message(et::internal::get_log_timestamp(), et_pal_log_level_t::kError, "webgpu",
-                           "", 0, line.c_str(), line.size());
+  et::pal_emit_log_message(et::internal::get_log_timestamp(), level, "webgpu", "", 0, line.c_str(),
+                           line.size());
 }
+
+}  // namespace
+
+void log_error(std::string_view text) { log(et_pal_log_level_t::kError, text); }
+void log_notice(std::string_view text) { log(et_pal_log_level_t::kInfo, text); }
 
 et::Error report(std::string_view where, const Error& error) {
   try {

@@ -20,6 +20,7 @@ executorch::runtime::Error code_of(ErrorKind kind);
 executorch::runtime::Error report(std::string_view where, const Error& error);
 
 void log_error(std::string_view text);
+void log_notice(std::string_view text);
 
 // What `work` returns, a Result; an exception, which must not cross into ExecuTorch, becomes an
 // error.

@@ -50,7 +50,7 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   model->aliasing_ = find_aliases(model->graph_);
   for (std::size_t v = 0; v < surroundings.written_elsewhere.size(); ++v)
     model->aliasing_.mutated[v] |= surroundings.written_elsewhere[v];
-  TRY(model->make_tables());
+  TRY(model->make_tables(surroundings.storages));
   TRY_ASSIGN(model->host_, find_host_reads(model->graph_, model->ops_, model->aliasing_));
   TRY(model->read_host_constants(surroundings));
   model->find_dependencies();
@@ -124,7 +124,7 @@ Result<void> Model::check_definitions() const {
   return {};
 }
 
-Result<void> Model::make_tables() {
+Result<void> Model::make_tables(std::span<const Storage> storages) {
   const std::size_t count = graph_.values.size();
   tables_.state_of.assign(count, -1);
   tables_.scalar_slot.assign(count, -1);
@@ -132,8 +132,12 @@ Result<void> Model::make_tables() {
   live_.scalars.assign(count, 0);
   live_.changed.assign(count, 0);
   host_data_.resize(count);
-  tables_.wide = choose_storage(graph_, aliasing_, options_.kv_cache, true);
-  tables_.narrow = choose_storage(graph_, aliasing_, options_.kv_cache, false);
+  const auto layout = [&](bool wide_integers) {
+    return storages.empty() ? choose_storage(graph_, aliasing_, options_.kv_cache, wide_integers)
+                            : std::vector(storages.begin(), storages.end());
+  };
+  tables_.wide = layout(true);
+  tables_.narrow = layout(false);
   for (std::size_t v = 0; v < count; ++v) {
     const auto id = static_cast<ValueId>(v);
     if (graph_.is_symint(id)) {

@@ -37,6 +37,8 @@ struct Surroundings {
   ConstantTest is_zero = {};
   // Reads a factor of the program; empty: calls that have one as a constant stay as they are.
   ConstantNumber number = {};
+  // By ValueId, or empty: how values are stored, where the graph is a part of another that says.
+  std::span<const Storage> storages = {};
 };
 
 // One input of a call, as the host has it.
@@ -62,6 +64,9 @@ class Model {
   std::span<const KernelVariant> kernels() const { return tables_.kernels; }
   // How each value is stored, by ValueId, where the host has int64 tensors.
   std::span<const Storage> storages() const { return tables_.wide; }
+  const Aliasing& aliasing() const { return aliasing_; }
+  // Sizes and scalars of the last prepare; at first as recorded.
+  const LiveState& live() const { return live_; }
   // SymInts in slot order; fixed after create.
   std::span<const ValueId> scalars() const { return tables_.scalars; }
 
@@ -89,7 +94,7 @@ class Model {
   Result<void> check_operators() const;
   Result<void> resolve_operators();
   Result<void> check_definitions() const;
-  Result<void> make_tables();
+  Result<void> make_tables(std::span<const Storage> storages);
   Result<void> read_host_constants(const Surroundings& surroundings);
   void find_dependencies();
   Result<void> plan_bounds();

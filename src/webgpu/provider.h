@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "base/capabilities.h"
+#include "base/json.h"
 #include "base/result.h"
 #include "webgpu/api.h"
 
@@ -97,7 +99,10 @@ Result<SelectedAdapter> select_adapter(const AdapterChoice& choice,
                                        std::span<const std::string> skipped = {});
 
 // Every provider with its status and adapters, and what `choice` selects, as JSON (see
-// etwg_devices_json).
-std::string devices_json(const AdapterChoice& choice);
+// etwg_devices_json). `more` adds to the object of each adapter what else is known of it, with its
+// provider's implementation.
+using MoreOfAdapter =
+    std::function<void(JsonWriter&, const AdapterDescription&, std::string_view implementation)>;
+std::string devices_json(const AdapterChoice& choice, const MoreOfAdapter& more = {});
 
 }  // namespace etwebgpu

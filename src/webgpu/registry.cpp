@@ -180,7 +180,8 @@ Result<SelectedAdapter> select_locked(Registry& all, const AdapterChoice& choice
               "mesa-vulkan-drivers");
 }
 
-void write_adapter(JsonWriter& json, const AdapterDescription& adapter) {
+void write_adapter(JsonWriter& json, const AdapterDescription& adapter, const Provider& provider,
+                   const MoreOfAdapter& more) {
   json.begin_object().member("index", adapter.index).member("name", adapter.name);
   json.member("provider", adapter.provider).member("type", name(adapter.adapter_class));
   json.member("backend", adapter.backend).member("driver", adapter.driver);
@@ -193,7 +194,9 @@ void write_adapter(JsonWriter& json, const AdapterDescription& adapter) {
   json.key("features").begin_array();
   for (const FeatureText& feature : kFeatures)
     if (adapter.has(static_cast<WGPUFeatureName>(feature.feature))) json.value(feature.text);
-  json.end_array().end_object();
+  json.end_array();
+  if (more) more(json, adapter, provider.api().implementation());
+  json.end_object();
 }
 
 }  // namespace
@@ -204,7 +207,7 @@ Result<SelectedAdapter> select_adapter(const AdapterChoice& choice,
   return select_locked(registry(), choice, skipped);
 }
 
-std::string devices_json(const AdapterChoice& choice) {
+std::string devices_json(const AdapterChoice& choice, const MoreOfAdapter& more) {
   Registry& all = registry();
   std::lock_guard lock(all.mutex);
   const Result<SelectedAdapter> selected = select_locked(all, choice, {});
@@ -222,14 +225,14 @@ std::string devices_json(const AdapterChoice& choice) {
     if (adapters) {
       for (AdapterDescription adapter : *adapters) {
         adapter.index = index++;
-        write_adapter(json, adapter);
+        write_adapter(json, adapter, *provider, more);
       }
     }
     json.end_array().end_object();
   }
   json.end_array().key("selected");
   if (selected) {
-    write_adapter(json, selected->adapter);
+    write_adapter(json, selected->adapter, *selected->provider, more);
   } else {
     json.null().member("error", selected.error().message);
   }

@@ -64,6 +64,7 @@ Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<Model> model,
     runner->profiler_.emplace(runner->device_);
     TRY(runner->profiler_->reserve(1));
   }
+  if (!options.compile_bounds) return runner;
   const Plan& bound = runner->model_->bound_plan();
   TRY(Replay::create(runner->device_, bound, runner->model_->kernels()));
   return runner;

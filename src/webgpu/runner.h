@@ -30,7 +30,8 @@ namespace etwebgpu {
 struct RunnerOptions {
   bool profiling = false;          // time every dispatch; costs a pass each
   std::uint64_t memory_limit = 0;  // bytes on the GPU for this model; 0 = as the device allows
-  bool validate = false;  // error scopes around every submit; also with ETWEBGPU_VALIDATE=1
+  bool validate = false;       // error scopes around every submit; also with ETWEBGPU_VALIDATE=1
+  bool compile_bounds = true;  // pipelines of the plan for the recorded bounds, at load
 };
 
 // Where outputs go. Both functions are called before anything is written, once the sizes are known.
@@ -61,8 +62,8 @@ class Runner {
   // By index among the model's states: memory that another model has made for it, or null.
   using MadeStates = std::vector<std::shared_ptr<StateBuffer>>;
 
-  // Uploads constants and first contents of states that nobody else has made, and compiles the
-  // pipelines of the plan for the recorded bounds.
+  // Uploads constants and first contents of states that nobody else has made, and compiles
+  // pipelines.
   static Result<std::unique_ptr<Runner>> create(std::unique_ptr<Model> model,
                                                 std::shared_ptr<Device> device,
                                                 ConstantSource& constants,

@@ -78,7 +78,7 @@ def test_unknown_option_names_the_known_ones(c):
     error = c.etwg_last_error().decode()
     assert "unknown option 'colour'" in error
     assert "provider, adapter, profiling, kv_cache_dtype, matmul_dtype, memory_limit" in error
-    assert "trusted, shared_states, data_files" in error
+    assert "trusted, self_test, shared_states, data_files" in error
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,7 @@ def test_unknown_option_names_the_known_ones(c):
         ("kv_cache_dtype", "f8"),
         ("matmul_dtype", "f64"),
         ("trusted", "yes"),
+        ("self_test", "always"),
         ("memory_limit", "-1"),
     ],
 )
