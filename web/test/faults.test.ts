@@ -1,6 +1,4 @@
 /** What can go wrong while a program is loaded: each ends in one sentence, leaves nothing on the GPU, and the next load works. */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
 import {
   DeviceLostError,
@@ -16,7 +14,7 @@ import { counted, refuseNext, sinkDevice } from "./counted_device.ts";
 import { FileServer } from "./file_server.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { expectProducts, products } from "./products.ts";
-import { findAdapter, loadCore, sample } from "./support.ts";
+import { collectedHeap, findAdapter, loadCore, sample } from "./support.ts";
 
 const core = await loadCore();
 /** A device whose buffers are counted. */
@@ -309,15 +307,10 @@ test("the number of weights that were read is told", async () => {
 });
 
 test("fifty loads leave the memory as it was", async () => {
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
-  const used = async (): Promise<{ js: number; wasm: number }> => {
-    for (let i = 0; i < 3; ++i) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      collect();
-    }
-    return { js: process.memoryUsage().heapUsed, wasm: core.heapBytes };
-  };
+  const used = async (): Promise<{ js: number; wasm: number }> => ({
+    js: await collectedHeap(),
+    wasm: core.heapBytes,
+  });
   const cycle = async (): Promise<void> => {
     const program = await load({}, products);
     await expectProducts(program);

@@ -3,7 +3,7 @@ import { Generation } from "../src/generation.ts";
 import { LanguageModel, Program, Tensor } from "../src/index.ts";
 import type { SamplingOptions } from "../src/sampling.ts";
 import { refuseNext } from "./counted_device.ts";
-import { loadCore, openGpu, sample } from "./support.ts";
+import { collectedHeap, loadCore, openGpu, sample } from "./support.ts";
 
 const core = await loadCore();
 const VOCABULARY = 64;
@@ -48,6 +48,30 @@ test("greedy tokens are the likeliest of each step's logits", async () => {
   }
   program.dispose();
 });
+
+test("two thousand steps leave the memory as it was", async () => {
+  const program = await load();
+  const generation = await Generation.create(core, program.method("forward").runner!);
+  const steps = async (count: number): Promise<void> => {
+    const each = 25; // of a context of 32
+    for (let done = 0; done < count; done += each)
+      await generation.run({ tokens: [3, 1, 4], position: 0, count: each }, () => true);
+  };
+  const used = async (): Promise<{ js: number; wasm: number; gpu: number }> => ({
+    js: await collectedHeap(),
+    wasm: core.heapBytes,
+    gpu: program.gpuBytes,
+  });
+  await steps(200);
+  const before = await used();
+  await steps(2000);
+  const after = await used();
+  expect(after.wasm).toBe(before.wasm);
+  expect(after.gpu).toBe(before.gpu);
+  expect(after.js - before.js).toBeLessThan(500_000);
+  generation.dispose();
+  await program.dispose();
+}, 120_000);
 
 // A stand-in for a model: the same logits for any text.
 async function drawn(

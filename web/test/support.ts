@@ -1,6 +1,8 @@
 /** A device of Node's own (Dawn), the planner, and small valid files (tests/fuzz/make_corpus.cpp). */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { create, globals } from "webgpu";
 import { Core } from "../src/core.ts";
 import { Gpu, type GpuOptions } from "../src/gpu.ts";
@@ -29,4 +31,15 @@ export const openGpu = (options: GpuOptions = {}): Promise<Gpu> => Gpu.open({ en
 export async function openPortableGpu(options: GpuOptions = {}): Promise<Gpu> {
   const adapter = await findAdapter();
   return Gpu.open({ entry, adapter, device: await adapter.requestDevice(), ...options });
+}
+
+/** Bytes of the heap that are still used once garbage is collected. */
+export async function collectedHeap(): Promise<number> {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  for (let i = 0; i < 3; ++i) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    collect();
+  }
+  return process.memoryUsage().heapUsed;
 }
