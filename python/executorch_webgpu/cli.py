@@ -371,6 +371,23 @@ def inspect(
         _notes.print(f"[yellow]{escape(obstacle)}[/]")
 
 
+@app.command("check")
+def check_here(model: ModelFile, as_json: AsJson = False, data: DataFiles = None) -> None:
+    """Say whether a program can run here, what is missing and what memory it takes.
+
+    Nothing is put on a GPU. The status is 1 if it cannot run.
+    """
+    from .check import check
+
+    found = check(model, data)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        _output.print("\n".join(found.sentences()), markup=False, highlight=False, soft_wrap=True)
+    if not found.runs:
+        raise typer.Exit(1)
+
+
 @app.command("compile")
 def compile_ahead(
     model: ModelFile,

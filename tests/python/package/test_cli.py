@@ -39,18 +39,18 @@ def not_a_language_model(tmp_path_factory) -> Path:
     return save(tmp_path_factory.mktemp("other"), "twice", Twice(), (torch.ones(2, 3),)).pte
 
 
-@pytest.mark.parametrize("name", ["run", "inspect", "compile", "chat", "bench"])
+@pytest.mark.parametrize("name", ["run", "inspect", "check", "compile", "chat", "bench"])
 def test_missing_file(name: str) -> None:
     assert_one_sentence(runner.invoke(app, [name, "no/such.pte"]), "no such file: no/such.pte")
 
 
-@pytest.mark.parametrize("name", ["run", "inspect", "compile", "chat", "bench"])
+@pytest.mark.parametrize("name", ["run", "inspect", "check", "compile", "chat", "bench"])
 def test_not_a_program(name: str, not_a_program: Path) -> None:
     result = runner.invoke(app, [name, str(not_a_program)])
     assert_one_sentence(result, "not an ExecuTorch program", str(not_a_program))
 
 
-@pytest.mark.parametrize("name", ["run", "inspect", "compile", "chat", "bench"])
+@pytest.mark.parametrize("name", ["run", "inspect", "check", "compile", "chat", "bench"])
 def test_other_things_than_a_program(name: str, tmp_path: Path) -> None:
     assert_one_sentence(runner.invoke(app, [name, str(tmp_path)]), "not a file")
     (tmp_path / "empty.pte").touch()
@@ -63,7 +63,7 @@ def test_other_things_than_a_program(name: str, tmp_path: Path) -> None:
     assert_one_sentence(runner.invoke(app, [name, str(tmp_path / "pipe.pte")]), "not a file")
 
 
-@pytest.mark.parametrize("name", ["run", "inspect", "compile", "chat", "bench"])
+@pytest.mark.parametrize("name", ["run", "inspect", "check", "compile", "chat", "bench"])
 @pytest.mark.parametrize("share", [0.0001, 0.5, 0.9999])
 def test_truncated_program(name: str, share: float, tiny: Path, tmp_path: Path) -> None:
     data = tiny.read_bytes()

@@ -1,0 +1,209 @@
+"""Whether a program can run here, said before anything of it is on a GPU."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import listed
+from .files import DataPath, StrPath
+from .runtime import inspect, obstacles
+
+_BOUND = "the largest inputs"
+
+
+@dataclass(frozen=True)
+class MissingOperator:
+    """An operator of a delegate that the runtime does not have, and how many calls of it."""
+
+    method: str
+    operator: str
+    calls: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on the GPU; activations at the largest inputs."""
+
+    constants: int
+    states: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.constants + self.states + self.activations
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a program needs and whether it finds that here.
+
+    Attributes:
+        adapter: for which it was checked; "" for none.
+        operators: calls in its delegates, by operator.
+        outside: calls outside of them, by the kernels of ExecuTorch that they need.
+        problems: why it cannot run, a sentence each.
+        warnings: what goes past the adapter's limits for the largest inputs only.
+    """
+
+    path: str
+    adapter: str
+    methods: list[str]
+    operators: dict[str, int]
+    outside: dict[str, int]
+    missing: list[MissingOperator]
+    memory: Memory
+    problems: list[str]
+    warnings: list[str]
+
+    @property
+    def runs(self) -> bool:
+        """Whether there are no problems."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        memory = {**asdict(self.memory), "total": self.memory.total}
+        return {"runs": self.runs, **asdict(self), "memory": memory}
+
+    def sentences(self) -> list[str]:
+        """All of it for people."""
+        verdict = "runs" if self.runs else "does not run"
+        where = f"on {self.adapter}" if self.adapter else "without an adapter"
+        methods = f"{_count(len(self.methods), 'method')} ({', '.join(self.methods)})"
+        memory = self.memory
+        return [
+            f"{self.path} {verdict} {where}: {methods}.",
+            f"{self._calls()}.",
+            f"It takes {_size(memory.total)} of GPU memory: {_size(memory.constants)} for "
+            f"constants, {_size(memory.states)} for states and, with the largest inputs, "
+            f"{_size(memory.activations)} for activations.",
+            *(f"{text[0].upper()}{text[1:]}." for text in (*self.problems, *self.warnings)),
+        ]
+
+    def _calls(self) -> str:
+        calls, host = sum(self.operators.values()), sum(self.outside.values())
+        operators = _count(len(self.operators), "operator")
+        text = f"Its delegates have {_count(calls, 'call')} of {operators}"
+        if host == 0:
+            return text
+        return f"{text}; ExecuTorch's are {_count(host, 'call')} outside ({listed(self.outside)})"
+
+
+def check(path: StrPath, data_path: DataPath = None) -> Check:
+    """Check a program against this machine's adapter, or WebGPU's least limits without one.
+
+    Args:
+        path: the .pte file.
+        data_path: its .ptd files, or their folder, if its weights lie outside.
+
+    Raises:
+        WebGPUError: a file is missing or not what it should be.
+    """
+    found = inspect(path, data_path)
+    planned_for = found["planned_for"]
+    capabilities = planned_for["capabilities"]
+    methods = found["methods"]
+    missing = [m for method in methods for m in _missing(method)]
+    problems = [*_missing_sentences(missing), *obstacles(found)]
+    warnings: list[str] = []
+    for method in methods:
+        for delegate in method["delegates"]:
+            if (error := delegate.get("error")) and not any(_missing(method)):
+                problems.append(f"method '{method['name']}': {error}")
+            sentences = list(_passed_limits(method, delegate, capabilities))
+            (warnings if _is_dynamic(method) else problems).extend(sentences)
+    return Check(
+        str(path),
+        planned_for.get("adapter", ""),
+        [method["name"] for method in methods],
+        _counts(d["operators"] for m in methods for d in m["delegates"] if "operators" in d),
+        _counts(method["host_kernels"] for method in methods),
+        missing,
+        _memory(methods),
+        problems,
+        warnings,
+    )
+
+
+def _counts(lists: Any) -> dict[str, int]:
+    counted: Counter[str] = Counter()
+    for operators in lists:
+        for operator in operators:
+            counted[operator["name"]] += operator.get("calls", 1)
+    return dict(sorted(counted.items()))
+
+
+def _missing(method: Mapping[str, Any]) -> Iterator[MissingOperator]:
+    for delegate in method["delegates"]:
+        # The sentence of a refusal quotes each operator that is missing.
+        error = delegate.get("error", "")
+        if "is not supported" not in error:
+            continue
+        for operator in delegate.get("operators", []):
+            if f"'{operator['name']}'" in error:
+                yield MissingOperator(method["name"], operator["name"], operator["calls"])
+
+
+def _missing_sentences(missing: list[MissingOperator]) -> Iterator[str]:
+    for method in dict.fromkeys(one.method for one in missing):
+        of_method = [one for one in missing if one.method == method]
+        names = listed(f"{one.operator} ({_count(one.calls, 'call')})" for one in of_method)
+        yield (
+            f"method '{method}' has operators that are not supported: {names}; export it again "
+            "with these in the partitioner's operator_blocklist, which leaves them to ExecuTorch"
+        )
+
+
+def _passed_limits(
+    method: Mapping[str, Any], delegate: Mapping[str, Any], limits: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is larger than the adapter takes when inputs are at their largest."""
+    plans = [plan for plan in delegate.get("plans", []) if plan.get("for") == _BOUND]
+    for plan in plans:
+        bindings = [b["size"] for d in plan["dispatches"] for b in d["bindings"]]
+        grids = [side for d in plan["dispatches"] for side in d["grid"]]
+        for what, needed, most in (
+            ("a buffer", max(plan["slots"], default=0), limits["max_buffer_size"]),
+            ("a binding", max(bindings, default=0), limits["max_storage_binding"]),
+        ):
+            if needed > most:
+                yield (
+                    f"method '{method['name']}' with its largest inputs needs {what} of "
+                    f"{_size(needed)}, but the adapter has at most {_size(most)}"
+                )
+        if max(grids, default=0) > (most := limits["max_workgroups_per_dimension"]):
+            yield (
+                f"method '{method['name']}' with its largest inputs dispatches {max(grids)} "
+                f"workgroups in a dimension, but the adapter takes at most {most}"
+            )
+
+
+def _is_dynamic(method: Mapping[str, Any]) -> bool:
+    return any(one.get("dynamic") for one in method["inputs"])
+
+
+def _memory(methods: list[Mapping[str, Any]]) -> Memory:
+    constants = states = activations = 0
+    for method in methods:
+        for delegate in method["delegates"]:
+            memory = delegate.get("memory", {})
+            constants += memory.get("constant_bytes", 0)
+            states += memory.get("state_bytes", 0)
+            plans = delegate.get("plans", [])
+            activations += sum(plan["slot_bytes"] for plan in plans if plan.get("for") == _BOUND)
+    return Memory(constants, states, activations)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _size(count: int) -> str:
+    size, units = float(count), ["bytes", "KB", "MB", "GB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{size:.3g} {units[0]}"
