@@ -4,44 +4,15 @@ from __future__ import annotations
 
 import operator
 import re
-from typing import Any
 
 import pytest
 import torch
-from executorch.backends.vulkan.op_registry import vulkan_supported_ops
 from support.capi import ModelError
 from support.delegate import GraphBuilder
-
-# Never in a delegate's graph: folded into value lists or removed before serialization.
-FOLDED = {
-    "getitem",
-    "aten.alias_copy.default",
-    "aten.copy.default",
-    "aten._assert_scalar.default",
-    "aten.sym_constrain_range_for_size.default",
-    # Comparisons of live scalars feed assertions only.
-    "lt",
-    "gt",
-    "ge",
-    "le",
-    "eq",
-}
+from support.registry import registered_names, serialized_name
 
 # Known to the partitioner and not to this runtime, by family.
 MISSING: dict[str, set[str]] = {}
-
-
-def serialized_name(key: Any) -> str:
-    """The name that upstream's VkGraphBuilder writes for a key of the registry."""
-    if isinstance(
-        key, str
-    ):  # "llama::update_cache": an overload of it is written without namespace
-        namespace, name = key.split("::")
-        return f"{name}.default" if namespace == "llama" else f"{namespace}.{name}.default"
-    if isinstance(key, torch._ops.OpOverload):
-        # Edge operators carry their namespace in __name__, plain torch ones do not.
-        return key.__name__ if key.__name__.startswith("sym_") else f"aten.{key.__name__}"
-    return str(key.__name__)
 
 
 def is_supported(name: str) -> bool:
@@ -57,10 +28,10 @@ def is_supported(name: str) -> bool:
 
 
 def test_the_registry_is_covered() -> None:
-    names = {serialized_name(key) for key in vulkan_supported_ops}
+    names = registered_names()
     assert {"sym_size.int", "add", "sdpa_with_kv_cache.default", "et_vk.sdpa.default"} <= names
     listed = set().union(*MISSING.values()) if MISSING else set()
-    missing = {name for name in names - FOLDED if not is_supported(name)}
+    missing = {name for name in names if not is_supported(name)}
     assert missing == listed, (
         f"newly missing: {sorted(missing - listed)}; listed, yet supported: "
         f"{sorted(listed - missing)}"
