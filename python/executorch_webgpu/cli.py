@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import torch
 
     from .chat import Conversation
+    from .pictures import Preparing
+    from .runtime import Model
 
 # Without a terminal there is no width to fit: tables are for grep then.
 _output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
@@ -296,10 +298,29 @@ def run(
     inputs: Annotated[
         list[Path] | None,
         typer.Option(
-            "--input", "-i", metavar="FILE.npy", help="An input; once for each, in order."
+            "--input",
+            "-i",
+            metavar="FILE",
+            help="An input, an array (.npy) or a picture; once for each, in order.",
         ),
     ] = None,
     method: Annotated[str, typer.Option(help="The method to run.")] = "forward",
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pixels a side of pictures; the model's own if left out."),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="Of pixels in [0, 1]; ImageNet's.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="Of pixels in [0, 1]; ImageNet's.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Names of the classes, a line each: shows the likeliest."
+        ),
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write outputs there as output_0.npy and so on."),
@@ -310,15 +331,23 @@ def run(
     check_program(model)
     if output_dir is not None:
         make_folder(output_dir)
-    tensors = [_load_tensor(path) for path in inputs or []]
+    from .pictures import Preparing, likeliest, load_labels
     from .runtime import load
 
+    names = load_labels(labels) if labels else None
+    preparing = Preparing.of_words(size, mean, std)
     program = load(model, data)
+    tensors = [
+        _load_input(path, preparing, method, i, program) for i, path in enumerate(inputs or [])
+    ]
     program.import_kernels()
     for i, value in enumerate(program.execute(method, tensors)):
         _output.print(f"output {i}: {_summary(value)}")
         if output_dir is not None:
             _save_array(output_dir / f"output_{i}.npy", value)
+        if names and i == 0:
+            for name, chance in likeliest(value, names):
+                _output.print(f"{chance:7.1%}  {name}", markup=False, highlight=False)
 
 
 @app.command()
@@ -590,6 +619,20 @@ def _stages() -> Iterator[Callable[[str, int, int], None]]:
 
         yield report
         finish()
+
+
+def _load_input(
+    path: Path, preparing: Preparing, method: str, index: int, program: Model
+) -> torch.Tensor:
+    """An array, or a picture as that input of the method takes it."""
+    check_file(path)
+    with path.open("rb") as file:
+        is_array = path.suffix == ".npy" or file.read(6) == b"\x93NUMPY"
+    if is_array:
+        return _load_tensor(path)
+    signature = program.signature(method)
+    wanted = signature[index] if index < len(signature) else ("nothing", ())
+    return preparing.load(path, f"input {index} of '{method}'", *wanted)
 
 
 def _load_tensor(path: Path) -> torch.Tensor:
