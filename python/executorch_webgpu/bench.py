@@ -77,6 +77,14 @@ def bench(
     )
 
 
+def is_language_model(path: Path, data_path: DataPath = None) -> bool:
+    """Whether ``forward`` takes tokens [1, S] and a position [1] of int64."""
+    methods = inspect(path, data_path, {"outline": True})["methods"]
+    inputs = [one for method in methods if method["name"] == "forward" for one in method["inputs"]]
+    ranks = [len(one["sizes"]) for one in inputs if one.get("type") == "int64" and "sizes" in one]
+    return len(inputs) == len(ranks) and ranks == [2, 1]
+
+
 def measure(
     name: str,
     length: int,

@@ -482,24 +482,34 @@ def devices(as_json: AsJson = False) -> None:
 def bench(
     model: ModelFile,
     repetitions: Annotated[int, typer.Option(min=1, help="Calls per measurement.")] = 5,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Measure calls of this method, with inputs as large as it takes."),
+    ] = None,
     peak_bandwidth: PeakBandwidth = None,
     peak_tflops: PeakTflops = None,
     as_json: AsJson = False,
     data: DataFiles = None,
 ) -> None:
-    """Measure prefill and decode speed of a language model, and how long it takes to start."""
-    from .bench import bench as measure
-    from .report import Peaks
+    """Measure a program: a language model's prefill and decode, or any other's calls."""
+    check_program(model)
+    from .bench import bench as measure_decoder
+    from .bench import is_language_model
+    from .bench_program import CallReport, bench_program
+    from .report import Peaks, Report
 
+    report: Report | CallReport
     with _notes.status("Starting") as status:
-        report = measure(
-            model,
-            repetitions,
-            _adapter_name(),
-            lambda what: status.update(f"Measuring: {what}"),
-            Peaks(peak_bandwidth, peak_tflops),
-            data,
-        )
+
+        def tell(what: str) -> None:
+            status.update(f"Measuring: {what}")
+
+        if method is None and is_language_model(model, data):
+            peaks = Peaks(peak_bandwidth, peak_tflops)
+            report = measure_decoder(model, repetitions, _adapter_name(), tell, peaks, data)
+        else:
+            name = method or "forward"
+            report = bench_program(model, name, repetitions, _adapter_name(), tell, data)
     if as_json:
         _print_json(report.to_json())
     else:

@@ -155,9 +155,8 @@ def test_unwritable_output(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_not_a_language_model(not_a_language_model: Path) -> None:
-    for name in ("chat", "bench"):
-        result = runner.invoke(app, [name, str(not_a_language_model)])
-        assert_one_sentence(result, "forward takes float32 [2, 3], not tokens [1, S]")
+    result = runner.invoke(app, ["chat", str(not_a_language_model)])
+    assert_one_sentence(result, "forward takes float32 [2, 3], not tokens [1, S]")
 
 
 def test_figures_that_are_none(tiny: Path) -> None:
@@ -341,6 +340,20 @@ def test_bench_reports_markdown_and_json(tiny: Path) -> None:
     report = json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
     measured = [(t["name"], t["tokens"]) for t in report["timings"]]
     assert measured == [("prefill", 128), ("prefill", 255), ("decode", 128), ("decode", 256)]
+
+
+def test_bench_of_any_program(not_a_language_model: Path) -> None:
+    arguments = ["bench", str(not_a_language_model), "--repetitions", "3"]
+    text = runner.invoke(app, arguments).stdout
+    assert "forward(float32 [2, 3]) on " in text and ", 3 calls" in text
+    report = json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
+    assert len(report["seconds"]) == 3 and min(report["seconds"]) > 0
+    assert min(report["seconds"]) <= report["median_seconds"] <= max(report["seconds"])
+    assert report["first_call_seconds"] > 0 and report["gpu_bytes"] > 0
+    assert report["delegates"] == 1
+    assert f"| dispatches | {report['dispatches']} in 1 delegate |" in text
+    result = runner.invoke(app, [*arguments, "--method", "nothing"])
+    assert_one_sentence(result, "'nothing'")
 
 
 def test_starting_a_chat_imports_no_export_machinery() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from executorch_webgpu.errors import WebGPUError
 from executorch_webgpu.pictures import MEAN, STD, Preparing, likeliest, load_labels
 from PIL import Image
 from support.command import assert_one_sentence
+from support.paths import REPOSITORY
 from support.program import save
 from typer.testing import CliRunner
 
@@ -98,6 +101,13 @@ def test_the_command_names_the_likeliest(colours: Path, labels: Path, tmp_path: 
     lines = result.stdout.splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["red", "green", "blue"]
     assert float(lines[1].split()[0].rstrip("%")) > 99
+
+
+def test_the_example_does_so_in_ten_lines(colours: Path, labels: Path, tmp_path: Path) -> None:
+    photo = picture(tmp_path / "photo.jpg")
+    command = [sys.executable, REPOSITORY / "examples/classify.py", colours, labels, photo]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.split()[1] == "red"
 
 
 @pytest.mark.parametrize(
