@@ -51,7 +51,7 @@ gpu_kernels=($ops/{quantized/test_groups,linear/test_matmul,attention/test_atten
 on_swiftshader() {
   export VK_ICD_FILENAMES=$swiftshader
   step "Operators, SwiftShader through wgpu-native"
-  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.06 "$python" -m pytest $ops || return
+  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.06 ETWEBGPU_TEST_SHARE=0.4 "$python" -m pytest $ops || return
   local provider
   for provider in dawn wgpu-native; do
     step "Operators with the kernels for GPUs, SwiftShader through $provider"

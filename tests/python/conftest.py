@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1.0,
         help="leave out cases that are larger (default: %(default)s)",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep ETWEBGPU_TEST_SHARE of the tests, the same ones each time; all unless it is set."""
+    share = float(os.environ.get("ETWEBGPU_TEST_SHARE", "1"))
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        (kept if zlib.crc32(item.nodeid.encode()) < share * 2**32 else dropped).append(item)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
 
 
 def pytest_configure(config: pytest.Config) -> None:
