@@ -72,21 +72,25 @@ on_swiftshader() {
   ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.02 "$python" -m pytest $ops/attention/test_attention.py $ops/rows
 }
 
-beside() {
-  (on_swiftshader) || return  # whose settings end there
+others() {
+  step "Python: all but operators, lavapipe through Dawn"
+  VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python --durations 10 \
+    --ignore $ops --ignore tests/python/format --ignore tests/python/wasm || return
   step "A tenth of the ExecuTorch wheel's own suites"
   scripts/test_suites.sh 0.1
 }
 
 # Side by side: neither keeps two cores busy by itself.
-step "Python: lavapipe through Dawn, and operators on SwiftShader and the wheel's suites, which are shown afterwards"
-beside >build/beside.log 2>&1 &
-beside=$!
-trap 'kill $beside 2>/dev/null || true' EXIT
-VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=${ETWEBGPU_TEST_SCALE:-0.15} "$python" -m pytest tests/python \
-  --ignore tests/python/wasm --record build/cases
-wait $beside && passed=1 || passed=0
-cat build/beside.log
+scale=${ETWEBGPU_TEST_SCALE:-0.15}
+step "Python: operators, lavapipe through Dawn; and beside it what is shown afterwards"
+others >build/others.log 2>&1 &
+others=$!
+trap 'kill $others 2>/dev/null || true' EXIT
+VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python/format $ops --durations 10 \
+  --record build/cases
+(on_swiftshader)  # whose settings end there
+wait $others && passed=1 || passed=0
+cat build/others.log
 [ $passed = 1 ]
 
 step "What was compared there: planned by both builds of the core, run by the TypeScript executor in Node"

@@ -109,7 +109,7 @@ class Graph:
 
     def bytes_of(self, constants_at: int, key: str, offset: int, length: int) -> bytes:
         if key:
-            return self.data.get(key, bytes(length))  # cases of missing weights
+            return self.data.get(key, b"").ljust(length, b"\0")  # cases of missing weights
         return self.blob[constants_at + offset : constants_at + offset + length]
 
 
