@@ -133,7 +133,9 @@ export class Generation {
       this.#encodeChoice(encoder);
       encoder.copyBufferToBuffer(this.#chosen, 0, landing, 0, 4);
     });
-    const token = Promise.all([this.#receive(landing), submitted]).then(([received]) => received);
+    submitted.catch(() => {}); // heard of below
+    // Not before the landing is unmapped: the next answer uses it again.
+    const token = this.#receive(landing).then((received) => submitted.then(() => received));
     token.catch(() => {}); // whoever waits for it hears of it
     onTheWay.push(token);
   }
