@@ -6,12 +6,13 @@ export interface CacheStore {
   /** None if there is no such folder. */
   files(folder: string): Promise<string[]>;
   read(folder: string, file: string): Promise<Blob | undefined>;
-  /** All of it or nothing; makes the folder. */
+  /** All of it or nothing; makes the folder. A QuotaExceededError where there is no room. */
   write(folder: string, file: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
   remove(folder: string): Promise<void>;
 }
 
 const ROOM = "executorch-webgpu";
+const PIECE = 1 << 17;
 
 /** Undefined where there is none: in Node, or in a page that is not secure. */
 export async function browserStore(): Promise<CacheStore | undefined> {
@@ -100,11 +101,12 @@ function put(file: SyncAccessHandle, bytes: Uint8Array, at: number): void {
     throw new DOMException("the disk took a part only", "QuotaExceededError");
 }
 
-// A writable's file changes when it is closed.
+// A writable's file changes when it is closed. Bytes come to it through a pipe, and in one piece they are more than
+// that holds: Chromium then may tell that the pipe broke before it tells why, that the quota is used up.
 async function writeAtOnce(handle: FileSystemFileHandle, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
   const writable = await handle.createWritable();
   try {
-    await writable.write(bytes);
+    for (let at = 0; at < bytes.byteLength; at += PIECE) await writable.write(bytes.subarray(at, at + PIECE));
     await writable.close();
   } catch (error) {
     await writable.abort().catch(() => {});
