@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 namespace etwebgpu {
 namespace {
@@ -29,6 +30,7 @@ class Routing {
     if (c_.is_software()) return columns();
     if (g_.rows == 1) return gemv();
     if (takes_matrices()) return matrices();
+    if (has_few_rows()) return few_rows();
     return has_few_tiles() ? slices() : gemm();
   }
 
@@ -178,6 +180,40 @@ class Routing {
     route.defines = {{"ROWS", kRows},          {"MATS", matrices}, {"LOADS", type_.loads},
                      {"HALVES", type_.halves}, {"WG", wg},         {"LANES", lanes},
                      {"SLICES", wg / lanes},   {"RUN", run},       {"SUMS", sums(wg)}};
+    route.params = {"rows", "row_blocks", "steps", "group_steps"};
+    return route;
+  }
+
+  // Found on an H200: with 8 rows of 4-bit weights what is gained is lost on smaller models.
+  bool has_few_rows() const { return g_.rows <= 4 && g_.packing == Packing::Q4Panels; }
+  // As many slices of K, and steps for each at a time, as workgroup memory has room for the rows
+  // of.
+  GemmRoute few_rows() const {
+    constexpr std::int64_t kMostUnit = 4, kMany = 192, kMost = 256;
+    const std::int64_t steps = g_.depth / type_.step, matrices = matrices_of_column();
+    const std::int64_t rows = bit_ceil(g_.rows);
+    const std::int64_t run = subgroup_run() < 4 ? 0 : subgroup_run();
+    const std::int64_t columns =
+        lanes_for(run > 0 ? std::min<std::int64_t>(16, run) / matrices : 8, kMany);
+    const std::int64_t lanes = columns * matrices;
+    std::int64_t unit = std::gcd(kMostUnit, std::gcd(steps, g_.group_size / type_.step));
+    std::int64_t wg = std::min(kMost, bit_ceil(lanes * div_up(steps, unit)));
+    wg = std::max({wg, rows * lanes, run, std::int64_t{32}});
+    const auto sums = [&] { return wg / (run > 0 ? run : lanes); };
+    const auto fits = [&] {
+      const std::int64_t staged = rows * (wg / lanes) * unit * type_.halves;
+      const std::int64_t squares = g_.norm_weight ? 4 * wg : 0;
+      return 16 * std::max(staged, sums() * rows * lanes) + squares <=
+                 c_.capabilities().max_workgroup_storage &&
+             is_size(wg);
+    };
+    while (!fits() && unit > 1) unit /= 2;
+    while (!fits() && wg / 2 >= std::max(rows * lanes, run)) wg /= 2;
+    GemmRoute route{{.kernel = "gemm_few_rows"}, columns, rows};
+    route.defines = {
+        {"ROWS", rows},  {"LOADS", type_.loads}, {"HALVES", type_.halves}, {"UNIT", unit},
+        {"WG", wg},      {"LANES", lanes},       {"SLICES", wg / lanes},   {"RUN", run},
+        {"SUMS", sums()}};
     route.params = {"rows", "row_blocks", "steps", "group_steps"};
     return route;
   }

@@ -106,6 +106,33 @@ TEST(Linear, SlicesFitWorkgroupMemory) {
   }
 }
 
+// Rows that are staged for every slice lie there, and then the sums.
+TEST(Linear, FewRowsFitWorkgroupMemory) {
+  for (const std::uint32_t subgroup : {0u, 4u, 16u, 32u, 128u}) {
+    for (const std::uint32_t storage : {16u << 10, 48u << 10}) {
+      Capabilities caps;
+      caps.subgroups = subgroup > 0;
+      caps.min_subgroup_size = caps.max_subgroup_size = std::max(subgroup, 1u);
+      caps.max_workgroup_storage = storage;
+      Compiled layer({}, caps);
+      for (const std::int64_t rows : {2, 3, 4}) {
+        const Plan& plan = layer.at(rows);
+        ASSERT_EQ(layer.kernel(plan).name, "gemm_few_rows");
+        const auto number = [&](std::string_view name) {
+          return std::stoul(layer.parameter(plan, name));
+        };
+        const auto staged = number("UNIT") * number("HALVES") * number("SLICES") * number("ROWS");
+        const auto sums = number("SUMS") * number("ROWS") * number("LANES");
+        EXPECT_LE(16 * std::max(staged, sums), storage) << subgroup;
+        EXPECT_GE(number("WG"), number("ROWS") * number("LANES")) << subgroup;
+        EXPECT_EQ(number("ROWS"), rows == 2 ? 2u : 4u);
+        EXPECT_EQ(72 % number("UNIT"), 0u);  // steps of 576 elements
+      }
+      EXPECT_EQ(layer.kernel(layer.at(5)).name, "gemm_slices");
+    }
+  }
+}
+
 Capabilities with_byte_products(std::uint64_t from) {
   Capabilities out;
   out.subgroups = true;
@@ -120,7 +147,7 @@ TEST(Linear, LargeLayersForOneRowMultiplyBytes) {
   constexpr std::uint64_t kWeights = 576 * 576;
   Compiled at({}, with_byte_products(kWeights)), above({}, with_byte_products(kWeights + 1));
   EXPECT_EQ(at.kernel(at.at(1)).name, "gemv_bytes");
-  EXPECT_EQ(at.kernel(at.at(2)).name, "gemm_slices");
+  EXPECT_EQ(at.kernel(at.at(2)).name, "gemm_few_rows");
   EXPECT_EQ(above.kernel(above.at(1)).name, "gemv");
 }
 
