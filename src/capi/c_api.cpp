@@ -259,7 +259,7 @@ const char* etwg_devices_json(void) {
   return guarded<const char*>(nullptr, [] -> Result<const char*> {
     TRY(ensure_providers());
     TRY_ASSIGN(const Options options, resolve_options({}));
-    return keep(devices_json({options.provider, options.adapter}, write_verdicts));
+    return keep(devices_json({options.provider, options.adapter}, write_self_test));
   });
 }
 

@@ -20,16 +20,6 @@ void publish_states(const Runner& runner, const std::shared_ptr<DelegateStates>&
   DelegateStates::publish(states);
 }
 
-std::string replacement_text(const Device& device, const KernelVerdict& verdict) {
-  std::string features;
-  for (const KernelFeature feature : verdict.given_up)
-    features += cat(features.empty() ? "" : ", ", name(feature));
-  const std::string_view kernel = std::string_view(verdict.kernel);
-  return cat("self test: the kernel ", kernel.substr(0, kernel.find_first_of("[(")),
-             " is wrong on ", device.adapter().name, " (", device.adapter().driver,
-             "), and the model does without ", features, ": ", verdict.why);
-}
-
 // What the model may use of the device once its kernels have been tried there.
 Result<Capabilities> tested_capabilities(const std::shared_ptr<Device>& device,
                                          const MakeModel& make, const ModelOptions& options,
@@ -39,14 +29,15 @@ Result<Capabilities> tested_capabilities(const std::shared_ptr<Device>& device,
   if (!kept) notices.push_back(cat("self test: ", kept.error().message));
   KernelVerdicts verdicts = kept.value_or(KernelVerdicts());
   const std::size_t known = verdicts.size();
-  const Result<SelfTest> tested = self_test(device, make, options, verdicts);
+  const Result<TestedKernels> tested = self_test(device, make, options, verdicts);
   if (verdicts.size() != known) {
     if (auto written = keep_verdicts(adapter, verdicts); !written)
       notices.push_back(cat("self test: ", written.error().message));
   }
   TRY(tested);
+  const std::string where = cat(device->adapter().name, " (", device->adapter().driver, ")");
   for (const KernelVerdict& verdict : tested->replaced)
-    notices.push_back(replacement_text(*device, verdict));
+    notices.push_back(replacement_text(verdict, where));
   return tested->capabilities;
 }
 

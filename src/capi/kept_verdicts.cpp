@@ -1,13 +1,11 @@
 #include "capi/kept_verdicts.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <mutex>
-#include <optional>
 #include <random>
 #include <span>
 #include <utility>
@@ -53,35 +51,13 @@ std::span<const Json> items_of(const Json& json, std::string_view key) {
   return *member->items();
 }
 
-template <typename Enum, std::size_t N>
-std::optional<Enum> named(std::string_view text, const std::array<Enum, N>& all) {
-  const auto found = std::ranges::find(all, text, [](Enum one) { return name(one); });
-  return found == all.end() ? std::nullopt : std::optional(*found);
-}
-
-// A verdict that is not understood is none: the kernel is tried again.
-std::optional<KernelVerdict> read_verdict(const Json& json) {
-  constexpr std::array kOutcomes = {Outcome::Agrees, Outcome::Differs, Outcome::Untried};
-  const auto outcome = named(text_of(json, "outcome"), kOutcomes);
-  if (!outcome) return std::nullopt;
-  KernelVerdict out{*outcome, text_of(json, "kernel"), text_of(json, "why")};
-  for (const Json& item : items_of(json, "given_up")) {
-    const auto feature = item.text() ? named(*item.text(), kKernelFeatures) : std::nullopt;
-    if (!feature) return std::nullopt;
-    out.given_up.push_back(*feature);
-  }
-  return out;
-}
-
 Entry read_entry(const Json& json) {
   Entry out{{text_of(json, "provider"), text_of(json, "implementation"), text_of(json, "adapter"),
              text_of(json, "driver")},
             {}};
   const Json* trusted = json.find("trusted");
   out.adapter.trusted = trusted != nullptr && trusted->flag() != nullptr && *trusted->flag();
-  for (const Json& kernel : items_of(json, "kernels"))
-    if (auto verdict = read_verdict(kernel))
-      out.verdicts[text_of(kernel, "text")] = *std::move(verdict);
+  if (const Json* kernels = json.find("kernels")) out.verdicts = read_verdicts(*kernels);
   return out;
 }
 
@@ -108,12 +84,6 @@ Result<Entries> read_file() {
 
 // --- Writing ---
 
-void write_features(JsonWriter& json, std::string_view key, const KernelVerdict& verdict) {
-  json.key(key).begin_array();
-  for (const KernelFeature feature : verdict.given_up) json.value(name(feature));
-  json.end_array();
-}
-
 std::string to_json(const Entries& entries) {
   JsonWriter json;
   json.begin_object().member("version", kVersion).key("adapters").begin_array();
@@ -121,15 +91,9 @@ std::string to_json(const Entries& entries) {
     json.begin_object().member("provider", adapter.provider);
     json.member("implementation", adapter.implementation).member("adapter", adapter.adapter);
     json.member("driver", adapter.driver).member("trusted", adapter.trusted);
-    json.key("kernels").begin_array();
-    for (const auto& [text, verdict] : verdicts) {
-      json.begin_object().member("text", text).member("kernel", verdict.kernel);
-      json.member("outcome", name(verdict.outcome));
-      if (!verdict.why.empty()) json.member("why", verdict.why);
-      if (!verdict.given_up.empty()) write_features(json, "given_up", verdict);
-      json.end_object();
-    }
-    json.end_array().end_object();
+    json.key("kernels");
+    write_verdicts(json, verdicts);
+    json.end_object();
   }
   return json.end_array().end_object().take();
 }
@@ -187,8 +151,8 @@ Result<void> keep_verdicts(const TestedAdapter& adapter, const KernelVerdicts& v
   return write_file(to_json(entries));
 }
 
-void write_verdicts(JsonWriter& json, const AdapterDescription& adapter,
-                    std::string_view implementation) {
+void write_self_test(JsonWriter& json, const AdapterDescription& adapter,
+                     std::string_view implementation) {
   const auto is_of_it = [&](const Entry& entry) {
     const TestedAdapter& tested = entry.adapter;
     return tested.provider == adapter.provider && tested.implementation == implementation &&
@@ -210,7 +174,7 @@ void write_verdicts(JsonWriter& json, const AdapterDescription& adapter,
   json.key("replaced").begin_array();
   for (const KernelVerdict* verdict : replaced) {
     json.begin_object().member("kernel", verdict->kernel);
-    write_features(json, "without", *verdict);
+    write_given_up(json, "without", *verdict);
     json.member("why", verdict->why).end_object();
   }
   json.end_array().end_object();

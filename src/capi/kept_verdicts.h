@@ -2,8 +2,7 @@
 // a driver: self_test.json in $XDG_CACHE_HOME/executorch-webgpu, else ~/.cache/executorch-webgpu.
 //
 //   {"version": 1, "adapters": [{"provider", "implementation", "adapter", "driver", "trusted",
-//    "kernels": [{"text", "kernel", "outcome": "agrees" | "differs" | "untried", "why",
-//                 "given_up": ["subgroups"]}]}]}
+//    "kernels": as plan/kernel_verdicts.h has it}]}
 #pragma once
 
 #include <string>
@@ -11,9 +10,9 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "plan/kernel_verdicts.h"
 #include "webgpu/device.h"
 #include "webgpu/provider.h"
-#include "webgpu/self_test.h"
 
 namespace etwebgpu {
 
@@ -35,7 +34,7 @@ Result<void> keep_verdicts(const TestedAdapter& adapter, const KernelVerdicts& v
 
 // Adds "self_test" to the open object of an adapter that has been tested, trusted or not:
 // {"tried": 12, "untried": 0, "replaced": [{"kernel", "without": ["subgroups"], "why"}]}
-void write_verdicts(JsonWriter& json, const AdapterDescription& adapter,
-                    std::string_view implementation);
+void write_self_test(JsonWriter& json, const AdapterDescription& adapter,
+                     std::string_view implementation);
 
 }  // namespace etwebgpu

@@ -5,11 +5,8 @@
 #include <string>
 #include <type_traits>
 
-#include "base/capabilities_json.h"
-#include "base/elements.h"
 #include "base/json.h"
 #include "base/json_value.h"
-#include "base/quote.h"
 #include "format/delegate.h"
 #include "format/file_json.h"
 #include "format/flat_tensor.h"
@@ -19,33 +16,19 @@
 #include "plan/call_match.h"
 #include "plan/model.h"
 #include "plan/plan_json.h"
+#include "wasm/loading.h"
+#include "wasm/results.h"
 
 using namespace etwebgpu;
-
-struct EtwgDelegate {
-  Graph graph;
-  FilePart constants;  // in the blob
-};
+using namespace etwebgpu::wasm;
 
 namespace {
 
 using Delegate = EtwgDelegate;
 
-std::string result;
 const Model* current_model = nullptr;
 const Plan* current_plan = nullptr;  // of that model
 std::uint32_t plans_numbered = 0;
-
-template <typename T>
-bool keep(Result<T> text) {
-  const bool worked = text.has_value();
-  result = worked ? *std::move(text) : std::move(text.error().message);
-  return worked;
-}
-
-std::span<const std::byte> bytes_of(const std::uint8_t* data, std::uint32_t size) {
-  return std::as_bytes(std::span(data, size));
-}
 
 FileHead head_of(const std::uint8_t* data, std::uint32_t size, double file_size) {
   return {bytes_of(data, size), static_cast<std::uint64_t>(file_size)};
@@ -73,60 +56,15 @@ bool is_read(const Graph& graph, std::size_t constant) {
 
 // --- Arguments ---
 
-struct Settings {
-  Capabilities capabilities;
-  ModelOptions options;
-};
-
-Result<FloatType> float_type(std::string_view option, const Json& json) {
-  const std::string* text = json.text();
-  const bool is_f16 = text && *text == "f16";
-  CHECK_OR_FAIL(is_f16 || (text && *text == "f32"), ErrorKind::InvalidArgument, "option '", option,
-                "' must be f32 or f16");
-  return is_f16 ? FloatType::F16 : FloatType::F32;
-}
-
-// {"capabilities": {...}, "options": {"kv_cache_dtype": "f16", "matmul_dtype": "f32"}}
-Result<Settings> settings_of(std::string_view text) {
-  TRY_ASSIGN(const Json json, Json::parse(text));
-  Settings out;
-  if (const Json* capabilities = json.find("capabilities")) {
-    TRY_ASSIGN(out.capabilities, read_capabilities(*capabilities));
-  }
-  const Json* options = json.find("options");
-  if (!options || !options->members()) return out;
-  for (const auto& [name, value] : *options->members()) {
-    CHECK_OR_FAIL(name == "kv_cache_dtype" || name == "matmul_dtype", ErrorKind::InvalidArgument,
-                  "there is no option ", quoted(name));
-    FloatType& type = name == "matmul_dtype" ? out.options.matmul : out.options.kv_cache;
-    TRY_ASSIGN(type, float_type(name, value));
-  }
-  return out;
-}
-
-// The delegate's constants that the page has read for this.
 Result<std::unique_ptr<Model>> load(Graph graph, std::string_view device,
                                     std::span<const EtwgConstant> constants) {
   TRY_ASSIGN(const Settings settings, settings_of(device));
-  const auto bytes = [&](const TensorInfo& tensor) -> std::span<const std::byte> {
-    const auto found = std::ranges::find(constants, static_cast<std::uint32_t>(tensor.constant),
-                                         &EtwgConstant::index);
+  const auto bytes = [&](std::uint32_t index) -> std::span<const std::byte> {
+    const auto found = std::ranges::find(constants, index, &EtwgConstant::index);
     return found == constants.end() ? std::span<const std::byte>()
                                     : bytes_of(found->data, found->size);
   };
-  const auto elements = [&](const TensorInfo& tensor) -> Result<HostElements> {
-    const auto needed = static_cast<std::size_t>(tensor.bound.numel()) * byte_size(tensor.dtype);
-    const auto given = bytes(tensor);
-    CHECK_OR_FAIL(given.size() >= needed, ErrorKind::NotSupported,
-                  "the host computes with constant ", tensor.constant, " of ", needed,
-                  " bytes, which is not among those given");
-    return integers(tensor.dtype, given.first(needed));
-  };
-  const auto number = [&](const TensorInfo& tensor) -> Result<std::optional<double>> {
-    return first_float(tensor.dtype, bytes(tensor));
-  };
-  return Model::create(std::move(graph), settings.capabilities, settings.options,
-                       {.integers = elements, .number = number});
+  return make_model(std::move(graph), settings.capabilities, settings.options, bytes);
 }
 
 Result<HostInput> host_input(const EtwgInput& input, std::vector<std::int64_t>& elements) {
@@ -237,12 +175,6 @@ Result<std::string> match_json(const Model& model, std::string_view text) {
 
 }  // namespace
 
-#ifdef __wasm__
-#define EXPORT(name) __attribute__((export_name(#name)))
-#else  // tests compare the two builds
-#define EXPORT(name) __attribute__((visibility("default")))
-#endif
-
 extern "C" {
 
 EXPORT(etwg_alloc) void* etwg_alloc(std::uint32_t size) { return std::malloc(size); }
@@ -274,10 +206,7 @@ bool etwg_data_file(const std::uint8_t* data, std::uint32_t size, double file_si
 
 EXPORT(etwg_delegate)
 Delegate* etwg_delegate(const std::uint8_t* data, std::uint32_t size, double blob_size) {
-  auto delegate = read_delegate(head_of(data, size, blob_size));
-  if (delegate) return delegate->release();
-  result = std::move(delegate.error().message);
-  return nullptr;
+  return keep_handle(read_delegate(head_of(data, size, blob_size)));
 }
 EXPORT(etwg_discard) void etwg_discard(Delegate* delegate) { delete delegate; }
 EXPORT(etwg_delegate_json) void etwg_delegate_json(const Delegate* delegate) {
@@ -304,9 +233,7 @@ Model* etwg_load(Delegate* used_up, const char* device, std::uint32_t device_siz
   const std::unique_ptr<Delegate> delegate(used_up);
   auto model =
       load(std::move(delegate->graph), {device, device_size}, std::span(constants, constant_count));
-  if (model) return model->release();
-  result = std::move(model.error().message);
-  return nullptr;
+  return keep_handle(std::move(model));
 }
 EXPORT(etwg_unload) void etwg_unload(Model* model) {
   current_plan = nullptr;

@@ -6,12 +6,15 @@ import { ModelError } from "./errors.ts";
 import type {
   Capabilities,
   DelegateForm,
+  DType,
   Match,
   ModelForm,
   ModelOptions,
   NamedData,
   PlanForm,
   ProgramForm,
+  TestFindings,
+  TrialInput,
 } from "./forms.ts";
 import type { LiveInput, PackingWindow, PassedValue, PlannedModel } from "./planned_model.ts";
 
@@ -49,6 +52,30 @@ interface Exports {
   etwg_dirty(model: number): number;
   etwg_clear_dirty(model: number): void;
   etwg_windows(model: number, state: number, index: number, most: number): number;
+  etwg_test(
+    delegate: number,
+    device: number,
+    size: number,
+    constants: number,
+    count: number,
+    verdicts: number,
+    verdictsSize: number,
+  ): number;
+  etwg_end_test(test: number): void;
+  etwg_next_trial(test: number): number;
+  etwg_trial_inputs(test: number): void;
+  etwg_trial_input(test: number, input: number): void;
+  etwg_trial_constant(test: number, constant: number): number;
+  etwg_trial_output(
+    test: number,
+    output: number,
+    dtype: number,
+    dtypeSize: number,
+    data: number,
+    size: number,
+  ): number;
+  etwg_trial_ended(test: number, how: number, why: number, size: number): number;
+  etwg_test_json(test: number, where: number, size: number): void;
   etwg_pack(
     model: number,
     state: number,
@@ -238,6 +265,35 @@ export class CoreDelegate {
     const core = this.#core;
     const handle = this.#handle;
     this.#handle = 0;
+    const model = this.#lend({ capabilities, options }, constants, (device, size, table) =>
+      core.exports.etwg_load(handle, device, size, table, constants.size),
+    );
+    return new CoreModel(core, core.check(model));
+  }
+
+  /** Trials of the kernels that a load would use, but for those whose `verdicts` are known (JSON). */
+  test(
+    capabilities: Partial<Capabilities>,
+    options: ModelOptions,
+    constants: ReadonlyMap<number, Uint8Array>,
+    verdicts: string,
+  ): CoreTest {
+    const core = this.#core;
+    const test = this.#lend({ capabilities, options }, constants, (device, size, table) =>
+      core.lendText(verdicts, (at, length) =>
+        core.exports.etwg_test(this.#handle, device, size, table, constants.size, at, length),
+      ),
+    );
+    return new CoreTest(core, core.check(test));
+  }
+
+  // Settings as text and constants as a table, in the heap.
+  #lend<T>(
+    settings: { capabilities: Partial<Capabilities>; options: ModelOptions },
+    constants: ReadonlyMap<number, Uint8Array>,
+    use: (device: number, size: number, table: number) => T,
+  ): T {
+    const core = this.#core;
     const table = core.alloc(12 * constants.size);
     const lent = [table];
     try {
@@ -247,11 +303,7 @@ export class CoreDelegate {
         core.bytes.set(bytes, at);
         core.words.set([index, at, bytes.byteLength], table / 4 + 3 * i);
       });
-      const settings = JSON.stringify({ capabilities, options });
-      const model = core.lendText(settings, (at, size) =>
-        core.exports.etwg_load(handle, at, size, table, constants.size),
-      );
-      return new CoreModel(core, core.check(model));
+      return core.lendText(JSON.stringify(settings), (at, size) => use(at, size, table));
     } finally {
       for (const at of lent) core.exports.etwg_free(at);
     }
@@ -260,6 +312,72 @@ export class CoreDelegate {
   discard(): void {
     if (this.#handle !== 0) this.#core.exports.etwg_discard(this.#handle);
     this.#handle = 0;
+  }
+}
+
+/** Trials of a delegate's kernels: next() gives one, which is then given its end. */
+export class CoreTest {
+  readonly #core: Core;
+  readonly #handle: number;
+
+  constructor(core: Core, handle: number) {
+    this.#core = core;
+    this.#handle = handle;
+  }
+
+  dispose(): void {
+    this.#core.exports.etwg_end_test(this.#handle);
+  }
+
+  /** A model to run once, which is the caller's; none when all has been tried. */
+  next(): CoreModel | undefined {
+    const model = this.#core.exports.etwg_next_trial(this.#handle);
+    if (model !== 0) return new CoreModel(this.#core, model);
+    const why = this.#core.text();
+    if (why !== "") throw new ModelError(why);
+    return undefined;
+  }
+
+  inputs(): TrialInput[] {
+    this.#core.exports.etwg_trial_inputs(this.#handle);
+    return this.#core.json();
+  }
+  /** Bytes of a tensor among them. */
+  input(index: number): Uint8Array {
+    this.#core.exports.etwg_trial_input(this.#handle, index);
+    return this.#core.result();
+  }
+  /** Made-up bytes of one of the delegate's constants. */
+  constant(index: number): Uint8Array {
+    this.#core.check(this.#core.exports.etwg_trial_constant(this.#handle, index));
+    return this.#core.result();
+  }
+
+  gave(outputs: ReadonlyMap<number, { dtype: DType; bytes: Uint8Array }>): void {
+    const core = this.#core;
+    for (const [index, { dtype, bytes }] of outputs)
+      core.lendText(dtype, (type, typeSize) =>
+        core.lend(bytes, (at) =>
+          core.check(
+            core.exports.etwg_trial_output(this.#handle, index, type, typeSize, at, bytes.byteLength),
+          ),
+        ),
+      );
+    core.check(core.exports.etwg_trial_ended(this.#handle, 0, 0, 0));
+  }
+  /** Throws where the device was lost, which ends the test. */
+  failed(how: "failed" | "no memory" | "lost", why: string): void {
+    const core = this.#core;
+    const number = { failed: 1, "no memory": 2, lost: 3 }[how];
+    core.lendText(why, (at, size) =>
+      core.check(core.exports.etwg_trial_ended(this.#handle, number, at, size)),
+    );
+  }
+
+  /** `where` is the device's name in sentences. */
+  found(where: string): TestFindings {
+    this.#core.lendText(where, (at, size) => this.#core.exports.etwg_test_json(this.#handle, at, size));
+    return this.#core.json();
   }
 }
 

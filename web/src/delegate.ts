@@ -5,11 +5,19 @@ import type { ModelOptions, ProgramDelegate } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import type { PlannedPart, UploadOptions } from "./method.ts";
 import { Runner } from "./runner.ts";
-import type { ByteSource } from "./source.ts";
+import { testedCapabilities } from "./self_test.ts";
+import type { ByteSource, Notice } from "./source.ts";
 import type { Place } from "./weights.ts";
 
 export interface PlanOptions extends Pick<FileOptions, "signal"> {
   options?: ModelOptions;
+  /**
+   * Whether kernels are tried on the device before weights are fetched; unless it is given they are, but on software
+   * adapters. What was tried once on an adapter, in a version of a browser, is known from then on.
+   */
+  selfTest?: boolean;
+  /** Hears what a user may want to know; console.warn unless it is given. */
+  onNotice?: Notice;
 }
 
 export class PlannedDelegate implements PlannedPart {
@@ -39,10 +47,14 @@ export class PlannedDelegate implements PlannedPart {
     gpu: Gpu,
     blob: ByteSource,
     named: (key: string) => Place,
-    { signal, options }: PlanOptions = {},
+    { signal, options = {}, selfTest, onNotice = console.warn }: PlanOptions = {},
   ): Promise<PlannedDelegate> {
     const file = await DelegateFile.read(core, blob, named, signal);
-    return new PlannedDelegate(gpu, file, file.compile(gpu.capabilities, options));
+    const isTested = selfTest ?? gpu.capabilities.adapter_class !== "software";
+    const capabilities = isTested
+      ? await testedCapabilities(file, gpu, options, onNotice, signal)
+      : gpu.capabilities;
+    return new PlannedDelegate(gpu, file, file.compile(capabilities, options));
   }
 
   /** Whether a call changes what the next ones see. */

@@ -8,6 +8,11 @@ export class DeviceLostError extends ModelError {
   override readonly name = "DeviceLostError";
 }
 
+/** The GPU has no room for something; less may fit. */
+export class OutOfMemoryError extends ModelError {
+  override readonly name = "OutOfMemoryError";
+}
+
 /** A server that cannot be reached, or not now: another attempt may work. */
 export class ConnectionError extends ModelError {
   override readonly name = "ConnectionError";

@@ -1,5 +1,5 @@
 /** A program's files, as far as they are read before any weight: heads, and constants that are computed with. */
-import { type Core, type CoreModel, FileKind, HEADER_BYTES } from "./core.ts";
+import { type Core, type CoreModel, type CoreTest, FileKind, HEADER_BYTES } from "./core.ts";
 import { errorText, ModelError } from "./errors.ts";
 import type {
   Capabilities,
@@ -133,6 +133,16 @@ export class DelegateFile {
 
   compile(capabilities: Partial<Capabilities>, options: ModelOptions = {}): CoreModel {
     return this.#core.delegate(this.#head, this.#blob.size).load(capabilities, options, this.#known);
+  }
+
+  /** Trials of the kernels that compile() would use; `verdicts` are known ones (JSON). */
+  test(capabilities: Partial<Capabilities>, options: ModelOptions, verdicts: string): CoreTest {
+    const delegate = this.#core.delegate(this.#head, this.#blob.size);
+    try {
+      return delegate.test(capabilities, options, this.#known, verdicts);
+    } finally {
+      delegate.discard();
+    }
   }
 
   /** Where a constant's bytes are. */

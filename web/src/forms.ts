@@ -1,9 +1,21 @@
 /**
- * The core's JSON forms: src/wasm/exports.h has those of files, src/plan/plan_json.h those of models and
+ * The core's JSON forms: src/wasm has those of files and of tests, src/plan/plan_json.h those of models and
  * plans, and src/base/capabilities_json.h those of devices.
  */
 
 export type DType = "bool" | "uint8" | "int8" | "int32" | "float16" | "float32" | "float64" | "int64";
+
+/** An input of a kernel's trial. */
+export type TrialInput = { dtype: DType; sizes: number[] } | { scalar: number };
+
+/** What trials of kernels found (src/wasm/trial_exports.h). */
+export interface TestFindings {
+  /** Of the device, less what was given up. */
+  capabilities: Capabilities;
+  /** A sentence for each kernel that is wrong here. */
+  replaced: string[];
+  verdicts: { text: string; kernel: string; outcome: string; why?: string; given_up?: string[] }[];
+}
 
 /** How elements lie in the GPU's memory (src/base/storage.h). */
 export type Storage = "f32" | "i32" | "i64" | "half-pairs" | "bytes";

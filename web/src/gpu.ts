@@ -1,5 +1,5 @@
 /** A WebGPU device as the planner sees it, and what its models share: pipelines and their layouts. */
-import { DeviceLostError, errorText, ModelError } from "./errors.ts";
+import { DeviceLostError, errorText, ModelError, OutOfMemoryError } from "./errors.ts";
 import type { Capabilities } from "./forms.ts";
 
 export interface GpuOptions {
@@ -110,7 +110,9 @@ export class Gpu {
     this.check();
     const most = this.device.limits.maxBufferSize;
     if (size > most)
-      throw new ModelError(`${what} needs ${size} bytes, but this device's buffers have at most ${most}`);
+      throw new OutOfMemoryError(
+        `${what} needs ${size} bytes, but this device's buffers have at most ${most}`,
+      );
     const { result: buffer, errors } = this.#scoped(() =>
       this.device.createBuffer({ label: what, size, usage }),
     );
@@ -156,7 +158,7 @@ export class Gpu {
   #refuse({ invalid, full }: ScopeErrors, what: string): void {
     if (invalid === null && full === null) return;
     this.check();
-    if (full !== null) throw new ModelError(`the GPU has no memory for ${what}`);
+    if (full !== null) throw new OutOfMemoryError(`the GPU has no memory for ${what}`);
     throw new ModelError(`the GPU refused ${what}: ${invalid?.message}`);
   }
 

@@ -6,18 +6,16 @@
  */
 import { type Check, type CheckOptions, check } from "./check.ts";
 import type { Core } from "./core.ts";
-import { PlannedDelegate } from "./delegate.ts";
+import { PlannedDelegate, type PlanOptions } from "./delegate.ts";
 import { ModelError, stoppable } from "./errors.ts";
 import { type FileOptions, ProgramFiles } from "./files.ts";
-import type { ModelOptions } from "./forms.ts";
 import { Gpu, type GpuOptions } from "./gpu.ts";
 import { LoadedProgram, type Progress } from "./loaded.ts";
 import { constantsOf, refusalsOf } from "./refusals.ts";
 import type { Source } from "./source.ts";
 
-export interface LoadOptions extends GpuOptions, FileOptions {
+export interface LoadOptions extends GpuOptions, FileOptions, PlanOptions {
   gpu?: Gpu;
-  options?: ModelOptions;
   /** Methods to load; all unless it is given. */
   methods?: string[];
   onProgress?: (progress: Progress) => void;

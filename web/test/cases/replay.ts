@@ -64,7 +64,7 @@ async function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): 
   // Every program is taken for one that may be hostile here.
   const { trusted: _, ...options } = form.options;
   const blob = openLocal(bytesAt(binary, form.blob));
-  return (await PlannedDelegate.read(core, gpu, blob, named, { options })).upload();
+  return (await PlannedDelegate.read(core, gpu, blob, named, { options, selfTest: false })).upload();
 }
 
 async function* differences(runner: Runner, call: CallForm, binary: ArrayBuffer): AsyncGenerator<string> {
