@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from .errors import DeviceLostError, WebGPUError
-from .tokenizer import ChatTokenizer, Message, TextStream
+from .tokenizer import ChatTokenizer, Message, StopTexts, TextStream
 
 if TYPE_CHECKING:
     from .generate import Continue, Decoder, Logits
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 # Tokens that come at once are shown at once: few enough to look like a stream.
 _BURST_SECONDS = 0.05
 _MOST_AT_ONCE = 64
+
+# Of a context: what is left for an answer at least, where older turns can go for it, and how much
+# they then leave, so that a long conversation is not read anew at every turn.
+_LEAST_ROOM = 1 / 8
+_KEPT_WHEN_DROPPING = 1 / 2
+
+# What answers of some models begin with, or what their template ends with: thoughts follow.
+THINKING = "<think>"
 
 # Devices lost one after the other before a conversation gives up.
 _MOST_REVIVALS = 3
@@ -55,29 +64,36 @@ class Conversation:
     The cache holds the first `position` tokens of the conversation; when it is lost with the
     device, they are fed again, and an answer goes on as if nothing had been. A new message is
     turned into text by the chat template, and only what follows the text already fed is tokenized
-    and fed.
+    and fed. When it grows beyond the model's context, its oldest turns are dropped.
 
     Args:
-        choose: the next token, from the logits after the latest.
+        choose: the next token, from the logits after the latest and the tokens so far.
         continue_greedily: does without `choose`, several tokens at a time; see `generate.Continue`.
+        stop_texts: an answer ends before the first of these.
+        tools: functions that the model may ask for, as its template takes them.
     """
 
     def __init__(
         self,
         model: Decoder,
         tokenizer: ChatTokenizer,
-        choose: Callable[[Logits], int],
+        choose: Callable[[Logits, Sequence[int]], int],
         stop_tokens: Sequence[int] | frozenset[int],
         system: str | None = None,
         continue_greedily: Continue | None = None,
+        stop_texts: Sequence[str] = (),
+        tools: Sequence[object] | None = None,
     ) -> None:
         self._model = model
         self._continue_greedily = continue_greedily
         self._tokenizer = tokenizer
         self._choose = choose
         self._stop_tokens = frozenset(stop_tokens)
+        self._stop_texts = stop_texts
+        self._tools = tools
         self._system = system
         self.timing = Timing()
+        self.dropped = 0  # messages that the latest question made room by
         self.clear()
 
     def clear(self) -> None:
@@ -88,8 +104,10 @@ class Conversation:
         if self._system is not None:
             self._messages.append({"role": "system", "content": self._system})
         self._text = ""  # what the fed and pending tokens stand for
+        self._is_exact = True  # but for what a stop text cut off
         self._pending: list[int] = []  # part of that text, not fed yet
         self._ending = ""  # the text of the token that ended the latest answer
+        self._begins_thinking = False
 
     @property
     def position(self) -> int:
@@ -101,15 +119,33 @@ class Conversation:
         """Whether nothing has been said since the last `clear`."""
         return not self._text
 
+    @property
+    def begins_thinking(self) -> bool:
+        """Whether the template has begun the latest answer's thoughts already."""
+        return self._begins_thinking
+
+    def state(self) -> tuple[list[Message], str, list[int]]:
+        """What has been said: messages, their text and its tokens, or none where those differ."""
+        exact = self._is_exact
+        return self._messages, self._text if exact else "", self._tokens_so_far() if exact else []
+
+    def restore(self, messages: Sequence[Message], text: str, tokens: Sequence[int]) -> None:
+        """Go on from another conversation's `state`. Its tokens are fed with the next question."""
+        self.clear()
+        self._messages = list(messages)
+        self._text, self._pending = text, list(tokens)
+
     def ask(
         self,
         question: str,
         max_tokens: int | None = None,
         stopped: Callable[[], bool] = lambda: False,
+        role: str = "user",
     ) -> Iterator[str]:
         """Pieces of the answer as they come, each of whole characters.
 
         Args:
+            question: what the user says, or what another `role` does: the answer of a "tool".
             max_tokens: end the answer after so many.
             stopped: asked between the model's steps; True ends the answer, which then stays in the
                 conversation as far as it got.
@@ -119,16 +155,12 @@ class Conversation:
             ContextFull: after the last piece that fits; the answer stays in the conversation.
             WebGPUError: the model failed; what it had not read yet is fed with the next question.
         """
-        messages = [*self._messages, Message(role="user", content=question)]
-        text = self._tokenizer.render(messages)
-        kept, tokens = self._to_feed(text)
-        if kept + len(tokens) > self._model.context:
-            raise PromptTooLong(
-                f"{kept + len(tokens)} tokens do not fit into the model's context of "
-                f"{self._model.context}"
-            )
+        said = [*self._messages, Message(role=role, content=question)]
+        messages, text, kept, tokens = self._fitting(said)
+        self.dropped = len(said) - len(messages)
         self._messages, self._text, self._ending = messages, text, ""
-        self._fed, self._pending = self._fed[:kept], tokens
+        self._fed, self._pending, self._is_exact = self._fed[:kept], tokens, True
+        self._begins_thinking = text.rstrip().endswith(THINKING)
         self.timing = Timing()
         answer: list[str] = []
         try:
@@ -140,29 +172,58 @@ class Conversation:
             self._messages.append(Message(role="assistant", content=content))
             self._text += content + self._ending
 
+    def _fitting(self, messages: list[Message]) -> tuple[list[Message], str, int, list[int]]:
+        """The messages, without the oldest turns where they leave too little room for an answer.
+
+        With them comes their text, where to go on and what to feed there.
+        """
+        context = self._model.context
+        most = context * (1 - _LEAST_ROOM)
+        while True:
+            text = self._tokenizer.render(messages, self._tools)
+            kept, tokens = self._to_feed(text)
+            count = kept + len(tokens)
+            shorter = _without_oldest_turn(messages)
+            if count <= most or (shorter is None and count <= context):
+                return messages, text, kept, tokens
+            if shorter is None:
+                raise PromptTooLong(
+                    f"{count} tokens do not fit into the model's context of {context}"
+                )
+            messages, most = shorter, context * _KEPT_WHEN_DROPPING
+
     def _to_feed(self, text: str) -> tuple[int, list[int]]:
         """Where to go on, and the tokens to feed there, so that the model has read `text`."""
-        if self._text and text.startswith(self._text):
+        if self._is_exact and self._text and text.startswith(self._text):
             rest = text[len(self._text) :]
             return self.position, [*self._pending, *self._tokenizer.encode(rest)]
-        return 0, self._tokenizer.encode(text)  # the template has rewritten what was said
+        # The template has rewritten what was said, or not all of it stays.
+        tokens = self._tokenizer.encode(text)
+        pairs = zip(self._fed, tokens, strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        kept = min(alike, max(len(tokens) - 1, 0))  # something has to give logits
+        return kept, tokens[kept:]
+
+    def _tokens_so_far(self) -> list[int]:
+        return self._fed + self._pending
 
     def _generate(self, max_tokens: int | None, stopped: Callable[[], bool]) -> Iterator[str]:
-        stream = TextStream(self._tokenizer)
+        stream, stops = TextStream(self._tokenizer), StopTexts(self._stop_texts)
         full = False
         for token in self._tokens(stopped):
             if token in self._stop_tokens:
                 self._ending = self._tokenizer.token_text(token)
                 break
             self.timing.answer_tokens += 1
-            if piece := stream.push(token):
+            if piece := stops.push(stream.push(token)):
                 yield piece
-            if stopped() or self.timing.answer_tokens == max_tokens:
+            if stops.found or stopped() or self.timing.answer_tokens == max_tokens:
                 break
         else:
             full = self.timing.answer_tokens > 0  # no room for more
-        if rest := stream.finish():
+        if rest := stops.push(stream.finish()) + stops.finish():
             yield rest
+        self._is_exact = not stops.found
         if full:
             raise ContextFull(f"the model's context of {self._model.context} tokens is full")
 
@@ -171,7 +232,7 @@ class Conversation:
         logits = self._read_prompt(stopped)
         if logits is None:
             return
-        self._pending = [self._choose(logits)]
+        self._pending = [self._choose(logits, self._fed)]
         yield self._pending[0]
         at_once = 1
         while room := self._model.context - self.position:
@@ -201,7 +262,8 @@ class Conversation:
     def _step(self, count: int) -> Sequence[int]:
         (token,) = self._pending
         if self._continue_greedily is None:
-            return [self._choose(self._model([token], self.position))]
+            logits = self._model([token], self.position)
+            return [self._choose(logits, self._tokens_so_far())]
         return self._continue_greedily(token, self.position, count, self._stop_tokens)
 
     def _read_prompt(self, stopped: Callable[[], bool]) -> Logits | None:
@@ -234,6 +296,14 @@ class Conversation:
         self._fed += self._pending[:count]
         self._pending = self._pending[count:]
         return logits
+
+
+def _without_oldest_turn(messages: list[Message]) -> list[Message] | None:
+    """The messages less the first question and what followed it; None where it is the only one."""
+    questions = [i for i, message in enumerate(messages) if message["role"] == "user"]
+    if len(questions) < 2:
+        return None
+    return messages[: questions[0]] + messages[questions[1] :]
 
 
 def _rate(tokens: int, seconds: float) -> str:

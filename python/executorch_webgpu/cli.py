@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from .chat import Conversation
     from .pictures import Preparing
     from .runtime import Model
 
@@ -179,8 +177,16 @@ def chat(
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
     ] = None,
+    tools: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON list of functions that the model may ask for."),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer, in tokens.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="End an answer before this text; may be repeated."),
     ] = None,
     temperature: Annotated[
         float, typer.Option(min=0.0, help="0 for the likeliest token; higher for more variety.")
@@ -188,44 +194,80 @@ def chat(
     top_k: Annotated[
         int, typer.Option(min=0, help="Choose among so many likeliest tokens; 0 for all.")
     ] = 40,
+    top_p: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Of these, the fewest with so much probability."),
+    ] = 1.0,
+    min_p: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Of these, those with so much of the likeliest's."),
+    ] = 0.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(min=0.01, help="Above 1 makes tokens that were there less likely.")
+    ] = 1.0,
     seed: Annotated[
         int | None, typer.Option(min=0, help="For the same choices every time.")
     ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the conversation here as it goes.")
+    ] = None,
+    load: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Go on with a conversation that was saved.")
+    ] = None,
+    show_thinking: Annotated[
+        bool, typer.Option("--show-thinking", help="Show what a model thinks before it answers.")
+    ] = False,
     data: DataFiles = None,
 ) -> None:
     """Talk with a model. Ctrl-C stops an answer; at the prompt it quits, as Ctrl-D and /exit do.
 
-    /clear starts the conversation over. Without a terminal, every line of stdin is a message or one
-    of these commands.
+    /clear starts the conversation over, and /tool TEXT is what a function answers that the model
+    has asked for. Without a terminal, every line of stdin is a message or one of these commands.
     """
     from .chat import Conversation
     from .generate import LanguageModel, Sampler
+    from .saved_chat import load as load_conversation
+    from .talk import Talk, lines, read_tools
     from .tokenizer import ChatTokenizer
 
+    if system is not None and load is not None:
+        raise WebGPUError("--system and --load: a saved conversation has its own instructions")
     path = model or _cached_smollm2()
     check_program(path)
+    functions = read_tools(tools)
     # The program before its tokenizer: a truncated one should not be blamed on what lies beside it.
     with _notes.status(f"Loading {path.name}"):
         language_model = LanguageModel.load(path, data)
     tokenizer = ChatTokenizer.load(path.parent)
     stop_tokens = language_model.eos | ({tokenizer.eos} if tokenizer.eos is not None else set())
-    sampler = Sampler(temperature, top_k, seed)
-    greedily = language_model.continue_greedily if temperature == 0 else None
+    sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     conversation = Conversation(
-        language_model, tokenizer, sampler, stop_tokens, system, continue_greedily=greedily
+        language_model,
+        tokenizer,
+        sampler,
+        stop_tokens,
+        system,
+        continue_greedily=language_model.continue_greedily if sampler.takes_likeliest else None,
+        stop_texts=stop or (),
+        tools=functions,
     )
+    if load is not None:
+        load_conversation(load, conversation, tokenizer)
+    talk = Talk(conversation, tokenizer, _notes, max_tokens, save, show_thinking)
     if prompt is not None:
-        _answer(conversation, prompt, max_tokens)
+        talk.answer(prompt)
         return
     with _notes.status("Warming up"):
         language_model.warm_up()
-    for line in _lines():
+    for line in lines(_notes):
         if line == "/exit":
             break
         if line == "/clear":
             conversation.clear()
+        elif line.startswith("/tool "):
+            talk.answer_or_explain(line.removeprefix("/tool "), "tool")
         elif line:
-            _answer_or_explain(conversation, line, max_tokens)
+            talk.answer_or_explain(line)
 
 
 @app.command()
@@ -514,71 +556,6 @@ def bench(
         _print_json(report.to_json())
     else:
         _output.print(report.to_markdown(), markup=False)
-
-
-def _answer_or_explain(conversation: Conversation, question: str, max_tokens: int | None) -> None:
-    """`_answer`, but at a terminal a failure ends the answer only."""
-    try:
-        _answer(conversation, question, max_tokens)
-    except WebGPUError as error:
-        if not sys.stdin.isatty():
-            raise
-        _notes.print(f"[red]{escape(_sentence(error))}[/]")
-
-
-def _answer(conversation: Conversation, question: str, max_tokens: int | None) -> None:
-    """Print the answer as it comes, then how fast it came. Starts over at the context's end."""
-    from .chat import ContextFull, PromptTooLong
-    from .interrupt import stop_on_interrupt
-
-    def write_answer() -> None:
-        with stop_on_interrupt() as stopped:
-            try:
-                _write_pieces(conversation.ask(question, max_tokens, stopped))
-            except ContextFull as full:
-                start_over(full)
-
-    def start_over(reason: WebGPUError) -> None:
-        conversation.clear()
-        _notes.print(f"[yellow]{escape(str(reason))}: the conversation starts over.[/]")
-
-    try:
-        write_answer()
-    except PromptTooLong as error:
-        if conversation.is_empty:
-            raise
-        start_over(error)
-        write_answer()
-    _notes.print(f"[dim]{conversation.timing}[/]")
-
-
-def _write_pieces(pieces: Iterator[str]) -> None:
-    written = False
-    try:
-        for piece in pieces:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-            written = True
-    finally:
-        if written:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
-
-
-def _lines() -> Iterator[str]:
-    """Lines from the terminal until Ctrl-C or Ctrl-D, or those of stdin."""
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")
-    if not sys.stdin.isatty():
-        yield from map(str.strip, sys.stdin)
-        return
-    with suppress(ImportError):
-        import readline  # noqa: F401  history and line editing for input()
-    _notes.print("[dim]Ctrl-C stops an answer, Ctrl-D or /exit quits, /clear starts over.[/]")
-    with suppress(EOFError, KeyboardInterrupt):
-        while True:
-            yield input("> ").strip()
-    _notes.print()
 
 
 def _files_of(data: list[Path] | None) -> list[Path]:

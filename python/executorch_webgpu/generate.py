@@ -132,11 +132,17 @@ class Sampler:
     Attributes:
         temperature: 0 takes the likeliest token; higher is more varied.
         top_k: choose among this many likeliest tokens; 0 among all.
+        top_p: of these, among the fewest that have so much of their probability together.
+        min_p: of these, among those with so much of the likeliest's probability.
+        repetition_penalty: above 1, tokens of the conversation are less likely.
         seed: for repeatable choices; None for different ones each time.
     """
 
     temperature: float = 0.0
     top_k: int = 40
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int | None = None
     _random: np.random.Generator = field(init=False, repr=False)
 
@@ -145,9 +151,16 @@ class Sampler:
 
         self._random = np.random.default_rng(self.seed)
 
-    def __call__(self, logits: Logits) -> int:
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether it only ever takes the likeliest token, which a model can do by itself."""
+        return self.temperature <= 0 and self.repetition_penalty == 1
+
+    def __call__(self, logits: Logits, seen: Sequence[int] = ()) -> int:
+        """The next token after those `seen`."""
         import numpy as np
 
+        logits = self._penalized(logits, seen)
         if self.temperature <= 0:
             return int(logits.argmax())
         candidates = np.arange(len(logits))
@@ -155,4 +168,25 @@ class Sampler:
             candidates = np.argpartition(logits, -self.top_k)[-self.top_k :]
         scaled = logits[candidates].astype(np.float64) / self.temperature
         weights = np.exp(scaled - scaled.max())
+        weights[weights < max(self._least_of_top_p(weights), self.min_p * weights.max())] = 0
         return int(self._random.choice(candidates, p=weights / weights.sum()))
+
+    def _penalized(self, logits: Logits, seen: Sequence[int]) -> Logits:
+        import numpy as np
+
+        if self.repetition_penalty == 1 or not seen:
+            return logits
+        out, tokens = logits.copy(), np.unique(seen)
+        penalty = np.float32(self.repetition_penalty)
+        out[tokens] = np.where(out[tokens] > 0, out[tokens] / penalty, out[tokens] * penalty)
+        return out
+
+    def _least_of_top_p(self, weights: NDArray[np.float64]) -> float:
+        """The lightest of the fewest that have `top_p` of the weight together."""
+        import numpy as np
+
+        if self.top_p >= 1:
+            return 0.0
+        falling = np.sort(weights)[::-1]
+        last = int(np.searchsorted(np.cumsum(falling), self.top_p * falling.sum()))
+        return float(falling[min(last, len(falling) - 1)])

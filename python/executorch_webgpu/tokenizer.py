@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -28,7 +29,7 @@ _CONTROL_KINDS = (3, 4)  # GGUF token types: control, user-defined
 
 
 class Message(TypedDict):
-    """One message of a conversation; `role` is "system", "user" or "assistant"."""
+    """One message of a conversation; `role` is "system", "user", "assistant" or "tool"."""
 
     role: str
     content: str
@@ -104,6 +105,17 @@ class ChatTokenizer:
             with write_atomically(folder / name) as file:
                 file.write(text.encode())
 
+    @cached_property
+    def digest(self) -> str:
+        """Of the vocabulary: tokens of one mean nothing to another."""
+        return sha256(self._tokenizer.to_str().encode()).hexdigest()[:16]
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        count: int = self._tokenizer.get_vocab_size()
+        return count
+
     @property
     def eos(self) -> int | None:
         """The id of the token that ends an answer, if the configuration names one."""
@@ -139,14 +151,19 @@ class ChatTokenizer:
         except KeyError:  # an added token, spelled in plain text
             return text.encode()
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[object] | None = None) -> str:
         """The conversation as the model was trained to see it, up to where it is to answer.
+
+        Args:
+            tools: functions that the model may ask for, in the form that its template takes,
+                usually JSON schemas.
 
         Raises WebGPUError when the template, which is code of the model's maker, fails.
         """
         try:
             text: str = self._template.render(
                 messages=messages,
+                tools=tools,
                 add_generation_prompt=True,
                 bos_token=self._config.get("bos_token", ""),
                 eos_token=self._config.get("eos_token", ""),
@@ -188,6 +205,43 @@ class TextStream:
     def finish(self) -> str:
         """U+FFFD when the stream ends inside a character, else ""."""
         return self._decoder.decode(b"", final=True)
+
+
+class StopTexts:
+    """Ends an answer at the first of some texts, and holds back what may become one."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = [text for text in texts if text]
+        self._held = ""
+        self.found = False
+
+    def push(self, text: str) -> str:
+        """What can be shown now: all before a stop text."""
+        self._held += text
+        places = [at for stop in self._texts if (at := self._held.find(stop)) >= 0]
+        self.found = bool(places)
+        shown = min(places) if places else len(self._held) - self._pending()
+        text, self._held = self._held[:shown], self._held[shown:]
+        return text
+
+    @property
+    def held(self) -> str:
+        """What has come and was not shown: what begins with a stop text, once one is found."""
+        return self._held
+
+    def finish(self) -> str:
+        """What was held back for nothing."""
+        return "" if self.found else self._held
+
+    def _pending(self) -> int:
+        """Characters at the end that a stop text begins with."""
+        lengths = (
+            length
+            for stop in self._texts
+            for length in range(min(len(stop) - 1, len(self._held)), 0, -1)
+            if self._held.endswith(stop[:length])
+        )
+        return max(lengths, default=0)
 
 
 def _byte_characters() -> dict[str, int]:

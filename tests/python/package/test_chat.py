@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from executorch_webgpu.checkpoint import Checkpoint
 from executorch_webgpu.errors import DeviceLostError, WebGPUError
 from executorch_webgpu.generate import Sampler
 from executorch_webgpu.interrupt import stop_on_interrupt
+from executorch_webgpu.saved_chat import load, save
 from executorch_webgpu.smollm2 import _gguf_path
+from executorch_webgpu.thinking import Thinking
 from executorch_webgpu.tokenizer import ChatTokenizer
 
 EOS = 2
@@ -47,13 +52,15 @@ class ScriptedModel:
         logits[self.script[0]] = 1.0
         return logits
 
-    def choose(self, logits: np.ndarray) -> int:
+    def choose(self, logits: np.ndarray, _: Sequence[int]) -> int:
         self.script.pop(0)
         return int(logits.argmax())
 
 
-def talk(model: ScriptedModel, tokenizer: ChatTokenizer, system: str | None = None) -> Conversation:
-    return Conversation(model, tokenizer, model.choose, [EOS], system)
+def talk(
+    model: ScriptedModel, tokenizer: ChatTokenizer, system: str | None = None, **more: Any
+) -> Conversation:
+    return Conversation(model, tokenizer, model.choose, [EOS], system, **more)
 
 
 def rendered(tokenizer: ChatTokenizer, *turns: tuple[str, str]) -> list[int]:
@@ -179,6 +186,60 @@ def test_question_that_does_not_fit_changes_nothing(tokenizer: ChatTokenizer) ->
     assert "".join(conversation.ask("Hi again")) == "ok"
 
 
+def test_the_oldest_turns_make_room(tokenizer: ChatTokenizer) -> None:
+    ok = [*tokenizer.encode("ok"), EOS]
+    model = ScriptedModel(*[ok] * 12, context=200)
+    conversation = talk(model, tokenizer, system="Be brief.")
+    dropped = []
+    for i in range(12):
+        assert "".join(conversation.ask(f"question number {i} of many")) == "ok"
+        dropped.append(conversation.dropped)
+        said = tokenizer.decode(model.cache)
+        assert "Be brief." in said and f"number {i} of" in said
+    assert sum(dropped) > 0
+    # They go by turns, some at once, so that what is kept is not read anew each time.
+    assert all(count % 2 == 0 for count in dropped) and dropped.count(0) > 6
+    messages, _, _ = conversation.state()
+    assert [m["role"] for m in messages[:2]] == ["system", "user"]
+    assert model.cache == tokenizer.encode(tokenizer.render(messages[:-1])) + ok[:-1]
+
+
+def test_an_answer_ends_before_a_stop_text(tokenizer: ChatTokenizer) -> None:
+    answers = [*tokenizer.encode("one, two STOP three"), EOS], [*tokenizer.encode("ST four"), EOS]
+    model = ScriptedModel(*answers)
+    conversation = talk(model, tokenizer, stop_texts=["STOP", " never"])
+    assert "".join(conversation.ask("Hi")) == "one, two "
+    model.script = [*answers[1]]
+    assert "".join(conversation.ask("Go on")) == "ST four"
+    # What came behind the stop text is not in the conversation.
+    whole = rendered(tokenizer, ("Hi", "one, two "), ("Go on", "ST four"))
+    assert model.cache == whole[: len(model.cache)]
+
+
+def test_only_what_a_template_changed_is_read_anew(tokenizer: ChatTokenizer) -> None:
+    model = ScriptedModel([*tokenizer.encode("one"), EOS], [*tokenizer.encode("two"), EOS])
+    conversation = talk(model, tokenizer, stop_texts=["!"])
+    list(conversation.ask("A question that is quite long"))
+    conversation._is_exact = False  # as after a stop text, or a template that rewrites
+    model.calls.clear()
+    list(conversation.ask("Another"))
+    assert model.calls[0][1] > 10
+
+
+def test_tools_reach_the_template(tokenizer: ChatTokenizer) -> None:
+    tokenizer._config["chat_template"] = (
+        "{% for t in tools or [] %}<{{ t.name }}>{% endfor %}"
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    )
+    with_tools = ChatTokenizer(tokenizer._tokenizer, tokenizer._config)
+    model = ScriptedModel([*with_tools.encode("call"), EOS], [*with_tools.encode("done"), EOS])
+    conversation = talk(model, with_tools, tools=[{"name": "clock"}])
+    list(conversation.ask("What time?"))
+    list(conversation.ask("noon", role="tool"))
+    text = with_tools.render(conversation.state()[0], [{"name": "clock"}])
+    assert text == "<clock>[user]What time?[assistant]call[tool]noon[assistant]done"
+
+
 def test_clear_starts_over_and_keeps_the_system_message(tokenizer: ChatTokenizer) -> None:
     model = ScriptedModel([*tokenizer.encode("Arr."), EOS], [*tokenizer.encode("Arr."), EOS])
     conversation = talk(model, tokenizer, system="You are a pirate.")
@@ -225,6 +286,93 @@ def test_sampler_respects_top_k_and_seed() -> None:
     assert set(draws) == {0, 1, 2}
     again = [Sampler(1.0, top_k=3, seed=s)(logits) for s in range(200)]
     assert draws == again
+
+
+def test_sampler_respects_top_p_and_min_p() -> None:
+    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], np.float32))
+    many = range(300)
+    assert {Sampler(1.0, 0, top_p=0.75, seed=s)(logits) for s in many} == {0, 1}
+    assert {Sampler(1.0, 0, min_p=0.25, seed=s)(logits) for s in many} == {0, 1, 2}
+    assert {Sampler(1.0, 0, top_p=0.0, seed=s)(logits) for s in many} == {0}
+    assert {Sampler(1.0, 0, min_p=1.0, seed=s)(logits) for s in many} == {0}
+
+
+def test_sampler_makes_what_was_said_less_likely() -> None:
+    logits = np.array([2.0, 1.5, -1.0], np.float32)
+    sampler = Sampler(repetition_penalty=1.5)
+    assert not sampler.takes_likeliest
+    assert [sampler(logits), sampler(logits, [0]), sampler(logits, [0, 1, 0])] == [0, 1, 0]
+    below = np.array([-1.0, -1.2], np.float32)
+    assert sampler(below, [0]) == 1
+    assert logits.tolist() == [2.0, 1.5, -1.0]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("answer", "begun", "thought", "said"),
+    [
+        ("<think>hm, well</think>Yes.", False, "hm, well", "Yes."),
+        ("hm</think>\nYes.<think>so?</think> No.", True, "hmso?", "\nYes. No."),
+        ("No thought: 1 < 2, <thin", False, "", "No thought: 1 < 2, <thin"),
+        ("<think>without an end", False, "without an end", ""),
+        ("", True, "", ""),
+    ],
+)
+def test_thoughts_are_told_from_answers(
+    answer: str, begun: bool, thought: str, said: str, size: int
+) -> None:
+    thinking = Thinking(begun)
+    pieces = [answer[i : i + size] for i in range(0, len(answer), size)]
+    told = [t for piece in pieces for t in thinking.push(piece)] + list(thinking.finish())
+    assert "".join(text for is_thought, text in told if is_thought) == thought
+    assert "".join(text for is_thought, text in told if not is_thought) == said
+
+
+def test_a_saved_conversation_goes_on(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "chat.json"
+    words = tokenizer.encode(" one two three four five six seven")
+    first, again = RuleModel(words, 400), RuleModel(words, 400)
+
+    def open_talk(model: RuleModel) -> Conversation:
+        return Conversation(model, tokenizer, Sampler(), [EOS], system="Count.")
+
+    conversation, other = open_talk(first), open_talk(again)
+    list(conversation.ask("Hi", 9))
+    save(path, conversation, tokenizer)
+    load(path, other, tokenizer)
+    assert list(other.ask("More", 9)) == list(conversation.ask("More", 9))
+    assert again.cache == first.cache
+
+
+def test_files_that_are_no_saved_conversation(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
+    path = tmp_path / "chat.json"
+    conversation = talk(ScriptedModel([*tokenizer.encode("ok"), EOS]), tokenizer)
+    list(conversation.ask("Hi"))
+    before = conversation.state()
+    save(path, conversation, tokenizer)
+    good = json.loads(path.read_text())
+    for change, why in (
+        ({"version": 2}, "is no saved conversation of version 1"),
+        ({"tokenizer": "other"}, "was had with a model of another tokenizer"),
+        ({"tokens": [10**9]}, "its messages or tokens are broken"),
+        ({"tokens": [True]}, "its messages or tokens are broken"),
+        ({"tokens": None}, "its messages or tokens are broken"),
+        ({"text": 1}, "its messages or tokens are broken"),
+        ({"messages": [{"role": "user"}]}, "its messages or tokens are broken"),
+        ({"messages": [{"role": "user", "content": 1}]}, "its messages or tokens are broken"),
+    ):
+        path.write_text(json.dumps(good | change))
+        with pytest.raises(WebGPUError, match=why):
+            load(path, conversation, tokenizer)
+    for text in ("", "{", "[]", "[" * 100000, "\0"):
+        path.write_text(text)
+        with pytest.raises(WebGPUError, match="is no saved conversation"):
+            load(path, conversation, tokenizer)
+    with pytest.raises(WebGPUError, match="cannot be read"):
+        load(tmp_path, conversation, tokenizer)
+    assert conversation.state() == before
+    with pytest.raises(WebGPUError, match="cannot be saved in"):
+        save(path / "below_a_file", conversation, tokenizer)
 
 
 def test_sampler_follows_the_distribution() -> None:

@@ -272,9 +272,37 @@ def test_chat_reads_any_bytes(tiny: Path) -> None:
 
 
 def test_chat_says_when_the_context_is_full(tiny: Path) -> None:
-    result = command("chat", tiny, "--prompt", "Tell me everything.")
+    result = command("chat", tiny, input="Tell me everything.\nMore.\n")
     assert result.returncode == 0, result.stderr
-    assert "context of 256 tokens is full: the conversation starts over." in result.stderr
+    assert "context of 256 tokens is full: the answer ends here." in result.stderr
+    assert "its oldest 2 messages were dropped" in result.stderr
+
+
+def test_chat_goes_on_with_a_saved_conversation(tiny: Path, tmp_path: Path) -> None:
+    kept = str(tmp_path / "kept.json")
+    few = ["--max-tokens", "4", "--repetition-penalty", "1.1", "--stop", "never said"]
+    whole = command("chat", tiny, *few, input="Hello\nAnd then?\n")
+    first = command("chat", tiny, *few, "--save", kept, "--prompt", "Hello")
+    second = command("chat", tiny, *few, "--load", kept, "--prompt", "And then?")
+    assert first.stdout + second.stdout == whole.stdout, second.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--system", "Be brief.", "--load", "x"], "a saved conversation has its own instructions"),
+        (["--tools", "{tmp}/tools.json"], "must be a JSON list of functions"),
+        (["--tools", "{tmp}/none.json"], "No such file"),
+        (["--load", "{tmp}/none.json"], "cannot be read"),
+    ],
+)
+def test_chat_refuses_files_that_do_not_fit(
+    tiny: Path, tmp_path: Path, options: list[str], why: str
+) -> None:
+    (tmp_path / "tools.json").write_text('["clock"]')
+    given = [option.format(tmp=tmp_path) for option in options]
+    result = command("chat", tiny, *given, "--prompt", "Hi")
+    assert result.returncode == 1 and why in result.stderr and result.stdout == ""
 
 
 def test_chat_stops_at_ctrl_c(tiny: Path) -> None:
