@@ -13,7 +13,8 @@ Real classes with seeded weights, exported by the stock partitioner
 `executorch_webgpu.lowering.lower_program`, run by the stock runtime and compared with eager torch:
 calls of delegates and of ExecuTorch's own kernels, the largest difference as a share of the largest
 magnitude, and the milliseconds of a call (the median of {repetitions}; {devices}).
-Written by `./dev test-models --table docs/models.md`, which replaces the rows that it runs; – was not run.
+Written by `./dev test-models --table docs/models.md`, which replaces the rows that it runs;
+– was not run.
 
 | model | batch | stock: calls | difference | ms | lowered: calls | difference | ms |
 | --- | ---: | --- | ---: | ---: | --- | ---: | ---: |
