@@ -23,9 +23,15 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 # --- 8 bits: PT2E, static, with the quantizer that the exporter's own tests use ---
 
-# Steps of the output that ours may differ by: pairs of quantize and dequantize between layers
-# that stay floats (pooling) are left out by the exporter, and the next layers see the difference.
-STEPS = 4
+# The exporter leaves out pairs of quantize and dequantize between what it has no 8-bit form for
+# (relu6, pooling), so that its program is not eager's bit for bit (docs/limits.md): it has to be
+# nearer to eager's network in 8 bits than that is to floats by this factor, and no farther from
+# floats. Exact integers are compared in tests/python/ops/bytes.
+SHARE = 0.5
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm())
 
 
 def quantized(module: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
@@ -43,13 +49,15 @@ def quantized(module: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
 def test_eight_bits(name: str, how: str, tmp_path: Path, note: Callable[[Row], None]) -> None:
     module, inputs = make(name, 1)
     with torch.no_grad(), quiet_upstream():
-        module = quantized(settle(module, inputs), inputs)
+        floats = settle(module, inputs)(*inputs)
+        module = quantized(module, inputs)
         expected = module(*inputs)
         model = load(HOW[how](torch.export.export(module, inputs)), tmp_path)
     (got,) = model.execute("forward", inputs)
-    levels = expected.unique()
-    assert levels.numel() > 50
-    assert (got - expected).abs().max() <= STEPS * 1.01 * levels.diff().min()
+    lost = distance(expected, floats)
+    assert 0 < lost < 0.5
+    assert distance(got, expected) <= SHARE * lost
+    assert distance(got, floats) <= lost
     found = difference([got], [expected])
     note(measured(f"{name}, 8 bits", 1, how, model, inputs, found))
 
