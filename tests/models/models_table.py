@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from networks import BATCHES, NETWORKS
+
 HEAD = """# Models
 
 Real classes with seeded weights, exported by the stock partitioner
@@ -13,6 +15,8 @@ Real classes with seeded weights, exported by the stock partitioner
 `executorch_webgpu.lowering.lower_program`, run by the stock runtime and compared with eager torch:
 calls of delegates and of ExecuTorch's own kernels, the largest difference as a share of the largest
 magnitude, and the milliseconds of a call (the median of {repetitions}; {devices}).
+Times were taken while other work ran on the same two cores: they show an order of magnitude, and
+compare nothing. docs/performance.md has GPUs.
 Written by `./dev test-models --table docs/models.md`, which replaces the rows that it runs;
 – was not run.
 
@@ -61,7 +65,8 @@ class Table:
         """One line for each model and batch."""
         devices = " and ".join(dict.fromkeys(row.device for row in self.rows.values()))
         lines = []
-        for model, batch in sorted({(model, batch) for model, batch, _ in self.rows}):
+        known = {(model, batch) for model in NETWORKS for batch in BATCHES}
+        for model, batch in sorted(known | {(model, batch) for model, batch, _ in self.rows}):
             found = [self.rows.get((model, batch, how)) for how in ("stock", "lowered")]
             cells = " | ".join(row.cells() if row else "– | – | –" for row in found)
             lines.append(f"| {model} | {batch} | {cells} |")

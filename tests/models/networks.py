@@ -321,6 +321,8 @@ NETWORKS: dict[str, Callable[[int], Made]] = {
     "Conformer block": lambda batch: (ConformerBlock(), (torch.randn(batch, 50, 144),)),
 }
 
+BATCHES = (1, 4)
+
 
 def make(name: str, batch: int) -> Made:
     """A model in eval mode and its inputs, always the same."""

@@ -10,11 +10,11 @@ import torch
 from comparing import HOW, TOLERANCE, difference, load, measured
 from executorch_webgpu.lowering import quiet_upstream
 from models_table import Row
-from networks import NETWORKS, make
+from networks import BATCHES, NETWORKS, make
 from torch.utils._pytree import tree_leaves
 
 
-@pytest.mark.parametrize("batch", [1, 4], ids=["batch1", "batch4"])
+@pytest.mark.parametrize("batch", BATCHES, ids="batch{}".format)
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_agrees_with_eager(
