@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import listed
 from .files import DataPath, StrPath
-from .runtime import inspect, obstacles
+from .runtime import inspect, missing_operators, obstacles, refusals
 
 _BOUND = "the largest inputs"
 
@@ -107,12 +107,11 @@ def check(path: StrPath, data_path: DataPath = None) -> Check:
     capabilities = planned_for["capabilities"]
     methods = found["methods"]
     missing = [m for method in methods for m in _missing(method)]
-    problems = [*_missing_sentences(missing), *obstacles(found)]
+    problems = obstacles(found)
     warnings: list[str] = []
     for method in methods:
+        problems += refusals(method)
         for delegate in method["delegates"]:
-            if (error := delegate.get("error")) and not any(_missing(method)):
-                problems.append(f"method '{method['name']}': {error}")
             sentences = list(_passed_limits(method, delegate, capabilities))
             (warnings if _is_dynamic(method) else problems).extend(sentences)
     return Check(
@@ -137,24 +136,12 @@ def _counts(lists: Any) -> dict[str, int]:
 
 
 def _missing(method: Mapping[str, Any]) -> Iterator[MissingOperator]:
+    counted: Counter[str] = Counter()
     for delegate in method["delegates"]:
-        # The sentence of a refusal quotes each operator that is missing.
-        error = delegate.get("error", "")
-        if "is not supported" not in error:
-            continue
-        for operator in delegate.get("operators", []):
-            if f"'{operator['name']}'" in error:
-                yield MissingOperator(method["name"], operator["name"], operator["calls"])
-
-
-def _missing_sentences(missing: list[MissingOperator]) -> Iterator[str]:
-    for method in dict.fromkeys(one.method for one in missing):
-        of_method = [one for one in missing if one.method == method]
-        names = listed(f"{one.operator} ({_count(one.calls, 'call')})" for one in of_method)
-        yield (
-            f"method '{method}' has operators that are not supported: {names}; export it again "
-            "with these in the partitioner's operator_blocklist, which leaves them to ExecuTorch"
-        )
+        for operator in missing_operators(delegate):
+            counted[operator["name"]] += operator["calls"]
+    for name, calls in counted.items():
+        yield MissingOperator(method["name"], name, calls)
 
 
 def _passed_limits(

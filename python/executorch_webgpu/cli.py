@@ -614,7 +614,7 @@ def _load_input(
     """An array, or a picture as that input of the method takes it."""
     check_file(path)
     with path.open("rb") as file:
-        is_array = path.suffix == ".npy" or file.read(6) == b"\x93NUMPY"
+        is_array = path.suffix in (".npy", ".npz") or file.read(6) == b"\x93NUMPY"
     if is_array:
         return _load_tensor(path)
     signature = program.signature(method)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
 
     # What a method takes and gives: tensors and plain numbers.
     Value = torch.Tensor | int | float | bool
+
+# A line that ExecuTorch logs by way of sys.stderr, which is one for all threads, without its place
+# in the sources and an error's number.
+_LOGGED = re.compile(r"^\[\w[\w.]*:\d+\] (.+?)(?::? 0x[0-9a-f]+)?$", re.MULTILINE)
+_loading = threading.Lock()
 
 _OWN_BACKEND = "VulkanBackend"  # what partitioned programs name
 # Constant methods are not among an outline's.
@@ -85,7 +94,7 @@ def load(path: StrPath, data_path: DataPath = None) -> Model:
     program_path, data_files = Path(path), data_file_list(data_path)
     outline = inspect(program_path, data_files, {"outline": True})
     own_file = _file_for_executorch(outline)
-    with _explained(program_path):
+    with _explained(program_path), _refusals_from_log("the program"):
         program = _pybindings()._load_program(str(program_path), data_path=own_file)
     return Model(program_path, data_files, outline, program)
 
@@ -102,6 +111,7 @@ class Model:
     ) -> None:
         self.path = path
         self.outline = outline
+        self._data_paths = data_files
         self._data_files = path_list(file.absolute() for file in data_files)
         self._program = program
         self._methods: dict[str, Any] = {}
@@ -118,7 +128,7 @@ class Model:
         self._methods.clear()
         self._delegates.clear()
         own_file = _file_for_executorch(self.outline)
-        with _explained(self.path):
+        with _explained(self.path), _refusals_from_log("the program"):
             self._program = _pybindings()._load_program(str(self.path), data_path=own_file)
         for name in methods:
             self.load_method(name)
@@ -143,12 +153,26 @@ class Model:
         method = self._outline_of(name)
         if obstacle := _obstacle(self.outline, method):
             raise WebGPUError(f"{self.path}: {obstacle}")
-        with _explained(self.path), library().thread_option("data_files", self._data_files):
-            self._methods[name] = self._program.load_method(name)
+        try:
+            with (
+                _explained(self.path),
+                library().thread_option("data_files", self._data_files),
+                _refusals_from_log(f"method {name!r}"),
+            ):
+                self._methods[name] = self._program.load_method(name)
+        except WebGPUError as error:
+            if "operators that are not supported" not in str(error):
+                raise
+            raise WebGPUError(f"{self.path}: {self._missing_operators(name)}") from None
         for notice in library().take_notices():
             warnings.warn(notice, WebGPUWarning, stacklevel=2)
         own = [d for d in method["delegates"] if d["backend"] == _OWN_BACKEND]
         self._delegates[name] = library().latest_delegates(len(own))
+
+    def _missing_operators(self, name: str) -> str:
+        """What all delegates of a method lack: loading stops at the first."""
+        methods = inspect(self.path, self._data_paths)["methods"]
+        return "; ".join(r for m in methods if m["name"] == name for r in refusals(m))
 
     def delegates(self, name: str = "forward") -> list[Delegate]:
         """This backend's delegates of a method, which is loaded if it is not."""
@@ -225,6 +249,21 @@ def obstacles(found: Mapping[str, Any]) -> list[str]:
     return [text for method in methods if (text := _obstacle(found, method, importable))]
 
 
+def refusals(method: Mapping[str, Any]) -> list[str]:
+    """Why delegates of an inspected method cannot be loaded, a sentence for each."""
+    name, delegates = method["name"], method["delegates"]
+    return [
+        f"method {name!r}{f', delegate {i}' if len(delegates) > 1 else ''}: {delegate['error']}"
+        for i, delegate in enumerate(delegates)
+        if "error" in delegate
+    ]
+
+
+def missing_operators(delegate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Operators of an inspected delegate that this runtime does not have, with their calls."""
+    return [one for one in delegate.get("operators", []) if not one["supported"]]
+
+
 def _obstacle(
     outline: Mapping[str, Any], method: Mapping[str, Any], importable: Collection[str] = ()
 ) -> str | None:
@@ -262,6 +301,24 @@ def _pybindings() -> ModuleType:
 
     module: ModuleType = _C
     return module
+
+
+@contextmanager
+def _refusals_from_log(what: str) -> Iterator[None]:
+    """Turn ExecuTorch's error numbers into what it logged before, which has the values: the first
+    line says what is wrong, the last one where."""
+    with _loading:
+        try:
+            with redirect_stderr(io.StringIO()) as log:
+                yield
+        except RuntimeError as error:
+            lines = _LOGGED.findall(log.getvalue())
+            if not lines:
+                raise
+            where = f" ({lines[-1]})" if lines[-1] != lines[0] else ""
+            raise RuntimeError(f"ExecuTorch cannot load {what}: {lines[0]}{where}") from error
+        finally:
+            sys.stderr.write(log.getvalue())
 
 
 @contextmanager

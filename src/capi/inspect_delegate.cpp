@@ -7,6 +7,7 @@
 #include "capi/options.h"
 #include "capi/plan_layers.h"
 #include "format/delegate.h"
+#include "plan/missing_operators.h"
 #include "plan/plan_json.h"
 #include "webgpu/template_folder.h"
 
@@ -52,9 +53,13 @@ void write_graph(JsonWriter& json, const Graph& graph) {
   std::vector<std::pair<std::string_view, std::size_t>> operators(histogram.begin(),
                                                                   histogram.end());
   std::ranges::stable_sort(operators, std::greater(), &decltype(operators)::value_type::second);
+  const std::vector<MissingOperator> missing = missing_operators(graph);
   json.key("operators").begin_array();
   for (const auto& [name, count] : operators) {
-    json.begin_object().member("name", name).member("calls", count).end_object();
+    const bool supported =
+        std::ranges::find(missing, name, &MissingOperator::name) == missing.end();
+    json.begin_object().member("name", name).member("calls", count);
+    json.member("supported", supported).end_object();
   }
   json.end_array();
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "plan/missing_operators.h"
 #include "plan/unknown_scalars.h"
 
 namespace etwebgpu {
@@ -17,15 +18,6 @@ constexpr std::size_t kMaxCachedPlans = 32;
 std::size_t index(ValueId v) { return static_cast<std::size_t>(v); }
 
 }  // namespace
-
-std::vector<std::string_view> missing_operators(const Graph& graph) {
-  std::vector<std::string_view> out;
-  for (const Call& call : graph.calls) {
-    const bool is_new = std::ranges::find(out, call.name) == out.end();
-    if (is_new && find_op(call.name) == nullptr) out.push_back(call.name);
-  }
-  return out;
-}
 
 // --- Load ---
 
@@ -58,17 +50,9 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   return model;
 }
 
-// Says all that are missing: who has to do without one wants to know whether it is the only one.
 Result<void> Model::check_operators() const {
   const auto missing = missing_operators(graph_);
-  if (missing.empty()) return {};
-  const auto first = std::ranges::find(graph_.calls, missing[0], &Call::name);
-  std::string others;
-  for (const std::string_view name : missing | std::views::drop(1))
-    others += cat(others.empty() ? ", nor '" : "', '", name);
-  if (!others.empty()) others += '\'';
-  return fail(ErrorKind::NotSupported, "call ", first - graph_.calls.begin(), ": the operator '",
-              missing[0], "' is not supported", others);
+  return missing.empty() ? Result<void>() : fail(ErrorKind::NotSupported, describe(missing));
 }
 
 Result<void> Model::resolve_operators() {

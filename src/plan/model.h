@@ -48,9 +48,6 @@ struct HostInput {
   std::int64_t scalar = 0;                 // for SymInt inputs
 };
 
-// The graph's operators that this runtime does not have, each once.
-std::vector<std::string_view> missing_operators(const Graph& graph);
-
 class Model {
  public:
   static Result<std::unique_ptr<Model>> create(Graph graph, const Capabilities& capabilities,

@@ -14,6 +14,7 @@
 #include "kernels/kernel_source.h"
 #include "kernels/token_choice.h"
 #include "plan/call_match.h"
+#include "plan/missing_operators.h"
 #include "plan/model.h"
 #include "plan/plan_json.h"
 #include "wasm/loading.h"
@@ -223,7 +224,7 @@ EXPORT(etwg_delegate_json) void etwg_delegate_json(const Delegate* delegate) {
   }
   json.end_array();
   write_array(json, "missing_operators", missing_operators(graph),
-              [&](std::string_view name) { json.value(name); });
+              [&](const MissingOperator& one) { json.value(one.name); });
   result = json.end_object().take();
 }
 

@@ -7,24 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from models_table import Row, write_table
+from models_table import Row, Table
 
 os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
-
-ROWS: list[Row] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--table", type=Path, metavar="FILE", help="write docs/models.md")
 
 
-@pytest.fixture
-def note() -> Callable[[Row], None]:
+@pytest.fixture(scope="session")
+def note(request: pytest.FixtureRequest) -> Callable[[Row], None]:
     """Takes a row of the table."""
-    return ROWS.append
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    target: Path | None = session.config.getoption("--table")
-    if target:
-        write_table(ROWS, target)
+    target: Path | None = request.config.getoption("--table")
+    return Table(target).add if target else lambda _: None

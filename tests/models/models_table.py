@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import executorch_webgpu
+from networks import BATCHES, NETWORKS
 
 HEAD = """# Models
 
@@ -14,8 +14,11 @@ Real classes with seeded weights, exported by the stock partitioner
 (`to_edge_transform_and_lower` with `VulkanPartitioner`) and by
 `executorch_webgpu.lowering.lower_program`, run by the stock runtime and compared with eager torch:
 calls of delegates and of ExecuTorch's own kernels, the largest difference as a share of the largest
-magnitude, and the milliseconds of a call (the median of {repetitions}; {device}).
-Written by `./dev test-models --table docs/models.md`.
+magnitude, and the milliseconds of a call (the median of {repetitions}; {devices}).
+Times were taken while other work ran on the same two cores: they show an order of magnitude, and
+compare nothing. docs/performance.md has GPUs.
+Written by `./dev test-models --table docs/models.md`, which replaces the rows that it runs;
+– was not run.
 
 | model | batch | stock: calls | difference | ms | lowered: calls | difference | ms |
 | --- | ---: | --- | ---: | ---: | --- | ---: | ---: |
@@ -35,6 +38,7 @@ class Row:
     host_calls: int
     difference: float
     milliseconds: float
+    device: str
 
     def cells(self) -> str:
         """Three cells of the table."""
@@ -42,16 +46,33 @@ class Row:
         return f"{calls} | {self.difference:.0e} | {self.milliseconds:,.1f}"
 
 
-def write_table(rows: Sequence[Row], target: Path) -> None:
-    """One line for each model and batch."""
-    selected = executorch_webgpu.devices()["selected"] or {"name": "no adapter", "provider": ""}
-    device = f"{selected['name']} through {selected['provider']}"
-    lines = []
-    for model, batch in dict.fromkeys((row.model, row.batch) for row in rows):
-        found = {row.how: row for row in rows if (row.model, row.batch) == (model, batch)}
-        cells = (
-            found[how].cells() if how in found else "– | – | –" for how in ("stock", "lowered")
-        )
-        lines.append(f"| {model} | {batch} | {' | '.join(cells)} |")
-    head = HEAD.format(repetitions=REPETITIONS, device=device)
-    target.write_text(head + "\n".join(lines) + "\n")
+class Table:
+    """Rows of this run and of earlier ones, kept as data beside their text."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.data = target.parent / "results" / f"{target.stem}.json"
+        kept = json.loads(self.data.read_text()) if self.data.exists() else []
+        self.rows = {_key(row): row for row in (Row(**fields) for fields in kept)}
+
+    def add(self, row: Row) -> None:
+        """Takes the place of the same model's, exported in the same way; both files are written."""
+        self.rows[_key(row)] = row
+        self.data.write_text(json.dumps([asdict(r) for r in self.rows.values()], indent=1) + "\n")
+        self.target.write_text(self.text())
+
+    def text(self) -> str:
+        """One line for each model and batch."""
+        devices = " and ".join(dict.fromkeys(row.device for row in self.rows.values()))
+        lines = []
+        known = {(model, batch) for model in NETWORKS for batch in BATCHES}
+        for model, batch in sorted(known | {(model, batch) for model, batch, _ in self.rows}):
+            found = [self.rows.get((model, batch, how)) for how in ("stock", "lowered")]
+            cells = " | ".join(row.cells() if row else "– | – | –" for row in found)
+            lines.append(f"| {model} | {batch} | {cells} |")
+        head = HEAD.format(repetitions=REPETITIONS, devices=devices)
+        return head + "\n".join(lines) + "\n"
+
+
+def _key(row: Row) -> tuple[str, int, str]:
+    return row.model, row.batch, row.how

@@ -22,6 +22,7 @@ except RuntimeError:  # built for another torch than the CPU's: its own operator
         _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
 import transformers
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
 
 Made = tuple[nn.Module, tuple[Tensor, ...]]
 
@@ -74,6 +75,17 @@ def clip_image(batch: int) -> Made:
     return First(transformers.CLIPVisionModel(config), "pixel_values"), _image(batch)
 
 
+def clip(batch: int) -> Made:
+    """Both towers: how well each text fits each image."""
+    config = transformers.CLIPConfig(
+        text_config={"num_hidden_layers": 2, "vocab_size": 1000, "eos_token_id": 999},
+        vision_config={"num_hidden_layers": 2},
+    )
+    tokens, mask = _tokens(batch, 16)
+    model = First(transformers.CLIPModel(config), "input_ids", "pixel_values", "attention_mask")
+    return model, (tokens, *_image(batch), mask)
+
+
 def vit_tiny(batch: int) -> Made:
     config = transformers.ViTConfig(
         hidden_size=192, num_hidden_layers=12, num_attention_heads=3, intermediate_size=768
@@ -96,6 +108,53 @@ def whisper_encoder(batch: int) -> Made:
     )
     model = transformers.models.whisper.modeling_whisper.WhisperEncoder(config)
     return First(model, "input_features"), (torch.randn(batch, 80, 600),)
+
+
+class WhisperStep(nn.Module):
+    """A token more of a text: Whisper's decoder over its cache, with the encoder's output."""
+
+    def __init__(self, model: nn.Module, length: int) -> None:
+        super().__init__()
+        self.decoder, self.project = model.model.decoder, model.proj_out
+        config = model.config
+        heads = config.decoder_attention_heads
+        width = config.d_model // heads
+        self.cache = StaticCache(config=config, max_cache_len=length)
+        self.cache.early_initialization(1, heads, width, torch.float32, torch.device("cpu"))
+        for i, layer in enumerate(self.cache.layers):
+            self.register_buffer(f"keys_{i}", layer.keys)
+            self.register_buffer(f"values_{i}", layer.values)
+
+    def forward(self, tokens: Tensor, sound: Tensor, position: Tensor) -> Tensor:
+        # torch.export sees a write to what it knows as a buffer of this module.
+        for i, layer in enumerate(self.cache.layers):
+            layer.keys, layer.values = self.get_buffer(f"keys_{i}"), self.get_buffer(f"values_{i}")
+            layer.cumulative_length = position[0].clone()
+        cache = EncoderDecoderCache(self.cache, DynamicCache())
+        states = self.decoder(
+            input_ids=tokens, encoder_hidden_states=sound, cache=cache, use_cache=True
+        )
+        return self.project(states[0])
+
+
+def whisper() -> nn.Module:
+    """Whisper-tiny's widths, with two layers in its decoder and encoder."""
+    config = transformers.WhisperConfig(
+        vocab_size=1000,
+        d_model=384,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=6,
+        decoder_attention_heads=6,
+        encoder_ffn_dim=1536,
+        decoder_ffn_dim=1536,
+        max_source_positions=300,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
+    return transformers.WhisperForConditionalGeneration(config)
 
 
 def wav2vec2(batch: int) -> Made:
@@ -254,6 +313,7 @@ NETWORKS: dict[str, Callable[[int], Made]] = {
     "BERT": bert,
     "CLIP, text": clip_text,
     "CLIP, image": clip_image,
+    "CLIP, both": clip,
     "Whisper, encoder": whisper_encoder,
     "wav2vec2": wav2vec2,
     "LSTM tagger": lambda batch: (Tagger(nn.LSTM), (torch.randint(0, 200, (batch, 12)),)),
@@ -261,9 +321,26 @@ NETWORKS: dict[str, Callable[[int], Made]] = {
     "Conformer block": lambda batch: (ConformerBlock(), (torch.randn(batch, 50, 144),)),
 }
 
+BATCHES = (1, 4)
+
 
 def make(name: str, batch: int) -> Made:
     """A model in eval mode and its inputs, always the same."""
     torch.manual_seed(0)
     module, inputs = NETWORKS[name](batch)
     return module.eval(), inputs
+
+
+def settle(module: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
+    """Batch norms with the means and variances of what they see, as after training.
+
+    Without, values of a deep network shrink or grow layer by layer, past 8 and 16 bits.
+    """
+    for norm in module.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            norm.momentum = None
+            norm.train()
+    with torch.no_grad():
+        for _ in range(2):
+            module(*(torch.randn_like(x) if x.is_floating_point() else x for x in inputs))
+    return module.eval()

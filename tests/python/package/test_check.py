@@ -69,9 +69,9 @@ def test_operators_that_are_missing(unknown: Path) -> None:
     missing = {"method": "forward", "operator": "aten.sim.default", "calls": 2}
     assert said["missing"] == [missing]
     assert said["problems"] == [
-        "method 'forward' has operators that are not supported: aten.sim.default (2 calls); "
-        "export it again with these in the partitioner's operator_blocklist, which leaves them to "
-        "ExecuTorch"
+        "method 'forward': operators that are not supported: aten.sim.default (calls 0, 2); export "
+        "it again with aten.sim.default in the partitioner's operator_blocklist, which leaves them "
+        "to ExecuTorch"
     ]
     result = runner.invoke(app, ["check", str(unknown)])
     assert result.exit_code == 1
