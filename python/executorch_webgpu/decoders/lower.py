@@ -1,0 +1,103 @@
+"""From a decoder with quantized weights to an ExecuTorch program.
+
+Only what must be so for the partitioner to recognize its patterns is done here: quantized layers
+spelled as the operators it looks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torchao.quantization.quant_primitives  # noqa: F401  registers torchao::dequantize_affine
+from executorch.exir import ExecutorchProgramManager
+from torch import Tensor, nn
+
+from ..lowering import partition, plan_memory, quiet_upstream
+from .quantize import QuantizedWeight
+
+
+class _QuantizedMatrix(nn.Module):
+    """A weight as the three tensors of `torchao::dequantize_affine`."""
+
+    values: Tensor
+    scales: Tensor
+    zeros: Tensor
+
+    def __init__(self, weight: QuantizedWeight) -> None:
+        super().__init__()
+        self.block = (1, weight.group_size)
+        self.range = (-(1 << weight.bits - 1), (1 << weight.bits - 1) - 1)
+        self.register_buffer("values", weight.values)
+        self.register_buffer("scales", weight.scales)
+        self.register_buffer("zeros", torch.zeros(weight.scales.shape, dtype=torch.int8))
+
+    def dequantize(self) -> Tensor:
+        matrix: Tensor = torch.ops.torchao.dequantize_affine(
+            self.values, self.block, self.scales, self.zeros, torch.int8, *self.range
+        )
+        return matrix
+
+
+class _QuantizedLinear(_QuantizedMatrix):
+    bias: Tensor | None
+
+    def __init__(self, weight: QuantizedWeight, bias: Tensor | None) -> None:
+        super().__init__(weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.dequantize(), self.bias)
+
+
+class _QuantizedEmbedding(_QuantizedMatrix):
+    def forward(self, indices: Tensor) -> Tensor:
+        return nn.functional.embedding(indices, self.dequantize())
+
+
+def use_quantized_modules(model: nn.Module, weights: Mapping[str, QuantizedWeight]) -> None:
+    """Replace the linear layers and embeddings named in `weights`, in place."""
+    used: set[int] = set()
+    for name, weight in weights.items():
+        if id(weight) in used:
+            # The partitioner packs each user's tensors in place: a weight used twice would be
+            # packed twice. Equal bytes are stored once in the program all the same.
+            weight = QuantizedWeight(weight.values.clone(), weight.scales.clone(), weight.bits)
+        used.add(id(weight))
+        old = model.get_submodule(name)
+        if isinstance(old, nn.Embedding):
+            model.set_submodule(name, _QuantizedEmbedding(weight))
+        else:
+            bias = old.bias
+            bias = None if bias is None else bias.detach()  # type: ignore[operator]
+            model.set_submodule(name, _QuantizedLinear(weight, bias))
+
+
+def lower(
+    model: nn.Module,
+    context: int,
+    constants: Mapping[str, Any],
+    report: Callable[[str, int, int], None],
+    longest_input: int | None = None,
+) -> ExecutorchProgramManager:
+    """The program of ``forward(tokens [1, S] int64, position [1] int64)``, S below `context`.
+
+    Args:
+        constants: values of the program's constant methods, by name.
+        report: called with the stage's name, and what is done of how much.
+        longest_input: the largest S; one less than `context` when None.
+    """
+    with quiet_upstream(), torch.no_grad():
+        report("Capturing the graph", 0, 0)
+        graph = _capture(model, longest_input or context - 1)
+        report("Lowering to the delegate", 0, 0)
+        edge = partition(graph, {"require_dynamic_shapes": True}, constants)
+        report("Planning memory", 0, 0)
+        return plan_memory(edge)
+
+
+def _capture(model: nn.Module, longest_input: int) -> torch.export.ExportedProgram:
+    inputs = (torch.tensor([[2, 3, 4]]), torch.tensor([0]))
+    length = torch.export.Dim("token_dim", max=longest_input)
+    return torch.export.export(model, inputs, dynamic_shapes=({1: length}, None), strict=False)
