@@ -18,7 +18,7 @@ from .calibration import CONVERSATIONS
 from .quantize import QuantizedWeight
 from .sources import BUILT_IN, Source, open_source
 from .transformer import Transformer, empty_transformer
-from .weights import Bits, Converted, Stored, convert, is_exact
+from .weights import Bits, Converted, convert
 
 # Called with a stage's name, what is done of it and the whole of it (0: not known).
 Progress = Callable[[str, int, int], None]
@@ -151,34 +151,18 @@ def _convert(
     quantized: dict[str, QuantizedWeight] = {}
     kept: dict[tuple[str, str], Kept] = {}
 
-    def convert_to(stored: Stored, bits: Bits, *modules: str) -> None:
-        found = convert(stored, bits, recipe.group_size, moments.get(modules[0]), advance)
-        _note(kept, stored.kind, found)
-        for module in modules:
-            if isinstance(found.weight, QuantizedWeight):
-                quantized[module] = found.weight
-            else:
-                model.get_submodule(module).weight = nn.Parameter(found.weight, False)
-
     for name, parameter in matrices.items():
         stored = source.read(name, tuple(parameter.shape))
         module = name.removesuffix(".weight")
-        if module != "embedding":
-            convert_to(stored, recipe.bits, module)
-            continue
-        # Delegates look up tokens in 4 bits or in floats: what the output layer has of 8 bits, the
-        # embedding has not.
-        looked_up: Bits = 32 if recipe.bits == 32 else 4
-        eight = not is_exact(stored.kind, looked_up) and (
-            recipe.bits == 8 or (recipe.bits is None and is_exact(stored.kind, None))
-        )
-        if not source.config.tied:
-            convert_to(stored, looked_up, "embedding")
-        elif eight:
-            convert_to(stored, recipe.bits, "output")
-            convert_to(stored, looked_up, "embedding")
-        else:
-            convert_to(stored, looked_up, "embedding", "output")
+        found = convert(stored, recipe.bits, recipe.group_size, moments.get(module), advance)
+        _note(kept, stored.kind, found)
+        tied = module == "embedding" and source.config.tied
+        for user in (module, "output") if tied else (module,):
+            if isinstance(found.weight, QuantizedWeight):
+                quantized[user] = found.weight
+            else:
+                weight = nn.Parameter(found.weight, requires_grad=False)
+                setattr(model.get_submodule(user), "weight", weight)  # noqa: B010
     return quantized, list(kept.values())
 
 

@@ -15,7 +15,7 @@ from executorch.exir import ExecutorchProgramManager
 from torch import Tensor, nn
 
 from ..lowering import partition, plan_memory, quiet_upstream
-from .quantize import QuantizedWeight
+from .quantize import QuantizedWeight, halves
 
 
 class _QuantizedMatrix(nn.Module):
@@ -56,6 +56,18 @@ class _QuantizedEmbedding(_QuantizedMatrix):
         return nn.functional.embedding(indices, self.dequantize())
 
 
+class _EmbeddingOfHalves(nn.Module):
+    """An embedding of 8 bits, as the sum of two of the 4 bits that delegates look up."""
+
+    def __init__(self, weight: QuantizedWeight) -> None:
+        super().__init__()
+        self.sixteens, self.ones = map(_QuantizedEmbedding, halves(weight))
+
+    def forward(self, indices: Tensor) -> Tensor:
+        whole: Tensor = self.sixteens(indices) + self.ones(indices)
+        return whole
+
+
 def use_quantized_modules(model: nn.Module, weights: Mapping[str, QuantizedWeight]) -> None:
     """Replace the linear layers and embeddings named in `weights`, in place."""
     used: set[int] = set()
@@ -67,7 +79,8 @@ def use_quantized_modules(model: nn.Module, weights: Mapping[str, QuantizedWeigh
         used.add(id(weight))
         old = model.get_submodule(name)
         if isinstance(old, nn.Embedding):
-            model.set_submodule(name, _QuantizedEmbedding(weight))
+            form = _QuantizedEmbedding if weight.bits == 4 else _EmbeddingOfHalves
+            model.set_submodule(name, form(weight))
         else:
             bias = old.bias
             bias = None if bias is None else bias.detach()  # type: ignore[operator]

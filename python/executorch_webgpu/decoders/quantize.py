@@ -98,6 +98,26 @@ def quantize_to_bytes(weight: Tensor, group_size: int) -> QuantizedWeight:
     return QuantizedWeight(values.view(weight.shape), scales, 8)
 
 
+def halves(weight: QuantizedWeight) -> tuple[QuantizedWeight, QuantizedWeight]:
+    """Two matrices of 4 bits whose sum is one of 8 bits.
+
+    The first counts sixteens, and both lie in [-8, 7], so that the sum reaches from -136 to 119. A
+    group with numbers above changes its sign; one that also has numbers below -119 loses up to 8
+    steps of these.
+    """
+    groups = weight.values.view(*weight.scales.shape, -1).to(torch.int16)
+    sign = 1 - 2 * (groups.amax(-1, keepdim=True) > 119).to(torch.int16)
+    groups = (groups * sign).clamp(max=119)
+    ones = (groups + 8) % 16 - 8
+    sixteens = (groups - ones) // 16
+    scales = weight.scales * sign.squeeze(-1)
+
+    def matrix(part: Tensor, scale: int) -> QuantizedWeight:
+        return QuantizedWeight(part.to(torch.int8).view(weight.values.shape), scales * scale)
+
+    return matrix(sixteens, 16), matrix(ones, 1)
+
+
 @torch.no_grad()
 def _search(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Best scales [.., groups] and values [.., groups, size] for x, weighted by `weight`."""
