@@ -114,6 +114,8 @@ class GgufFile:
         values.setdefault("vocab_size", (self.sizes("token_embd.weight") or (None,))[0])
         if self.sizes("blk.0.attn_q.bias"):
             values["attention_bias"] = self.sizes("blk.0.attn_output.bias") is not None
+        if self.sizes("blk.0.ffn_gate.bias"):
+            values["mlp_bias"] = True
         self._add_head(kind, values)
         self._add_scaling(kind, values, translated(_SCALING))
         return Fields(self.where, values)

@@ -55,11 +55,11 @@ def tokenizer_of_gguf(where: str, metadata: Mapping[str, Any]) -> Tokens:
     bos = _token(metadata, "bos")
     eos = [_token(metadata, name) for name in ("eos", "eot", "eom")]
     ends = list(dict.fromkeys(token for token in eos if token is not None))
-    vocabulary = _Vocabulary(where, metadata)
     kind = metadata.get("tokenizer.ggml.model")
     make = {"gpt2": _bytes_joined, "llama": _pieces_joined}.get(str(kind))
     if make is None:
-        return None, f"its tokenizer {kind!r} is none that can be written down", bos, ends
+        return None, f"its tokenizer ({kind!r}) is none that can be written down", bos, ends
+    vocabulary = _Vocabulary(where, metadata)
     tokenizer = make(vocabulary)
     if tokenizer is None:
         pre = metadata.get("tokenizer.ggml.pre")
