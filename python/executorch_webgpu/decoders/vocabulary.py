@@ -38,12 +38,22 @@ def _split_by(digits: str) -> str:
     return f"{_CONTRACTION}|{_WORDS}|{digits}|{_SIGNS_AND_SPACES}"
 
 
+def _split_by_case(digits: str, ending: str) -> str:
+    """Words end where a capital follows a small letter; signs may end in slashes."""
+    upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+    lead, signs = r"[^\r\n\p{L}\p{N}]?", _SIGNS_AND_SPACES.replace(r"[\r\n]*", r"[\r\n/]*")
+    words = f"{lead}{upper}*{lower}+{ending}|{lead}{upper}+{lower}*{ending}"
+    return f"{words}|{digits}|{signs}"
+
+
 _SPLITS: dict[str, str] = {
     "llama-bpe": _split_by(r"\p{N}{1,3}"),
     "llama3": _split_by(r"\p{N}{1,3}"),
     "smaug-bpe": _split_by(r"\p{N}{1,3}"),
     "dbrx": _split_by(r"\p{N}{1,3}"),
     "qwen2": _split_by(r"\p{N}"),
+    "gpt-4o": _split_by_case(r"\p{N}{1,3}", f"{_CONTRACTION}?"),
+    "tekken": _split_by_case(r"\p{N}", ""),
 }
 # GPT-2's own rule, and the same after each digit has become a piece.
 _PLAIN = {"default", "gpt-2", "gpt2", "olmo", "phi-2", "mpt", "dolly"}
@@ -64,7 +74,9 @@ def tokenizer_of_gguf(where: str, metadata: Mapping[str, Any]) -> Tokens:
     if tokenizer is None:
         pre = metadata.get("tokenizer.ggml.pre")
         return None, f"how its tokenizer splits text ({pre!r}) is not known here", bos, ends
-    tokenizer.add_special_tokens(vocabulary.added(_CONTROL, _USER))
+    tokenizer.add_special_tokens(vocabulary.added(_CONTROL, special=True))
+    # A user's tokens are text like any other, but never fall into pieces.
+    tokenizer.add_tokens(vocabulary.added(_USER, normalized=kind == "llama"))
     config = {
         name: vocabulary.tokens[token]
         for name, token in (("bos_token", bos), ("eos_token", ends[0] if ends else None))
@@ -147,12 +159,12 @@ class _Vocabulary:
         token = _token(self._metadata, "unknown")
         return self.tokens[token] if token is not None and token < len(self.tokens) else None
 
-    def added(self, *kinds: int) -> list[AddedToken]:
-        """Tokens that are found in a text before it is split."""
+    def added(self, kind: int, special: bool = False, normalized: bool = False) -> list[AddedToken]:
+        """Tokens of a kind, which are found in a text before it is split."""
         return [
-            AddedToken(token, special=True, normalized=False)
-            for token, kind in zip(self.tokens, self.kinds, strict=True)
-            if kind in kinds
+            AddedToken(token, special=special, normalized=normalized)
+            for token, its in zip(self.tokens, self.kinds, strict=True)
+            if its == kind
         ]
 
     def _strings(self, name: str) -> list[str]:
