@@ -11,6 +11,7 @@ from executorch_webgpu.decoders.export import Recipe
 from executorch_webgpu.generate import LanguageModel
 from executorch_webgpu.runtime import inspect
 from executorch_webgpu.tokenizer import ChatTokenizer
+from gguf import GGMLQuantizationType as Type
 from support.decoder_programs import compare_with_eager
 from support.decoders import VOCABULARY, tiny, write_gguf
 from typer.testing import CliRunner
