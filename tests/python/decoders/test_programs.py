@@ -58,7 +58,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_command_exports_a_q4_0_file_as_it_is(exported: tuple[Path, str]) -> None:
     path, said = exported
-    assert "15 tensors of Q4_0: 4 bits in groups of 32, exact" in said
+    assert "16 tensors of Q4_0: 4 bits in groups of 32, exact" in said
     compare_with_eager(path.parent.parent / "qwen.gguf", Recipe(64), TOLERANCE, path)
     (method,) = inspect(path)["methods"]
     calls = [call["name"] for call in method["delegates"][0]["graph"]["calls"]]
