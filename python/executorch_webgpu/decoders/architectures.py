@@ -192,7 +192,7 @@ def configure(fields: Fields, context: int, tied: bool, layers: int | None = Non
         WebGPUError: a field is missing, wrong or not supported.
     """
     architecture = architecture_of(fields)
-    fields = Fields(fields.where, {**architecture.defaults, **_given(fields)})
+    fields = fields.over(architecture.defaults)
     width, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
     kv_heads = fields.integer("num_key_value_heads", heads)
     if heads % kv_heads:
@@ -215,10 +215,6 @@ def configure(fields: Fields, context: int, tied: bool, layers: int | None = Non
         tied=tied or fields.flag("tie_word_embeddings"),
         **settings,
     )
-
-
-def _given(fields: Fields) -> dict[str, Any]:
-    return {name: value for name, value in fields._values.items() if value is not None}
 
 
 def _activation(fields: Fields) -> Activation:
@@ -247,19 +243,23 @@ def _layers(
     ropes = {sliding: _rope(fields, sliding, head_width, context) for sliding in (False, True)}
     window = fields.integer("sliding_window") if fields.has("sliding_window") else None
     kinds = fields.entries("layer_types", count)
-    positions = fields.entries("no_rope_layers", count)
     layers = []
     for i in range(count):
-        sliding = architecture.sliding(fields, i) if kinds is None else _slides(fields, kinds[i])
-        every = architecture.no_rope_every
-        if every is not None:
-            every = fields.integer("no_rope_layer_interval", every)
-        sees = (i + 1) % every != 0 if every else True
-        if positions is not None and every is not None:
-            sees = bool(positions[i])
-        sliding = sliding and window is not None
-        layers.append(Layer(ropes[sliding] if sees else None, window if sliding else None))
+        slides = architecture.sliding(fields, i) if kinds is None else _slides(fields, kinds[i])
+        sliding = slides and window is not None
+        rope = ropes[sliding] if _sees_positions(fields, architecture, i) else None
+        layers.append(Layer(rope, window if sliding else None))
     return tuple(layers)
+
+
+def _sees_positions(fields: Fields, architecture: Architecture, layer: int) -> bool:
+    if architecture.no_rope_every is None:
+        return True
+    listed = fields.entries("no_rope_layers", layer + 1)
+    if listed is not None:
+        return bool(listed[layer])
+    every = fields.integer("no_rope_layer_interval", architecture.no_rope_every)
+    return (layer + 1) % every != 0
 
 
 def _slides(fields: Fields, kind: object) -> bool:

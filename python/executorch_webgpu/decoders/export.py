@@ -113,6 +113,7 @@ def build(source: Source, recipe: Recipe, report: Progress) -> tuple[Transformer
     """The decoder with its weights in the forms of the program, and what became of them."""
     from .lower import use_quantized_modules
 
+    _check_sizes(source)
     model = empty_transformer(source.config, recipe.context, recipe.full_logits)
     matrices = {name: p for name, p in _parameters(model) if p.ndim == 2}
     _check_groups(matrices, recipe)
@@ -162,7 +163,7 @@ def _convert(
                 quantized[user] = found.weight
             else:
                 weight = nn.Parameter(found.weight, requires_grad=False)
-                setattr(model.get_submodule(user), "weight", weight)  # noqa: B010
+                model.get_submodule(user).register_parameter("weight", weight)
     return quantized, list(kept.values())
 
 
@@ -170,6 +171,14 @@ def _note(kept: dict[tuple[str, str], Kept], kind: str, converted: Converted) ->
     key = (kind, converted.form)
     before = kept.get(key, Kept(*key, 0, 0.0))
     kept[key] = Kept(*key, before.count + 1, max(before.error, converted.error))
+
+
+def _check_sizes(source: Source) -> None:
+    """Before memory is asked for, which a damaged configuration may want very much of."""
+    with torch.device("meta"):
+        skeleton = Transformer(source.config, None, False)
+    for name, parameter in _parameters(skeleton):
+        source.check(name, tuple(parameter.shape))
 
 
 def _check_groups(matrices: dict[str, nn.Parameter], recipe: Recipe) -> None:

@@ -24,6 +24,11 @@ class Fields:
         self.where = where
         self._values = values
 
+    def over(self, defaults: Mapping[str, Any]) -> Fields:
+        """These fields, and others where they are missing or null."""
+        given = {name: value for name, value in self._values.items() if value is not None}
+        return Fields(self.where, {**defaults, **given})
+
     def has(self, name: str) -> bool:
         """True for a field that is there and not null."""
         return self._values.get(name) is not None

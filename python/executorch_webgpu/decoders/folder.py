@@ -11,14 +11,21 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import WebGPUError
 from .fields import Fields
+from .parameters import Names, hugging_face
 from .weights import Stored
 
 _KINDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _INDEX = "model.safetensors.index.json"
 
-# Models that see pictures have the decoder's fields inside, and its tensors under one of these.
+# Models that see pictures have the decoder's fields inside.
 _INSIDE = "text_config"
-_PREFIXES = ("", "language_model.", "model.language_model.")
+
+# What tensors begin with, and the output layer's name: by itself, and inside larger models.
+_NAMES = (
+    ("model.", "lm_head"),
+    ("language_model.model.", "language_model.lm_head"),
+    ("model.language_model.", "lm_head"),
+)
 
 
 class ModelFolder:
@@ -54,10 +61,10 @@ class ModelFolder:
         return Fields(where, self._config)
 
     @property
-    def prefix(self) -> str:
-        """What the decoder's tensors begin with, beside their usual names."""
-        found = (p for p in _PREFIXES if f"{p}model.embed_tokens.weight" in self._file_of)
-        return next(found, "")
+    def names(self) -> Names:
+        """How the decoder's tensors are called."""
+        found = (names for names in _NAMES if f"{names[0]}embed_tokens.weight" in self._file_of)
+        return hugging_face(*next(found, _NAMES[0]))
 
     def eos(self) -> list[int]:
         """The tokens that end an answer, of the configuration and of the one for generation."""

@@ -7,6 +7,7 @@ that order when they are read. A row stays as it is, whatever its format.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,38 +16,78 @@ from torch import Tensor
 from .architectures import Architecture
 from .config import DecoderConfig
 
-# Parts of a layer, by the definition's names.
-_GGUF = {
-    "attention_norm": "attn_norm",
-    "attention.q": "attn_q",
-    "attention.k": "attn_k",
-    "attention.v": "attn_v",
-    "attention.out": "attn_output",
-    "attention.q_norm": "attn_q_norm",
-    "attention.k_norm": "attn_k_norm",
-    "attention_post_norm": "post_attention_norm",
-    "feed_forward_norm": "ffn_norm",
-    "feed_forward.gate": "ffn_gate",
-    "feed_forward.up": "ffn_up",
-    "feed_forward.down": "ffn_down",
-    "feed_forward_post_norm": "post_ffw_norm",
-}
-_GGUF_TOP = {"embedding": "token_embd", "norm": "output_norm", "output": "output"}
-_GGUF_FUSED = {"qkv": "attn_qkv", "gate_up": "ffn_up"}
 
-_HUGGING_FACE = {
-    "attention.q": "self_attn.q_proj",
-    "attention.k": "self_attn.k_proj",
-    "attention.v": "self_attn.v_proj",
-    "attention.out": "self_attn.o_proj",
-    "attention.q_norm": "self_attn.q_norm",
-    "attention.k_norm": "self_attn.k_norm",
-    "feed_forward.gate": "mlp.gate_proj",
-    "feed_forward.up": "mlp.up_proj",
-    "feed_forward.down": "mlp.down_proj",
-}
-_HUGGING_FACE_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", "output": "lm_head"}
-_HUGGING_FACE_FUSED = {"qkv": "self_attn.qkv_proj", "gate_up": "mlp.gate_up_proj"}
+@dataclass(frozen=True)
+class Names:
+    """A format's names, without what follows the last dot.
+
+    Attributes:
+        embedding, norm, output: of the parts beside the layers.
+        layer: of a layer, with its number in braces.
+        parts: of a layer's parts, by the definition's names.
+        qkv, gate_up: of projections that are one tensor.
+        converted: norms have the one that Gemma's lack, and q and k of some architectures are in
+            pairs, as llama.cpp's converter leaves them.
+    """
+
+    embedding: str
+    norm: str
+    output: str
+    layer: str
+    parts: Mapping[str, str]
+    qkv: str
+    gate_up: str
+    converted: bool
+
+
+GGUF = Names(
+    embedding="token_embd",
+    norm="output_norm",
+    output="output",
+    layer="blk.{}",
+    parts={
+        "attention_norm": "attn_norm",
+        "attention.q": "attn_q",
+        "attention.k": "attn_k",
+        "attention.v": "attn_v",
+        "attention.out": "attn_output",
+        "attention.q_norm": "attn_q_norm",
+        "attention.k_norm": "attn_k_norm",
+        "attention_post_norm": "post_attention_norm",
+        "feed_forward_norm": "ffn_norm",
+        "feed_forward.gate": "ffn_gate",
+        "feed_forward.up": "ffn_up",
+        "feed_forward.down": "ffn_down",
+        "feed_forward_post_norm": "post_ffw_norm",
+    },
+    qkv="attn_qkv",
+    gate_up="ffn_up",
+    converted=True,
+)
+
+
+def hugging_face(root: str, output: str) -> Names:
+    """Names as transformers has them, with what all but the output layer's begin with."""
+    return Names(
+        embedding=f"{root}embed_tokens",
+        norm=f"{root}norm",
+        output=output,
+        layer=root + "layers.{}",
+        parts={
+            "attention.q": "self_attn.q_proj",
+            "attention.k": "self_attn.k_proj",
+            "attention.v": "self_attn.v_proj",
+            "attention.out": "self_attn.o_proj",
+            "attention.q_norm": "self_attn.q_norm",
+            "attention.k_norm": "self_attn.k_norm",
+            "feed_forward.gate": "mlp.gate_proj",
+            "feed_forward.up": "mlp.up_proj",
+            "feed_forward.down": "mlp.down_proj",
+        },
+        qkv="self_attn.qkv_proj",
+        gate_up="mlp.gate_up_proj",
+        converted=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -71,53 +112,46 @@ class Place:
 class Layout:
     """Finds the parameters of one model in a file of one format."""
 
-    def __init__(
-        self, config: DecoderConfig, architecture: Architecture, gguf: bool, prefix: str = ""
-    ) -> None:
-        self._config, self._architecture, self._gguf = config, architecture, gguf
-        self._prefix = prefix
-        self._in_pairs = gguf and architecture.pairs_in_gguf
+    def __init__(self, config: DecoderConfig, architecture: Architecture, names: Names) -> None:
+        self._config, self._architecture, self._names = config, architecture, names
+        self._parts = {**names.parts, **({} if names.converted else architecture.norms)}
+        self._fused = self._fused_parts() if architecture.fused else {}
 
     def place(self, parameter: str) -> Place:
         """Of a parameter by its name in the definition, such as "layers.0.attention.q.weight"."""
         module, _, kind = parameter.rpartition(".")
         if not module.startswith("layers."):
-            top = (_GGUF_TOP if self._gguf else _HUGGING_FACE_TOP)[module]
-            return Place(f"{self._prefix}{top}.{kind}", add_one=self._adds_one(module))
+            name: str = getattr(self._names, module)
+            return Place(f"{name}.{kind}", add_one=self._adds_one(module))
         _, layer, part = module.split(".", 2)
-        name, first, of = self._part(part)
-        block = f"blk.{layer}" if self._gguf else f"{self._prefix}model.layers.{layer}"
-        order = self._order(part)
-        return Place(f"{block}.{name}.{kind}", first, of, order, self._adds_one(part))
+        name, first, of = self._fused.get(part) or (self._parts[part], 0, None)
+        tensor = f"{self._names.layer.format(layer)}.{name}.{kind}"
+        return Place(tensor, first, of, self._order(part), self._adds_one(part))
 
-    def _part(self, part: str) -> tuple[str, int, int | None]:
-        """The name of a layer's part, the first of its rows, and how many rows are there."""
-        c, fused = self._config, _GGUF_FUSED if self._gguf else _HUGGING_FACE_FUSED
+    def _fused_parts(self) -> dict[str, tuple[str, int, int | None]]:
+        """The names of tensors that are several parts, the first row of each, and all rows."""
+        c, names = self._config, self._names
         queries, keys = c.heads * c.head_width, c.kv_heads * c.head_width
-        joined = {
-            "attention.q": ("qkv", 0),
-            "attention.k": ("qkv", queries),
-            "attention.v": ("qkv", queries + keys),
-            "feed_forward.gate": ("gate_up", 0),
-            "feed_forward.up": ("gate_up", c.hidden),
+        all_heads, both = queries + 2 * keys, 2 * c.hidden
+        return {
+            "attention.q": (names.qkv, 0, all_heads),
+            "attention.k": (names.qkv, queries, all_heads),
+            "attention.v": (names.qkv, queries + keys, all_heads),
+            "feed_forward.gate": (names.gate_up, 0, both),
+            "feed_forward.up": (names.gate_up, c.hidden, both),
         }
-        if self._architecture.fused and part in joined:
-            name, first = joined[part]
-            return fused[name], first, queries + 2 * keys if name == "qkv" else 2 * c.hidden
-        if self._gguf:
-            return _GGUF[part], 0, None
-        return {**_HUGGING_FACE, **self._architecture.norms}[part], 0, None
 
     def _adds_one(self, part: str) -> bool:
-        # The converter to GGUF has added it.
-        return self._architecture.norms_add_one and "norm" in part and not self._gguf
+        lacks = self._architecture.norms_add_one and not self._names.converted
+        return lacks and part.endswith("norm")
 
     def _order(self, part: str) -> Tensor | None:
-        c, of_norm = self._config, part.endswith("_norm")
-        if self._in_pairs or part.removesuffix("_norm") not in ("attention.q", "attention.k"):
+        c, in_pairs = self._config, self._architecture.pairs_in_gguf and self._names.converted
+        if in_pairs or part.removesuffix("_norm") not in ("attention.q", "attention.k"):
             return None
+        of_head = part.endswith("_norm") and c.query_key_norm == "head"
         heads = c.heads if part.startswith("attention.q") else c.kv_heads
-        return pair_order(c, 1 if of_norm and c.query_key_norm == "head" else heads)
+        return pair_order(c, 1 if of_head else heads)
 
 
 def pair_order(config: DecoderConfig, heads: int) -> Tensor:

@@ -14,7 +14,7 @@ from .config import DecoderConfig
 from .fields import Fields
 from .folder import ModelFolder
 from .gguf_file import GgufFile
-from .parameters import Layout, Place
+from .parameters import GGUF, Layout, Place
 from .vocabulary import tokenizer_of_folder, tokenizer_of_gguf
 from .weights import Bits, Stored, is_exact
 
@@ -59,6 +59,16 @@ class Source:
         Raises:
             WebGPUError: it is missing, or of other sizes.
         """
+        place = self.check(parameter, sizes)
+        stored = self.file.read(place.tensor)
+        if place.of is not None or place.order is not None:
+            stored = stored.rows(place.first, sizes[0], place.order)
+        if place.add_one:
+            stored = Stored("F32", stored.floats() + 1)
+        return stored
+
+    def check(self, parameter: str, sizes: tuple[int, ...]) -> Place:
+        """Where a parameter lies; raises as `read` does."""
         place = self.layout.place(parameter)
         found = self.file.sizes(place.tensor)
         wanted = sizes if place.of is None else (place.of, *sizes[1:])
@@ -69,20 +79,12 @@ class Source:
                 f"{self.file.where}: the tensor {place.tensor} has the sizes {list(found)}, but "
                 f"the configuration wants {list(wanted)}"
             )
-        return self._part(place, sizes)
+        return place
 
     def is_quantized_anew(self, parameter: str, bits: Bits) -> bool:
         """False for a matrix that the program has as the file has it."""
         tensor = self.layout.place(parameter).tensor
         return self.file.sizes(tensor) is not None and not is_exact(self.file.kind(tensor), bits)
-
-    def _part(self, place: Place, sizes: tuple[int, ...]) -> Stored:
-        stored = self.file.read(place.tensor)
-        if place.of is not None or place.order is not None:
-            stored = stored.rows(place.first, sizes[0], place.order)
-        if place.add_one:
-            stored = Stored("F32", stored.floats() + 1)
-        return stored
 
 
 def open_source(source: str, context: int, layers: int | None = None) -> Source:
@@ -123,18 +125,16 @@ def _open_gguf(path: Path, context: int, layers: int | None) -> Source:
     config = configure(fields, context, tied, layers)
     architecture = architecture_of(fields)
     tokens = tokenizer_of_gguf(file.where, file.metadata)
-    layout = Layout(config, architecture, gguf=True)
+    layout = Layout(config, architecture, GGUF)
     return Source(config, architecture, file, layout, *tokens)
 
 
 def _open_folder(path: Path, context: int, layers: int | None) -> Source:
     file = ModelFolder(path)
     fields = file.fields()
-    tied = (
-        file.sizes(f"{file.prefix}lm_head.weight") is None and file.sizes("lm_head.weight") is None
-    )
+    tied = file.sizes(f"{file.names.output}.weight") is None
     config = configure(fields, context, tied, layers)
     architecture = architecture_of(fields)
     tokens = tokenizer_of_folder(path, file.eos())
-    layout = Layout(config, architecture, gguf=False, prefix=file.prefix)
+    layout = Layout(config, architecture, file.names)
     return Source(config, architecture, file, layout, *tokens)

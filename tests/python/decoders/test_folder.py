@@ -88,13 +88,23 @@ def test_shards_are_one_model(folder: Path) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("prefix", ["language_model.", "model.language_model."])
-def test_decoder_inside_a_larger_model(folder: Path, prefix: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "head"),
+    [
+        ("language_model.model.", "language_model.lm_head."),
+        ("model.language_model.", "lm_head."),
+    ],
+)
+def test_decoder_inside_a_larger_model(folder: Path, model: str, head: str) -> None:
     tokens, position = torch.tensor([[5, 6, 7]]), torch.tensor([0])
     whole = built(folder)(tokens, position)
-    change_tensors(
-        folder, lambda t: [t.__setitem__(f"{prefix}{name}", t.pop(name)) for name in list(t)]
-    )
+
+    def rename(tensors: dict[str, torch.Tensor]) -> None:
+        for name in list(tensors):
+            new = name.replace("model.", model, 1) if name.startswith("model.") else name
+            tensors[new.replace("lm_head.", head)] = tensors.pop(name)
+
+    change_tensors(folder, rename)
     config = json.loads((folder / "config.json").read_text())
     outer = {"model_type": "sees pictures", "text_config": config}
     (folder / "config.json").write_text(json.dumps(outer))
@@ -130,6 +140,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "true": (lambda f: change_config(f, hidden_size=True), "hidden_size is True"),
     "fraction": (lambda f: change_config(f, hidden_size=64.5), "hidden_size is 64.5"),
     "absurd": (lambda f: change_config(f, intermediate_size=10**30), "intermediate_size is 1000"),
+    "absurd sizes": (
+        lambda f: change_config(f, hidden_size=1 << 24, vocab_size=1 << 24),
+        "but the configuration wants [16777216, 16777216]",
+    ),
     "negative": (lambda f: change_config(f, num_hidden_layers=-1), "num_hidden_layers is -1"),
     "odd head": (lambda f: change_config(f, head_dim=15), "cannot be rotated in pairs"),
     "no epsilon": (lambda f: change_config(f, rms_norm_eps=0), "rms_norm_eps is 0"),

@@ -131,6 +131,7 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
             "embedding_multiplier": 3.0,
             "residual_multiplier": 0.4,
             "logits_scaling": 2.0,
+            "vocab_size": VOCABULARY + 3,  # as odd as the real ones
         },
     ),
     "olmo2": ("Olmo2", {}),
