@@ -38,7 +38,7 @@ const options = {gpu: false, build: "never", skipDownload: true, logLevel: "erro
 const model = await (await getLlama(options)).loadModel({modelPath: file});
 const answers = [];
 for (const prompt of JSON.parse(prompts)) {
-  const context = await model.createContext({contextSize: 512, flashAttention: false});
+  const context = await model.createContext({contextSize: 512, threads: 1, flashAttention: false});
   const tokens = [];
   const stream = context.getSequence().evaluate(prompt, {temperature: 0, yieldEogToken: true});
   for await (const token of stream) if (tokens.push(token) >= Number(count)) break;

@@ -67,15 +67,19 @@ class Transformer(nn.Module):
         return _capped(logits, self.config.logit_cap)
 
     def _add_tables(self, context: int) -> None:
-        """Cosines and sines [context, head_width / 2] of each rope, and the positions [context]."""
+        """Cosines and sines [context, head_width / 2] of each rope, and what masks are made of."""
         for i, rope in enumerate(self._ropes()):
             cosines, sines = _rotations(rope, context, self.config.head_width)
             self.register_buffer(f"cosines{i}", cosines, persistent=False)
             self.register_buffer(f"sines{i}", sines, persistent=False)
-        positions = torch.arange(context, dtype=torch.float32)
-        self.register_buffer("positions", positions, persistent=False)
-        for name, score in _SCORES.items():
-            self.register_buffer(name, score.clone(), persistent=False)
+        if self._is_masked:
+            positions = torch.arange(context, dtype=torch.float32)
+            for name, tensor in {"positions": positions, **_SCORES}.items():
+                self.register_buffer(name, tensor.clone(), persistent=False)
+
+    @property
+    def _is_masked(self) -> bool:
+        return any(isinstance(m, _Attention) and m.needs_mask for m in self.modules())
 
     def _ropes(self) -> list[Rope]:
         ropes = (layer.rope for layer in self.config.layers)
@@ -85,7 +89,7 @@ class Transformer(nn.Module):
         if self.context is None:
             tables = {r: _rotations(r, length, self.config.head_width) for r in self._ropes()}
             positions = torch.arange(length, dtype=torch.float32)
-            return _Step(0, positions, positions, tables, tuple(_SCORES.values()))
+            return _Step(0, tables, positions, positions, tuple(_SCORES.values()))
         if position is None:
             raise ValueError("a decoder with a cache is called with a position")
         start: Any = position[0].item()
@@ -100,11 +104,10 @@ class Transformer(nn.Module):
         tables = {
             rope: (rows(f"cosines{i}"), rows(f"sines{i}")) for i, rope in enumerate(self._ropes())
         }
-        everywhere = self.get_buffer("positions")
-        masked = any(isinstance(m, _Attention) and m.needs_mask for m in self.modules())
-        queries = rows("positions") if masked else everywhere
+        if not self._is_masked:
+            return _Step(start, tables)
         scores = tuple(self.get_buffer(name) for name in _SCORES)
-        return _Step(start, queries, everywhere, tables, scores)
+        return _Step(start, tables, rows("positions"), self.get_buffer("positions"), scores)
 
 
 @dataclass
@@ -113,22 +116,23 @@ class _Step:
 
     Attributes:
         start: the position of the call's first token.
-        queries, keys: positions [S] of its tokens, and of all that they may see.
         tables: cosines and sines [S, head_width / 2] of the call's positions.
+        queries, keys: positions [S] of its tokens, and of all that they may see; for masks.
         scores: what is added to the score of a key that is seen, and of one that is not. Tensors,
             for the partitioner leaves numbers outside.
     """
 
     start: Any
-    queries: Tensor
-    keys: Tensor
     tables: dict[Rope, tuple[Tensor, Tensor]]
-    scores: tuple[Tensor, ...]
+    queries: Tensor | None = None
+    keys: Tensor | None = None
+    scores: tuple[Tensor, ...] = ()
     masks: dict[int | None, Tensor] = field(default_factory=dict)
 
     def mask(self, window: int | None) -> Tensor:
         """[S, keys], 0 where a query sees a key and -inf where it does not."""
         if window not in self.masks:
+            assert self.queries is not None and self.keys is not None
             distance = self.queries.unsqueeze(1) - self.keys.unsqueeze(0)
             seen = distance >= 0
             if window is not None:
