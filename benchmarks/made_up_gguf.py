@@ -14,10 +14,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from executorch_webgpu.shape import Shape
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 from numpy.typing import NDArray
-from sizes import SHAPES, Size
+from sizes import SHAPES, Shape, Size
 
 # A Q4_0 block: a float16 scale, then 32 nibbles.
 _BLOCK, _BLOCK_BYTES = 32, 18

@@ -16,10 +16,9 @@ from typing import Annotated, Any
 import numpy as np
 import onnx
 import typer
-from executorch_webgpu.shape import Shape
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from sizes import SHAPES, Size
+from sizes import SHAPES, Shape, Size
 
 _BLOCK = 32
 _CONTRIB = "com.microsoft"

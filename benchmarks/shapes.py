@@ -23,11 +23,10 @@ from executorch.backends.vulkan import utils
 from executorch.backends.vulkan.patterns import quantized_linear
 from executorch.exir._serialize._named_data_store import NamedDataStore
 from executorch.exir.passes import convert_constant_dim_order_pass as dim_order_pass
-from executorch_webgpu.lowering import lower, use_quantized_modules
-from executorch_webgpu.quantize import HIGHEST, LOWEST, QuantizedWeight
-from executorch_webgpu.shape import Shape
-from executorch_webgpu.transformer import empty_transformer
-from sizes import SHAPES, Size
+from executorch_webgpu.decoders.lower import lower, use_quantized_modules
+from executorch_webgpu.decoders.quantize import HIGHEST, LOWEST, QuantizedWeight
+from executorch_webgpu.decoders.transformer import empty_transformer
+from sizes import SHAPES, Shape, Size
 from skeleton import Skeleton
 from torch import Tensor, nn
 
@@ -39,7 +38,7 @@ LONGEST_INPUT = 2048
 
 def skeleton(shape: Shape, context: int) -> Skeleton:
     """The delegate of a decoder with a cache of `context` tokens, exported as SmolLM2 is."""
-    model = empty_transformer(shape, context)
+    model = empty_transformer(shape.config(), context)
     use_quantized_modules(model, _made_up_weights(model))
     _make_norms_differ(model)
     with _little_memory(), tempfile.TemporaryDirectory() as folder:
@@ -51,7 +50,10 @@ def skeleton(shape: Shape, context: int) -> Skeleton:
 
 
 def _made_up_weights(model: nn.Module) -> dict[str, QuantizedWeight]:
-    """A weight for each linear layer: all different, for equal constants would be stored once."""
+    """A weight for each linear layer: all different, for equal constants would be stored once.
+
+    The output layer's is the embedding, too.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def weight(rows: int, columns: int) -> QuantizedWeight:
@@ -59,11 +61,12 @@ def _made_up_weights(model: nn.Module) -> dict[str, QuantizedWeight]:
         scales = torch.rand(1, columns // GROUP_SIZE, generator=generator) + 0.5
         return QuantizedWeight(values.to(torch.int8).expand(rows, -1), scales.expand(rows, -1))
 
-    return {
+    weights = {
         name: weight(module.out_features, module.in_features)
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
     }
+    return {**weights, "embedding": weights["output"]}
 
 
 def _make_norms_differ(model: nn.Module) -> None:

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
-from executorch_webgpu.shape import Shape
+import torch
+from executorch_webgpu.decoders.config import DecoderConfig, Layer, Rope
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a Llama-shaped decoder."""
+
+    dim: int
+    layers: int
+    heads: int
+    kv_heads: int
+    hidden_dim: int
+    vocabulary: int
+    norm_eps: float
+    rope_theta: float
+
+    def config(self) -> DecoderConfig:
+        head = self.dim // self.heads
+        frequencies = self.rope_theta ** (-torch.arange(0, head, 2) / head)
+        return DecoderConfig(
+            width=self.dim,
+            hidden=self.hidden_dim,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_width=head,
+            vocabulary=self.vocabulary,
+            layers=(Layer(Rope(tuple(frequencies.tolist()))),) * self.layers,
+            norm_eps=self.norm_eps,
+        )
+
 
 Size = Literal["135m", "1b", "8b"]
 

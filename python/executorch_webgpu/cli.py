@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,8 +89,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Run ExecuTorch programs on the GPU through WebGPU.",
 )
-export_app = typer.Typer(no_args_is_help=True, help="Make a program (.pte) from a model.")
-app.add_typer(export_app, name="export")
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.pte", help="The program.")]
 DataFiles = Annotated[
@@ -124,43 +123,80 @@ def main() -> None:
         sys.exit(1)
 
 
-@export_app.command("smollm2")
-def export_smollm2(
+class _Bits(StrEnum):
+    """What weights are to be, as the command line has it."""
+
+    FILE = "file"
+    FOUR = "4"
+    EIGHT = "8"
+    FLOAT = "float"
+
+
+@app.command("export", no_args_is_help=True)
+def export_model(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A GGUF file, a folder of config.json, safetensors and tokenizer, or smollm2.",
+        ),
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The program to write.")
-    ] = Path("smollm2.pte"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The program to write; SOURCE's name if left out.",
+        ),
+    ] = None,
     context: Annotated[
-        int, typer.Option(min=2, max=8192, help="Tokens that a conversation can hold.")
+        int, typer.Option(min=2, max=131072, help="Tokens that a conversation can hold.")
     ] = 2048,
     full_logits: Annotated[
         bool, typer.Option("--full-logits", help="Give logits of every token, not of the last.")
     ] = False,
+    bits: Annotated[
+        _Bits | None,
+        typer.Option(
+            help="Of weights. file: as the file has them where a program can, else the nearest; 4 "
+            "of floats. The default, but for smollm2, which has 4."
+        ),
+    ] = None,
     group_size: Annotated[
         int, typer.Option(min=8, help="Weights that share one quantization scale.")
     ] = 32,
     calibration: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--calibration/--no-calibration",
-            help="Choose scales by what layers see in sample conversations.",
+            help="Choose scales by what layers see in sample conversations; for models of up to 2 "
+            "billion weights if left out.",
         ),
-    ] = True,
+    ] = None,
     layers: Annotated[
         int | None, typer.Option(min=1, help="Keep only the first layers (for tests).")
     ] = None,
 ) -> None:
-    """Export SmolLM2-135M-Instruct with 4-bit weights, and its tokenizer beside it."""
-    if output.is_dir():
-        raise WebGPUError(f"{output} is a folder, not a file to write")
-    make_folder(output.parent)  # now, rather than after minutes of work
+    """Make a program (.pte) of a language model, and its tokenizer beside it.
+
+    Says which weights are kept as they are, and by how much others change.
+    """
+    target = output or Path(f"{Path(source).resolve().name.removesuffix('.gguf')}.pte")
+    if target.is_dir():
+        raise WebGPUError(f"{target} is a folder, not a file to write")
+    make_folder(target.parent)  # now, rather than after minutes of work
     with _stages() as progress:
         progress("Importing torch", 0, 0)
-        from .smollm2 import Recipe, export
+        from .decoders.export import Recipe, export
+        from .decoders.weights import Bits
 
-        recipe = Recipe(context, group_size, full_logits, calibration, layers)
-        export(output, recipe, progress)
-    megabytes = output.stat().st_size / 1e6
-    _notes.print(f"Wrote {output} ({megabytes:.0f} MB) and its tokenizer files.")
+        widths: dict[_Bits | None, Bits] = {_Bits.FOUR: 4, _Bits.EIGHT: 8, _Bits.FLOAT: 32}
+        recipe = Recipe(context, group_size, full_logits, calibration, widths.get(bits), layers)
+        notes = export(source, target, recipe, progress)
+    for note in notes:
+        _notes.print(escape(note), highlight=False)
+    _notes.print(f"Wrote {target} ({target.stat().st_size / 1e6:.0f} MB).")
 
 
 @app.command()

@@ -28,11 +28,11 @@ def cache_dir() -> Path:
 
 def cached_smollm2() -> Path:
     """Where SmolLM2, exported with the default recipe, is kept: another file for other code."""
-    sources = "calibration checkpoint quantize shape smollm2 tokenizer transformer"
     package = Path(__file__).parent
-    digest = sha256()
-    for file in (*(package / f"{name}.py" for name in sources.split()), *_lowering(package)):
-        digest.update(file.read_bytes())
+    digest = sha256((package / "tokenizer.py").read_bytes())
+    for room in ("decoders", "lowering"):
+        for file in sorted((package / room).glob("*.py")):
+            digest.update(file.read_bytes())
     return cache_dir() / f"smollm2-{digest.hexdigest()[:12]}" / "smollm2.pte"
 
 
@@ -49,10 +49,6 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def _lowering(package: Path) -> list[Path]:
-    return sorted((package / "lowering").glob("*.py"))
 
 
 def check_program(path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -25,53 +25,12 @@ if TYPE_CHECKING:
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 
-_CONTROL_KINDS = (3, 4)  # GGUF token types: control, user-defined
-
 
 class Message(TypedDict):
     """One message of a conversation; `role` is "system", "user", "assistant" or "tool"."""
 
     role: str
     content: str
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """A byte-level BPE vocabulary as GGUF stores it."""
-
-    tokens: Sequence[str]
-    merges: Sequence[str]
-    kinds: Sequence[int]
-    bos: int
-    eos: int
-    chat_template: str
-
-    def tokenizer(self) -> ChatTokenizer:
-        """The tokenizer this vocabulary describes."""
-        from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-        ids = {token: i for i, token in enumerate(self.tokens)}
-        merges = [(left, right) for left, right in (m.split(" ") for m in self.merges)]
-        tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges))
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Digits(individual_digits=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-            ]
-        )
-        tokenizer.decoder = decoders.ByteLevel()
-        special = [
-            t for t, kind in zip(self.tokens, self.kinds, strict=True) if kind in _CONTROL_KINDS
-        ]
-        tokenizer.add_special_tokens(
-            [AddedToken(token, special=True, normalized=False) for token in special]
-        )
-        config = {
-            "bos_token": self.tokens[self.bos],
-            "eos_token": self.tokens[self.eos],
-            "chat_template": self.chat_template,
-        }
-        return ChatTokenizer(tokenizer, config)
 
 
 class ChatTokenizer:
@@ -117,6 +76,16 @@ class ChatTokenizer:
         return count
 
     @property
+    def has_template(self) -> bool:
+        """Whether the model has been taught to converse."""
+        return "chat_template" in self._config
+
+    @property
+    def eos_text(self) -> str:
+        """The text of the token that ends an answer, "" where none is named."""
+        return self._config.get("eos_token", "")
+
+    @property
     def eos(self) -> int | None:
         """The id of the token that ends an answer, if the configuration names one."""
         token = self._config.get("eos_token")
@@ -146,6 +115,8 @@ class ChatTokenizer:
         if token in self._special_ids:
             return b""
         text = self.token_text(token)
+        if self._has_pieces:
+            return _bytes_of_piece(text)
         try:
             return bytes(_BYTE_OF_CHARACTER[c] for c in text)
         except KeyError:  # an added token, spelled in plain text
@@ -171,6 +142,11 @@ class ChatTokenizer:
         except Exception as error:
             raise WebGPUError(f"the model's chat template fails: {error}") from error
         return text
+
+    @cached_property
+    def _has_pieces(self) -> bool:
+        """SentencePiece's vocabulary: text, with a token for each byte that no text has."""
+        return self._tokenizer.token_to_id("<0x0A>") is not None
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
@@ -242,6 +218,14 @@ class StopTexts:
             if self._held.endswith(stop[:length])
         )
         return max(lengths, default=0)
+
+
+def _bytes_of_piece(text: str) -> bytes:
+    """What a token of SentencePiece stands for: "▁" is a space, "<0x0A>" a byte."""
+    if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+        with suppress(ValueError):
+            return bytes([int(text[3:5], 16)])
+    return text.replace("▁", " ").encode()
 
 
 def _byte_characters() -> dict[str, int]:

@@ -11,8 +11,8 @@ import pytest
 os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
 
 from executorch_webgpu import native
+from executorch_webgpu.decoders.export import Recipe, export
 from executorch_webgpu.files import cached_smollm2
-from executorch_webgpu.smollm2 import Recipe, export
 from support.recorder import Recorder
 
 
@@ -63,7 +63,7 @@ def smollm2() -> Path:
     """SmolLM2 as `executorch-webgpu chat` exports it."""
     path = cached_smollm2()
     if not path.is_file():
-        export(path)
+        export("smollm2", path)
     return path
 
 
@@ -77,5 +77,5 @@ def tiny(tiny_recipe: Recipe) -> Path:
     """Two layers of SmolLM2 with a short context."""
     path = cached_smollm2().parent / "tiny" / "tiny.pte"
     if not path.is_file():
-        export(path, tiny_recipe)
+        export("smollm2", path, tiny_recipe)
     return path

@@ -13,15 +13,12 @@ here is rewritten so that it computes what eager PyTorch does, or refused with o
 
 from __future__ import annotations
 
-from .llama import lower, use_quantized_modules
 from .program import LoweringError, lower_program, partition, plan_memory, quiet_upstream
 
 __all__ = [
     "LoweringError",
-    "lower",
     "lower_program",
     "partition",
     "plan_memory",
     "quiet_upstream",
-    "use_quantized_modules",
 ]

@@ -8,7 +8,7 @@ import executorch_webgpu
 import pytest
 import torch
 from executorch.extension.llm.runner import GenerationConfig, TextLLMRunner
-from executorch_webgpu.smollm2 import Recipe
+from executorch_webgpu.decoders.export import Recipe
 from executorch_webgpu.tokenizer import ChatTokenizer
 
 PROMPT = "The capital of France is the city of"

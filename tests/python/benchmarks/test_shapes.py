@@ -9,8 +9,8 @@ import pytest
 import shapes
 import torch
 from executorch_webgpu.report import Work
-from executorch_webgpu.shape import Shape
 from made_up_gguf import write_gguf
+from sizes import Shape
 from skeleton import Skeleton
 from support.capi import Model
 

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from executorch_webgpu.chat import ContextFull, Conversation, PromptTooLong
-from executorch_webgpu.checkpoint import Checkpoint
+from executorch_webgpu.decoders.sources import open_source
 from executorch_webgpu.errors import DeviceLostError, WebGPUError
 from executorch_webgpu.generate import Sampler
 from executorch_webgpu.interrupt import stop_on_interrupt
 from executorch_webgpu.saved_chat import load, save
-from executorch_webgpu.smollm2 import _gguf_path
 from executorch_webgpu.thinking import Thinking
 from executorch_webgpu.tokenizer import ChatTokenizer
 
@@ -25,7 +24,9 @@ EOS = 2
 
 @pytest.fixture(scope="session")
 def tokenizer() -> ChatTokenizer:
-    return Checkpoint(_gguf_path()).vocabulary().tokenizer()
+    tokenizer = open_source("smollm2", context=2).tokenizer
+    assert tokenizer is not None
+    return tokenizer
 
 
 class ScriptedModel:

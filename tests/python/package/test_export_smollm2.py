@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from executorch_webgpu import load
+from executorch_webgpu.decoders.export import Recipe, export
+from executorch_webgpu.decoders.quantize import QuantizedWeight, quantize
 from executorch_webgpu.errors import WebGPUError
 from executorch_webgpu.files import cached_smollm2, check_program, write_atomically
 from executorch_webgpu.generate import LanguageModel
-from executorch_webgpu.quantize import QuantizedWeight, quantize
-from executorch_webgpu.smollm2 import Recipe, export
 from executorch_webgpu.tokenizer import ChatTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,7 +114,7 @@ def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
 )
 def test_impossible_recipes(tmp_path: Path, recipe: Recipe, message: str) -> None:
     with pytest.raises(WebGPUError, match=message):
-        export(tmp_path / "model.pte", recipe)
+        export("smollm2", tmp_path / "model.pte", recipe)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from executorch_webgpu.calibration import CONVERSATIONS
+from executorch_webgpu.decoders.calibration import CONVERSATIONS
+from executorch_webgpu.decoders.export import export
 from executorch_webgpu.files import cached_smollm2
-from executorch_webgpu.smollm2 import export
 from support.capi import Model, ModelError
 from support.delegate import exported
 from support.export import ExportedDelegate, read_delegate
@@ -34,7 +34,7 @@ def program() -> Path:
     """SmolLM2's program: $ETWEBGPU_SMOLLM2, or made once and kept in the cache folder."""
     path = Path(os.environ.get("ETWEBGPU_SMOLLM2") or cached_smollm2())
     if not path.is_file():
-        export(path)
+        export("smollm2", path)
     return path
 
 

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from executorch_webgpu.checkpoint import Checkpoint
+from executorch_webgpu.decoders.sources import open_source
 from executorch_webgpu.errors import WebGPUError
-from executorch_webgpu.smollm2 import _gguf_path
 from executorch_webgpu.tokenizer import ChatTokenizer, TextStream
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,7 +162,9 @@ KNOWN_IDS = [
 
 @pytest.fixture(scope="session")
 def tokenizer() -> ChatTokenizer:
-    return Checkpoint(_gguf_path()).vocabulary().tokenizer()
+    tokenizer = open_source("smollm2", context=2).tokenizer
+    assert tokenizer is not None
+    return tokenizer
 
 
 @pytest.mark.parametrize(("text", "ids"), KNOWN_IDS)

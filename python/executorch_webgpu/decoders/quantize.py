@@ -1,7 +1,7 @@
-"""Symmetric 4-bit quantization in groups, with a search for each group's scale.
+"""Symmetric quantization in groups: to 4 bits with a search for each group's scale, and to 8.
 
-A weight is stored as an integer in [-8, 7] times its group's float scale. The scale may be
-negative: the range is lopsided, and the sign decides which side of zero gets the extra step. The
+A weight of 4 bits is stored as an integer in [-8, 7] times its group's float scale. The scale may
+be negative: the range is lopsided, and the sign decides which side of zero gets the extra step. The
 search keeps, per group, the scale with the least squared error, each column weighted by the second
 moment of the input it multiplies, so that error goes where the layer hardly looks. The idea of
 trying scales around the extreme value and refitting each by weighted least squares is that of
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .workers import single_threaded_workers
+from ..workers import single_threaded_workers
 
 LOWEST, HIGHEST = -8, 7
 
@@ -36,12 +37,13 @@ class QuantizedWeight:
     """A matrix [N, K] as integers and scales.
 
     Attributes:
-        values: int8 [N, K], each in [-8, 7].
-        scales: float32 [N, K / group size], of either sign, never zero.
+        values: int8 [N, K], each in [-8, 7], or of 8 bits in [-128, 127].
+        scales: float32 [N, K / group size], of either sign.
     """
 
     values: Tensor
     scales: Tensor
+    bits: Literal[4, 8] = 4
 
     @property
     def group_size(self) -> int:
@@ -85,6 +87,35 @@ def quantize(
         for finished in workers.map(quantize_rows, parts):
             advance(finished)
     return QuantizedWeight(values, scales)
+
+
+def quantize_to_bytes(weight: Tensor, group_size: int) -> QuantizedWeight:
+    """Quantize a float32 matrix [N, K] to 8 bits, each to the nearest of 255 steps."""
+    groups = weight.float().view(len(weight), -1, group_size)
+    scales = groups.abs().amax(-1) / 127
+    inverse = torch.where(scales == 0, 0.0, scales.reciprocal())
+    values = (groups * inverse.unsqueeze(-1)).round_().to(torch.int8)
+    return QuantizedWeight(values.view(weight.shape), scales, 8)
+
+
+def halves(weight: QuantizedWeight) -> tuple[QuantizedWeight, QuantizedWeight]:
+    """Two matrices of 4 bits whose sum is one of 8 bits.
+
+    The first counts sixteens, and both lie in [-8, 7], so that the sum reaches from -136 to 119. A
+    group with numbers above changes its sign; one that also has numbers below -119 loses up to 8
+    steps of these.
+    """
+    groups = weight.values.view(*weight.scales.shape, -1).to(torch.int16)
+    sign = 1 - 2 * (groups.amax(-1, keepdim=True) > 119).to(torch.int16)
+    groups = (groups * sign).clamp(max=119)
+    ones = (groups + 8) % 16 - 8
+    sixteens = (groups - ones) // 16
+    scales = weight.scales * sign.squeeze(-1)
+
+    def matrix(part: Tensor, scale: int) -> QuantizedWeight:
+        return QuantizedWeight(part.to(torch.int8).view(weight.values.shape), scales * scale)
+
+    return matrix(sixteens, 16), matrix(ones, 1)
 
 
 @torch.no_grad()

@@ -1,0 +1,136 @@
+"""From a decoder with quantized weights to an ExecuTorch program.
+
+Only what must be so for the partitioner to recognize its patterns is done here: quantized layers
+spelled as the operators it looks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torchao.quantization.quant_primitives  # noqa: F401  registers torchao::dequantize_affine
+from executorch.exir import ExecutorchProgramManager
+from torch import Tensor, nn
+
+from ..lowering import partition, plan_memory, quiet_upstream
+from .quantize import QuantizedWeight, halves
+
+# Of 4-bit weights, so that the exporter has nothing to pad.
+_ROWS = 8
+
+
+class _QuantizedMatrix(nn.Module):
+    """A weight as the three tensors of `torchao::dequantize_affine`."""
+
+    values: Tensor
+    scales: Tensor
+    zeros: Tensor
+
+    def __init__(self, weight: QuantizedWeight) -> None:
+        super().__init__()
+        self.block = (1, weight.group_size)
+        self.range = (-(1 << weight.bits - 1), (1 << weight.bits - 1) - 1)
+        self.register_buffer("values", weight.values)
+        self.register_buffer("scales", weight.scales)
+        self.register_buffer("zeros", torch.zeros(weight.scales.shape, dtype=torch.int8))
+
+    def dequantize(self) -> Tensor:
+        matrix: Tensor = torch.ops.torchao.dequantize_affine(
+            self.values, self.block, self.scales, self.zeros, torch.int8, *self.range
+        )
+        return matrix
+
+
+class _QuantizedLinear(_QuantizedMatrix):
+    """A layer of so many outputs, the first of its weight's rows."""
+
+    bias: Tensor | None
+
+    def __init__(self, weight: QuantizedWeight, bias: Tensor | None, outputs: int) -> None:
+        super().__init__(weight)
+        self.more = len(weight.values) - outputs
+        self.outputs = outputs
+        self.register_buffer("bias", None if bias is None else _padded(bias.detach(), self.more))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = nn.functional.linear(x, self.dequantize(), self.bias)
+        return out[..., : self.outputs] if self.more else out
+
+
+class _QuantizedEmbedding(_QuantizedMatrix):
+    def forward(self, indices: Tensor) -> Tensor:
+        return nn.functional.embedding(indices, self.dequantize())
+
+
+class _EmbeddingOfHalves(nn.Module):
+    """An embedding of 8 bits, as the sum of two of the 4 bits that delegates look up."""
+
+    def __init__(self, weight: QuantizedWeight) -> None:
+        super().__init__()
+        self.sixteens, self.ones = map(_QuantizedEmbedding, halves(weight))
+
+    def forward(self, indices: Tensor) -> Tensor:
+        whole: Tensor = self.sixteens(indices) + self.ones(indices)
+        return whole
+
+
+def use_quantized_modules(model: nn.Module, weights: Mapping[str, QuantizedWeight]) -> None:
+    """Replace the linear layers and embeddings named in `weights`, in place."""
+    used: set[int] = set()
+    for name, given in weights.items():
+        weight = _with_whole_steps(given)
+        if id(given) in used:
+            # The partitioner packs each user's tensors in place: a weight used twice would be
+            # packed twice. Equal bytes are stored once in the program all the same.
+            weight = QuantizedWeight(weight.values.clone(), weight.scales.clone(), weight.bits)
+        used.add(id(given))
+        old = model.get_submodule(name)
+        if isinstance(old, nn.Embedding):
+            form = _QuantizedEmbedding if weight.bits == 4 else _EmbeddingOfHalves
+            model.set_submodule(name, form(weight))
+        else:
+            bias: Any = old.bias
+            model.set_submodule(name, _QuantizedLinear(weight, bias, len(given.values)))
+
+
+def _with_whole_steps(weight: QuantizedWeight) -> QuantizedWeight:
+    """With rows of zeros up to a multiple of what the exporter pads scales to, but not weights."""
+    more = -len(weight.values) % _ROWS
+    if not more or weight.bits != 4:
+        return weight
+    return QuantizedWeight(_padded(weight.values, more), _padded(weight.scales, more))
+
+
+def _padded(rows: Tensor, more: int) -> Tensor:
+    return torch.cat([rows, rows.new_zeros(more, *rows.shape[1:])])
+
+
+def lower(
+    model: nn.Module,
+    context: int,
+    constants: Mapping[str, Any],
+    report: Callable[[str, int, int], None],
+    longest_input: int | None = None,
+) -> ExecutorchProgramManager:
+    """The program of ``forward(tokens [1, S] int64, position [1] int64)``, S below `context`.
+
+    Args:
+        constants: values of the program's constant methods, by name.
+        report: called with the stage's name, and what is done of how much.
+        longest_input: the largest S; one less than `context` when None.
+    """
+    with quiet_upstream(), torch.no_grad():
+        report("Capturing the graph", 0, 0)
+        graph = _capture(model, longest_input or context - 1)
+        report("Lowering to the delegate", 0, 0)
+        edge = partition(graph, {"require_dynamic_shapes": True}, constants)
+        report("Planning memory", 0, 0)
+        return plan_memory(edge)
+
+
+def _capture(model: nn.Module, longest_input: int) -> torch.export.ExportedProgram:
+    inputs = (torch.tensor([[2, 3, 4]]), torch.tensor([0]))
+    length = torch.export.Dim("token_dim", max=longest_input)
+    return torch.export.export(model, inputs, dynamic_shapes=({1: length}, None), strict=False)
