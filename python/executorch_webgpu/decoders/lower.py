@@ -17,9 +17,6 @@ from torch import Tensor, nn
 from ..lowering import partition, plan_memory, quiet_upstream
 from .quantize import QuantizedWeight, halves
 
-# Of 4-bit weights, so that the exporter has nothing to pad.
-_ROWS = 8
-
 
 class _QuantizedMatrix(nn.Module):
     """A weight as the three tensors of `torchao::dequantize_affine`."""
@@ -44,19 +41,14 @@ class _QuantizedMatrix(nn.Module):
 
 
 class _QuantizedLinear(_QuantizedMatrix):
-    """A layer of so many outputs, the first of its weight's rows."""
-
     bias: Tensor | None
 
-    def __init__(self, weight: QuantizedWeight, bias: Tensor | None, outputs: int) -> None:
+    def __init__(self, weight: QuantizedWeight, bias: Tensor | None) -> None:
         super().__init__(weight)
-        self.more = len(weight.values) - outputs
-        self.outputs = outputs
-        self.register_buffer("bias", None if bias is None else _padded(bias.detach(), self.more))
+        self.register_buffer("bias", None if bias is None else bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        out = nn.functional.linear(x, self.dequantize(), self.bias)
-        return out[..., : self.outputs] if self.more else out
+        return nn.functional.linear(x, self.dequantize(), self.bias)
 
 
 class _QuantizedEmbedding(_QuantizedMatrix):
@@ -80,11 +72,11 @@ def use_quantized_modules(model: nn.Module, weights: Mapping[str, QuantizedWeigh
     """Replace the linear layers and embeddings named in `weights`, in place."""
     used: set[int] = set()
     for name, given in weights.items():
-        weight = _with_whole_steps(given)
+        weight = given
         if id(given) in used:
             # The partitioner packs each user's tensors in place: a weight used twice would be
             # packed twice. Equal bytes are stored once in the program all the same.
-            weight = QuantizedWeight(weight.values.clone(), weight.scales.clone(), weight.bits)
+            weight = QuantizedWeight(given.values.clone(), given.scales.clone(), given.bits)
         used.add(id(given))
         old = model.get_submodule(name)
         if isinstance(old, nn.Embedding):
@@ -92,19 +84,7 @@ def use_quantized_modules(model: nn.Module, weights: Mapping[str, QuantizedWeigh
             model.set_submodule(name, form(weight))
         else:
             bias: Any = old.bias
-            model.set_submodule(name, _QuantizedLinear(weight, bias, len(given.values)))
-
-
-def _with_whole_steps(weight: QuantizedWeight) -> QuantizedWeight:
-    """With rows of zeros up to a multiple of what the exporter pads scales to, but not weights."""
-    more = -len(weight.values) % _ROWS
-    if not more or weight.bits != 4:
-        return weight
-    return QuantizedWeight(_padded(weight.values, more), _padded(weight.scales, more))
-
-
-def _padded(rows: Tensor, more: int) -> Tensor:
-    return torch.cat([rows, rows.new_zeros(more, *rows.shape[1:])])
+            model.set_submodule(name, _QuantizedLinear(weight, bias))
 
 
 def lower(

@@ -78,6 +78,16 @@ def append_constant(program: ExportedProgram, name: str, value: Tensor) -> fx.No
     return node
 
 
+def append_weight(program: ExportedProgram, name: str, value: Tensor) -> fx.Node:
+    """A buffer among the program's own, which passes may pack; as `append_constant`."""
+    graph = program.graph
+    with graph.inserting_before(next(iter(graph.nodes))):
+        node: fx.Node = create_constant_placeholder(
+            program, graph, name, InputKind.BUFFER, value, persistent_buffer=True
+        )
+    return node
+
+
 def append_copy(program: ExportedProgram, value: fx.Node) -> fx.Node:
     """A copy at the end of the graph, as an operator that no pass takes for superfluous."""
     dims = list(range(value.meta["val"].dim()))

@@ -9,6 +9,7 @@ from executorch.exir.pass_base import ExportedProgramPassBase, ExportedProgramPa
 from torch.export import ExportedProgram
 
 from .caches import settle_caches
+from .four_bits import pad_four_bit_layers
 from .graph import name_outputs
 from .names import rename_buffers
 from .numbers import keep_out_wide_numbers
@@ -28,6 +29,7 @@ class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
         keep_out_wide_numbers(program)
         use_tensors_for_numbers(program)
         drop_splits_into_one(program)
+        pad_four_bit_layers(program)
         separate_outputs(program)
         settle_caches(program, self.plan.outside)
         # Last: states are written after everything else has read them.
