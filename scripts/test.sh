@@ -51,7 +51,7 @@ gpu_kernels=($ops/{quantized/test_groups,linear/test_matmul,attention/test_atten
 on_swiftshader() {
   export VK_ICD_FILENAMES=$swiftshader
   step "Operators, SwiftShader through wgpu-native"
-  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.06 ETWEBGPU_TEST_SHARE=0.4 "$python" -m pytest $ops || return
+  ETWEBGPU_PROVIDER=wgpu-native ETWEBGPU_TEST_SCALE=0.06 ETWEBGPU_TEST_SHARE=0.3 "$python" -m pytest $ops || return
   local provider
   for provider in dawn wgpu-native; do
     step "Operators with the kernels for GPUs, SwiftShader through $provider"
@@ -75,11 +75,12 @@ on_swiftshader() {
 others() {
   step "Python: all but operators, lavapipe through Dawn"
   VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python --durations 10 \
-    --ignore $ops --ignore tests/python/format --ignore tests/python/wasm
+    --ignore $ops --ignore tests/python/format --ignore tests/python/wasm "${afterwards[@]/#/--ignore=tests/python/}"
 }
 
-# Side by side: neither keeps two cores busy by itself.
-scale=${ETWEBGPU_TEST_SCALE:-0.15}
+# Side by side: neither keeps two cores busy by itself. What runs afterwards makes both sides take as long.
+afterwards=(passes plan webgpu)
+scale=${ETWEBGPU_TEST_SCALE:-0.12}
 step "Python: operators, lavapipe through Dawn; and beside it what is shown afterwards"
 others >build/others.log 2>&1 &
 others=$!
@@ -87,6 +88,8 @@ trap 'kill $others 2>/dev/null || true' EXIT
 VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python/format $ops --durations 10 \
   --record build/cases
 (on_swiftshader)  # whose settings end there
+step "Python: ${afterwards[*]}, lavapipe through Dawn"
+VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest "${afterwards[@]/#/tests/python/}"
 step "A tenth of the ExecuTorch wheel's own suites"
 scripts/test_suites.sh 0.1
 wait $others && passed=1 || passed=0
@@ -95,7 +98,7 @@ cat build/others.log
 
 step "What was compared there: planned by both builds of the core, run by the TypeScript executor in Node"
 "$python" -m pytest tests/python/wasm
-web_tests cases.test.ts
+ETWEBGPU_TEST_SHARE=0.33 web_tests cases.test.ts
 
 # `npm run e2e` has the page's faults and SmolLM2 in it as well, which take minutes, and how long tasks take, which a busy
 # machine decides.
