@@ -275,6 +275,11 @@ def chat(
     with _notes.status(f"Loading {path.name}"):
         language_model = LanguageModel.load(path, data)
     tokenizer = ChatTokenizer.load(path.parent)
+    if language_model.vocabulary is not None and tokenizer.size > language_model.vocabulary:
+        raise WebGPUError(
+            f"the tokenizer beside {path.name} has {tokenizer.size} tokens, but the model "
+            f"{language_model.vocabulary}: it is another model's"
+        )
     stop_tokens = language_model.eos | ({tokenizer.eos} if tokenizer.eos is not None else set())
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     conversation = Conversation(

@@ -38,7 +38,13 @@ def cached_smollm2() -> Path:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under `path` only when everything is written to it."""
+    """A file that appears under `path` only when everything is written to it.
+
+    Raises WebGPUError where something else than a file is there.
+    """
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        raise WebGPUError(f"{path} is there already, and is no file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -66,6 +66,7 @@ class LanguageModel:
             "get_max_context_len", model.constant("get_max_seq_len", self.longest_input + 1)
         )
         self.chunk = min(_CHUNK, self.longest_input)
+        self.vocabulary: int | None = model.constant("get_vocab_size", None)
         eos = model.constant("get_eos_ids", [])
         self.eos: frozenset[int] = frozenset(eos if isinstance(eos, list) else [eos])
 
@@ -160,14 +161,17 @@ class Sampler:
         """The next token after those `seen`."""
         import numpy as np
 
+        if np.isnan(logits).any():
+            raise WebGPUError("the model's logits are no numbers (NaN)")
         logits = self._penalized(logits, seen)
         if self.temperature <= 0:
             return int(logits.argmax())
         candidates = np.arange(len(logits))
         if 0 < self.top_k < len(logits):
             candidates = np.argpartition(logits, -self.top_k)[-self.top_k :]
-        scaled = logits[candidates].astype(np.float64) / self.temperature
-        weights = np.exp(scaled - scaled.max())
+        values = logits[candidates].astype(np.float64)
+        with np.errstate(over="ignore"):  # by a temperature near zero
+            weights = np.exp((values - values.max()) / self.temperature)
         weights[weights < max(self._least_of_top_p(weights), self.min_p * weights.max())] = 0
         return int(self._random.choice(candidates, p=weights / weights.sum()))
 

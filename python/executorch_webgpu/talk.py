@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from .chat import ContextFull, Conversation, PromptTooLong
+from .chat import ContextFull, Conversation
 from .errors import WebGPUError
 from .interrupt import stop_on_interrupt
 from .saved_chat import save
@@ -48,14 +48,7 @@ class Talk:
 
     def answer(self, question: str, role: str = "user") -> None:
         """Print the answer as it comes, then how fast it came."""
-        try:
-            self._write_answer(question, role)
-        except PromptTooLong as error:
-            if self.conversation.is_empty:
-                raise
-            self.conversation.clear()
-            self._warn(f"{error}: the conversation starts over.")
-            self._write_answer(question, role)
+        self._write_answer(question, role)
         self.notes.print(f"[dim]{self.conversation.timing}[/]")
         if self.saved is not None:
             save(self.saved, self.conversation, self.tokenizer)

@@ -11,30 +11,40 @@ _THOUGHT = "</think>"
 
 
 class Thinking:
-    """Tells thoughts, between ``<think>`` and ``</think>``, from the rest of an answer as it comes.
+    """Tells the thought that an answer begins with, up to ``</think>``, from the rest as it comes.
 
     Args:
-        begun: the answer begins in the middle of a thought.
+        begun: the answer begins in the middle of a thought, else with ``<think>`` or without one.
     """
 
     def __init__(self, begun: bool) -> None:
-        self.is_thinking = begun
-        self._until = StopTexts([_THOUGHT if begun else THINKING])
+        self._state = "thought" if begun else "start"
+        self._held = ""  # what may become <think>
+        self._thought = StopTexts([_THOUGHT])
 
     def push(self, text: str) -> Iterator[tuple[bool, str]]:
         """Pieces of the text, each with whether it is thought."""
-        while True:
-            piece = self._until.push(text)
-            if piece:
-                yield self.is_thinking, piece
-            if not self._until.found:
+        text = self._held + text
+        self._held = ""
+        if self._state == "start":
+            begin = text.lstrip()
+            if THINKING.startswith(begin) and begin != THINKING:
+                self._held = text
                 return
-            mark = _THOUGHT if self.is_thinking else THINKING
-            text = self._until.held.removeprefix(mark)
-            self.is_thinking = not self.is_thinking
-            self._until = StopTexts([_THOUGHT if self.is_thinking else THINKING])
+            is_thought = begin.startswith(THINKING)
+            self._state = "thought" if is_thought else "said"
+            text = begin.removeprefix(THINKING) if is_thought else text
+        if self._state == "thought":
+            if piece := self._thought.push(text):
+                yield True, piece
+            if not self._thought.found:
+                return
+            self._state = "said"
+            text = self._thought.held.removeprefix(_THOUGHT)
+        if text:
+            yield False, text
 
     def finish(self) -> Iterator[tuple[bool, str]]:
         """What was held back for nothing."""
-        if rest := self._until.finish():
-            yield self.is_thinking, rest
+        if rest := self._held or self._thought.finish():
+            yield self._state == "thought", rest

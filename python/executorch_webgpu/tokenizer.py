@@ -57,6 +57,22 @@ class ChatTokenizer:
             raise WebGPUError(f"{folder / CONFIG_FILE} has no chat_template")
         return cls(tokenizer, config)
 
+    def check_folder(self, folder: Path) -> None:
+        """Raise WebGPUError where the files of another tokenizer are: a folder has room for one."""
+        from tokenizers import Tokenizer
+
+        there = folder / TOKENIZER_FILE
+        if not there.is_file():
+            return
+        try:
+            other = Tokenizer.from_file(str(there)).to_str()
+        except Exception:  # tokenizers raises bare Exception
+            other = ""
+        if other != self._tokenizer.to_str():
+            raise WebGPUError(
+                f"{there} is another model's tokenizer: choose another folder for this one"
+            )
+
     def save(self, folder: Path) -> None:
         """Write both files into `folder`."""
         config = json.dumps(self._config, indent=2, ensure_ascii=False)
@@ -155,16 +171,9 @@ class ChatTokenizer:
 
     @cached_property
     def _template(self) -> jinja2.Template:
-        from jinja2 import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+        from .templates import environment
 
-        def raise_exception(message: str) -> None:
-            raise TemplateError(message)
-
-        # A template comes with a model file, so it is not trusted.
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = raise_exception
-        return environment.from_string(self._config["chat_template"])
+        return environment().from_string(self._config["chat_template"])
 
 
 class TextStream:

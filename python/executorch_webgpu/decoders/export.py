@@ -98,6 +98,8 @@ def export(
         raise WebGPUError(f"a context of {recipe.context} tokens is too short: at least 2")
     report("Reading weights", 0, 0)
     opened = open_source(source, recipe.context, recipe.layers)
+    _check_tokens(opened)
+    _check_folder(opened, path.parent)
     model, kept = build(opened, recipe, report)
     program = lower(model, recipe.context, _constants(opened, recipe), report)
     report("Writing", 0, 0)
@@ -179,6 +181,29 @@ def _check_sizes(source: Source) -> None:
         skeleton = Transformer(source.config, None, False)
     for name, parameter in _parameters(skeleton):
         source.check(name, tuple(parameter.shape))
+
+
+def _check_tokens(source: Source) -> None:
+    """Before they are written down as constants of the program."""
+    ends = [*source.eos, *([] if source.bos is None else [source.bos])]
+    for token in ends:
+        if type(token) is not int or not 0 <= token < source.config.vocabulary:
+            raise WebGPUError(
+                f"{source.file.where}: texts begin or end with token {token!r:.20}, but there are "
+                f"{source.config.vocabulary} tokens"
+            )
+
+
+def _check_folder(source: Source, folder: Path) -> None:
+    """Before minutes have passed: the tokenizer's files would take the place of others."""
+    if source.tokenizer is None:
+        return
+    if folder.resolve() == Path(source.file.where).resolve():
+        raise WebGPUError(
+            f"the program's tokenizer files would take the place of the model's own in {folder}: "
+            "choose another folder (-o)"
+        )
+    source.tokenizer.check_folder(folder)
 
 
 def _check_groups(matrices: dict[str, nn.Parameter], recipe: Recipe) -> None:

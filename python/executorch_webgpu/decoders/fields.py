@@ -36,7 +36,7 @@ class Fields:
     def integer(self, name: str, default: int | None = None, least: int = 1) -> int:
         value = self._value(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
-            raise self.error(f"{name} is {_short(value)}, not an integer from {least} to {_MOST}")
+            raise self.error(f"{name} is {short(value)}, not an integer from {least} to {_MOST}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -44,7 +44,7 @@ class Fields:
         value = self._value(name, default)
         known = isinstance(value, int | float) and not isinstance(value, bool)
         if not known or not 0 < value < 1e30:
-            raise self.error(f"{name} is {_short(value)}, not a positive number")
+            raise self.error(f"{name} is {short(value)}, not a positive number")
         return float(value)
 
     def optional_number(self, name: str) -> float | None:
@@ -53,20 +53,20 @@ class Fields:
     def flag(self, name: str, default: bool = False) -> bool:
         value = self._value(name, default)
         if not isinstance(value, bool):
-            raise self.error(f"{name} is {_short(value)}, not true or false")
+            raise self.error(f"{name} is {short(value)}, not true or false")
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._value(name, default)
         if not isinstance(value, str):
-            raise self.error(f"{name} is {_short(value)}, not a string")
+            raise self.error(f"{name} is {short(value)}, not a string")
         return value
 
     def numbers(self, name: str, length: int) -> list[float]:
         """A list of so many positive numbers."""
         value = self._value(name, None)
         if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != length:
-            raise self.error(f"{name} is {_short(value)}, not a list of {length} numbers")
+            raise self.error(f"{name} is {short(value)}, not a list of {length} numbers")
         entries = Fields(self.where, {f"{name}[{i}]": x for i, x in enumerate(value)})
         return [entries.number(entry) for entry in entries._values]
 
@@ -76,7 +76,7 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, list) or len(value) < length:
-            raise self.error(f"{name} is {_short(value)}, not a list for {length} layers")
+            raise self.error(f"{name} is {short(value)}, not a list for {length} layers")
         return value[:length]
 
     def inner(self, name: str) -> Fields | None:
@@ -85,7 +85,7 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise self.error(f"{name} is {_short(value)}, not an object")
+            raise self.error(f"{name} is {short(value)}, not an object")
         return Fields(f"{self.where}, {name}", value)
 
     def error(self, what: str) -> WebGPUError:
@@ -98,6 +98,6 @@ class Fields:
         return default if value is None else value
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -17,7 +17,7 @@ import torch
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from ..errors import WebGPUError
-from .fields import Fields
+from .fields import Fields, short
 from .weights import Stored
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
@@ -173,20 +173,20 @@ class GgufFile:
     ) -> dict[str, _Info]:
         alignment = self.metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
-            raise WebGPUError(f"{self.where}: general.alignment is {alignment!r}")
+            raise WebGPUError(f"{self.where}: general.alignment is {short(alignment)}")
         begin = -(-cursor.at // alignment) * alignment
         placed = {}
         for name, kind, sizes, offset in infos:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
             if sizes[-1] % block:
                 raise WebGPUError(
-                    f"{self.where}: the tensor {name!r} has rows of {sizes[-1]} elements, not of "
-                    f"whole blocks of {block} ({kind})"
+                    f"{self.where}: the tensor {short(name)} has rows of {sizes[-1]} elements, not "
+                    f"of whole blocks of {block} ({kind})"
                 )
             info = _Info(kind, sizes, sizes[-1] // block * size, begin + offset)
             if info.offset + info.bytes > len(self._bytes):
                 raise WebGPUError(
-                    f"{self.where} is cut off: the tensor {name!r} ends at byte "
+                    f"{self.where} is cut off: the tensor {short(name)} ends at byte "
                     f"{info.offset + info.bytes} of {len(self._bytes)}"
                 )
             placed[name] = info
@@ -204,7 +204,7 @@ def _read_info(cursor: _Cursor) -> tuple[str, str, tuple[int, ...], int]:
     """Name, type, sizes [N, K] or [K], and the offset among the tensors' data."""
     name, rank = cursor.text(), cursor.number("I")
     if not 1 <= rank <= 4:
-        raise WebGPUError(f"{cursor.where}: the tensor {name!r} has {rank} dimensions")
+        raise WebGPUError(f"{cursor.where}: the tensor {short(name)} has {rank} dimensions")
     sizes = [cursor.number("Q") for _ in range(rank)]
     while len(sizes) > 1 and sizes[-1] == 1:
         sizes.pop()
@@ -212,8 +212,8 @@ def _read_info(cursor: _Cursor) -> tuple[str, str, tuple[int, ...], int]:
     known = code in GGMLQuantizationType._value2member_map_
     if not known or len(sizes) > 2 or not all(0 < size < 1 << 40 for size in sizes):
         raise WebGPUError(
-            f"{cursor.where}: the tensor {name!r} of type {code} and sizes {sizes[::-1]} is none "
-            "that a decoder has"
+            f"{cursor.where}: the tensor {short(name)} of type {code} and sizes {sizes[::-1]} is "
+            "none that a decoder has"
         )
     return name, GGMLQuantizationType(code).name, tuple(reversed(sizes)), offset
 

@@ -23,7 +23,7 @@ def rope_of(
     share = (scaling or fields).number(
         "partial_rotary_factor", fields.number("partial_rotary_factor", 1.0)
     )
-    rotated = int(head_width * share)
+    rotated = int(head_width * share + 1e-6)  # GGUF's shares are quotients
     if share > 1 or rotated < 2 or rotated % 2:
         raise fields.error(
             f"a partial_rotary_factor of {share:g} rotates {rotated} of {head_width} elements"
@@ -92,6 +92,9 @@ def _yarn(powers: Tensor, theta: float, scaling: Fields, fields: Fields) -> Rope
     factor = scaling.number(
         "factor", fields.integer("max_position_embeddings", original) / original
     )
+
+    if theta <= 1:
+        raise scaling.error(f"rope_theta is {theta:g}, which yarn cannot stretch")
 
     def pair_with(turns: float) -> float:
         return count * math.log(original / (turns * 2 * math.pi)) / math.log(theta)

@@ -44,8 +44,10 @@ def _has_four_bits(weight: fx.Node, tensors: _Tensors) -> bool:
 def _is_layer(node: fx.Node, transposed: fx.Node, tensors: _Tensors) -> bool:
     if operator_name(node) == "mm":
         return node.args[1] is transposed
-    is_sum = operator_name(node) == "addmm" and len(node.args) == 3
-    return is_sum and node.args[2] is transposed and tensors.get(node.args[0]) is not None
+    if operator_name(node) != "addmm" or len(node.args) != 3 or node.args[2] is not transposed:
+        return False
+    bias = tensors.get(node.args[0])
+    return bias is not None and bias.shape == node.meta["val"].shape[1:]
 
 
 def _pad(program: ExportedProgram, layer: fx.Node, transposed: fx.Node, tensors: _Tensors) -> None:

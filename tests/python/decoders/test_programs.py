@@ -86,3 +86,41 @@ def test_command_says_what_cannot_be_exported(tmp_path: Path) -> None:
         )
         assert result.exit_code == 1 and says in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "x.pte").exists()
+
+
+def test_export_takes_no_other_models_tokenizer_away(
+    exported: tuple[Path, str], tmp_path: Path
+) -> None:
+    path, _ = exported
+    before = (path.parent / "tokenizer.json").read_bytes()
+
+    def other(writer: gguf.GGUFWriter, eos: int = 2) -> None:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("qwen2")
+        writer.add_token_list(["a", "b", "ab", *(f"<{i}>" for i in range(VOCABULARY - 3))])
+        writer.add_token_merges(["a b"])
+        writer.add_token_types([1] * VOCABULARY)
+        writer.add_eos_token_id(eos)
+
+    def said(source: Path, target: Path) -> str:
+        result = runner.invoke(app, ["export", str(source), "-o", str(target), "--context", "64"])
+        assert result.exit_code == 1 and not target.exists(), result.output
+        return str(result.stderr)
+
+    types = {"_norm.weight": Type.F32, ".weight": Type.Q4_0}
+    model = tiny("qwen3", num_hidden_layers=1)
+    write_gguf(tmp_path / "other.gguf", model, types, other)
+    sentence = said(tmp_path / "other.gguf", path.parent / "other.pte")
+    assert "tokenizer.json is another model's tokenizer" in sentence
+    assert (path.parent / "tokenizer.json").read_bytes() == before
+
+    write_gguf(tmp_path / "ends.gguf", model, types, lambda w: other(w, eos=10**6))
+    assert "end with token 1000000, but there are" in said(
+        tmp_path / "ends.gguf", tmp_path / "e.pte"
+    )
+
+    model.save_pretrained(tmp_path / "folder")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "folder" / name).write_bytes((path.parent / name).read_bytes())
+    sentence = said(tmp_path / "folder", tmp_path / "folder" / "model.pte")
+    assert "would take the place of the model's own" in sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -313,7 +314,9 @@ def test_sampler_makes_what_was_said_less_likely() -> None:
     ("answer", "begun", "thought", "said"),
     [
         ("<think>hm, well</think>Yes.", False, "hm, well", "Yes."),
-        ("hm</think>\nYes.<think>so?</think> No.", True, "hmso?", "\nYes. No."),
+        ("hm</think>\nYes.<think>so?</think> No.", True, "hm", "\nYes.<think>so?</think> No."),
+        ("\n <think>so</think>Yes.", False, "so", "Yes."),
+        ("The tag <think> means thought.", False, "", "The tag <think> means thought."),
         ("No thought: 1 < 2, <thin", False, "", "No thought: 1 < 2, <thin"),
         ("<think>without an end", False, "without an end", ""),
         ("", True, "", ""),
@@ -327,6 +330,13 @@ def test_thoughts_are_told_from_answers(
     told = [t for piece in pieces for t in thinking.push(piece)] + list(thinking.finish())
     assert "".join(text for is_thought, text in told if is_thought) == thought
     assert "".join(text for is_thought, text in told if not is_thought) == said
+
+
+def test_choices_where_numbers_are_none() -> None:
+    with pytest.raises(WebGPUError, match=r"no numbers \(NaN\)"):
+        Sampler()(np.array([1.0, np.nan], np.float32))
+    logits = np.array([0.0, 3.0, 2.9], np.float32)
+    assert Sampler(1e-320, seed=1)(logits) == 1
 
 
 def test_a_saved_conversation_goes_on(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
@@ -374,6 +384,12 @@ def test_files_that_are_no_saved_conversation(tokenizer: ChatTokenizer, tmp_path
     assert conversation.state() == before
     with pytest.raises(WebGPUError, match="cannot be saved in"):
         save(path / "below_a_file", conversation, tokenizer)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WebGPUError, match="is there already, and is no file"):
+        save(tmp_path / "pipe", conversation, tokenizer)
+    (tmp_path / "link").symlink_to(path)
+    save(tmp_path / "link", conversation, tokenizer)
+    assert (tmp_path / "link").is_symlink() and json.loads(path.read_text())["version"] == 1
 
 
 def test_sampler_follows_the_distribution() -> None:

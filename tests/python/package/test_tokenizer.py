@@ -260,3 +260,17 @@ def test_configuration_without_a_template(tokenizer: ChatTokenizer, tmp_path: Pa
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>"}))
     with pytest.raises(WebGPUError, match="no chat_template"):
         ChatTokenizer.load(tmp_path)
+
+
+def test_templates_have_what_transformers_gives_them(tokenizer: ChatTokenizer) -> None:
+    def rendered(template: str) -> str:
+        made = ChatTokenizer(tokenizer._tokenizer, {"chat_template": template})
+        return made.render([{"role": "user", "content": "é<&'"}])
+
+    assert rendered("{{ messages[0].content | tojson }}") == '"é<&\'"'
+    assert rendered("{{ [1] | tojson(indent=1, ensure_ascii=False) }}") == "[\n 1\n]"
+    assert len(rendered("{{ strftime_now('%Y') }}")) == 4
+    assert rendered("{% generation %}a{% endgeneration %}b") == "ab"
+    assert rendered("{% for i in [1, 2] %}{{ i }}{% break %}{% endfor %}") == "1"
+    with pytest.raises(WebGPUError, match="template fails: no such role$"):
+        rendered("{{ raise_exception('no such\n role') }}")
