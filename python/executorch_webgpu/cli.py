@@ -266,6 +266,8 @@ def chat(
     from .talk import Talk, lines, read_tools
     from .tokenizer import ChatTokenizer
 
+    if "" in (stop or ()):
+        raise WebGPUError("--stop is an empty text, before which every answer would end")
     if system is not None and load is not None:
         raise WebGPUError("--system and --load: a saved conversation has its own instructions")
     path = model or _cached_smollm2()
@@ -304,9 +306,9 @@ def chat(
         if line == "/exit":
             break
         if line == "/clear":
-            conversation.clear()
-        elif line.startswith("/tool "):
-            talk.answer_or_explain(line.removeprefix("/tool "), "tool")
+            talk.clear()
+        elif line == "/tool" or line.startswith("/tool "):
+            talk.answer_or_explain(line.removeprefix("/tool").strip(), "tool")
         elif line:
             talk.answer_or_explain(line)
 

@@ -37,6 +37,11 @@ class Talk:
     saved: Path | None = None
     show_thinking: bool = False
 
+    def clear(self) -> None:
+        """Start over, in the saved file as well."""
+        self.conversation.clear()
+        self._save()
+
     def answer_or_explain(self, question: str, role: str = "user") -> None:
         """`answer`, but at a terminal a failure ends the answer only."""
         try:
@@ -50,6 +55,9 @@ class Talk:
         """Print the answer as it comes, then how fast it came."""
         self._write_answer(question, role)
         self.notes.print(f"[dim]{self.conversation.timing}[/]")
+        self._save()
+
+    def _save(self) -> None:
         if self.saved is not None:
             save(self.saved, self.conversation, self.tokenizer)
 

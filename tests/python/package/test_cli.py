@@ -292,6 +292,7 @@ def test_chat_goes_on_with_a_saved_conversation(tiny: Path, tmp_path: Path) -> N
     [
         (["--system", "Be brief.", "--load", "x"], "a saved conversation has its own instructions"),
         (["--tools", "{tmp}/tools.json"], "must be a JSON list of functions"),
+        (["--stop", ""], "--stop is an empty text"),
         (["--tools", "{tmp}/none.json"], "No such file"),
         (["--load", "{tmp}/none.json"], "cannot be read"),
     ],
