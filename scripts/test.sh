@@ -75,11 +75,10 @@ on_swiftshader() {
 others() {
   step "Python: all but operators, lavapipe through Dawn"
   VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python --durations 10 \
-    --ignore $ops --ignore tests/python/format --ignore tests/python/wasm "${afterwards[@]/#/--ignore=tests/python/}"
+    --ignore $ops --ignore tests/python/format --ignore tests/python/wasm
 }
 
-# Side by side: neither keeps two cores busy by itself. What runs afterwards makes both sides take as long.
-afterwards=(passes plan webgpu)
+# Side by side: neither keeps two cores busy by itself.
 scale=${ETWEBGPU_TEST_SCALE:-0.12}
 step "Python: operators, lavapipe through Dawn; and beside it what is shown afterwards"
 others >build/others.log 2>&1 &
@@ -88,8 +87,6 @@ trap 'kill $others 2>/dev/null || true' EXIT
 VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python/format $ops --durations 10 \
   --record build/cases
 (on_swiftshader)  # whose settings end there
-step "Python: ${afterwards[*]}, lavapipe through Dawn"
-VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest "${afterwards[@]/#/tests/python/}"
 step "A tenth of the ExecuTorch wheel's own suites"
 scripts/test_suites.sh 0.1
 wait $others && passed=1 || passed=0
