@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from .graph import append_weight, aten, inputs, operator_name, tensor_of
+from .graph import append_constant, aten, inputs, operator_name, tensor_of
 
 _ROWS = 8  # the exporter pads some tensors to fours, others to eights
 _PARTS = (0, 2, 3)  # of dequantize_affine: elements, scales, zero points
@@ -59,7 +59,8 @@ def _pad(program: ExportedProgram, layer: fx.Node, transposed: fx.Node, tensors:
         tensor = tensors[node]
         assert tensor is not None
         zeros = tensor.new_zeros(more, *tensor.shape[1:])
-        return append_weight(program, f"{node.name}_padded", torch.cat([tensor, zeros]).detach())
+        whole = torch.cat([tensor, zeros]).detach()
+        return append_constant(program, f"{node.name}_padded", whole, is_weight=True)
 
     def longer(node: fx.Node, args: tuple[Any, ...], dim: int) -> fx.Node:
         made: fx.Node = program.graph.call_function(node.target, args, node.kwargs)

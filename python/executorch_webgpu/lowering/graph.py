@@ -68,22 +68,17 @@ def append(program: ExportedProgram, target: Any, args: tuple[Any, ...], value: 
     return node
 
 
-def append_constant(program: ExportedProgram, name: str, value: Tensor) -> fx.Node:
-    """A constant among the program's own; the one of that name where it is there already."""
+def append_constant(
+    program: ExportedProgram, name: str, value: Tensor, *, is_weight: bool = False
+) -> fx.Node:
+    """A constant among the program's own; the one of that name where it is there already.
+
+    A weight lies in the state, where the exporter's passes look for what they pack.
+    """
     graph = program.graph
     with graph.inserting_before(next(iter(graph.nodes))):
         node: fx.Node = create_constant_placeholder(
-            program, graph, name, InputKind.BUFFER, value, persistent_buffer=False
-        )
-    return node
-
-
-def append_weight(program: ExportedProgram, name: str, value: Tensor) -> fx.Node:
-    """A buffer among the program's own, which passes may pack; as `append_constant`."""
-    graph = program.graph
-    with graph.inserting_before(next(iter(graph.nodes))):
-        node: fx.Node = create_constant_placeholder(
-            program, graph, name, InputKind.BUFFER, value, persistent_buffer=True
+            program, graph, name, InputKind.BUFFER, value, persistent_buffer=is_weight
         )
     return node
 
