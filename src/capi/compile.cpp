@@ -14,8 +14,11 @@
 #include "capi/inspect.h"
 #include "capi/mapped_file.h"
 #include "capi/options.h"
+#include "format/delegate.h"
 #include "format/file_json.h"
 #include "format/program.h"
+#include "format/state_names.h"
+#include "plan/shared_states.h"
 
 namespace etwebgpu {
 namespace {
@@ -124,7 +127,7 @@ bool contains(const Items& items, const Value& value, Projection projection = {}
 class CompiledProgram final : public Compilation {
  public:
   CompiledProgram(MappedFile file, DataFiles data_files, Program program,
-                  const Capabilities& capabilities, const ModelOptions& options)
+                  const Capabilities& capabilities, const Options& options)
       : file_(std::move(file)),
         data_files_(std::move(data_files)),
         program_(std::move(program)),
@@ -133,6 +136,7 @@ class CompiledProgram final : public Compilation {
 
   Result<void> run(const CompileSettings& settings) {
     TRY(choose_methods(settings));
+    if (options_.shared_states) TRY(share());
     TRY_ASSIGN(const auto calls, calls_of(settings.sizes));
     for (const auto& [method, sizes] : calls) {
       auto added = add_call(*method, sizes);
@@ -210,6 +214,23 @@ class CompiledProgram final : public Compilation {
     CHECK_OR_FAIL(!methods_.empty(), ErrorKind::NotSupported,
                   "the program has no method that runs");
     for (const Method* method : methods_) TRY(check_runs(*method));
+    return {};
+  }
+
+  // Which states of the chosen methods are one.
+  Result<void> share() {
+    std::vector<DelegateUses> uses;
+    for (const Method* method : methods_) {
+      for (const ProgramDelegate& delegate : method->delegates) {
+        TRY_ASSIGN(const Graph graph, decode_delegate(program_.bytes(delegate.blob)));
+        TRY_ASSIGN(const StateNames names, parse_state_names(state_names_text(delegate)));
+        uses.push_back({method->name, state_uses(graph, names)});
+      }
+    }
+    TRY_ASSIGN(const SharedStates shared, share_states(uses));
+    auto next = shared.begin();
+    for (const Method* method : methods_)
+      for (const ProgramDelegate& delegate : method->delegates) shared_[&delegate] = *next++;
     return {};
   }
 
@@ -319,7 +340,7 @@ class CompiledProgram final : public Compilation {
     const ProgramDelegate& delegate = method.delegates[number];
     TRY_ASSIGN(auto compiled, CompiledDelegate::create(
                                   {program_.bytes(delegate.blob), data_, is_aliased(delegate)},
-                                  capabilities_, options_));
+                                  capabilities_, options_.model, shared_[&delegate]));
     delegates_.push_back({&method, number, std::move(compiled)});
     return delegates_.back().delegate.get();
   }
@@ -328,9 +349,10 @@ class CompiledProgram final : public Compilation {
   DataFiles data_files_;
   Program program_;
   Capabilities capabilities_;
-  ModelOptions options_;
+  Options options_;
   ProgramData data_{program_, data_files_};
   std::vector<const Method*> methods_;  // that are compiled
+  std::map<const ProgramDelegate*, CompiledDelegate::SharedValues> shared_;
   SharedTexts texts_;
   std::vector<Entry> delegates_;
 };
@@ -381,7 +403,7 @@ Result<std::unique_ptr<Compilation>> compile(const std::string& pte,
   }
   capabilities.dialect = WgslDialect::Tint;  // executors translate the little that differs
   auto out = std::make_unique<CompiledProgram>(std::move(file), std::move(data),
-                                               *std::move(program), capabilities, options.model);
+                                               *std::move(program), capabilities, options);
   if (auto compiled = out->run(settings); !compiled)
     return std::unexpected(std::move(compiled).error().within(pte));
   return out;

@@ -84,7 +84,8 @@ std::size_t SharedTexts::add(std::span<const std::byte> uniforms) {
 
 Result<std::unique_ptr<CompiledDelegate>> CompiledDelegate::create(const DelegateSource& source,
                                                                    const Capabilities& capabilities,
-                                                                   const ModelOptions& options) {
+                                                                   const ModelOptions& options,
+                                                                   SharedValues shared) {
   TRY_ASSIGN(Graph graph, decode_delegate(source.blob));
   TRY_ASSIGN(const FilePart section, delegate_constants(source.blob));
   std::unique_ptr<CompiledDelegate> out(
@@ -92,9 +93,13 @@ Result<std::unique_ptr<CompiledDelegate>> CompiledDelegate::create(const Delegat
   DelegateConstants& constants = out->constants_;
   const auto is_zero = [&](std::int32_t constant) { return holds_zeros(constants, constant); };
   if (!source.aliased) TRY(check_lost_states(graph, is_zero));
-  // As in a page: dequantized constants are made in calls, so that results are the same.
+  std::vector<std::uint8_t> written_elsewhere(graph.values.size(), 0);
+  for (const auto& [value, buffer] : shared) written_elsewhere[static_cast<std::size_t>(value)] = 1;
+  out->shared_ = std::move(shared);
   const Surroundings surroundings{
+      .written_elsewhere = written_elsewhere,
       .integers = [&](const TensorInfo& constant) { return read_integers(constants, constant); },
+      .is_zero = is_zero,
       .number = [&](const TensorInfo& constant) { return read_number(constants, constant); }};
   TRY_ASSIGN(out->model_, Model::create(std::move(graph), capabilities, options, surroundings));
   constants.add(out->model_->graph().constants);
@@ -177,6 +182,9 @@ void CompiledDelegate::write(JsonWriter& json) const {
   json.key("model").begin_object();
   write_model(json, *model_);
   json.end_object();
+  write_array(json, "shared_states", shared_, [&](const auto& shared) {
+    json.begin_array().value(shared.first).value(shared.second).end_array();
+  });
   write_array(json, "matches", matches_, [&](const Matched& matched) {
     json.begin_object();
     write_array(json, "values", matched.values, [&](std::int64_t id) { json.value(id); });

@@ -50,10 +50,14 @@ struct LiveEdge {
 
 class CompiledDelegate {
  public:
-  // The source's blob and data must outlive this.
+  // By value: the number of a buffer, among the program's.
+  using SharedValues = std::map<ValueId, std::size_t>;
+
+  // The source's blob and data must outlive this. `shared`: states that other delegates have, too.
   static Result<std::unique_ptr<CompiledDelegate>> create(const DelegateSource& source,
                                                           const Capabilities& capabilities,
-                                                          const ModelOptions& options);
+                                                          const ModelOptions& options,
+                                                          SharedValues shared);
 
   const Model& model() const { return *model_; }
 
@@ -96,6 +100,7 @@ class CompiledDelegate {
 
   DelegateConstants constants_;
   bool aliased_;
+  SharedValues shared_;
   std::unique_ptr<Model> model_;
   std::vector<Matched> matches_;
   std::vector<Made> plans_;

@@ -4,8 +4,6 @@
 #include <set>
 #include <utility>
 
-#include "passes/passes.h"
-
 namespace etwebgpu {
 namespace {
 
@@ -36,7 +34,9 @@ Result<std::shared_ptr<DelegateStates>> DelegateStates::resolve(const Graph& gra
   auto states = std::make_shared<DelegateStates>();
   states->origin_ = origin;
   states->place_ = before ? before->place_ : registry().loaded++;
-  states->collect(graph);
+  states->uses_ = state_uses(graph, origin.names);
+  states->buffers_.resize(states->uses_.size());
+  states->elsewhere_.resize(states->uses_.size());
   List others;
   for (const auto& entry : registry().published) {
     auto other = entry.lock();
@@ -52,22 +52,6 @@ Result<std::shared_ptr<DelegateStates>> DelegateStates::resolve(const Graph& gra
   std::ranges::sort(others, {}, [](const auto& other) { return other->place_; });
   TRY(states->join(others));
   return states;
-}
-
-void DelegateStates::collect(const Graph& graph) {
-  const std::vector<std::uint8_t> written = find_aliases(graph).mutated;
-  for (std::size_t v = 0; v < graph.values.size(); ++v) {
-    const auto id = static_cast<ValueId>(v);
-    const TensorInfo* info = graph.tensor(id);
-    if (!info || info->constant < 0) continue;
-    const std::string& key = graph.constants[static_cast<std::size_t>(info->constant)].key;
-    if (key.empty()) continue;
-    const auto name = origin_.names.find(info->file_constant);
-    uses_.push_back({id, key, name == origin_.names.end() ? std::string() : name->second,
-                     info->dtype, info->bound, written[v] != 0});
-  }
-  buffers_.resize(uses_.size());
-  elsewhere_.resize(uses_.size());
 }
 
 // Loaded again from the same blob: the same uses.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "format/state_names.h"
 #include "ir/graph.h"
 #include "plan/state_pairs.h"
 #include "webgpu/memory.h"
@@ -26,7 +27,7 @@ struct StateOrigin {
   std::string method;
   // A second living delegate of the same method and blob belongs to another session of the program.
   std::size_t blob_hash = 0;
-  std::map<std::int32_t, std::string> names;  // by constant: the exporter's name of the buffer
+  StateNames names;  // the exporter's of the buffers
 };
 
 class DelegateStates {
@@ -54,7 +55,6 @@ class DelegateStates {
  private:
   using List = std::vector<std::shared_ptr<DelegateStates>>;
 
-  void collect(const Graph& graph);
   void keep(const DelegateStates& before);
   void find_session(const List& others);
   bool is_twin(const DelegateStates& other) const;

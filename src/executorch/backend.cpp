@@ -3,17 +3,13 @@
 #include <executorch/runtime/backend/interface.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/json_value.h"
-#include "base/quote.h"
 #include "capi/delegate.h"
 #include "capi/last_error.h"
 #include "capi/options.h"
@@ -61,24 +57,6 @@ std::string_view spec_text(CompileSpecs specs, std::string_view key) {
   return {};
 }
 
-// Names of buffers by constant, which our own exporter adds: {"3": "forward.cache"}.
-Result<std::map<std::int32_t, std::string>> state_names(CompileSpecs specs) {
-  constexpr std::string_view kKey = "etwebgpu.states";
-  std::map<std::int32_t, std::string> names;
-  const std::string_view text = spec_text(specs, kKey);
-  if (text.empty()) return names;
-  TRY_ASSIGN(const Json json, Json::parse(text));
-  CHECK_OR_FAIL(json.members() != nullptr, ErrorKind::InvalidProgram, kKey, " is no JSON object");
-  for (const auto& [index, name] : *json.members()) {
-    std::int32_t constant = -1;
-    const auto end = std::from_chars(index.data(), index.data() + index.size(), constant).ptr;
-    CHECK_OR_FAIL(end == index.data() + index.size() && constant >= 0 && name.text() != nullptr,
-                  ErrorKind::InvalidProgram, kKey, ": ", quoted(index), " names no constant");
-    names[constant] = *name.text();
-  }
-  return names;
-}
-
 // The program's first key, which is "owned by the DataMap": each program has its own.
 const void* program_of(const et::NamedDataMap* map) {
   if (map == nullptr) return nullptr;
@@ -102,7 +80,7 @@ Result<DelegateCall*> load(et::BackendInitContext& context, et::FreeableBuffer& 
   origin.program = program_of(context.get_named_data_map());
   origin.method = context.get_method_name() == nullptr ? "" : context.get_method_name();
   origin.blob_hash = std::hash<std::string_view>()(text);
-  TRY_ASSIGN(origin.names, state_names(specs));
+  TRY_ASSIGN(origin.names, parse_state_names(spec_text(specs, kStateNames)));
   const auto shares = origin.program == nullptr ? std::nullopt : std::optional(origin);
   // The blob and the data map live as long as the method.
   const auto load_again = [=, map = context.get_named_data_map(),

@@ -5,12 +5,19 @@
 #include <variant>
 
 #include "format/flat_tensor.h"
+#include "format/state_names.h"
 
 namespace etwebgpu {
 namespace {
 
 template <typename T>
 constexpr bool is_plain = std::is_arithmetic_v<T> || std::is_same_v<T, std::string>;
+
+// The bytes of a compile spec, or none.
+std::span<const std::byte> spec_of(const ProgramDelegate& delegate, std::string_view key) {
+  const auto spec = std::ranges::find(delegate.specs, key, &CompileSpec::key);
+  return spec == delegate.specs.end() ? std::span<const std::byte>() : spec->value;
+}
 
 void write_content(JsonWriter& json, const ProgramValue& value) {
   std::visit(
@@ -42,7 +49,8 @@ void write_values(JsonWriter& json, std::string_view name, std::span<const std::
 void write_delegate(JsonWriter& json, const ProgramDelegate& delegate) {
   json.begin_object().member("backend", delegate.backend);
   json.member("offset", delegate.blob.offset).member("size", delegate.blob.size);
-  json.member("aliased", is_aliased(delegate)).end_object();
+  json.member("aliased", is_aliased(delegate));
+  json.member("states", state_names_text(delegate)).end_object();
 }
 
 void write_named_data(JsonWriter& json, const Program::NamedData& named_data) {
@@ -55,9 +63,13 @@ void write_named_data(JsonWriter& json, const Program::NamedData& named_data) {
 }  // namespace
 
 bool is_aliased(const ProgramDelegate& delegate) {
-  const auto spec = std::ranges::find(delegate.specs, "alias_buffer_mutations", &CompileSpec::key);
-  return spec != delegate.specs.end() && !spec->value.empty() &&
-         spec->value.front() != std::byte{0};
+  const auto value = spec_of(delegate, "alias_buffer_mutations");
+  return !value.empty() && value.front() != std::byte{0};
+}
+
+std::string_view state_names_text(const ProgramDelegate& delegate) {
+  const auto value = spec_of(delegate, kStateNames);
+  return {reinterpret_cast<const char*>(value.data()), value.size()};
 }
 
 void write_method(JsonWriter& json, const Method& method) {

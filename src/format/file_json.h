@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 #include "base/result.h"
@@ -12,6 +13,9 @@ namespace etwebgpu {
 
 // Whether new contents of buffers are not among a delegate's outputs.
 bool is_aliased(const ProgramDelegate& delegate);
+
+// What our own exporter says of its states (format/state_names.h), or nothing.
+std::string_view state_names_text(const ProgramDelegate& delegate);
 
 // Adds the method's object.
 void write_method(JsonWriter& json, const Method& method);

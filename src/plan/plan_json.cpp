@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "kernels/kernel_source.h"
+#include "plan/window_sources.h"
 
 namespace etwebgpu {
 namespace {
@@ -16,18 +17,34 @@ constexpr std::string_view name(Space space) {
 
 // --- Models ---
 
+// Where a constant of the file is; the object stays open.
+void write_place(JsonWriter& json, const Constant& constant, std::uint64_t bytes) {
+  json.begin_object().member("key", constant.key);
+  json.member("offset", constant.offset).member("length", constant.length);
+  json.member("bytes", bytes);
+}
+
+void write_part(JsonWriter& json, const Graph& graph, const PackedPart& part) {
+  const auto constant_at = [&](std::int32_t index) -> const Constant& {
+    return graph.constants[static_cast<std::size_t>(index)];
+  };
+  const Constant& constant = constant_at(part.constant);
+  write_place(json, constant, source_size(part));
+  json.member("type", name(part.dtype)).member("sizes", part.dims);
+  if (constant.made || constant.fill)
+    write_array(json, "made_of", part_sources(graph, part), [&](const PartSource& source) {
+      write_place(json, constant_at(source.constant), source.bytes);
+      json.end_object();
+    });
+  json.end_object();
+}
+
+// The object stays open.
 void write_packed(JsonWriter& json, const Graph& graph, const PackedConstant& packed,
                   std::uint64_t bytes) {
   json.begin_object().member("packing", name(packed.packing)).member("bytes", bytes);
-  write_array(json, "parts", packed.parts, [&](const PackedPart& part) {
-    const Constant& constant = graph.constants[static_cast<std::size_t>(part.constant)];
-    json.begin_object();
-    json.member("key", constant.key);
-    json.member("offset", constant.offset).member("length", constant.length);
-    json.member("bytes", source_size(part)).member("type", name(part.dtype));
-    json.member("sizes", part.dims).end_object();
-  });
-  json.end_object();
+  write_array(json, "parts", packed.parts,
+              [&](const PackedPart& part) { write_part(json, graph, part); });
 }
 
 // An input or output of the graph; the object stays open.
@@ -91,9 +108,11 @@ void write_model(JsonWriter& json, const Model& model) {
   });
   write_array(json, "constants", model.constants(), [&](const PackedConstant& constant) {
     write_packed(json, graph, constant, packed_size(constant).value_or(0));
+    json.end_object();
   });
   write_array(json, "states", model.states(), [&](const StateSpec& state) {
     write_packed(json, graph, state.initial, state.bytes);
+    json.member("value", state.value).end_object();
   });
   write_array(json, "scalar_values", model.scalars(), [&](ValueId id) { json.value(id); });
   json.member("scalars", model.scalars().size()).member("calls", graph.calls.size());

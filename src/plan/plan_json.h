@@ -3,8 +3,9 @@
 //
 //   model {"version": 1, "inputs": [{"value", "type", "host_type", "sizes", "wants_host_data"}],
 //          "outputs": [...], "constants": [{"packing", "bytes", "parts": [{"key", "offset",
-//          "length", "bytes", "type", "sizes"}]}], "states": likewise, "scalar_values": [values by
-//          slot], "scalars": 3, "calls": 20}
+//          "length", "bytes", "type", "sizes", "made_of": [{"key", "offset", "length",
+//          "bytes"}]}]}], "states": likewise with "value", "scalar_values": [values by slot],
+//          "scalars": 3, "calls": 20}
 //   plan  {"version": 1, "inputs": [{"position", "type", "storage", "sizes", "space", "index",
 //          "on_device"}], "outputs": likewise, "slots": [bytes], "slot_bytes", "uniform_bytes",
 //          "dispatch_count", "dispatches": [{"call", "node", "covers", "covered_nodes", "kernel",
@@ -14,7 +15,8 @@
 //
 // "kernel" is the variant's text and "kernel_index" its place among the model's; "covers" are names
 // and "covered_nodes" debug handles of the program's calls that a fused one stands for; with "live"
-// y is ceil((scalar + add) / divide).
+// y is ceil((scalar + add) / divide). Parts that are no constants of the file, but computed once,
+// have "made_of": the ones that they are computed from (plan/window_sources.h).
 #pragma once
 
 #include <cstddef>

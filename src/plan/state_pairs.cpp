@@ -53,6 +53,23 @@ Result<void> pair_group(std::span<const StateUse> mine, std::span<const StateUse
 
 }  // namespace
 
+std::vector<StateUse> state_uses(const Graph& graph,
+                                 const std::map<std::int32_t, std::string>& names) {
+  const std::vector<std::uint8_t> written = find_aliases(graph).mutated;
+  std::vector<StateUse> uses;
+  for (std::size_t v = 0; v < graph.values.size(); ++v) {
+    const auto id = static_cast<ValueId>(v);
+    const TensorInfo* info = graph.tensor(id);
+    if (!info || info->constant < 0) continue;
+    const std::string& key = graph.constants[static_cast<std::size_t>(info->constant)].key;
+    if (key.empty()) continue;
+    const auto name = names.find(info->file_constant);
+    uses.push_back({id, key, name == names.end() ? std::string() : name->second, info->dtype,
+                    info->bound, written[v] != 0});
+  }
+  return uses;
+}
+
 Result<StatePairs> pair_states(std::span<const StateUse> mine, std::span<const StateUse> theirs) {
   StatePairs pairs;
   for (std::size_t i = 0; i < mine.size(); ++i) {

@@ -3,6 +3,8 @@
 // that two are the same.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -23,6 +25,11 @@ struct StateUse {
   Dims dims;
   bool written = false;
 };
+
+// Of the constants of a delegate, which may be states of its program. `names`: the exporter's, by
+// constant as the file numbers them.
+std::vector<StateUse> state_uses(const Graph& graph,
+                                 const std::map<std::int32_t, std::string>& names);
 
 // Positions in the two lists.
 using StatePairs = std::vector<std::pair<std::size_t, std::size_t>>;

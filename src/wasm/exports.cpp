@@ -11,12 +11,17 @@
 #include "format/file_json.h"
 #include "format/flat_tensor.h"
 #include "format/program.h"
+#include "format/state_names.h"
 #include "kernels/kernel_source.h"
 #include "kernels/token_choice.h"
+#include "ops/quantized/affine.h"
+#include "passes/passes.h"
 #include "plan/call_match.h"
 #include "plan/missing_operators.h"
 #include "plan/model.h"
 #include "plan/plan_json.h"
+#include "plan/shared_states.h"
+#include "plan/window_sources.h"
 #include "wasm/loading.h"
 #include "wasm/results.h"
 
@@ -55,6 +60,48 @@ bool is_read(const Graph& graph, std::size_t constant) {
   });
 }
 
+// By constant: whether plans depend on it being all zeros, as zero points are as a rule.
+std::vector<bool> zero_points(const Graph& graph) {
+  const Aliasing aliasing = find_aliases(graph);
+  std::vector<bool> out(graph.constants.size());
+  for (const Call& call : graph.calls) {
+    const AffineForm* form = find_affine_form(call.name);
+    if (form == nullptr || form->quantizes || form->zero_point >= call.args.size()) continue;
+    const auto view = static_cast<std::size_t>(call.args[form->zero_point]);
+    const TensorInfo* tensor = graph.tensor(aliasing.storage[view]);
+    if (tensor && tensor->constant >= 0) out[static_cast<std::size_t>(tensor->constant)] = true;
+  }
+  return out;
+}
+
+Result<std::string> shared_states_json(std::span<const Delegate* const> delegates,
+                                       std::string_view text) {
+  TRY_ASSIGN(const Json json, Json::parse(text));
+  CHECK_OR_FAIL(json.items() && json.items()->size() == delegates.size(),
+                ErrorKind::InvalidArgument, "there must be one entry for each of the ",
+                delegates.size(), " delegates");
+  std::vector<DelegateUses> uses;
+  for (std::size_t d = 0; d < delegates.size(); ++d) {
+    const Json& entry = (*json.items())[d];
+    const Json *method = entry.find("method"), *states = entry.find("states");
+    CHECK_OR_FAIL(method && method->text() && states && states->text(), ErrorKind::InvalidArgument,
+                  "'method' and 'states' must be texts");
+    TRY_ASSIGN(const StateNames names, parse_state_names(*states->text()));
+    uses.push_back({*method->text(), state_uses(delegates[d]->graph, names)});
+  }
+  TRY_ASSIGN(const SharedStates shared, share_states(uses));
+  JsonWriter out;
+  out.begin_array();
+  for (const auto& buffers : shared) {
+    out.begin_array();
+    for (const auto& [value, buffer] : buffers)
+      out.begin_array().value(value).value(buffer).end_array();
+    out.end_array();
+  }
+  out.end_array();
+  return out.take();
+}
+
 // --- Arguments ---
 
 Result<std::unique_ptr<Model>> load(Graph graph, std::string_view device,
@@ -65,7 +112,7 @@ Result<std::unique_ptr<Model>> load(Graph graph, std::string_view device,
     return found == constants.end() ? std::span<const std::byte>()
                                     : bytes_of(found->data, found->size);
   };
-  return make_model(std::move(graph), settings.capabilities, settings.options, bytes);
+  return make_model(std::move(graph), settings, bytes);
 }
 
 Result<HostInput> host_input(const EtwgInput& input, std::vector<std::int64_t>& elements) {
@@ -104,29 +151,29 @@ const PackedConstant* packed(const Model& model, bool state, std::uint32_t index
   return nullptr;
 }
 
-std::string windows_json(const PackedConstant& constant, std::uint32_t most) {
+Result<std::string> windows_json(const Graph& graph, const PackedConstant& constant,
+                                 std::uint32_t most) {
   JsonWriter json;
   json.begin_array();
   for (const PackedWindow& window : packed_windows(constant, most)) {
+    TRY_ASSIGN(const auto ranges, window_ranges(graph, constant, window));
     json.begin_array().value(window.offset).value(window.size).value(window.part);
-    json.value(window.source_offset).value(window.source_size);
-    json.value(window.pieces).value(window.stride).end_array();
+    json.value(window.pieces).value(window.stride).begin_array();
+    for (const SourceRange& range : ranges)
+      json.begin_array().value(range.offset).value(range.size).end_array();
+    json.end_array().end_array();
   }
   json.end_array();
   return json.take();
 }
 
-Result<std::string> pack(const PackedConstant& constant, std::uint32_t most, std::uint32_t number,
-                         std::span<const std::byte> source, std::span<std::byte> out) {
+Result<std::string> pack(const Graph& graph, const PackedConstant& constant, std::uint32_t most,
+                         std::uint32_t number, std::span<const std::byte> sources,
+                         std::span<std::byte> out) {
   const std::vector<PackedWindow> windows = packed_windows(constant, most);
   CHECK_OR_FAIL(number < windows.size(), ErrorKind::InvalidArgument, "the constant has ",
                 windows.size(), " windows, not one numbered ", number);
-  const PackedWindow& window = windows[number];
-  CHECK_OR_FAIL(source.size() == window.source_size && out.size() == window.size,
-                ErrorKind::InvalidArgument, "window ", number, " makes ", window.size, " bytes of ",
-                window.source_size, ", not ", out.size(), " of ", source.size());
-  const std::span<const std::byte> sources[] = {source};
-  pack_range(window.constant, sources, 0, out);
+  TRY(pack_window(graph, constant, windows[number], sources, out));
   return std::string();
 }
 
@@ -212,6 +259,7 @@ Delegate* etwg_delegate(const std::uint8_t* data, std::uint32_t size, double blo
 EXPORT(etwg_discard) void etwg_discard(Delegate* delegate) { delete delegate; }
 EXPORT(etwg_delegate_json) void etwg_delegate_json(const Delegate* delegate) {
   const Graph& graph = delegate->graph;
+  const std::vector<bool> zeros = zero_points(graph);
   JsonWriter json;
   json.begin_object()
       .member("constants_at", delegate->constants.offset)
@@ -220,12 +268,18 @@ EXPORT(etwg_delegate_json) void etwg_delegate_json(const Delegate* delegate) {
   for (std::size_t i = 0; i < graph.constants.size(); ++i) {
     json.begin_object().member("key", graph.constants[i].key);
     json.member("offset", graph.constants[i].offset).member("length", graph.constants[i].length);
-    json.member("read", is_read(graph, i)).end_object();
+    json.member("read", is_read(graph, i)).member("zeros", bool{zeros[i]}).end_object();
   }
   json.end_array();
   write_array(json, "missing_operators", missing_operators(graph),
               [&](const MissingOperator& one) { json.value(one.name); });
   result = json.end_object().take();
+}
+
+EXPORT(etwg_shared_states)
+bool etwg_shared_states(const Delegate* const* delegates, std::uint32_t count, const char* methods,
+                        std::uint32_t size) {
+  return keep(shared_states_json(std::span(delegates, count), {methods, size}));
 }
 
 EXPORT(etwg_load)
@@ -317,16 +371,16 @@ EXPORT(etwg_clear_dirty) void etwg_clear_dirty(Model* model) { model->clear_dirt
 EXPORT(etwg_windows)
 bool etwg_windows(const Model* model, bool state, std::uint32_t index, std::uint32_t most) {
   const PackedConstant* constant = packed(*model, state, index);
-  if (constant != nullptr) result = windows_json(*constant, most);
-  return constant != nullptr;
+  return constant != nullptr && keep(windows_json(model->graph(), *constant, most));
 }
 EXPORT(etwg_pack)
 bool etwg_pack(const Model* model, bool state, std::uint32_t index, std::uint32_t most,
-               std::uint32_t window, const std::uint8_t* source, std::uint32_t source_size,
+               std::uint32_t window, const std::uint8_t* sources, std::uint32_t sources_size,
                std::uint8_t* out, std::uint32_t size) {
   const PackedConstant* constant = packed(*model, state, index);
-  return constant != nullptr && keep(pack(*constant, most, window, bytes_of(source, source_size),
-                                          std::as_writable_bytes(std::span(out, size))));
+  return constant != nullptr &&
+         keep(pack(model->graph(), *constant, most, window, bytes_of(sources, sources_size),
+                   std::as_writable_bytes(std::span(out, size))));
 }
 
 }  // extern "C"

@@ -6,6 +6,7 @@
 //   etwg_data_file(head)                 what is in a .ptd
 //   delegate = etwg_delegate(head)       0 and an error text, or a handle
 //   etwg_delegate_json(delegate)         its constants
+//   etwg_shared_states(delegates)        which states of several are one
 //   model = etwg_load(delegate, device)  0 and an error text, or a handle; the delegate is used up
 //   etwg_model_json(model)               inputs, outputs, constants and states to upload
 //   etwg_windows, etwg_pack              bytes of a packed constant or of a state's first content
@@ -62,23 +63,31 @@ double etwg_head_size(std::uint32_t kind, const std::uint8_t* head, std::uint32_
                       double file_size);
 
 // {"methods": [{"name", "kernel_calls", "kernels": [names], "inputs": [value], "outputs": [value],
-//   "delegates": [{"backend", "offset", "size", "aliased"}], "calls": [{"delegate", "values":
-//   [value]}]}],
+//   "delegates": [{"backend", "offset", "size", "aliased", "states"}], "calls": [{"delegate",
+//   "values": [value]}]}],
 //  "named_data": [{"key", "offset", "size"}]}
+// "states" is what our exporter says of them (format/state_names.h), or "".
 // A value is {"id", "dtype", "sizes", "dynamic"}, or {"id", "value"} for a number, text or null.
 bool etwg_program(const std::uint8_t* head, std::uint32_t size, double file_size);
 // {"named_data": [{"key", "offset", "size"}]}
 bool etwg_data_file(const std::uint8_t* head, std::uint32_t size, double file_size);
 
 EtwgDelegate* etwg_delegate(const std::uint8_t* head, std::uint32_t size, double blob_size);
-// {"constants_at", "constants": [{"key", "offset", "length", "read"}], "missing_operators":
-// [names]}: constants without a key lie in the blob, offsets counting from "constants_at"; "read"
-// marks those that etwg_load may compute with.
+// {"constants_at", "constants": [{"key", "offset", "length", "read", "zeros"}],
+// "missing_operators": [names]}: constants without a key lie in the blob, offsets counting from
+// "constants_at"; "read" marks those that etwg_load may compute with, "zeros" those that it likes
+// to know to be all zeros.
 void etwg_delegate_json(const EtwgDelegate* delegate);
 void etwg_discard(EtwgDelegate* delegate);
+// Which states of a program's delegates are one buffer: `methods` is JSON, [{"method", "states"}]
+// by delegate, those of one method in its order.
+// [[[value, number of the buffer]] by delegate]
+bool etwg_shared_states(const EtwgDelegate* const* delegates, std::uint32_t count,
+                        const char* methods, std::uint32_t size);
 
 // `device` is JSON: {"capabilities": {...}, "options": {"kv_cache_dtype": "f32" | "f16",
-// "matmul_dtype": likewise}}, what is not said as by default.
+// "matmul_dtype": likewise}, "zero_constants": [numbers of constants whose bytes are all zero],
+// "shared_states": [values that etwg_shared_states names]}, what is not said as by default.
 etwebgpu::Model* etwg_load(EtwgDelegate* delegate, const char* device, std::uint32_t device_size,
                            const EtwgConstant* constants, std::uint32_t constant_count);
 void etwg_unload(etwebgpu::Model* model);
@@ -115,14 +124,15 @@ void etwg_clear_dirty(etwebgpu::Model* model);
 
 // What a constant, or a state's first content, is made of, piece by piece, each at most `most`
 // bytes or one panel:
-// [[offset, size, part, source_offset, source_size, pieces, stride]], source_offset in the part's
-// bytes. The window's bytes are so many pieces of one size, which begin `stride` bytes apart.
+// [[offset, size, part, pieces, stride, [[offset, size] in each source]]]. Sources are the part, or
+// what it is "made_of" (plan/plan_json.h), of which there may be none. The window's bytes are so
+// many pieces of one size, which begin `stride` bytes apart.
 bool etwg_windows(const etwebgpu::Model* model, bool state, std::uint32_t index,
                   std::uint32_t most);
-// Writes window number `window` of etwg_windows(..., most) to `out`, which has its size. `source`
-// is what it asks for.
+// Writes window number `window` of etwg_windows(..., most) to `out`, which has its size. `sources`
+// are the ranges that it asks for, one after the other.
 bool etwg_pack(const etwebgpu::Model* model, bool state, std::uint32_t index, std::uint32_t most,
-               std::uint32_t window, const std::uint8_t* source, std::uint32_t source_size,
+               std::uint32_t window, const std::uint8_t* sources, std::uint32_t sources_size,
                std::uint8_t* out, std::uint32_t size);
 
 }  // extern "C"

@@ -1,5 +1,6 @@
 #include "wasm/loading.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,6 +21,20 @@ Result<FloatType> float_type(std::string_view option, const Json& json) {
   return is_f16 ? FloatType::F16 : FloatType::F32;
 }
 
+// None unless the settings have some.
+Result<std::vector<std::int32_t>> numbers(std::string_view name, const Json& settings) {
+  std::vector<std::int32_t> out;
+  const Json* json = settings.find(name);
+  if (json == nullptr) return out;
+  CHECK_OR_FAIL(json->items(), ErrorKind::InvalidArgument, "'", name, "' must be a list");
+  for (const Json& item : *json->items()) {
+    CHECK_OR_FAIL(item.integer(), ErrorKind::InvalidArgument, "'", name,
+                  "' must be a list of whole numbers");
+    out.push_back(static_cast<std::int32_t>(*item.integer()));
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<Settings> settings_of(std::string_view text) {
@@ -28,6 +43,8 @@ Result<Settings> settings_of(std::string_view text) {
   if (const Json* capabilities = json.find("capabilities")) {
     TRY_ASSIGN(out.capabilities, read_capabilities(*capabilities));
   }
+  TRY_ASSIGN(out.zero_constants, numbers("zero_constants", json));
+  TRY_ASSIGN(out.shared_states, numbers("shared_states", json));
   const Json* options = json.find("options");
   if (!options || !options->members()) return out;
   for (const auto& [name, value] : *options->members()) {
@@ -39,8 +56,7 @@ Result<Settings> settings_of(std::string_view text) {
   return out;
 }
 
-Result<std::unique_ptr<Model>> make_model(Graph graph, const Capabilities& capabilities,
-                                          const ModelOptions& options,
+Result<std::unique_ptr<Model>> make_model(Graph graph, const Settings& settings,
                                           const KnownConstants& constants) {
   const auto bytes = [&](const TensorInfo& tensor) {
     return constants(static_cast<std::uint32_t>(tensor.constant));
@@ -56,8 +72,18 @@ Result<std::unique_ptr<Model>> make_model(Graph graph, const Capabilities& capab
   const auto number = [&](const TensorInfo& tensor) -> Result<std::optional<double>> {
     return first_float(tensor.dtype, bytes(tensor));
   };
-  return Model::create(std::move(graph), capabilities, options,
-                       {.integers = elements, .number = number});
+  const auto is_zero = [&](std::int32_t constant) -> Result<bool> {
+    return std::ranges::find(settings.zero_constants, constant) != settings.zero_constants.end();
+  };
+  std::vector<std::uint8_t> shared(graph.values.size(), 0);
+  for (const std::int32_t value : settings.shared_states) {
+    CHECK_OR_FAIL(value >= 0 && std::cmp_less(value, shared.size()), ErrorKind::InvalidArgument,
+                  "'shared_states': the graph has no value ", value);
+    shared[static_cast<std::size_t>(value)] = 1;
+  }
+  return Model::create(
+      std::move(graph), settings.capabilities, settings.options,
+      {.written_elsewhere = shared, .integers = elements, .is_zero = is_zero, .number = number});
 }
 
 }  // namespace etwebgpu::wasm

@@ -27,11 +27,13 @@ using Bytes = std::vector<std::byte>;
 // What models of the delegate are made of, as often as one is wanted.
 struct Ingredients {
   Graph graph;
-  ModelOptions options;
+  Settings settings;
   std::map<std::uint32_t, Bytes> constants;
 
   Result<std::unique_ptr<Model>> make(const Capabilities& capabilities) const {
-    return make_model(graph, capabilities, options, [&](std::uint32_t index) {
+    Settings other = settings;
+    other.capabilities = capabilities;
+    return make_model(graph, other, [&](std::uint32_t index) {
       const auto found = constants.find(index);
       return found == constants.end() ? std::span<const std::byte>() : std::span(found->second);
     });
@@ -41,12 +43,13 @@ struct Ingredients {
 }  // namespace
 
 struct EtwgTest {
-  EtwgTest(Ingredients made_of, const Capabilities& device, KernelVerdicts verdicts)
+  EtwgTest(Ingredients made_of, KernelVerdicts verdicts)
       : ingredients(std::move(made_of)),
         tester(
-            device, [&](const Capabilities& less) { return ingredients.make(less); },
-            ingredients.options,
-            [dialect = device.dialect](const KernelVariant& kernel) {
+            ingredients.settings.capabilities,
+            [&](const Capabilities& less) { return ingredients.make(less); },
+            ingredients.settings.options,
+            [dialect = ingredients.settings.capabilities.dialect](const KernelVariant& kernel) {
               return kernel_source(kernel, dialect);
             },
             std::move(verdicts)) {}
@@ -61,15 +64,14 @@ namespace {
 Result<std::unique_ptr<EtwgTest>> make_test(const Graph& graph, std::string_view device,
                                             std::span<const EtwgConstant> constants,
                                             std::string_view verdicts) {
-  TRY_ASSIGN(const Settings settings, settings_of(device));
+  TRY_ASSIGN(Settings settings, settings_of(device));
   TRY_ASSIGN(const Json known, Json::parse(verdicts));
-  Ingredients ingredients{graph, settings.options, {}};
+  Ingredients ingredients{graph, std::move(settings), {}};
   for (const EtwgConstant& constant : constants) {
     const auto bytes = bytes_of(constant.data, constant.size);
     ingredients.constants[constant.index].assign(bytes.begin(), bytes.end());
   }
-  return std::make_unique<EtwgTest>(std::move(ingredients), settings.capabilities,
-                                    read_verdicts(known));
+  return std::make_unique<EtwgTest>(std::move(ingredients), read_verdicts(known));
 }
 
 Result<void> end_trial(EtwgTest& test, std::uint32_t how, std::string_view why) {

@@ -1,5 +1,5 @@
 // make_corpus FOLDER: writes small valid files of every format, and the beginnings (.head, through
-// the delegate) of two whose weights are made up where they are read.
+// the delegate) of some whose weights are made up where they are read.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -36,9 +36,35 @@ BlobBuilder products(std::uint32_t rows, const std::vector<std::uint32_t>& width
   return b;
 }
 
-// The beginning of a program of such products.
-ByteVector products_head(std::uint32_t rows, const std::vector<std::uint32_t>& widths) {
-  const auto graph = products(rows, widths).graph;
+// Weights in 8 bits that the program dequantizes: one with a zero point for each group of columns,
+// one with zeros for such, and a bias with one scale for all.
+BlobBuilder dequantized(std::uint32_t rows, std::uint32_t n, std::uint32_t k) {
+  constexpr std::uint32_t kGroup = 64;
+  using enum vkgraph::VkDataType;
+  BlobBuilder b;
+  const int x = b.input(b.tensor({rows, k}));
+  const int none = b.none(), one = b.integer(1), low = b.integer(-128), high = b.integer(127);
+  const int weight = b.constant("weight", {n, k}, INT8);
+  const auto layer = [&](std::uint32_t group, const std::string& scales, const std::string& zeros) {
+    const int made = b.call(
+        "torchao.dequantize_affine.default",
+        {weight, b.ints({1, group}), b.constant(scales, {n, k / group}),
+         b.constant(zeros, {n, k / group}, INT8), none, low, high, b.integer(6), b.tensor({n, k})});
+    return b.call("aten.linear.default", {x, made, none, b.tensor({rows, n})});
+  };
+  const int floats = layer(kGroup, "scales", "zero points");
+  const int bytes = layer(k, "row scales", "zeros");
+  const int bias = b.call("quantized_decomposed.dequantize_per_tensor.default",
+                          {b.constant("bias", {n}, INT8), b.number(0.25), b.integer(3), low, high,
+                           none, b.tensor({n})});
+  const int sum = b.call("aten.add.Tensor", {floats, bytes, one, b.tensor({rows, n})});
+  b.output(b.call("aten.add.Tensor", {sum, bias, one, b.tensor({rows, n})}));
+  return b;
+}
+
+// The beginning of a program that makes [rows, to] of [rows, from].
+ByteVector head_of(const vkgraph::VkGraphT& graph, std::uint32_t rows, std::uint32_t from,
+                   std::uint32_t to) {
   const ByteVector blob = delegate_blob(graph);
   std::vector<std::string> keys;
   std::vector<std::uint64_t> sizes{blob.size()};
@@ -50,10 +76,13 @@ ByteVector products_head(std::uint32_t rows, const std::vector<std::uint32_t>& w
     return tensor_value({static_cast<std::int32_t>(rows), static_cast<std::int32_t>(width)},
                         fb::ScalarType::FLOAT);
   };
-  ByteVector file =
-      program_head(program_object({edge(widths.front()), edge(widths.back())}, keys), sizes);
+  ByteVector file = program_head(program_object({edge(from), edge(to)}, keys), sizes);
   append_bytes(file, blob);
   return file;
+}
+
+ByteVector products_head(std::uint32_t rows, const std::vector<std::uint32_t>& widths) {
+  return head_of(products(rows, widths).graph, rows, widths.front(), widths.back());
 }
 
 // A program with operators that nobody has, and a call that is left to ExecuTorch.
@@ -77,6 +106,57 @@ ByteVector unknown_file() {
   return program_file(std::move(program), {delegate_blob(b.graph)});
 }
 
+// One of the methods below, of x [4]: adds to states, which begin as zeros, or only reads one.
+BlobBuilder stateful(std::size_t states, bool writes) {
+  BlobBuilder b;
+  const int x = b.input(b.tensor({4})), one = b.integer(1);
+  int sum = x;
+  for (std::size_t i = 0; i < states; ++i) {
+    const int state = b.constant("zeros", {4});
+    if (writes) b.call("aten.add.Tensor", {state, x, one, state});
+    sum = b.call("aten.add.Tensor", {sum, state, one, b.tensor({4})});
+  }
+  b.output(sum);
+  return b;
+}
+
+struct SampleMethod {
+  std::string name;
+  std::size_t states;
+  bool writes;
+  std::string names;  // of the states, as our exporter writes them
+};
+
+// A program whose methods share states, as far as one can tell.
+ByteVector states_file() {
+  const std::vector<SampleMethod> methods{
+      {"add", 1, true, ""},
+      {"get", 1, false, ""},
+      {"both", 2, true, ""},
+      {"named_add", 1, true, R"({"0": "b"})"},
+      {"named_both", 2, true, R"({"0": "a", "1": "b"})"},
+  };
+  fb::ProgramT program;
+  std::vector<ByteVector> contents;
+  for (const SampleMethod& method : methods) {
+    const auto x = tensor_value({4}, fb::ScalarType::FLOAT);
+    fb::ProgramT one = program_object({x, x}, {"zeros"});
+    fb::ExecutionPlanT& plan = *one.execution_plan[0];
+    plan.name = method.name;
+    plan.delegates[0]->processed->index = static_cast<std::uint32_t>(contents.size());
+    auto spec = std::make_unique<fb::CompileSpecT>();
+    spec->key = "etwebgpu.states";
+    spec->value.assign(method.names.begin(), method.names.end());
+    if (!method.names.empty()) plan.delegates[0]->compile_specs.push_back(std::move(spec));
+    program.execution_plan.push_back(std::move(one.execution_plan[0]));
+    if (program.named_data.empty()) program.named_data = std::move(one.named_data);
+    contents.push_back(delegate_blob(stateful(method.states, method.writes).graph));
+  }
+  program.named_data[0]->segment_index = static_cast<std::uint32_t>(contents.size());
+  contents.emplace_back(16);
+  return program_file(std::move(program), contents);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -96,6 +176,9 @@ int main(int argc, char** argv) {
                     write(folder / "add.pte", program_file(add)) &&
                     write(folder / "decoder.pte", program_file(decoder)) &&
                     write(folder / "unknown.pte", unknown_file()) &&
+                    write(folder / "states.pte", states_file()) &&
+                    write(folder / "dequantized.head",
+                          head_of(dequantized(4, 1100, 1024).graph, 4, 1024, 1100)) &&
                     write(folder / "products.head", products_head(4, {512, 1024, 1100})) &&
                     write(folder / "large.head", products_head(1, wide)) &&
                     write(folder / "weights.ptd", tensor_file(named));

@@ -1,17 +1,27 @@
 /** What a program would take, said before any of its weights is fetched: the preflight of Program.check. */
-import type { CoreModel } from "./core.ts";
+import type { CoreModel, LoadSettings } from "./core.ts";
 import { errorText, ModelError } from "./errors.ts";
-import { DelegateFile, type FileOptions, ProgramFiles } from "./files.ts";
-import type { Capabilities, ModelOptions, PlanForm, ProgramMethod } from "./forms.ts";
+import { type DelegateFile, type FileOptions, ProgramFiles, sharedStates } from "./files.ts";
+import {
+  type Capabilities,
+  type ModelOptions,
+  type PlanForm,
+  type ProgramDelegate,
+  type ProgramMethod,
+  sourcesOf,
+} from "./forms.ts";
 import { capabilitiesOf, findAdapter, type Gpu, type GpuOptions } from "./gpu.ts";
 import { type BufferSizes, bufferSizes } from "./memory.ts";
-import { BACKEND, type Constants, constantsOf, refusalsOf, stateRefusal } from "./refusals.ts";
+import { type Constants, constantsOf, refusalsOf } from "./refusals.ts";
+import type { SharedNumbers } from "./shared_states.ts";
 import type { Source } from "./source.ts";
 import { type Place, runs } from "./weights.ts";
 
 export interface CheckOptions extends GpuOptions, FileOptions {
   gpu?: Gpu;
   options?: ModelOptions;
+  /** As for a load. */
+  sharedStates?: boolean;
   /** Methods to be loaded; all unless it is given. */
   methods?: string[];
   /** Bytes of GPU memory that the program may take. */
@@ -52,7 +62,9 @@ export async function check(from: Source, options: CheckOptions): Promise<Check>
   const methods = files.methods(options.methods);
   const { capabilities, problem } = await adapterOf(options);
   const out = new Findings(options, capabilities, problem);
-  for (const method of methods) await out.add(method, files);
+  const read = await files.delegates(methods, options);
+  out.addStates(methods, read);
+  for (const method of methods) out.add(method, read);
   const signatures = methods.map(({ name, inputs, outputs }) => ({ name, inputs, outputs }));
   return {
     ...(await out.result(methods.map(({ name }) => name))),
@@ -96,7 +108,8 @@ class Findings {
   readonly #weights: Place[] = [];
   readonly #memory = { constants: 0, states: 0, activations: 0, total: 0 };
   readonly #wishes = new Map<Wish["feature"], number>();
-  readonly #keeping = new Set<ProgramMethod>(); // methods with states
+  #shared: ReadonlyMap<ProgramDelegate, SharedNumbers> = new Map();
+  readonly #counted = new Set<number>(); // buffers of states
 
   constructor(options: CheckOptions, capabilities: Capabilities, problem?: string) {
     this.#options = options;
@@ -104,15 +117,24 @@ class Findings {
     if (problem !== undefined) this.#problems.add(problem);
   }
 
-  async add(method: ProgramMethod, files: ProgramFiles): Promise<void> {
-    const { core, signal } = this.#options;
+  addStates(methods: readonly ProgramMethod[], read: ReadonlyMap<ProgramDelegate, DelegateFile>): void {
+    const { core, sharedStates: areShared = true } = this.#options;
+    try {
+      if (areShared) this.#shared = sharedStates(core, methods, read);
+    } catch (error) {
+      this.#problems.add(errorText(error));
+    }
+  }
+
+  add(method: ProgramMethod, read: ReadonlyMap<ProgramDelegate, DelegateFile>): void {
     for (const kernel of method.kernels) this.#outside.add(kernel);
     for (const refusal of refusalsOf(method)) this.#problems.add(refusal);
     for (const delegate of method.delegates) {
-      if (delegate.backend !== BACKEND) continue;
-      const file = await DelegateFile.read(core, files.blob(delegate), (key) => files.place(key), signal);
+      const file = read.get(delegate);
+      if (file === undefined) continue;
       this.#addOperators(method, file);
-      if (file.form.missing_operators.length === 0) this.#addModel(method, file);
+      const shared = this.#shared.get(delegate) ?? new Map();
+      if (file.form.missing_operators.length === 0) this.#addModel(method, file, shared);
     }
   }
 
@@ -123,38 +145,42 @@ class Findings {
       this.#problems.add(`method '${name}' has operators that are not supported: ${missing.join(", ")}`);
   }
 
-  #addModel(method: ProgramMethod, file: DelegateFile): void {
+  #addModel(method: ProgramMethod, file: DelegateFile, shared: SharedNumbers): void {
+    const { options = {} } = this.#options;
+    const settings = { capabilities: this.#capabilities, options, shared: [...shared.keys()] };
     let model: CoreModel;
     try {
-      model = file.compile(this.#capabilities, this.#options.options);
+      model = file.compile(settings);
     } catch (error) {
       this.#problems.add(`method '${method.name}': ${errorText(error)}`);
       return;
     }
     try {
-      if (model.form.states.length > 0) this.#keeping.add(method);
-      this.#addMemory(method, model);
+      this.#addMemory(method, model, shared);
       this.#addWeights(model, file);
     } finally {
       model.dispose();
     }
-    for (const wish of WISHES) if (!this.#capabilities[wish.capability]) this.#addWish(wish, method, file);
+    for (const wish of WISHES)
+      if (!this.#capabilities[wish.capability]) this.#addWish(wish, method, file, settings);
   }
 
   #addWeights({ form }: CoreModel, file: DelegateFile): void {
     for (const { parts } of [...form.constants, ...form.states])
-      for (const part of parts) {
+      for (const constant of parts.flatMap(sourcesOf)) {
         try {
-          this.#weights.push({ ...file.place(part), size: part.bytes });
+          this.#weights.push({ ...file.place(constant), size: constant.bytes });
         } catch (error) {
           this.#problems.add(errorText(error)); // no file has it
         }
       }
   }
 
-  #addMemory(method: ProgramMethod, model: CoreModel): void {
+  #addMemory(method: ProgramMethod, model: CoreModel, shared: SharedNumbers): void {
     const plan = model.boundPlan();
-    const buffers = bufferSizes(model.form, plan.slots, this.#capabilities);
+    const states = model.form.states.filter(({ value }) => !this.#counted.has(shared.get(value) ?? -1));
+    for (const number of shared.values()) this.#counted.add(number);
+    const buffers = bufferSizes({ ...model.form, states }, plan.slots, this.#capabilities);
     for (const part of ["constants", "states", "activations"] as const) {
       const bytes = buffers[part].reduce((sum, size) => sum + size, 0);
       this.#memory[part] += bytes;
@@ -186,8 +212,13 @@ class Findings {
   }
 
   // Features whose kernels the planner would choose. Kernels for few rows are where they count most.
-  #addWish({ feature, enable, has }: Wish, { inputs }: ProgramMethod, file: DelegateFile): void {
-    const model = file.compile({ ...this.#capabilities, ...has }, this.#options.options);
+  #addWish(
+    { feature, enable, has }: Wish,
+    { inputs }: ProgramMethod,
+    file: DelegateFile,
+    settings: LoadSettings,
+  ): void {
+    const model = file.compile({ ...settings, capabilities: { ...this.#capabilities, ...has } });
     try {
       if (inputs.some(({ dynamic }) => dynamic)) prepareSmallest(model);
       let using = 0;
@@ -199,8 +230,6 @@ class Findings {
   }
 
   async result(methods: string[]): Promise<Omit<Check, "signatures" | "constants">> {
-    const states = stateRefusal([...this.#keeping]);
-    if (states !== undefined) this.#problems.add(states);
     const total = this.#memory.total;
     const { memoryBudget = Number.POSITIVE_INFINITY } = this.#options;
     if (total > memoryBudget)

@@ -69,9 +69,9 @@ export class CompiledProgram extends LoadedProgram {
     });
     await program.load(
       forms,
-      async ({ name }, number) => {
+      async () => {
         checkDevice(file, gpu.capabilities);
-        return partOf(file, gpu, name, number);
+        return async ({ name }, number) => partOf(file, program, name, number);
       },
       options,
     );
@@ -80,15 +80,20 @@ export class CompiledProgram extends LoadedProgram {
   }
 }
 
-function partOf(file: CompiledFile, gpu: Gpu, method: string, number: number): PlannedPart {
+function partOf(
+  file: CompiledFile,
+  { gpu, states }: Pick<CompiledProgram, "gpu" | "states">,
+  method: string,
+  number: number,
+): PlannedPart {
   const found = file.form.delegates.find((one) => one.method === method && one.number === number);
   if (found === undefined)
     throw new ModelError(`${file.source.name} has no plans for delegate ${number} of method '${method}'`);
   return {
-    keepsStates: found.model.states.length > 0,
     upload: ({ signal, onProgress }: UploadOptions) =>
       Runner.create(new CompiledModel(found, file), gpu, {
         places: ({ offset, length }) => ({ source: file.source, offset, size: length }),
+        shared: { buffers: states, numbers: new Map(found.shared_states) },
         signal,
         onProgress,
       }),

@@ -1,6 +1,14 @@
 /** Compiled programs (docs/compiled.md): all of such a file but its weights. */
 import { errorText, ModelError } from "./errors.ts";
-import type { Capabilities, Match, ModelForm, PackedForm, PlanForm, ProgramMethod } from "./forms.ts";
+import type {
+  Capabilities,
+  Match,
+  ModelForm,
+  PackedForm,
+  PlanForm,
+  ProgramMethod,
+  StateForm,
+} from "./forms.ts";
 import { FIRST_BYTES } from "./http.ts";
 import { otherKind } from "./kinds.ts";
 import {
@@ -44,7 +52,12 @@ export interface CompiledDelegate {
   method: string;
   /** Among the method's. */
   number: number;
-  model: Omit<ModelForm, "constants" | "states"> & { constants: StoredForm[]; states: StoredForm[] };
+  model: Omit<ModelForm, "constants" | "states"> & {
+    constants: StoredForm[];
+    states: (StoredForm & Pick<StateForm, "value">)[];
+  };
+  /** By state of the graph: the number of a buffer, which is another delegate's, too. */
+  shared_states?: [value: number, buffer: number][];
   matches: (Match & { values: number[] })[];
   kernels: (number | null)[];
   plans: CompiledPlan[];
@@ -178,6 +191,7 @@ function checkDelegate(
       scalars: count,
       scalar_values: list(integer),
     }),
+    shared_states: optional(list(list(count, 2))),
     matches: list(
       record({
         values: list(integer),

@@ -19,7 +19,11 @@ export class CompiledModel implements PlannedModel {
     this.#delegate = delegate;
     this.#texts = form.kernels;
     this.#uniforms = uniforms;
-    this.form = { ...model, constants: model.constants.map(packed), states: model.states.map(packed) };
+    this.form = {
+      ...model,
+      constants: model.constants.map(packed),
+      states: model.states.map((state) => ({ ...packed(state), value: state.value })),
+    };
     this.#scalars = new Int32Array(model.scalars);
     this.#dirty = new Set(this.#scalars.keys());
   }
@@ -117,10 +121,9 @@ export class CompiledModel implements PlannedModel {
         offset,
         size,
         part: 0,
-        sourceOffset: offset,
-        sourceSize: size,
         pieces: 1,
         stride: 0,
+        ranges: [{ offset, size }],
       });
     }
     return out;
@@ -130,7 +133,7 @@ export class CompiledModel implements PlannedModel {
     _index: number,
     most: number,
     { size }: PackingWindow,
-    fill: (source: Uint8Array) => void,
+    fill: (sources: Uint8Array) => void,
   ): Uint8Array<ArrayBuffer> {
     if (this.#window.byteLength < size) this.#window = new Uint8Array(Math.max(size, most));
     const out = this.#window.subarray(0, size);

@@ -17,6 +17,7 @@ import type {
   TrialInput,
 } from "./forms.ts";
 import type { LiveInput, PackingWindow, PassedValue, PlannedModel } from "./planned_model.ts";
+import type { SharedNumbers } from "./shared_states.ts";
 
 interface Exports {
   memory: WebAssembly.Memory;
@@ -31,6 +32,7 @@ interface Exports {
   etwg_delegate(head: number, size: number, blobSize: number): number;
   etwg_delegate_json(delegate: number): void;
   etwg_discard(delegate: number): void;
+  etwg_shared_states(delegates: number, count: number, methods: number, size: number): number;
   etwg_load(delegate: number, device: number, size: number, constants: number, count: number): number;
   etwg_unload(model: number): void;
   etwg_model_json(model: number): void;
@@ -82,8 +84,8 @@ interface Exports {
     index: number,
     most: number,
     window: number,
-    source: number,
-    sourceSize: number,
+    sources: number,
+    sourcesSize: number,
     out: number,
     size: number,
   ): number;
@@ -188,6 +190,19 @@ export class Core {
     const handle = this.lend(head, (at) => this.exports.etwg_delegate(at, head.byteLength, blobSize));
     return new CoreDelegate(this, this.check(handle));
   }
+  /** Which states of a program's delegates are one; those of a method in its order. */
+  sharedStates(
+    delegates: readonly { delegate: CoreDelegate; method: string; states: string }[],
+  ): SharedNumbers[] {
+    const handles = Uint32Array.from(delegates, ({ delegate }) => delegate.handle);
+    const methods = JSON.stringify(delegates.map(({ method, states }) => ({ method, states })));
+    this.lend(new Uint8Array(handles.buffer), (table) =>
+      this.lendText(methods, (at, size) =>
+        this.check(this.exports.etwg_shared_states(table, handles.length, at, size)),
+      ),
+    );
+    return this.json<[number, number][][]>().map((pairs) => new Map(pairs));
+  }
   /** WGSL of the kernel that chooses a token from `count` logits (src/kernels/token_choice.h). */
   tokenKernel(
     sampled: boolean,
@@ -243,6 +258,22 @@ async function compile(from: BufferSource | Response): Promise<WebAssembly.Modul
   return isWasm ? WebAssembly.compileStreaming(from) : WebAssembly.compile(await from.arrayBuffer());
 }
 
+export interface LoadSettings {
+  capabilities: Partial<Capabilities>;
+  options?: ModelOptions;
+  /** Values of states that other delegates use, too (Core.sharedStates). */
+  shared?: Iterable<number>;
+}
+
+/** What plans depend on of a delegate's constants. */
+export interface ReadConstants {
+  /** By index, of those that the form says are `read`. */
+  bytes: ReadonlyMap<number, Uint8Array>;
+  /** Indices of those with `zeros` that are all zero. */
+  zeros: readonly number[];
+}
+export const NO_CONSTANTS: ReadConstants = { bytes: new Map(), zeros: [] };
+
 /** A delegate that has been read and not yet compiled. */
 export class CoreDelegate {
   readonly form: DelegateForm;
@@ -256,32 +287,23 @@ export class CoreDelegate {
     this.form = core.json();
   }
 
-  /** `constants`: bytes of those that the form says are read, by index. Uses the delegate up. */
-  load(
-    capabilities: Partial<Capabilities>,
-    options: ModelOptions,
-    constants: ReadonlyMap<number, Uint8Array>,
-  ): CoreModel {
+  /** Uses the delegate up. */
+  load(settings: LoadSettings, constants: ReadConstants): CoreModel {
     const core = this.#core;
     const handle = this.#handle;
     this.#handle = 0;
-    const model = this.#lend({ capabilities, options }, constants, (device, size, table) =>
-      core.exports.etwg_load(handle, device, size, table, constants.size),
+    const model = this.#lend(settings, constants, (device, size, table, count) =>
+      core.exports.etwg_load(handle, device, size, table, count),
     );
     return new CoreModel(core, core.check(model));
   }
 
   /** Trials of the kernels that a load would use, but for those whose `verdicts` are known (JSON). */
-  test(
-    capabilities: Partial<Capabilities>,
-    options: ModelOptions,
-    constants: ReadonlyMap<number, Uint8Array>,
-    verdicts: string,
-  ): CoreTest {
+  test(settings: LoadSettings, constants: ReadConstants, verdicts: string): CoreTest {
     const core = this.#core;
-    const test = this.#lend({ capabilities, options }, constants, (device, size, table) =>
+    const test = this.#lend(settings, constants, (device, size, table, count) =>
       core.lendText(verdicts, (at, length) =>
-        core.exports.etwg_test(this.#handle, device, size, table, constants.size, at, length),
+        core.exports.etwg_test(this.#handle, device, size, table, count, at, length),
       ),
     );
     return new CoreTest(core, core.check(test));
@@ -289,11 +311,17 @@ export class CoreDelegate {
 
   // Settings as text and constants as a table, in the heap.
   #lend<T>(
-    settings: { capabilities: Partial<Capabilities>; options: ModelOptions },
-    constants: ReadonlyMap<number, Uint8Array>,
-    use: (device: number, size: number, table: number) => T,
+    { capabilities, options, shared = [] }: LoadSettings,
+    { bytes: constants, zeros }: ReadConstants,
+    use: (device: number, size: number, table: number, count: number) => T,
   ): T {
     const core = this.#core;
+    const settings = JSON.stringify({
+      capabilities,
+      options,
+      zero_constants: zeros,
+      shared_states: [...shared],
+    });
     const table = core.alloc(12 * constants.size);
     const lent = [table];
     try {
@@ -303,12 +331,15 @@ export class CoreDelegate {
         core.bytes.set(bytes, at);
         core.words.set([index, at, bytes.byteLength], table / 4 + 3 * i);
       });
-      return core.lendText(JSON.stringify(settings), (at, size) => use(at, size, table));
+      return core.lendText(settings, (at, size) => use(at, size, table, constants.size));
     } finally {
       for (const at of lent) core.exports.etwg_free(at);
     }
   }
 
+  get handle(): number {
+    return this.#handle;
+  }
   discard(): void {
     if (this.#handle !== 0) this.#core.exports.etwg_discard(this.#handle);
     this.#handle = 0;
@@ -489,31 +520,31 @@ export class CoreModel implements PlannedModel {
   windows(state: boolean, index: number, most: number): PackingWindow[] {
     this.#core.check(this.#core.exports.etwg_windows(this.#handle, state ? 1 : 0, index, most));
     return this.#core
-      .json<number[][]>()
-      .map(([offset, size, part, sourceOffset, sourceSize, pieces, stride], number) => ({
+      .json<[number, number, number, number, number, [number, number][]][]>()
+      .map(([offset, size, part, pieces, stride, ranges], number) => ({
         number,
         offset,
         size,
         part,
-        sourceOffset,
-        sourceSize,
         pieces,
         stride,
+        ranges: ranges.map(([offset, size]) => ({ offset, size })),
       }));
   }
 
-  /** A window's bytes, valid until the next call; `fill` writes its source. */
+  /** A window's bytes, valid until the next call; `fill` writes its ranges, one after the other. */
   pack(
     state: boolean,
     index: number,
     most: number,
     window: PackingWindow,
-    fill: (source: Uint8Array) => void,
+    fill: (sources: Uint8Array) => void,
   ): Uint8Array<ArrayBuffer> {
     const core = this.#core;
-    const out = core.packing.fit(window.size + window.sourceSize);
-    const source = out + window.size;
-    fill(core.bytes.subarray(source, source + window.sourceSize));
+    const given = window.ranges.reduce((sum, { size }) => sum + size, 0);
+    const out = core.packing.fit(window.size + given);
+    const sources = out + window.size;
+    fill(core.bytes.subarray(sources, sources + given));
     core.check(
       core.exports.etwg_pack(
         this.#handle,
@@ -521,8 +552,8 @@ export class CoreModel implements PlannedModel {
         index,
         most,
         window.number,
-        source,
-        window.sourceSize,
+        sources,
+        given,
         out,
         window.size,
       ),

@@ -1,12 +1,19 @@
 /** A program's files, as far as they are read before any weight: heads, and constants that are computed with. */
-import { type Core, type CoreModel, type CoreTest, FileKind, HEADER_BYTES } from "./core.ts";
+import {
+  type Core,
+  type CoreDelegate,
+  type CoreModel,
+  type CoreTest,
+  FileKind,
+  HEADER_BYTES,
+  type LoadSettings,
+  type ReadConstants,
+} from "./core.ts";
 import { errorText, ModelError } from "./errors.ts";
 import type {
-  Capabilities,
+  ConstantForm,
   DelegateForm,
-  ModelOptions,
   NamedData,
-  PackedForm,
   ProgramDelegate,
   ProgramForm,
   ProgramMethod,
@@ -14,9 +21,12 @@ import type {
 import { FIRST_BYTES } from "./http.ts";
 import { otherKind } from "./kinds.ts";
 import { type OpenOptions, opener } from "./open.ts";
-import { methodsOf } from "./refusals.ts";
+import { BACKEND, methodsOf } from "./refusals.ts";
+import type { SharedNumbers } from "./shared_states.ts";
 import { type ByteSource, read, readHead, type Source } from "./source.ts";
-import { type Place, readPlaces } from "./weights.ts";
+import { holdsZeros, isZero, type Place, readPlaces } from "./weights.ts";
+
+const WHOLE_BYTES = 1 << 18; // of a constant that is read before the weights are
 
 export interface FileOptions extends OpenOptions {
   core: Core;
@@ -74,6 +84,20 @@ export class ProgramFiles {
   blob({ offset, size }: ProgramDelegate): ByteSource {
     return part(this.source, offset, size);
   }
+  /** Those of these methods that are for this backend. */
+  async delegates(
+    methods: readonly ProgramMethod[],
+    { core, signal }: Pick<FileOptions, "core" | "signal">,
+  ): Promise<Map<ProgramDelegate, DelegateFile>> {
+    const out = new Map<ProgramDelegate, DelegateFile>();
+    for (const delegate of methods.flatMap(({ delegates }) => delegates))
+      if (delegate.backend === BACKEND)
+        out.set(
+          delegate,
+          await DelegateFile.read(core, this.blob(delegate), (key) => this.place(key), signal),
+        );
+    return out;
+  }
   place(key: string): Place {
     const place = this.#data.get(key);
     if (place === undefined)
@@ -89,7 +113,7 @@ export class DelegateFile {
   readonly #blob: ByteSource;
   readonly #named: (key: string) => Place;
   readonly #head: Uint8Array;
-  readonly #known: ReadonlyMap<number, Uint8Array>;
+  readonly #known: ReadConstants;
 
   private constructor(
     core: Core,
@@ -97,7 +121,7 @@ export class DelegateFile {
     named: (key: string) => Place,
     head: Uint8Array,
     form: DelegateForm,
-    known: ReadonlyMap<number, Uint8Array>,
+    known: ReadConstants,
   ) {
     this.#core = core;
     this.#blob = blob;
@@ -118,37 +142,72 @@ export class DelegateFile {
     const delegate = core.delegate(head, blob.size);
     const { form } = delegate;
     delegate.discard();
-    const known = new Map<number, Uint8Array>();
+    const known = { bytes: new Map<number, Uint8Array>(), zeros: [] as number[] };
     const file = new DelegateFile(core, blob, named, head, form, known);
-    const wanted = [...form.constants.entries()].filter(([, constant]) => constant.read);
-    const found = await readPlaces(
-      wanted.map(([, constant]) => file.place(constant)),
-      signal,
-    );
-    wanted.forEach(([index], i) => {
-      known.set(index, found[i]);
-    });
+    await file.#read(known.bytes, known.zeros, signal);
     return file;
   }
 
-  compile(capabilities: Partial<Capabilities>, options: ModelOptions = {}): CoreModel {
-    return this.#core.delegate(this.#head, this.#blob.size).load(capabilities, options, this.#known);
+  // What plans depend on. Zero points of a large layer may be many: they are looked at as they come.
+  async #read(bytes: Map<number, Uint8Array>, zeros: number[], signal?: AbortSignal): Promise<void> {
+    const constants = [...this.form.constants.entries()];
+    const isWhole = ({ read, zeros, length }: DelegateForm["constants"][number]): boolean =>
+      read || (zeros && length <= WHOLE_BYTES);
+    const whole = constants.filter(([, constant]) => isWhole(constant));
+    const found = await readPlaces(
+      whole.map(([, constant]) => this.place(constant)),
+      signal,
+    );
+    for (const [i, [index, constant]] of whole.entries()) {
+      if (constant.read) bytes.set(index, found[i]);
+      if (constant.zeros && isZero(found[i])) zeros.push(index);
+    }
+    const large = constants.filter(([, constant]) => constant.zeros && !isWhole(constant));
+    for (const [index, constant] of large)
+      if (await holdsZeros(this.place(constant), signal)) zeros.push(index);
+  }
+
+  /** Without its weights; the caller's to load or discard. */
+  decode(): CoreDelegate {
+    return this.#core.delegate(this.#head, this.#blob.size);
+  }
+
+  compile(settings: LoadSettings): CoreModel {
+    return this.decode().load(settings, this.#known);
   }
 
   /** Trials of the kernels that compile() would use; `verdicts` are known ones (JSON). */
-  test(capabilities: Partial<Capabilities>, options: ModelOptions, verdicts: string): CoreTest {
-    const delegate = this.#core.delegate(this.#head, this.#blob.size);
+  test(settings: LoadSettings, verdicts: string): CoreTest {
+    const delegate = this.decode();
     try {
-      return delegate.test(capabilities, options, this.#known, verdicts);
+      return delegate.test(settings, this.#known, verdicts);
     } finally {
       delegate.discard();
     }
   }
 
   /** Where a constant's bytes are. */
-  place({ key, offset, length }: Pick<PackedForm["parts"][number], "key" | "offset" | "length">): Place {
+  place({ key, offset, length }: Pick<ConstantForm, "key" | "offset" | "length">): Place {
     if (key !== "") return this.#named(key);
     return { source: this.#blob, offset: this.form.constants_at + offset, size: length };
+  }
+}
+
+/** Which states of a program's delegates are one. */
+export function sharedStates(
+  core: Core,
+  methods: readonly ProgramMethod[],
+  read: ReadonlyMap<ProgramDelegate, DelegateFile>,
+): Map<ProgramDelegate, SharedNumbers> {
+  const known = methods.flatMap(({ name, delegates }) =>
+    delegates.filter((form) => read.has(form)).map((form) => ({ form, method: name, states: form.states })),
+  );
+  const opened = known.map((one) => ({ ...one, delegate: read.get(one.form)!.decode() }));
+  try {
+    const numbers = core.sharedStates(opened);
+    return new Map(known.map(({ form }, i) => [form, numbers[i]]));
+  } finally {
+    for (const { delegate } of opened) delegate.discard();
   }
 }
 

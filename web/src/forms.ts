@@ -40,6 +40,8 @@ export interface ProgramDelegate {
   offset: number;
   size: number;
   aliased: boolean;
+  /** What our exporter says of its states (src/format/state_names.h). */
+  states: string;
 }
 
 export interface ProgramMethod {
@@ -59,15 +61,39 @@ export interface ProgramForm {
 
 export interface DelegateForm {
   constants_at: number;
-  constants: { key: string; offset: number; length: number; read: boolean }[];
+  /** `read`: plans may depend on its elements; `zeros`: on whether all of them are zero. */
+  constants: { key: string; offset: number; length: number; read: boolean; zeros: boolean }[];
   missing_operators: string[];
+}
+
+/** A constant of the file, and how many of its bytes are needed. */
+export interface ConstantForm {
+  key: string;
+  offset: number;
+  length: number;
+  bytes: number;
+}
+
+/** One that is not in the file is `made_of` others, once; of none where all elements are one number. */
+export interface PartForm extends ConstantForm {
+  type: DType;
+  sizes: number[];
+  made_of?: ConstantForm[];
 }
 
 export interface PackedForm {
   packing: string;
   bytes: number;
-  parts: { key: string; offset: number; length: number; bytes: number; type: DType; sizes: number[] }[];
+  parts: PartForm[];
 }
+
+/** A state's first content; `value` is its number in the graph. */
+export interface StateForm extends PackedForm {
+  value: number;
+}
+
+/** The constants of the file that a part is made of. */
+export const sourcesOf = (part: PartForm): readonly ConstantForm[] => part.made_of ?? [part];
 
 /** An input or output of a delegate's graph; without a type it is an integer. */
 export interface Edge {
@@ -82,7 +108,7 @@ export interface ModelForm {
   inputs: (Edge & { wants_host_data: boolean })[];
   outputs: Edge[];
   constants: PackedForm[];
-  states: PackedForm[];
+  states: StateForm[];
   scalars: number;
   scalar_values: number[];
   calls: number;

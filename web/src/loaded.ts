@@ -3,7 +3,8 @@ import { ModelError } from "./errors.ts";
 import type { ProgramMethod } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import { Method, type PlannedPart, type UploadOptions } from "./method.ts";
-import { type Constants, stateRefusal } from "./refusals.ts";
+import type { Constants } from "./refusals.ts";
+import { StateBuffers } from "./shared_states.ts";
 
 export interface Progress {
   stage: "reading" | "weights" | "kernels";
@@ -11,10 +12,15 @@ export interface Progress {
   total: number;
 }
 
+/** Plans one of a method's delegates. */
+export type PlanPart = (form: ProgramMethod, number: number) => Promise<PlannedPart>;
+
 export class LoadedProgram {
   readonly gpu: Gpu;
   /** Those such as get_max_seq_len, by name. */
   readonly constants: Constants;
+  /** Of its methods together. */
+  readonly states = new StateBuffers();
   readonly #methods = new Map<string, Method>();
   readonly #ownsGpu: boolean;
 
@@ -32,16 +38,14 @@ export class LoadedProgram {
   /** All delegates are planned before the first weight is fetched. After an error nothing is left. */
   protected async load(
     forms: readonly ProgramMethod[],
-    plan: (form: ProgramMethod, number: number) => Promise<PlannedPart>,
+    planner: () => Promise<PlanPart>,
     options: UploadOptions,
   ): Promise<void> {
     const planned = forms.map((form) => ({ form, delegates: [] as PlannedPart[] }));
     try {
+      const plan = await planner();
       for (const { form, delegates } of planned)
         for (let i = 0; i < form.delegates.length; ++i) delegates.push(await plan(form, i));
-      const keeping = planned.filter(({ delegates }) => delegates.some(({ keepsStates }) => keepsStates));
-      const states = stateRefusal(keeping.map(({ form }) => form));
-      if (states !== undefined) throw new ModelError(states);
       for (const { form, delegates } of planned)
         this.#methods.set(form.name, await Method.load(form, delegates, options));
       options.signal?.throwIfAborted();
@@ -68,6 +72,7 @@ export class LoadedProgram {
   /** Calls that have been made end first. A device that was opened for the program goes with it. */
   async dispose(): Promise<void> {
     await Promise.all([...this.methods.values()].map((method) => method.dispose()));
+    this.states.dispose();
     if (this.#ownsGpu) this.gpu.dispose();
   }
 }

@@ -1,6 +1,7 @@
 /** A model's buffers on the GPU. */
-import type { Capabilities, ModelForm, PackedForm, Space } from "./forms.ts";
+import type { Capabilities, ModelForm, PackedForm, Space, StateForm } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
+import type { SharedStates } from "./shared_states.ts";
 
 export interface Range {
   buffer: GPUBuffer;
@@ -16,7 +17,7 @@ export class ModelMemory {
   #slots: (GPUBuffer | undefined)[] = [];
   #pools: GPUBuffer[] = [];
   #constants: Range[] = [];
-  #states: GPUBuffer[] = [];
+  #states: { buffer: GPUBuffer; isNew: boolean; isShared: boolean }[] = [];
   #scalars: GPUBuffer | undefined;
   #bytes = 0;
   /** Changes when a buffer does: bind groups made before are void. */
@@ -37,12 +38,23 @@ export class ModelMemory {
   }
 
   /** States and scalars, whose number is known from the start. */
-  async create(form: ModelForm): Promise<void> {
-    for (const [i, { bytes }] of form.states.entries())
-      this.#states.push(await this.#make(`state ${i}`, bytes, STORAGE));
+  async create(form: ModelForm, shared?: SharedStates): Promise<void> {
+    for (const [i, state] of form.states.entries()) await this.#addState(`state ${i}`, state, shared);
     if (form.scalars === 0) return;
     const bytes = form.scalars * this.#gpu.capabilities.uniform_alignment;
     this.#scalars = await this.#make("live scalars", bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+  }
+
+  async #addState(what: string, state: StateForm, shared?: SharedStates): Promise<void> {
+    const number = shared?.numbers.get(state.value);
+    const made = number === undefined ? undefined : shared?.buffers.find(number, what, state);
+    const buffer = made ?? (await this.#make(what, state.bytes, STORAGE));
+    if (number !== undefined && made === undefined) shared?.buffers.add(number, buffer, state);
+    this.#states.push({ buffer, isNew: made === undefined, isShared: number !== undefined });
+  }
+  /** Whether a state was made here, so that its first content has to be written. */
+  isNewState(index: number): boolean {
+    return this.#states[index].isNew;
   }
 
   /** Places for constants that are new; several share a buffer. Gives the number of the first. */
@@ -78,7 +90,7 @@ export class ModelMemory {
       case "constant":
         return this.#constants[index];
       case "state":
-        return { buffer: this.#states[index], offset: 0 };
+        return { buffer: this.#states[index].buffer, offset: 0 };
       case "scalars":
         return { buffer: this.#scalars!, offset: index * this.#gpu.capabilities.uniform_alignment };
       default:
@@ -86,8 +98,10 @@ export class ModelMemory {
     }
   }
 
+  /** Shared states are the program's. */
   dispose(): void {
-    for (const buffer of [...this.#slots, ...this.#pools, ...this.#states]) buffer?.destroy();
+    for (const buffer of [...this.#slots, ...this.#pools]) buffer?.destroy();
+    for (const { buffer, isShared } of this.#states) if (!isShared) buffer.destroy();
     this.#scalars?.destroy();
     this.#bytes = 0;
   }

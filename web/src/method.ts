@@ -13,8 +13,6 @@ export interface UploadOptions {
 export interface PlannedPart {
   /** Once. */
   upload(options: UploadOptions): Promise<Runner>;
-  /** Whether a call changes what the next ones see. */
-  readonly keepsStates: boolean;
   /** Of one that was not uploaded. */
   dispose(): void;
 }

@@ -13,18 +13,17 @@ export interface LiveInput {
 }
 
 /**
- * A stretch of a packed constant, and the few bytes of a part that it is made of: so many pieces of one size,
- * which begin `stride` bytes apart.
+ * A stretch of a packed constant: so many pieces of one size, which begin `stride` bytes apart. It is made of the
+ * few bytes in `ranges`, one of each of the part's sources (sourcesOf).
  */
 export interface PackingWindow {
   number: number;
   offset: number;
   size: number;
   part: number;
-  sourceOffset: number;
-  sourceSize: number;
   pieces: number;
   stride: number;
+  ranges: readonly { offset: number; size: number }[];
 }
 
 /** A value that a program passes to a delegate: of tensors the live sizes. */
@@ -59,12 +58,12 @@ export interface PlannedModel {
 
   /** What a constant, or a state's first content, is made of, in windows of at most `most` bytes or a little more. */
   windows(state: boolean, index: number, most: number): PackingWindow[];
-  /** A window's bytes, valid until the next call; `fill` writes its source. */
+  /** A window's bytes, valid until the next call; `fill` writes its ranges, one after the other. */
   pack(
     state: boolean,
     index: number,
     most: number,
     window: PackingWindow,
-    fill: (source: Uint8Array) => void,
+    fill: (sources: Uint8Array) => void,
   ): Uint8Array<ArrayBuffer>;
 }

@@ -8,9 +8,10 @@ import { type Check, type CheckOptions, check } from "./check.ts";
 import type { Core } from "./core.ts";
 import { PlannedDelegate, type PlanOptions } from "./delegate.ts";
 import { ModelError, stoppable } from "./errors.ts";
-import { type FileOptions, ProgramFiles } from "./files.ts";
+import { type FileOptions, ProgramFiles, sharedStates } from "./files.ts";
+import type { ProgramMethod } from "./forms.ts";
 import { Gpu, type GpuOptions } from "./gpu.ts";
-import { LoadedProgram, type Progress } from "./loaded.ts";
+import { LoadedProgram, type PlanPart, type Progress } from "./loaded.ts";
 import { constantsOf, refusalsOf } from "./refusals.ts";
 import type { Source } from "./source.ts";
 
@@ -19,6 +20,24 @@ export interface LoadOptions extends GpuOptions, FileOptions, PlanOptions {
   /** Methods to load; all unless it is given. */
   methods?: string[];
   onProgress?: (progress: Progress) => void;
+}
+
+/** Reads all delegates of the methods, to plan one after the other. */
+async function planner(
+  { gpu, states }: Pick<Program, "gpu" | "states">,
+  files: ProgramFiles,
+  methods: readonly ProgramMethod[],
+  options: LoadOptions,
+): Promise<PlanPart> {
+  const { core, sharedStates: areShared = true } = options;
+  const read = await files.delegates(methods, options);
+  const numbers = areShared ? sharedStates(core, methods, read) : undefined;
+  return ({ delegates }, number) => {
+    const delegate = delegates[number];
+    const own = numbers?.get(delegate);
+    const shared = own && { buffers: states, numbers: own };
+    return PlannedDelegate.of(gpu, read.get(delegate)!, options, shared);
+  };
 }
 
 export class Program extends LoadedProgram {
@@ -62,11 +81,7 @@ export class Program extends LoadedProgram {
         return Program.#load(from, again, () => gpu.reopen());
       },
     });
-    await program.load(
-      forms,
-      ({ delegates }, number) => PlannedDelegate.of(gpu, files, delegates[number], options),
-      options,
-    );
+    await program.load(forms, () => planner(program, files, forms, options), options);
     options.onProgress?.({ stage: "kernels", done: 1, total: 1 });
     return program;
   }

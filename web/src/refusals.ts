@@ -33,15 +33,6 @@ export function refusalsOf({ name, kernels, delegates }: ProgramMethod): string[
   return out;
 }
 
-/** Why these methods, which keep states, cannot be loaded together: the file does not say which are one. */
-export function stateRefusal(keeping: readonly { name: string }[]): string | undefined {
-  if (keeping.length < 2) return undefined;
-  return (
-    `methods ${keeping.map(({ name }) => `'${name}'`).join(" and ")} keep states, and may mean the same ones, ` +
-    "which is not to be had in the browser yet: load one of them with the option 'methods'"
-  );
-}
-
 /** Those that run, or of these those with the given names. */
 export function methodsOf(methods: readonly ProgramMethod[], names?: readonly string[]): ProgramMethod[] {
   const all = methods.filter((method) => !isConstant(method));

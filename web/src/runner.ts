@@ -1,18 +1,20 @@
 /** A delegate on a device: weights uploaded once, then one submit and one wait per call. */
 import { elementCount, isFloating, isKnownStorage, load, storageBytes, toInt32 } from "./elements.ts";
 import { errorText, ModelError } from "./errors.ts";
-import type { DType, PackedForm, PlanForm, PlannedTensor } from "./forms.ts";
+import type { ConstantForm, DType, PlanForm, PlannedTensor } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import { ModelMemory } from "./memory.ts";
 import type { LiveInput, PlannedModel } from "./planned_model.ts";
 import { Replay } from "./replay.ts";
+import type { SharedStates } from "./shared_states.ts";
 import { Tensor } from "./tensor.ts";
 import { type Place, sourceBytes, type UploadTarget, upload } from "./weights.ts";
 
 const MOST_PLANS = 32; // as many as the core keeps
 
 export interface LoadSteps {
-  places: (part: PackedForm["parts"][number]) => Place;
+  places: (constant: ConstantForm) => Place;
+  shared?: SharedStates | undefined;
   signal?: AbortSignal | undefined;
   /** Hears how many bytes of the weights have been read. */
   onProgress?: ((progress: { stage: "weights"; done: number; total: number }) => void) | undefined;
@@ -54,7 +56,7 @@ export class Runner {
   static async create(model: PlannedModel, gpu: Gpu, steps: LoadSteps): Promise<Runner> {
     const runner = new Runner(model, gpu, steps.places);
     try {
-      await runner.memory.create(model.form);
+      await runner.memory.create(model.form, steps.shared);
       const targets = [...(await runner.#newConstants()), ...runner.#states()];
       const total = sourceBytes(model, targets, steps.places);
       let done = 0;
@@ -93,12 +95,13 @@ export class Runner {
     }));
   }
   #states(): UploadTarget[] {
-    return this.model.form.states.map((form, index) => ({
+    const targets = this.model.form.states.map((form, index) => ({
       state: true,
       index,
       form,
       ...this.memory.at("state", index),
     }));
+    return targets.filter(({ index }) => this.memory.isNewState(index));
   }
 
   /** Compiles what a call of these inputs needs. */

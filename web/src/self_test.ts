@@ -3,11 +3,11 @@
  * the device, on small made-up values, each against the one that uses no feature; the planner decides which, and
  * what follows (src/plan/kernel_tester.h).
  */
-import type { CoreModel, CoreTest } from "./core.ts";
+import type { CoreModel, CoreTest, LoadSettings } from "./core.ts";
 import { ARRAYS, bytesOf, isFloating } from "./elements.ts";
 import { errorText, ModelError, OutOfMemoryError } from "./errors.ts";
 import type { DelegateFile } from "./files.ts";
-import type { Capabilities, DType, ModelOptions, PackedForm } from "./forms.ts";
+import type { Capabilities, ConstantForm, DType } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import { Runner } from "./runner.ts";
 import { type Notice, openLocal } from "./source.ts";
@@ -20,11 +20,11 @@ import { Tensor } from "./tensor.ts";
 export async function testedCapabilities(
   file: DelegateFile,
   gpu: Gpu,
-  options: ModelOptions,
+  settings: LoadSettings,
   notice: Notice,
   signal?: AbortSignal,
 ): Promise<Capabilities> {
-  const test = file.test(gpu.capabilities, options, await keptVerdicts(gpu));
+  const test = file.test(settings, await keptVerdicts(gpu));
   try {
     await tryAll(test, file, gpu, signal);
     const { capabilities, replaced } = test.found(gpu.name);
@@ -52,7 +52,7 @@ const failure = (error: unknown, gpu: Gpu): "failed" | "no memory" | "lost" =>
 type Outputs = Map<number, { dtype: DType; bytes: Uint8Array }>;
 
 async function run(model: CoreModel, test: CoreTest, file: DelegateFile, gpu: Gpu): Promise<Outputs> {
-  const runner = await Runner.create(model, gpu, { places: (part) => madeUp(part, test, file) });
+  const runner = await Runner.create(model, gpu, { places: (constant) => madeUp(constant, test, file) });
   try {
     const wanted = model.form.outputs.map(({ type }) => ({
       dtype: type !== undefined && isFloating(type) ? ("float32" as const) : type,
@@ -78,11 +78,11 @@ function inputsOf(test: CoreTest): (Tensor | number)[] {
 }
 
 // A constant's contents are anybody's; it has the file's place and size.
-function madeUp(part: PackedForm["parts"][number], test: CoreTest, { form }: DelegateFile) {
+function madeUp(wanted: ConstantForm, test: CoreTest, { form }: DelegateFile) {
   const index = form.constants.findIndex(
-    ({ key, offset, length }) => key === part.key && offset === part.offset && length === part.length,
+    ({ key, offset, length }) => key === wanted.key && offset === wanted.offset && length === wanted.length,
   );
-  if (index < 0) throw new ModelError(`the delegate has no weight '${part.key}'`);
+  if (index < 0) throw new ModelError(`the delegate has no weight '${wanted.key}'`);
   const source = openLocal(test.constant(index));
   return { source, offset: 0, size: source.size };
 }

@@ -3,10 +3,10 @@
  * they are queued.
  */
 import { ModelError } from "./errors.ts";
-import type { PackedForm } from "./forms.ts";
+import { type ConstantForm, type PackedForm, type PartForm, sourcesOf } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import type { PackingWindow, PlannedModel } from "./planned_model.ts";
-import { type ByteSource, read } from "./source.ts";
+import { type ByteSource, openLocal, read } from "./source.ts";
 import { breathe } from "./tasks.ts";
 
 /** Where a constant's bytes are. */
@@ -30,17 +30,20 @@ const IN_FLIGHT_BYTES = 64 << 20;
 const GAP_BYTES = 1 << 18;
 const SMALL_GAP_BYTES = 1 << 14;
 
+/** A window, and where its first source is, which brings most of its bytes. */
 interface Task extends Place {
   target: UploadTarget;
   window: PackingWindow;
+  /** Whole, and the same for all windows of a part: scales and zero points. */
+  others: Others;
 }
 
-/** `places` finds a part's bytes; `progress` hears how many bytes of the files have been read. */
+/** `places` finds a constant's bytes; `progress` hears how many bytes of the files have been read. */
 export async function upload(
   gpu: Gpu,
   model: PlannedModel,
   targets: readonly UploadTarget[],
-  places: (part: PackedForm["parts"][number]) => Place,
+  places: (constant: ConstantForm) => Place,
   progress: (bytes: number) => void = () => {},
   signal?: AbortSignal,
 ): Promise<void> {
@@ -49,11 +52,17 @@ export async function upload(
   for (const run of runs(tasksOf(model, targets, places), GAP_BYTES)) {
     const reader = new RunReader(run, progress, signal);
     try {
-      for (const { target, window, offset, size } of run.uses) {
+      for (const { target, window, offset, size, others } of run.uses) {
         await reader.reach(offset, size);
-        const packed = model.pack(target.state, target.index, WINDOW_BYTES, window, (out) =>
-          reader.copy(offset, size, out),
-        );
+        const rest = await others.take(window, progress, signal);
+        const packed = model.pack(target.state, target.index, WINDOW_BYTES, window, (out) => {
+          reader.copy(offset, size, out);
+          let at = size;
+          for (const bytes of rest) {
+            out.set(bytes, at);
+            at += bytes.byteLength;
+          }
+        });
         // Fresh buffers hold zeros already.
         if (!isZero(packed)) write(gpu.device.queue, target, window, packed);
         queued += packed.byteLength;
@@ -88,30 +97,93 @@ function write(
 export function sourceBytes(
   model: PlannedModel,
   targets: readonly UploadTarget[],
-  places: (part: PackedForm["parts"][number]) => Place,
+  places: (constant: ConstantForm) => Place,
 ): number {
-  return runs(tasksOf(model, targets, places), GAP_BYTES).reduce((sum, run) => sum + run.end - run.begin, 0);
+  const tasks = tasksOf(model, targets, places);
+  const others = new Set(tasks.map((task) => task.others));
+  return (
+    runs(tasks, GAP_BYTES).reduce((sum, run) => sum + run.end - run.begin, 0) +
+    [...others].reduce((sum, { bytes }) => sum + bytes, 0)
+  );
 }
 
 function tasksOf(
   model: PlannedModel,
   targets: readonly UploadTarget[],
-  places: (part: PackedForm["parts"][number]) => Place,
+  places: (constant: ConstantForm) => Place,
 ): Task[] {
   return targets.flatMap((target) => {
-    const found = target.form.parts.map((part) => {
-      const place = places(part);
-      if (place.size < part.bytes)
-        throw new ModelError(
-          `weight '${part.key}' has ${place.size} bytes, but the graph needs ${part.bytes}`,
-        );
-      return place;
-    });
-    return model.windows(target.state, target.index, WINDOW_BYTES).map((window) => {
-      const { source, offset } = found[window.part];
-      return { target, window, source, offset: offset + window.sourceOffset, size: window.sourceSize };
+    const found = target.form.parts.map((part) => placesOf(part, places));
+    const windows = model.windows(target.state, target.index, WINDOW_BYTES);
+    const others = found.map(
+      ([, ...rest], i) => new Others(rest, windows.filter(({ part }) => part === i).length),
+    );
+    return windows.map((window) => {
+      const [{ source, offset }] = found[window.part];
+      const [first] = window.ranges.length > 0 ? window.ranges : [NOTHING];
+      return {
+        target,
+        window,
+        source,
+        offset: offset + first.offset,
+        size: first.size,
+        others: others[window.part],
+      };
     });
   });
+}
+
+// Where a part of one number has its bytes.
+const NOTHING: Place = { source: openLocal(new Uint8Array(0)), offset: 0, size: 0 };
+
+function placesOf(part: PartForm, places: (constant: ConstantForm) => Place): [Place, ...Place[]] {
+  const [first = NOTHING, ...rest] = sourcesOf(part).map((constant) => {
+    const { source, offset, size } = places(constant);
+    if (size < constant.bytes)
+      throw new ModelError(
+        `weight '${constant.key}' has ${size} bytes, but the graph needs ${constant.bytes}`,
+      );
+    return { source, offset, size: constant.bytes };
+  });
+  return [first, ...rest];
+}
+
+// A part's sources but the first: read for its first window, and kept until its last one.
+class Others {
+  readonly bytes: number;
+  readonly #places: readonly Place[];
+  #windows: number;
+  #whole: Uint8Array[] | undefined;
+
+  constructor(places: readonly Place[], windows: number) {
+    this.bytes = places.reduce((sum, { size }) => sum + size, 0);
+    this.#places = places;
+    this.#windows = windows;
+  }
+
+  /** What the window takes of them. */
+  async take(
+    { ranges }: PackingWindow,
+    progress: (bytes: number) => void,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array[]> {
+    if (this.#places.length === 0) return [];
+    this.#whole ??= await this.#read(progress, signal);
+    const out = this.#whole.map((bytes, i) => {
+      const { offset, size } = ranges[i + 1];
+      return bytes.subarray(offset, offset + size);
+    });
+    if (--this.#windows === 0) this.#whole = undefined;
+    return out;
+  }
+
+  async #read(progress: (bytes: number) => void, signal?: AbortSignal): Promise<Uint8Array[]> {
+    const whole = await Promise.all(
+      this.#places.map(({ source, offset, size }) => read(source, offset, size, signal)),
+    );
+    progress(this.bytes);
+    return whole;
+  }
 }
 
 /** A range that is read in one go, and what it is for, in its order. */
@@ -198,8 +270,17 @@ class RunReader {
   }
 }
 
-function isZero(bytes: Uint8Array<ArrayBuffer>): boolean {
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  for (let i = 0; i < words.length; ++i) if (words[i] !== 0) return false;
+/** Whether all bytes of a place are zero; reads no more than it takes to tell. */
+export async function holdsZeros({ source, offset, size }: Place, signal?: AbortSignal): Promise<boolean> {
+  for await (const piece of source.stream(offset, size, signal)) if (!isZero(piece)) return false;
+  return true;
+}
+
+export function isZero(bytes: Uint8Array): boolean {
+  const { buffer, byteOffset, byteLength } = bytes;
+  const whole = byteOffset % 4 === 0 ? byteLength >> 2 : 0;
+  const words = new Uint32Array(buffer, whole > 0 ? byteOffset : 0, whole);
+  for (let i = 0; i < whole; ++i) if (words[i] !== 0) return false;
+  for (let i = 4 * whole; i < byteLength; ++i) if (bytes[i] !== 0) return false;
   return true;
 }

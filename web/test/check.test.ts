@@ -1,5 +1,6 @@
 /** What is said of a program before any of its weights is fetched. */
 import { afterAll, beforeEach, expect, test } from "vitest";
+import { NO_CONSTANTS } from "../src/core.ts";
 import { type Capabilities, type CheckOptions, Gpu, Program, Tensor } from "../src/index.ts";
 import { sinkDevice } from "./counted_device.ts";
 import { FileServer, MadeUpFile } from "./file_server.ts";
@@ -70,7 +71,7 @@ test("all missing operators are named, and the kernels left outside", async () =
   const { offset, size } = core.program(sample("unknown.pte"), sample("unknown.pte").byteLength).methods[0]
     .delegates[0];
   const blob = sample("unknown.pte").subarray(offset, offset + size);
-  expect(() => core.delegate(blob, size).load(gpu.capabilities, {}, new Map())).toThrow(
+  expect(() => core.delegate(blob, size).load(gpu, NO_CONSTANTS)).toThrow(
     /^operators that are not supported: aten\.unheard_of\.default \(call.*, aten\.unseen\.out \(call.*; export it again with/,
   );
 });

@@ -2,8 +2,14 @@
 import { readFileSync } from "node:fs";
 import { brotliCompressSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { type Core, type CoreModel, FileKind, HEADER_BYTES } from "../src/core.ts";
-import type { Capabilities, ModelOptions, PackedForm, ProgramForm } from "../src/forms.ts";
+import { type Core, type CoreModel, FileKind, HEADER_BYTES, NO_CONSTANTS } from "../src/core.ts";
+import {
+  type Capabilities,
+  type ModelOptions,
+  type PackedForm,
+  type ProgramForm,
+  sourcesOf,
+} from "../src/forms.ts";
 import type { LiveInput } from "../src/planned_model.ts";
 import { loadCore, path, sample } from "./support.ts";
 
@@ -23,14 +29,14 @@ function headOf(kind: FileKind, bytes: Uint8Array): Uint8Array {
 
 const program: ProgramForm = core.program(headOf(FileKind.program, file), file.byteLength);
 
-function namedData(key: string): Uint8Array {
+function dataOf(key: string): Uint8Array {
   const found = program.named_data.find((entry) => entry.key === key);
   if (found === undefined) throw new Error(`the sample has no '${key}'`);
   return file.subarray(found.offset, found.offset + found.size);
 }
 
 function loadDecoder({ bytes = blob, capabilities = DEVICE, options = {} as ModelOptions } = {}): CoreModel {
-  return core.delegate(bytes, bytes.byteLength).load(capabilities, options, new Map());
+  return core.delegate(bytes, bytes.byteLength).load({ capabilities, options }, NO_CONSTANTS);
 }
 
 function withDecoder(use: (model: CoreModel) => void): void {
@@ -137,11 +143,17 @@ function pack(model: CoreModel, state: boolean, index: number, form: PackedForm,
   const out = new Uint8Array(form.bytes);
   let packed = 0;
   for (const window of model.windows(state, index, most)) {
-    const { part, size, sourceOffset, sourceSize, pieces, stride } = window;
-    const { key, bytes } = form.parts[part];
-    expect(sourceOffset + sourceSize).toBeLessThanOrEqual(bytes);
-    const source = namedData(key).subarray(sourceOffset, sourceOffset + sourceSize);
-    const made = model.pack(state, index, most, window, (room) => room.set(source));
+    const { part, size, ranges, pieces, stride } = window;
+    const sources = sourcesOf(form.parts[part]);
+    expect(ranges.length).toBe(sources.length);
+    const made = model.pack(state, index, most, window, (room) => {
+      let at = 0;
+      for (const [i, { offset, size }] of ranges.entries()) {
+        expect(offset + size).toBeLessThanOrEqual(sources[i].bytes);
+        room.set(dataOf(sources[i].key).subarray(offset, offset + size), at);
+        at += size;
+      }
+    });
     const each = size / pieces;
     for (let i = 0; i < pieces; ++i)
       out.set(made.subarray(i * each, (i + 1) * each), window.offset + i * stride);
@@ -158,7 +170,7 @@ test("a constant packed by windows of any size is the same", () => {
     const states = model.form.states.map((form, index) => ({ form, index, state: true }));
     for (const { form, index, state } of [...constants, ...states]) {
       const whole = pack(model, state, index, form, 1 << 20);
-      if (form.packing === "words") expect(whole).toEqual(namedData(form.parts[0].key).slice());
+      if (form.packing === "words") expect(whole).toEqual(dataOf(form.parts[0].key).slice());
       else expect(whole.some((byte) => byte !== 0)).toBe(true);
       for (const most of [16, 300, 512, 1024]) {
         expect(pack(model, state, index, form, most)).toEqual(whole);
@@ -243,8 +255,9 @@ test("what a model cannot do", () => {
     expect(() => model.kernel(999, "tint")).toThrow("not one numbered 999");
     expect(() => model.windows(false, 999, 16)).toThrow("not one numbered 999");
     const [window] = model.windows(false, 0, 16);
-    const wrong = { ...window, sourceSize: window.sourceSize - 4 };
-    expect(() => model.pack(false, 0, 16, wrong, () => {})).toThrow("window 0 makes");
+    const [{ offset, size }] = window.ranges;
+    const wrong = { ...window, ranges: [{ offset, size: size - 4 }] };
+    expect(() => model.pack(false, 0, 16, wrong, () => {})).toThrow("the window makes");
     expect(() => model.pack(false, 0, 16, { ...window, number: 999 }, () => {})).toThrow(
       "not one numbered 999",
     );

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -9,10 +10,29 @@
 
 namespace etwebgpu {
 
-// The bytes of the constant, of those that it is made of: as many as their dtypes and sizes need.
-// `zero_points` are read where it has some.
-std::vector<std::byte> dequantize(const Dequantized& made, std::span<const std::byte> elements,
+// Elements [first, first + count) of a tensor.
+struct Stretch {
+  std::int64_t first = 0, count = 0;
+  bool operator==(const Stretch&) const = default;
+};
+
+// The scales, and likewise zero points, that elements of the constant are made with: those from the
+// first one to the last.
+Stretch blocks_of(const Dequantized& made, Stretch elements);
+
+// The bytes of elements of the constant, of the same ones that it is made of and of their blocks:
+// as many as their dtypes need. `zero_points` are read where it has some.
+std::vector<std::byte> dequantize(const Dequantized& made, Stretch wanted,
+                                  std::span<const std::byte> elements,
                                   std::span<const std::byte> scales,
                                   std::span<const std::byte> zero_points);
+
+// All of it.
+inline std::vector<std::byte> dequantize(const Dequantized& made,
+                                         std::span<const std::byte> elements,
+                                         std::span<const std::byte> scales,
+                                         std::span<const std::byte> zero_points) {
+  return dequantize(made, {0, made.elements.bound.numel()}, elements, scales, zero_points);
+}
 
 }  // namespace etwebgpu

@@ -94,7 +94,8 @@ struct BlobBuilder {
   // A tensor whose bytes are named data; `bytes` is the whole length.
   int constant(std::string key, std::vector<std::uint32_t> dims,
                vkgraph::VkDataType dtype = vkgraph::VkDataType::FLOAT32) {
-    std::uint64_t length = dtype == vkgraph::VkDataType::UINT8 ? 1 : 4;
+    using enum vkgraph::VkDataType;
+    std::uint64_t length = dtype == UINT8 || dtype == INT8 ? 1 : 4;
     for (std::uint32_t extent : dims) length *= extent;
     auto bytes = std::make_unique<vkgraph::VkBytesT>();
     bytes->offset = std::numeric_limits<std::uint64_t>::max();

@@ -30,6 +30,8 @@ _SIGNATURES = {
     "etwg_delegate": "ppud",
     "etwg_delegate_json": "-p",
     "etwg_load": "pppupu",
+    "etwg_discard": "-p",
+    "etwg_shared_states": "bpupu",
     "etwg_unload": "-p",
     "etwg_model_json": "-p",
     "etwg_bound_plan_json": "-p",
@@ -133,10 +135,9 @@ class Window:
     offset: int
     size: int
     part: int
-    source_offset: int
-    source_size: int
     pieces: int
     stride: int
+    ranges: list[list[int]]  # offset and size in each of the part's sources
 
 
 class Core:
@@ -205,10 +206,23 @@ class Core:
         return Delegate(self, handle)
 
 
+    def shared_states(self, delegates: Sequence[Delegate], methods: Sequence[str]) -> bytes:
+        """Which states of a program's delegates, each of the method in its place, are one."""
+        table = b"".join(self.packed("A", delegate.handle) for delegate in delegates)
+        text = json.dumps([{"method": method, "states": ""} for method in methods]).encode()
+        with self.lent(table) as at, self.lent(text) as names:
+            count = len(delegates)
+            self.checked(self.call("etwg_shared_states", at, count, names, len(text)))
+        return self.result()
+
+
 class Delegate:
     def __init__(self, core: Core, handle: int) -> None:
-        self._core, self._handle = core, handle
+        self._core, self.handle = core, handle
         self.json = core.text("etwg_delegate_json", handle)
+
+    def discard(self) -> None:
+        self._core.call("etwg_discard", self.handle)
 
     def load(self, device: Mapping[str, Any], constants: Mapping[int, bytes]) -> CoreModel:
         """The model; the delegate is used up.
@@ -224,7 +238,7 @@ class Delegate:
                 table += core.packed("IAI", index, lent.enter_context(core.lent(data)), len(data))
             at, entries = (lent.enter_context(core.lent(data)) for data in (settings, table))
             handle = core.call(
-                "etwg_load", self._handle, at, len(settings), entries, len(constants)
+                "etwg_load", self.handle, at, len(settings), entries, len(constants)
             )
         return CoreModel(core, core.checked(handle))
 
@@ -288,11 +302,11 @@ class CoreModel:
         return [Window(*window) for window in json.loads(self._core.result())]
 
     def pack(
-        self, state: bool, index: int, most: int, window: int, source: bytes, size: int
+        self, state: bool, index: int, most: int, window: int, sources: bytes, size: int
     ) -> bytes:
-        """The bytes of a window, which has this size."""
+        """The bytes of a window, which has this size; `sources` are those of its ranges."""
         core = self._core
-        with core.lent(source) as at, core.lent(bytes(size)) as out:
+        with core.lent(sources) as at, core.lent(bytes(size)) as out:
             where = (state, index, most, window)
-            core.checked(core.call("etwg_pack", self._handle, *where, at, len(source), out, size))
+            core.checked(core.call("etwg_pack", self._handle, *where, at, len(sources), out, size))
             return core.read(out, size)

@@ -127,8 +127,14 @@ def compile_graph(core: Core, graph: Graph, device: Mapping[str, Any]) -> Transc
         return graph.bytes_of(form["constants_at"], part["key"], part["offset"], part["length"])
 
     read = {i: source(part) for i, part in enumerate(form["constants"]) if part["read"]}
+    zeros = [
+        i
+        for i, part in enumerate(form["constants"])
+        if part["zeros"] and not any(source(part))
+    ]
+    settings = {"capabilities": device, "options": graph.options, "zero_constants": zeros}
     try:
-        model = delegate.load({"capabilities": device, "options": graph.options}, read)
+        model = delegate.load(settings, read)
     except CoreError as error:
         yield "the load's error", str(error).encode()
         return
@@ -143,7 +149,9 @@ def compile_graph(core: Core, graph: Graph, device: Mapping[str, Any]) -> Transc
             yield f"kernel {i} in dialect {dialect}", text
     for kind in ("constants", "states"):
         for index, constant in enumerate(json.loads(model.json())[kind]):
-            sources = [source(part) for part in constant["parts"]]
+            sources = [
+                [source(of) for of in part.get("made_of", [part])] for part in constant["parts"]
+            ]
             yield from pack(model, kind == "states", index, sources)
     model.close()
 
@@ -170,14 +178,16 @@ def prepare(
     yield "which scalars have changed", dirty
 
 
-def pack(model: CoreModel, state: bool, index: int, sources: Sequence[bytes]) -> Transcript:
+def pack(
+    model: CoreModel, state: bool, index: int, sources: Sequence[Sequence[bytes]]
+) -> Transcript:
     """Some windows of a constant: its first ones and its last."""
     most = 4096
     windows = list(enumerate(model.windows(state, index, most)))
     yield "windows", repr(windows).encode()
     for number, window in {*windows[:2], *windows[-1:]}:
-        begin = window.source_offset
-        given = sources[window.part][begin : begin + window.source_size]
+        pairs = zip(sources[window.part], window.ranges, strict=True)
+        given = b"".join(source[begin : begin + size] for source, (begin, size) in pairs)
         yield (
             f"window {number} of constant {index}",
             model.pack(state, index, most, number, given, window.size),
@@ -268,6 +278,20 @@ def test_program(builds: tuple[Core, Core], name: str, device: str) -> None:
     data = {of["key"]: part(of) for of in form["named_data"]}
     graph = Graph(part(delegate), data, [(inputs, True)], {})
     assert check_graph(builds, graph, device)
+
+
+def test_shared_states(builds: tuple[Core, Core]) -> None:
+    blob = (SAMPLES / "decoder.vk").read_bytes()
+
+    def transcript(core: Core) -> Transcript:
+        delegates = [core.delegate(blob) for _ in range(2)]
+        for methods in (["prefill", "decode"], ["forward", "forward"]):
+            shared = core.shared_states(delegates, methods)
+            yield "which states are one", shared
+        for delegate in delegates:
+            delegate.discard()
+
+    assert check_same(builds, transcript) > 20
 
 
 def test_match(builds: tuple[Core, Core]) -> None:
