@@ -183,9 +183,10 @@ def pack(
 ) -> Transcript:
     """Some windows of a constant: its first ones and its last."""
     most = 4096
-    windows = list(enumerate(model.windows(state, index, most)))
+    windows = model.windows(state, index, most)
     yield "windows", repr(windows).encode()
-    for number, window in {*windows[:2], *windows[-1:]}:
+    for number in sorted({*range(len(windows))[:2], *range(len(windows))[-1:]}):
+        window = windows[number]
         pairs = zip(sources[window.part], window.ranges, strict=True)
         given = b"".join(source[begin : begin + size] for source, (begin, size) in pairs)
         yield (
