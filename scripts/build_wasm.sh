@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles the core for wasm32, into a module without a single import: build/wasm/etwebgpu.wasm. Beside it
-# come small valid files for tests, build/wasm/samples, from the same source as the fuzzer's, one of them compiled
+# come small valid files for tests, build/wasm/samples, from the same source as the fuzzer's, some of them compiled
 # ahead of time by the installed package.
 #   scripts/build_wasm.sh            both
 #   scripts/build_wasm.sh --module   the module only
@@ -20,3 +20,5 @@ cmake --build build/tests --target make_corpus
 build/tests/tests/fuzz/make_corpus build/wasm/samples
 "$python" -m executorch_webgpu compile build/wasm/samples/decoder.pte --sizes 1x1 --sizes 1x5 \
   --limits web/test/software.json
+"$python" -m executorch_webgpu compile build/wasm/samples/states.pte --method add --method get \
+  --sizes add:4 --sizes get:4

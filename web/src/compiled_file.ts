@@ -148,7 +148,12 @@ function crc32(bytes: Uint8Array): number {
 
 const MOST_INT32 = 2 ** 31 - 1;
 const sizes = list(upTo(MOST_INT32));
-const edge = record({ value: integer, type: optional(text), sizes: optional(sizes) });
+const edge = record({
+  value: integer,
+  type: optional(text),
+  host_type: optional(text),
+  sizes: optional(sizes),
+});
 const value = record({ id: integer, dtype: optional(text), sizes: optional(sizes) });
 
 function checkForm(form: CompiledForm, fileBytes: number, uniformBytes: number): void {

@@ -10,7 +10,6 @@ export class CompiledModel implements PlannedModel {
   readonly #texts: readonly string[];
   readonly #uniforms: Uint8Array;
   readonly #scalars: Int32Array;
-  readonly #dirty: Set<number>;
   #current: CompiledPlan | undefined;
   #window = new Uint8Array(0);
 
@@ -19,13 +18,8 @@ export class CompiledModel implements PlannedModel {
     this.#delegate = delegate;
     this.#texts = form.kernels;
     this.#uniforms = uniforms;
-    this.form = {
-      ...model,
-      constants: model.constants.map(packed),
-      states: model.states.map((state) => ({ ...packed(state), value: state.value })),
-    };
+    this.form = { ...model, constants: model.constants.map(packed), states: model.states.map(packed) };
     this.#scalars = new Int32Array(model.scalars);
-    this.#dirty = new Set(this.#scalars.keys());
   }
 
   describe(): ModelForm {
@@ -52,12 +46,8 @@ export class CompiledModel implements PlannedModel {
         throw new ModelError(
           `input ${input} is ${values[v]}, but with inputs of sizes ${sizesText(plan.sizes)} it may be ${least === most ? `${least} only` : `${least} to ${most}`}`,
         );
-    for (const [slot, { base, factors }] of plan.scalars.entries()) {
-      const scalar = factors.reduce((sum, factor, v) => sum + factor * values[v], base);
-      if (this.#scalars[slot] === scalar) continue;
-      this.#scalars[slot] = scalar;
-      this.#dirty.add(slot);
-    }
+    for (const [slot, { base, factors }] of plan.scalars.entries())
+      this.#scalars[slot] = factors.reduce((sum, factor, v) => sum + factor * values[v], base);
     this.#current = plan;
     return this.#delegate.plans.indexOf(plan) + 1;
   }
@@ -104,10 +94,6 @@ export class CompiledModel implements PlannedModel {
     if (slot < 0) throw new ModelError(`value ${value} of the graph is no live integer`);
     return this.#scalars[slot];
   }
-  takeDirty(visit: (slot: number) => void): void {
-    for (const slot of this.#dirty) visit(slot);
-    this.#dirty.clear();
-  }
 
   /** They are packed already. */
   windows(state: boolean, index: number, most: number): PackingWindow[] {
@@ -142,13 +128,10 @@ export class CompiledModel implements PlannedModel {
   }
 }
 
-function packed({ packing, bytes, offset }: StoredForm): PackedForm {
-  if (offset === null) return { packing, bytes, parts: [] };
-  return {
-    packing,
-    bytes,
-    parts: [{ key: "", offset, length: bytes, bytes, type: "uint8", sizes: [bytes] }],
-  };
+function packed<Form extends StoredForm>({ offset, ...form }: Form): Omit<Form, "offset"> & PackedForm {
+  const { bytes } = form;
+  const part = { key: "", offset: offset!, length: bytes, bytes, type: "uint8" as const, sizes: [bytes] };
+  return { ...form, parts: offset === null ? [] : [part] };
 }
 
 function liveValue({ input, element }: CompiledPlan["values"][number], inputs: readonly LiveInput[]): number {

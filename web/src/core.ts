@@ -51,8 +51,6 @@ interface Exports {
     dialect: number,
   ): number;
   etwg_scalars(model: number): number;
-  etwg_dirty(model: number): number;
-  etwg_clear_dirty(model: number): void;
   etwg_windows(model: number, state: number, index: number, most: number): number;
   etwg_test(
     delegate: number,
@@ -510,13 +508,6 @@ export class CoreModel implements PlannedModel {
     if (slot < 0) throw new ModelError(`value ${value} of the graph is no live integer`);
     return this.scalars()[slot];
   }
-  /** Which of them have changed since they were last taken. */
-  takeDirty(visit: (slot: number) => void): void {
-    const at = this.#core.exports.etwg_dirty(this.#handle);
-    for (let slot = 0; slot < this.form.scalars; ++slot) if (this.#core.bytes[at + slot] !== 0) visit(slot);
-    this.#core.exports.etwg_clear_dirty(this.#handle);
-  }
-
   windows(state: boolean, index: number, most: number): PackingWindow[] {
     this.#core.check(this.#core.exports.etwg_windows(this.#handle, state ? 1 : 0, index, most));
     return this.#core

@@ -24,7 +24,7 @@ import { type OpenOptions, opener } from "./open.ts";
 import { BACKEND, methodsOf } from "./refusals.ts";
 import type { SharedNumbers } from "./shared_states.ts";
 import { type ByteSource, read, readHead, type Source } from "./source.ts";
-import { holdsZeros, isZero, type Place, readPlaces } from "./weights.ts";
+import { type Place, readPlaces } from "./weights.ts";
 
 const WHOLE_BYTES = 1 << 18; // of a constant that is read before the weights are
 
@@ -191,6 +191,14 @@ export class DelegateFile {
     if (key !== "") return this.#named(key);
     return { source: this.#blob, offset: this.form.constants_at + offset, size: length };
   }
+}
+
+const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+
+// Reads no more than it takes to tell.
+async function holdsZeros({ source, offset, size }: Place, signal?: AbortSignal): Promise<boolean> {
+  for await (const piece of source.stream(offset, size, signal)) if (!isZero(piece)) return false;
+  return true;
 }
 
 /** Which states of a program's delegates are one. */

@@ -4,7 +4,7 @@ import type { ProgramMethod } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import { Method, type PlannedPart, type UploadOptions } from "./method.ts";
 import type { Constants } from "./refusals.ts";
-import { StateBuffers } from "./shared_states.ts";
+import type { StateBuffers } from "./shared_states.ts";
 
 export interface Progress {
   stage: "reading" | "weights" | "kernels";
@@ -20,7 +20,7 @@ export class LoadedProgram {
   /** Those such as get_max_seq_len, by name. */
   readonly constants: Constants;
   /** Of its methods together. */
-  readonly states = new StateBuffers();
+  readonly states: StateBuffers = new Map();
   readonly #methods = new Map<string, Method>();
   readonly #ownsGpu: boolean;
 
@@ -72,7 +72,8 @@ export class LoadedProgram {
   /** Calls that have been made end first. A device that was opened for the program goes with it. */
   async dispose(): Promise<void> {
     await Promise.all([...this.methods.values()].map((method) => method.dispose()));
-    this.states.dispose();
+    for (const { buffer } of this.states.values()) buffer.destroy();
+    this.states.clear();
     if (this.#ownsGpu) this.gpu.dispose();
   }
 }

@@ -1,4 +1,5 @@
 /** A model's buffers on the GPU. */
+import { ModelError } from "./errors.ts";
 import type { Capabilities, ModelForm, PackedForm, Space, StateForm } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import type { SharedStates } from "./shared_states.ts";
@@ -15,10 +16,11 @@ const LEAST_BYTES = 16;
 export class ModelMemory {
   readonly #gpu: Gpu;
   #slots: (GPUBuffer | undefined)[] = [];
-  #pools: GPUBuffer[] = [];
+  #own: GPUBuffer[] = []; // all but slots, and states that are the program's
   #constants: Range[] = [];
-  #states: { buffer: GPUBuffer; isNew: boolean; isShared: boolean }[] = [];
+  #states: GPUBuffer[] = [];
   #scalars: GPUBuffer | undefined;
+  #scalarWords = new Int32Array(0); // as they lie in their buffer, which begins as zeros
   #bytes = 0;
   /** Changes when a buffer does: bind groups made before are void. */
   generation = 0;
@@ -37,24 +39,43 @@ export class ModelMemory {
     return buffer;
   }
 
-  /** States and scalars, whose number is known from the start. */
-  async create(form: ModelForm, shared?: SharedStates): Promise<void> {
-    for (const [i, state] of form.states.entries()) await this.#addState(`state ${i}`, state, shared);
-    if (form.scalars === 0) return;
-    const bytes = form.scalars * this.#gpu.capabilities.uniform_alignment;
-    this.#scalars = await this.#make("live scalars", bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+  /** States and scalars, whose number is known from the start. Gives the states whose first content has to be written. */
+  async create({ states, scalars }: ModelForm, shared?: SharedStates): Promise<number[]> {
+    const written: number[] = [];
+    for (const [i, state] of states.entries())
+      this.#states.push(await this.#state(`state ${i}`, state, shared, () => written.push(i)));
+    if (scalars > 0) {
+      const bytes = scalars * this.#gpu.capabilities.uniform_alignment;
+      this.#scalarWords = new Int32Array(bytes / 4);
+      this.#scalars = await this.#make(
+        "live scalars",
+        bytes,
+        GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+      );
+      this.#own.push(this.#scalars);
+    }
+    return written;
   }
 
-  async #addState(what: string, state: StateForm, shared?: SharedStates): Promise<void> {
-    const number = shared?.numbers.get(state.value);
-    const made = number === undefined ? undefined : shared?.buffers.find(number, what, state);
-    const buffer = made ?? (await this.#make(what, state.bytes, STORAGE));
-    if (number !== undefined && made === undefined) shared?.buffers.add(number, buffer, state);
-    this.#states.push({ buffer, isNew: made === undefined, isShared: number !== undefined });
-  }
-  /** Whether a state was made here, so that its first content has to be written. */
-  isNewState(index: number): boolean {
-    return this.#states[index].isNew;
+  async #state(
+    what: string,
+    { value, packing, bytes }: StateForm,
+    shared: SharedStates | undefined,
+    isNew: () => void,
+  ): Promise<GPUBuffer> {
+    const number = shared?.numbers.get(value);
+    const made = shared?.buffers.get(number!);
+    if (made === undefined) {
+      isNew();
+      const buffer = await this.#make(what, bytes, STORAGE);
+      if (number === undefined) this.#own.push(buffer);
+      else shared!.buffers.set(number, { buffer, packing });
+      return buffer;
+    }
+    if (made.packing === packing && made.buffer.size >= bytes) return made.buffer;
+    throw new ModelError(
+      `${what} is kept as ${packing}, but another method has it as ${made.packing}: use kv_cache_dtype f32`,
+    );
   }
 
   /** Places for constants that are new; several share a buffer. Gives the number of the first. */
@@ -64,10 +85,21 @@ export class ModelMemory {
     for (const { offsets, bytes } of poolsOf(constants.slice(first), alignment)) {
       const i = this.#constants.length;
       const buffer = await this.#make(`constants ${i} to ${i + offsets.length - 1}`, bytes, STORAGE);
-      this.#pools.push(buffer);
+      this.#own.push(buffer);
       for (const offset of offsets) this.#constants.push({ buffer, offset });
     }
     return first;
+  }
+
+  /** If some are others than before, all in one go: a call of the queue costs more than bytes do. */
+  writeScalars(values: Int32Array): void {
+    const stride = this.#gpu.capabilities.uniform_alignment / 4;
+    const words = this.#scalarWords;
+    if (values.every((value, slot) => words[slot * stride] === value)) return;
+    values.forEach((value, slot) => {
+      words[slot * stride] = value;
+    });
+    this.#gpu.device.queue.writeBuffer(this.#scalars!, 0, words);
   }
 
   /** Slots only grow, by half at least, so that a slowly growing input does not make one at every step. */
@@ -90,7 +122,7 @@ export class ModelMemory {
       case "constant":
         return this.#constants[index];
       case "state":
-        return { buffer: this.#states[index].buffer, offset: 0 };
+        return { buffer: this.#states[index], offset: 0 };
       case "scalars":
         return { buffer: this.#scalars!, offset: index * this.#gpu.capabilities.uniform_alignment };
       default:
@@ -98,11 +130,8 @@ export class ModelMemory {
     }
   }
 
-  /** Shared states are the program's. */
   dispose(): void {
-    for (const buffer of [...this.#slots, ...this.#pools]) buffer?.destroy();
-    for (const { buffer, isShared } of this.#states) if (!isShared) buffer.destroy();
-    this.#scalars?.destroy();
+    for (const buffer of [...this.#slots, ...this.#own]) buffer?.destroy();
     this.#bytes = 0;
   }
 }

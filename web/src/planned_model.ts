@@ -53,8 +53,6 @@ export interface PlannedModel {
   scalars(): Int32Array;
   /** The value of an integer of the graph, by its number there. */
   scalarOf(value: number): number;
-  /** Which of them have changed since they were last taken. */
-  takeDirty(visit: (slot: number) => void): void;
 
   /** What a constant, or a state's first content, is made of, in windows of at most `most` bytes or a little more. */
   windows(state: boolean, index: number, most: number): PackingWindow[];

@@ -109,7 +109,9 @@ export class Replay {
     const pipeline = this.#pipelines[i];
     if (pipeline !== set) pass.setPipeline(pipeline);
     pass.setBindGroup(0, this.#groups[i]);
-    pass.dispatchWorkgroups(x, y, z);
+    // What is passed to the engine costs time.
+    if (y === 1 && z === 1) pass.dispatchWorkgroups(x);
+    else pass.dispatchWorkgroups(x, y, z);
     return pipeline;
   }
 

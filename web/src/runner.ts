@@ -56,8 +56,8 @@ export class Runner {
   static async create(model: PlannedModel, gpu: Gpu, steps: LoadSteps): Promise<Runner> {
     const runner = new Runner(model, gpu, steps.places);
     try {
-      await runner.memory.create(model.form, steps.shared);
-      const targets = [...(await runner.#newConstants()), ...runner.#states()];
+      const states = await runner.memory.create(model.form, steps.shared);
+      const targets = [...(await runner.#newConstants()), ...runner.#states(states)];
       const total = sourceBytes(model, targets, steps.places);
       let done = 0;
       const tell = (bytes: number): void => {
@@ -94,14 +94,13 @@ export class Runner {
       ...this.memory.at("constant", first + i),
     }));
   }
-  #states(): UploadTarget[] {
-    const targets = this.model.form.states.map((form, index) => ({
+  #states(indices: readonly number[]): UploadTarget[] {
+    return indices.map((index) => ({
       state: true,
       index,
-      form,
+      form: this.model.form.states[index],
       ...this.memory.at("state", index),
     }));
-    return targets.filter(({ index }) => this.memory.isNewState(index));
   }
 
   /** Compiles what a call of these inputs needs. */
@@ -120,7 +119,7 @@ export class Runner {
     return this.inTurn(async () => {
       const replay = await this.ready(inputs);
       const scalars = this.model.scalars().slice();
-      this.#writeScalars(scalars);
+      this.memory.writeScalars(scalars);
       return use(replay, scalars);
     });
   }
@@ -230,17 +229,10 @@ export class Runner {
   /** In a turn, after ready(): live scalars and all dispatches. Inputs are the caller's to write. */
   encode(replay: Replay, encoder: GPUCommandEncoder): void {
     const scalars = this.model.scalars();
-    this.#writeScalars(scalars);
+    this.memory.writeScalars(scalars);
     const pass = encoder.beginComputePass();
     replay.encode(pass, scalars);
     pass.end();
-  }
-
-  #writeScalars(scalars: Int32Array): void {
-    this.model.takeDirty((slot) => {
-      const { buffer, offset } = this.memory.at("scalars", slot);
-      this.gpu.device.queue.writeBuffer(buffer, offset, scalars as Int32Array<ArrayBuffer>, slot, 1);
-    });
   }
 
   /** Nothing to do for one that no dispatch reads. */

@@ -34,8 +34,13 @@ const SMALL_GAP_BYTES = 1 << 14;
 interface Task extends Place {
   target: UploadTarget;
   window: PackingWindow;
-  /** Whole, and the same for all windows of a part: scales and zero points. */
   others: Others;
+}
+
+/** A part's other sources, scales and zero points: they are read whole with its first window. */
+interface Others {
+  places: readonly Place[];
+  bytes?: Promise<Uint8Array[]>;
 }
 
 /** `places` finds a constant's bytes; `progress` hears how many bytes of the files have been read. */
@@ -54,14 +59,16 @@ export async function upload(
     try {
       for (const { target, window, offset, size, others } of run.uses) {
         await reader.reach(offset, size);
-        const rest = await others.take(window, progress, signal);
+        others.bytes ??= readAll(others.places, progress, signal);
+        const rest = await others.bytes;
         const packed = model.pack(target.state, target.index, WINDOW_BYTES, window, (out) => {
           reader.copy(offset, size, out);
           let at = size;
-          for (const bytes of rest) {
-            out.set(bytes, at);
-            at += bytes.byteLength;
-          }
+          rest.forEach((bytes, i) => {
+            const range = window.ranges[i + 1];
+            out.set(bytes.subarray(range.offset, range.offset + range.size), at);
+            at += range.size;
+          });
         });
         // Fresh buffers hold zeros already.
         if (!isZero(packed)) write(gpu.device.queue, target, window, packed);
@@ -82,6 +89,20 @@ export async function upload(
   gpu.check();
 }
 
+function readAll(
+  places: readonly Place[],
+  progress: (bytes: number) => void,
+  signal?: AbortSignal,
+): Promise<Uint8Array[]> {
+  return Promise.all(
+    places.map(async ({ source, offset, size }) => {
+      const bytes = await read(source, offset, size, signal);
+      progress(size);
+      return bytes;
+    }),
+  );
+}
+
 function write(
   queue: GPUQueue,
   { buffer, offset }: UploadTarget,
@@ -100,10 +121,10 @@ export function sourceBytes(
   places: (constant: ConstantForm) => Place,
 ): number {
   const tasks = tasksOf(model, targets, places);
-  const others = new Set(tasks.map((task) => task.others));
+  const others = [...new Set(tasks.map((task) => task.others))].flatMap(({ places }) => places);
   return (
     runs(tasks, GAP_BYTES).reduce((sum, run) => sum + run.end - run.begin, 0) +
-    [...others].reduce((sum, { bytes }) => sum + bytes, 0)
+    others.reduce((sum, { size }) => sum + size, 0)
   );
 }
 
@@ -114,21 +135,10 @@ function tasksOf(
 ): Task[] {
   return targets.flatMap((target) => {
     const found = target.form.parts.map((part) => placesOf(part, places));
-    const windows = model.windows(target.state, target.index, WINDOW_BYTES);
-    const others = found.map(
-      ([, ...rest], i) => new Others(rest, windows.filter(({ part }) => part === i).length),
-    );
-    return windows.map((window) => {
-      const [{ source, offset }] = found[window.part];
-      const [first] = window.ranges.length > 0 ? window.ranges : [NOTHING];
-      return {
-        target,
-        window,
-        source,
-        offset: offset + first.offset,
-        size: first.size,
-        others: others[window.part],
-      };
+    return model.windows(target.state, target.index, WINDOW_BYTES).map((window) => {
+      const [{ source, offset }, others] = found[window.part];
+      const { offset: begin, size } = window.ranges[0] ?? NOTHING;
+      return { target, window, source, offset: offset + begin, size, others };
     });
   });
 }
@@ -136,7 +146,7 @@ function tasksOf(
 // Where a part of one number has its bytes.
 const NOTHING: Place = { source: openLocal(new Uint8Array(0)), offset: 0, size: 0 };
 
-function placesOf(part: PartForm, places: (constant: ConstantForm) => Place): [Place, ...Place[]] {
+function placesOf(part: PartForm, places: (constant: ConstantForm) => Place): [Place, Others] {
   const [first = NOTHING, ...rest] = sourcesOf(part).map((constant) => {
     const { source, offset, size } = places(constant);
     if (size < constant.bytes)
@@ -145,45 +155,7 @@ function placesOf(part: PartForm, places: (constant: ConstantForm) => Place): [P
       );
     return { source, offset, size: constant.bytes };
   });
-  return [first, ...rest];
-}
-
-// A part's sources but the first: read for its first window, and kept until its last one.
-class Others {
-  readonly bytes: number;
-  readonly #places: readonly Place[];
-  #windows: number;
-  #whole: Uint8Array[] | undefined;
-
-  constructor(places: readonly Place[], windows: number) {
-    this.bytes = places.reduce((sum, { size }) => sum + size, 0);
-    this.#places = places;
-    this.#windows = windows;
-  }
-
-  /** What the window takes of them. */
-  async take(
-    { ranges }: PackingWindow,
-    progress: (bytes: number) => void,
-    signal?: AbortSignal,
-  ): Promise<Uint8Array[]> {
-    if (this.#places.length === 0) return [];
-    this.#whole ??= await this.#read(progress, signal);
-    const out = this.#whole.map((bytes, i) => {
-      const { offset, size } = ranges[i + 1];
-      return bytes.subarray(offset, offset + size);
-    });
-    if (--this.#windows === 0) this.#whole = undefined;
-    return out;
-  }
-
-  async #read(progress: (bytes: number) => void, signal?: AbortSignal): Promise<Uint8Array[]> {
-    const whole = await Promise.all(
-      this.#places.map(({ source, offset, size }) => read(source, offset, size, signal)),
-    );
-    progress(this.bytes);
-    return whole;
-  }
+  return [first, { places: rest }];
 }
 
 /** A range that is read in one go, and what it is for, in its order. */
@@ -270,17 +242,8 @@ class RunReader {
   }
 }
 
-/** Whether all bytes of a place are zero; reads no more than it takes to tell. */
-export async function holdsZeros({ source, offset, size }: Place, signal?: AbortSignal): Promise<boolean> {
-  for await (const piece of source.stream(offset, size, signal)) if (!isZero(piece)) return false;
-  return true;
-}
-
-export function isZero(bytes: Uint8Array): boolean {
-  const { buffer, byteOffset, byteLength } = bytes;
-  const whole = byteOffset % 4 === 0 ? byteLength >> 2 : 0;
-  const words = new Uint32Array(buffer, whole > 0 ? byteOffset : 0, whole);
-  for (let i = 0; i < whole; ++i) if (words[i] !== 0) return false;
-  for (let i = 4 * whole; i < byteLength; ++i) if (bytes[i] !== 0) return false;
+function isZero(bytes: Uint8Array<ArrayBuffer>): boolean {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  for (let i = 0; i < words.length; ++i) if (words[i] !== 0) return false;
   return true;
 }

@@ -1,5 +1,6 @@
 /** Methods of one program that share mutable buffers. */
 import { expect, test } from "vitest";
+import { CompiledProgram } from "../src/compiled.ts";
 import { type LoadOptions, Program, Tensor } from "../src/index.ts";
 import { loadCore, openGpu, sample } from "./support.ts";
 
@@ -12,7 +13,7 @@ const file = sample("states.pte");
 const load = (methods: string[], options: Partial<LoadOptions> = {}): Promise<Program> =>
   Program.load(file, { core, gpu, methods, ...options });
 
-async function call(program: Program, name: string, x: number): Promise<number> {
+async function call(program: Program | CompiledProgram, name: string, x: number): Promise<number> {
   const [y] = await program.method(name).execute([Tensor.of(new Float32Array(4).fill(x), [4])]);
   const values = [...((y as Tensor).data as Float32Array)];
   expect(new Set(values).size).toBe(1);
@@ -31,6 +32,13 @@ test.each([[["add", "get"]], [["get", "add"]]])(
     await program.dispose();
   },
 );
+
+test("so it is in a file that was compiled ahead of time", async () => {
+  const program = await CompiledProgram.load(sample("states.etwg"), { gpu });
+  expect(await call(program, "add", 2)).toBe(2 + 2);
+  expect(await call(program, "get", 0.5)).toBe(2.5);
+  await program.dispose();
+});
 
 test("names tell which of several states are one", async () => {
   const program = await load(["named_both", "named_add"]);
