@@ -205,7 +205,6 @@ class Core:
             handle = self.checked(self.call("etwg_delegate", at, len(blob), len(blob)))
         return Delegate(self, handle)
 
-
     def shared_states(self, delegates: Sequence[Delegate], methods: Sequence[str]) -> bytes:
         """Which states of a program's delegates, each of the method in its place, are one."""
         table = b"".join(self.packed("A", delegate.handle) for delegate in delegates)
@@ -237,9 +236,7 @@ class Delegate:
             for index, data in constants.items():
                 table += core.packed("IAI", index, lent.enter_context(core.lent(data)), len(data))
             at, entries = (lent.enter_context(core.lent(data)) for data in (settings, table))
-            handle = core.call(
-                "etwg_load", self.handle, at, len(settings), entries, len(constants)
-            )
+            handle = core.call("etwg_load", self.handle, at, len(settings), entries, len(constants))
         return CoreModel(core, core.checked(handle))
 
 

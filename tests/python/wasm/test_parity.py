@@ -128,9 +128,7 @@ def compile_graph(core: Core, graph: Graph, device: Mapping[str, Any]) -> Transc
 
     read = {i: source(part) for i, part in enumerate(form["constants"]) if part["read"]}
     zeros = [
-        i
-        for i, part in enumerate(form["constants"])
-        if part["zeros"] and not any(source(part))
+        i for i, part in enumerate(form["constants"]) if part["zeros"] and not any(source(part))
     ]
     settings = {"capabilities": device, "options": graph.options, "zero_constants": zeros}
     try:
