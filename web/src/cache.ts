@@ -4,12 +4,15 @@
  * with what has been streamed, in pieces named by the bytes that they hold: the names are all there is to know.
  */
 import { ConnectionError, errorText, ModelError } from "./errors.ts";
-import { openUrl } from "./http.ts";
+import { openUrl, pause } from "./http.ts";
 import { type ByteSource, checkRange, type Notice } from "./source.ts";
 import { browserStore, type CacheStore } from "./stores.ts";
 
 const PIECE_BYTES = 8 << 20;
 const ABOUT = "about.json";
+// What another load brings is looked for so often, and waited for as long as something comes.
+const POLL_MS = 200;
+const PATIENCE_MS = 60_000;
 // Files opened since then may belong to what is being loaded, and are not forgotten for it.
 const IN_USE_MS = 3_600_000;
 
@@ -148,13 +151,19 @@ class KeptFile implements ByteSource {
 
   async *stream(offset: number, length: number, signal?: AbortSignal) {
     checkRange(this, offset, length);
-    const extents = await this.#extents();
+    let extents = await this.#extents();
+    const brought = new Set<string>();
     let ahead: Promise<Uint8Array | undefined> | undefined;
     for (let at = offset; at < offset + length; ) {
       signal?.throwIfAborted();
       const { kept, end } = stretch(extents, at, offset + length);
       if (kept === undefined) {
-        yield* this.#fetch(at, end, signal);
+        const isMine = await this.#turn(at, end, brought, signal);
+        if (isMine === undefined) {
+          extents = await this.#extents();
+          continue;
+        }
+        yield* this.#fetch(at, end, isMine, signal);
       } else {
         const bytes = await (ahead ?? this.#read(kept, at, end));
         ahead = undefined;
@@ -190,11 +199,43 @@ class KeptFile implements ByteSource {
     }
   }
 
-  // From the source, and kept as far as it comes.
-  async *#fetch(begin: number, end: number, signal?: AbortSignal) {
+  // With the lock if that can be had: whether it was. While another tab, or another load in this one, has it, that
+  // may bring byte `at`: undefined then, without the lock, and once for each extent.
+  async #turn(
+    at: number,
+    end: number,
+    brought: Set<string>,
+    signal?: AbortSignal,
+  ): Promise<boolean | undefined> {
+    const isHere = (await this.#source.missing?.(at, end - at)) === 0;
+    let count = 0;
+    for (let since = performance.now(); ; ) {
+      const isMine = await this.#lock();
+      const extents = await this.#extents();
+      const { kept } = stretch(extents, at, end);
+      // One that is being written is there, but shorter.
+      if (
+        kept !== undefined &&
+        !brought.has(nameOf(kept)) &&
+        (await this.#read(kept, at, at)) !== undefined
+      ) {
+        brought.add(nameOf(kept));
+        await this.#unlock();
+        return undefined;
+      }
+      if (extents.length !== count) since = performance.now();
+      count = extents.length;
+      const isPatient = this.#isKeeping && !isHere && performance.now() - since < PATIENCE_MS;
+      if (isMine || !isPatient) return isMine;
+      await this.#unlock();
+      await pause(POLL_MS, signal);
+    }
+  }
+
+  // From the source, and kept as far as it comes; gives the turn back.
+  async *#fetch(begin: number, end: number, isMine: boolean, signal?: AbortSignal) {
     const keeper = new Keeper(begin, end, (extent, bytes) => this.#write(extent, bytes));
     try {
-      const isMine = await this.#lock();
       for await (const piece of this.#source.stream(begin, end - begin, signal)) {
         if (isMine && this.#isKeeping) await keeper.add(piece);
         yield piece;
@@ -205,14 +246,23 @@ class KeptFile implements ByteSource {
     }
   }
 
-  // False while another tab, or another load in this one, keeps the file.
+  // False while another keeps the file.
   async #lock(): Promise<boolean> {
-    if (this.#streams++ === 0) this.#held = tryLock(this.#about.folder);
-    return (await this.#held) !== undefined;
+    ++this.#streams;
+    if (!this.#isKeeping) return false;
+    this.#held ??= tryLock(this.#about.folder);
+    const held = this.#held;
+    if ((await held) !== undefined) return true;
+    if (this.#held === held) this.#held = undefined;
+    return false;
   }
   async #unlock(): Promise<void> {
+    if (--this.#streams === 0) await this.#release();
+  }
+  async #release(): Promise<void> {
     const held = this.#held;
-    if (--this.#streams === 0) (await held)?.();
+    this.#held = undefined;
+    (await held)?.();
   }
 
   async #write(extent: Extent, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
@@ -226,6 +276,7 @@ class KeptFile implements ByteSource {
       const isFull = error instanceof Error && error.name === "QuotaExceededError";
       if (isFull && (await this.#makeRoom())) return this.#write(extent, bytes);
       this.#isKeeping = false;
+      await this.#release(); // nobody need wait for this one
       const why = isFull ? "the browser gives no more room" : errorText(error);
       this.#notice(`${this.name}: not all of it is kept for the next time: ${why}`);
     }

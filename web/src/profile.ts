@@ -1,6 +1,6 @@
 /** A call by kernel: what is dispatched for it, and how long that takes. */
 import { ModelError } from "./errors.ts";
-import type { Binding, Dispatch } from "./forms.ts";
+import { type Binding, type Dispatch, sourcesOf } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
 import type { Input, Method } from "./method.ts";
 import type { Replay } from "./replay.ts";
@@ -24,7 +24,7 @@ export interface Profile {
 /** What a call of these inputs dispatches. */
 export async function planOf(method: Method, inputs: readonly Input[]): Promise<PlannedDispatch[]> {
   const runner = runnerOf(method);
-  return runner.withReplay(inputs, async ({ plan }) => {
+  return withReplay(runner, inputs, async ({ plan }) => {
     const { constants } = runner.model.describe();
     const written = new Written();
     return plan.dispatches.map((dispatch, i) => {
@@ -34,11 +34,25 @@ export async function planOf(method: Method, inputs: readonly Input[]): Promise<
       for (const binding of dispatch.bindings) if (binding.write) written.add(binding, i);
       return {
         ...dispatch,
-        weights: packed.flatMap(({ parts }) => parts.map(({ key }) => key)),
+        weights: packed.flatMap(({ parts }) => parts.flatMap(sourcesOf).map(({ key }) => key)),
         weightBytes: packed.reduce((sum, { bytes }) => sum + bytes, 0),
         after,
       };
     });
+  });
+}
+
+// Lets `use` dispatch the plan of these inputs in its own way, which leaves the states undefined.
+function withReplay<T>(
+  runner: Runner,
+  inputs: readonly Input[],
+  use: (replay: Replay, scalars: Int32Array) => Promise<T>,
+): Promise<T> {
+  return runner.inTurn(async () => {
+    const replay = await runner.ready(inputs);
+    const scalars = runner.model.scalars().slice();
+    runner.memory.writeScalars(scalars);
+    return use(replay, scalars);
   });
 }
 
@@ -64,7 +78,7 @@ const overlap = (a: Binding, b: Binding): boolean =>
  */
 export async function profile(method: Method, inputs: readonly Input[]): Promise<Profile> {
   const { gpu } = runnerOf(method);
-  return runnerOf(method).withReplay(inputs, async (replay, scalars) => {
+  return withReplay(runnerOf(method), inputs, async (replay, scalars) => {
     const { dispatches: all } = replay.plan;
     const byKernel = new Map<string, number[]>();
     for (const [i, { kernel }] of all.entries()) byKernel.set(kernel, [...(byKernel.get(kernel) ?? []), i]);

@@ -111,19 +111,6 @@ export class Runner {
     await this.inTurn(() => this.ready(inputs, [], kernels));
   }
 
-  /** Lets `use` dispatch the plan of these inputs in its own way, which leaves the states undefined. */
-  async withReplay<T>(
-    inputs: readonly (Tensor | number)[],
-    use: (replay: Replay, scalars: Int32Array) => Promise<T>,
-  ): Promise<T> {
-    return this.inTurn(async () => {
-      const replay = await this.ready(inputs);
-      const scalars = this.model.scalars().slice();
-      this.memory.writeScalars(scalars);
-      return use(replay, scalars);
-    });
-  }
-
   /** Calls take turns. */
   execute(
     inputs: readonly (Tensor | number)[],

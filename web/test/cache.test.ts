@@ -216,9 +216,30 @@ test("a file without a version is not kept", async () => {
   expect(notices[0]).toContain("the server says no version of it");
 });
 
-test("of two loads at once one keeps the file", async () => {
+test("of two loads at once one fetches and keeps the file", async () => {
   const sources = await Promise.all([open(), open()]);
   await Promise.all(sources.map((source) => expectFile(source)));
+  expect(server.takeSent()).toBeLessThan(size + 2 * 65536 + 1);
   expect(store.writes).toBe(1 + Math.ceil(size / (8 << 20)));
   expect(await (await open()).missing?.(0, size)).toBe(0);
+});
+
+test("where the one that fetches is stopped, the other goes on", async () => {
+  const [first, second] = await Promise.all([open(), open()]);
+  const stopped = first.stream(0, size)[Symbol.asyncIterator]();
+  await stopped.next();
+  const whole = expectFile(second);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await stopped.return?.(undefined);
+  await whole;
+  expect(await (await open()).missing?.(0, size)).toBe(0);
+});
+
+test("waiting for another load can be stopped", async () => {
+  const [first, second] = await Promise.all([open(), open()]);
+  const stream = first.stream(0, size)[Symbol.asyncIterator]();
+  await stream.next();
+  await stream.next();
+  await expect(read(second, 0, size, AbortSignal.timeout(300))).rejects.toThrow(/timeout|aborted/i);
+  await stream.return?.(undefined);
 });
