@@ -39,6 +39,8 @@ struct Capabilities {
   std::uint32_t max_subgroup_size = 128;
   bool f16 = false;
   std::uint32_t matrix_size = 0;  // of square f16 subgroup matrices with f32 sums; 0 without
+  // Fewest products of a linear layer, in f32, that are worth matrix units.
+  std::uint64_t matrix_products_from = 1ull << 27;
   // Fewest weights of a linear layer for one row that are worth products of packed bytes: for
   // devices with an instruction for those.
   std::uint64_t byte_products_from = UINT64_MAX;

@@ -35,6 +35,7 @@ constexpr Member kMembers[] = {
     {"max_subgroup_size", &Capabilities::max_subgroup_size},
     {"f16", &Capabilities::f16},
     {"matrix_size", &Capabilities::matrix_size},
+    {"matrix_products_from", &Capabilities::matrix_products_from},
     {"byte_products_from", &Capabilities::byte_products_from},
     {"packed_products", &Capabilities::packed_products},
     {"timestamps", &Capabilities::timestamps},

@@ -12,6 +12,7 @@ Capabilities choose_kernels_as(Capabilities device, std::string_view wanted) {
     if (word == "integrated") device.adapter_class = AdapterClass::Integrated;
     if (word == "software") device.adapter_class = AdapterClass::Software;
     if (word == "portable") device = portable(device);
+    if (word == "matrices") device.matrix_products_from = 1;
     if (word == "bytes") device.byte_products_from = 1;
     if (word == "pieces") device.max_storage_binding = 64 << 10;
   }

@@ -178,6 +178,7 @@ export interface Capabilities {
   max_subgroup_size: number;
   f16: boolean;
   matrix_size: number;
+  matrix_products_from?: number;
   byte_products_from: number;
   packed_products: boolean;
   timestamps: boolean;

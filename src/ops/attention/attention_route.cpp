@@ -301,8 +301,9 @@ AttentionRoute tiles(const Attention& a, const TileShape& shape) {
 std::optional<std::int64_t> matrix_keys(const LowerContext& c, const Attention& a) {
   constexpr std::int64_t kMostHeadDim = 128;
   const Capabilities& caps = c.capabilities();
-  if (c.is_software() || !multiplies_in_f16(c) || !caps.subgroups || !is_vectorizable(a) ||
-      a.head_dim != a.value_dim || a.head_dim % 32 != 0 || a.head_dim > kMostHeadDim)
+  if (c.is_software() || c.options().matmul != FloatType::F16 || !has_matrix_units(c) ||
+      !caps.subgroups || !is_vectorizable(a) || a.head_dim != a.value_dim || a.head_dim % 32 != 0 ||
+      a.head_dim > kMostHeadDim)
     return std::nullopt;
   const std::int64_t rows = 4 * std::int64_t{caps.matrix_size};
   auto bytes = [&](std::int64_t keys) {

@@ -88,8 +88,8 @@ Result<void> lower_gemm(LowerContext& c, const Gemm& gemm);
 // workgroup memory for rows that are staged in f32.
 bool takes_staged_row(const LowerContext& c, std::int64_t depth, std::int64_t group_size);
 
-// True if products of many rows are wanted in f16 and the device has matrix units that the kernels
-// know how to use, with four subgroups to a workgroup.
-bool multiplies_in_f16(const LowerContext& c);
+// True if the device has matrix units that the kernels know how to use, with four subgroups to a
+// workgroup.
+bool has_matrix_units(const LowerContext& c);
 
 }  // namespace etwebgpu

@@ -5,9 +5,28 @@
 #param TILE          // rows of a tile
 #param COLUMN_QUADS  // of a tile
 #param SPLITS
+#param X_TERMS : 1 | 2  // as for gemm_matrices: 2, sums are relative to their row's factor
+#param W_TERMS : 1 | 2  // and to their column's
 #include "gemm_shape.wgsl"
 #include "gemm_results.wgsl"
 @group(0) @binding(sums) var<storage, read> sums: array<F4>;
+#if X_TERMS == 2
+@group(0) @binding(factors) var<storage, read> factors: array<F4>;  // by row of the tiles, then by column
+#endif
+
+// What the sums of a row and of four columns are relative to.
+fn factor(row: u32, quad: u32) -> F4 {
+#if X_TERMS == 2
+  let of_row = factors[row / 4u][row % 4u];
+#if W_TERMS == 2
+  return of_row * factors[params.row_blocks * ${TILE}u / 4u + quad];
+#else
+  return F4(of_row);
+#endif
+#else
+  return F4(1.0);
+#endif
+}
 
 fn sum(row: u32, at: u32) -> F4 {
   let pitch = params.blocks * ${COLUMN_QUADS}u;
@@ -34,8 +53,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #if GATED
   const HALF = ${COLUMN_QUADS}u / 2u;
   let at = quad / HALF * ${COLUMN_QUADS}u + quad % HALF;
-  finish(row, all, sum(row, at), sum(row, at + HALF));
+  finish(row, all, sum(row, at) * factor(row, all),
+         sum(row, at + HALF) * factor(row, all + params.pair_panels * 16u));
 #else
-  finish(row, all, sum(row, quad), F4(0.0));
+  finish(row, all, sum(row, quad) * factor(row, all), F4(0.0));
 #endif
 }

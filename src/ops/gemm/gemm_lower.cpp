@@ -19,6 +19,12 @@ struct Section {
   std::int64_t first_panel, panels, first_row, rows;
 };
 
+// Rows as gemm_matrices reads them; if they are split, what they and the columns are relative to.
+struct Halves {
+  BufferRef rows;
+  std::optional<BufferRef> factors = {};
+};
+
 // Params of gemm_join that not all kernels have.
 constexpr Literal kOfJoin[] = {"rows", "row_blocks"};
 
@@ -89,8 +95,8 @@ class Lowering {
     const std::int64_t rows = std::min(bound, rows_for_memory(route));
     for (std::int64_t row = 0; row < g_.rows; row += rows) {
       const std::int64_t count = std::min(rows, g_.rows - row);
-      std::optional<BufferRef> halves;
-      if (route.splits > 0) halves = emit_half_rows(route, row, count);
+      std::optional<Halves> halves;
+      if (route.splits > 0) halves = emit_halves(packed, route, row, count);
       for (std::int64_t panel = 0; panel < panels_; panel += panels) {
         const Section section{panel, std::min(panels, panels_ - panel), row, count};
         halves ? emit_matrices(packed, route, section, *halves) : emit(packed, route, section);
@@ -148,8 +154,8 @@ class Lowering {
   Result<std::int64_t> rows_per_binding(const GemmRoute& route) const {
     std::int64_t widest = std::max(widest_row(x_), widest_row(out_));
     if (route.splits > 0) {  // its sums are the widest, and come in whole tiles
-      widest =
-          std::max({widest, half_depth() / 2, sums_count(route, {0, panels_, 0, 1}) / route.rows});
+      widest = std::max({widest, route.x_terms * half_depth() / 2,
+                         sums_count(route, {0, panels_, 0, 1}) / route.rows});
     }
     if (widest == 0) return g_.rows;
     const std::int64_t limit = binding_limit();
@@ -172,7 +178,7 @@ class Lowering {
       return g_.rows;
     }
     const std::int64_t half = round_up(div_up(g_.rows, std::int64_t{2}), route.rows);
-    const std::int64_t blocks = div_up(panels_ * kQuadsPerPanel, route.quads);
+    const std::int64_t blocks = div_up(panels_ * kQuadsPerPanel, route.quads) * route.splits;
     return std::min(half, div_up(kManyTiles, blocks) * route.rows);
   }
 
@@ -182,17 +188,34 @@ class Lowering {
   // --- Emission ---
 
   // The rows in f16 and normed, as gemm_matrices reads them, with room for whole tiles.
-  BufferRef emit_half_rows(const GemmRoute& route, std::int64_t first_row, std::int64_t rows) {
-    const BufferRef out = c_.scratch(round_up(rows, route.rows) * half_depth(), Storage::HalfPairs);
+  Halves emit_halves(const Packed& packed, const GemmRoute& route, std::int64_t first_row,
+                     std::int64_t rows) {
+    const bool split = route.x_terms == 2;
+    const std::int64_t padded_rows = round_up(rows, route.rows);
+    Halves halves{c_.scratch(route.x_terms * padded_rows * half_depth(), Storage::HalfPairs)};
     const std::int64_t wg = c_.workgroup_size(g_.depth >= 1024 ? 256 : 64);
-    KernelCall& k = c_.emit("gemm_half_rows");
+    KernelCall& k = c_.emit(split ? "gemm_split_rows" : "gemm_half_rows");
     k.define("WG", wg);
     if (g_.norm_weight) k.define("FOLD", std::min<std::int64_t>(wg, 16));
     bind_x(k, first_row, rows);
-    k.write("out", out);
+    std::int64_t panels = 0;
+    if (split) {
+      if (route.w_terms == 2) panels = panels_ * (g_.gated ? 2 : 1);
+      k.define("W_TERMS", route.w_terms).define("WEIGHT", type_.name);
+      k.params({{"padded_rows", padded_rows}});
+    }
+    if (panels > 0) {
+      k.read("scales", *packed.scales);
+      k.params({{"groups", groups_}, {"panels", panels}});
+    }
+    k.write("out", halves.rows);
+    if (split) {
+      halves.factors = c_.scratch(padded_rows + panels * kPanel);
+      k.write("factors", *halves.factors);
+    }
     k.params({{"rows", rows}, {"k", g_.depth}, {"padded_quads", half_depth() / 4}});
-    k.groups(rows);
-    return out;
+    k.groups(rows + panels);
+    return halves;
   }
 
   void emit(const Packed& packed, const GemmRoute& route, const Section& section) {
@@ -208,17 +231,20 @@ class Lowering {
     if (route.fixed) k.fix_params();
   }
 
-  // In f16: x is prepared once for all panels.
+  // On matrix units: x is prepared once for all panels.
   void emit_matrices(const Packed& packed, const GemmRoute& route, const Section& section,
-                     BufferRef halves) {
+                     const Halves& halves) {
     KernelCall& k = c_.emit(route);
-    k.define("GATED", g_.gated ? 1 : 0).read("x", halves);
+    k.define("GATED", g_.gated ? 1 : 0).read("x", halves.rows);
+    if (route.w_terms == 2) {
+      k.read("factors", *halves.factors).param("first_panel", section.first_panel);
+    }
     bind_weights(k, packed, section);
     const BufferRef sums = c_.scratch(sums_count(route, section));
     k.write("sums", sums);
     const Blocks blocks = put_params(k, route.params, route, section);
     k.groups(blocks.columns * blocks.rows * route.splits);
-    emit_join(packed, route, section, sums);
+    emit_join(packed, route, section, sums, halves);
   }
   // What gemm_matrices writes: whole tiles, once for each split.
   std::int64_t sums_count(const GemmRoute& route, const Section& section) const {
@@ -228,7 +254,7 @@ class Lowering {
   }
 
   void emit_join(const Packed& packed, const GemmRoute& route, const Section& section,
-                 BufferRef sums) {
+                 BufferRef sums, const Halves& halves) {
     const std::int64_t wg = c_.workgroup_size(64);
     KernelCall& k = c_.emit("gemm_join");
     const std::int64_t matrices = g_.gated ? 2 : 1;
@@ -236,7 +262,9 @@ class Lowering {
     k.define("COLUMN_QUADS", matrices * route.quads);
     k.define("SPLITS", route.splits).define("MATS", matrices);
     if (!g_.out_door && are_columns_whole()) k.define("WIDE", 1);
+    k.define("X_TERMS", route.x_terms).define("W_TERMS", route.w_terms);
     k.read("sums", sums);
+    if (halves.factors) k.read("factors", *halves.factors);
     bind_results(k, packed, section);
     k.param("first_panel", section.first_panel);
     const Blocks blocks = put_params(k, kOfJoin, route, section);

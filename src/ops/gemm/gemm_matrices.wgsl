@@ -1,6 +1,7 @@
 // The sums of a matrix product for many rows on a GPU with matrix units (subgroup matrices): x, in f16 already
 // (gemm_half_rows), and the weights, converted on the way in, are multiplied in squares of MATRIX x MATRIX, whose sums
-// are f32. A workgroup of four subgroups computes a tile of TILE rows x 4 * COLUMN_QUADS columns: 32 elements of K
+// are f32. With two TERMS an element is the sum of two f16, of which the products are summed that f32 would see
+// (gemm_split_rows). A workgroup of four subgroups computes a tile of TILE rows x 4 * COLUMN_QUADS columns: 32 elements of K
 // at a time are staged in workgroup memory, and each subgroup sums ROW_MATRICES x COLUMN_MATRICES of it in
 // registers. The next elements are fetched into registers before the sums, which hide their latency. Where tiles are
 // few, SPLITS workgroups share one, each summing its part of K. Sums leave as they are, for gemm_join to finish:
@@ -20,12 +21,17 @@
 #param PARTIAL : 0 | 1     // WG divides either of these tasks unevenly
 #param WHOLE : 0 | 1       // K is a multiple of 32
 #param SPLITS
+#param X_TERMS : 1 | 2     // f16 that an element of x is the sum of
+#param W_TERMS : 1 | 2     // and a weight; 2: its scales are relative to its column's factor
 #requires f16
 #requires subgroup_matrix
 #include "gemm_shape.wgsl"
 #include "gemm_weights.wgsl"
 #include "gemm_place.wgsl"
-@group(0) @binding(x) var<storage, read> x: array<U4>;  // from gemm_half_rows
+@group(0) @binding(x) var<storage, read> x: array<U4>;  // from gemm_half_rows or gemm_split_rows
+#if W_TERMS == 2
+@group(0) @binding(factors) var<storage, read> factors: array<F4>;  // by row of the tiles, then by column
+#endif
 @group(0) @binding(sums) var<storage, read_write> sums: array<f32>;
 alias Left = subgroup_matrix_left<f16, ${MATRIX}, ${MATRIX}>;
 alias Right = subgroup_matrix_right<f16, ${MATRIX}, ${MATRIX}>;
@@ -34,8 +40,12 @@ alias Sums = subgroup_matrix_result<f32, ${MATRIX}, ${MATRIX}>;
 const PITCH = 40u;  // elements between the staged rows: 32, and 8 so that rows begin in other banks
 const COLUMNS = 4u * ${COLUMN_QUADS}u;
 const EACH = 32u / ${WORDS}u;  // elements in a word
-var<workgroup> tile_x: array<f16, ${TILE}u * PITCH>;  // [row][element], task i: 8 from 8 * (i % 4) on of row i / 4
-var<workgroup> tile_w: array<f16, COLUMNS * PITCH>;   // [column][element], task i: word i % WORDS of quad i / WORDS
+const X_TILE = ${TILE}u * PITCH;
+const W_TILE = COLUMNS * PITCH;
+// [term][row][element], task i: 8 from 8 * (i % 4) on of row i / 4.
+var<workgroup> tile_x: array<f16, ${X_TERMS}u * X_TILE>;
+// [term][column][element], task i: word i % WORDS of quad i / WORDS.
+var<workgroup> tile_w: array<f16, ${W_TERMS}u * W_TILE>;
 
 // A word of each of four columns, and their scales: a column quad's begin at `at`. What lies past the end of K is
 // multiplied by zero; columns past the last are never read from the sums.
@@ -85,14 +95,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let end = min(first + part, all_chunks);
 #repeat T X_TASKS
   let x_task${T} = index + ${T}u * ${WG}u;
-  let x_at${T} = (first_row + x_task${T} / 4u) * all_chunks * 4u + x_task${T} % 4u;
-  var x${T} = x[x_at${T} + first * 4u];
+#repeat E X_TERMS
+  let x_at${T}_${E} = (${E}u * params.row_blocks * ${TILE}u + first_row + x_task${T} / 4u) * all_chunks * 4u + x_task${T} % 4u;
+  var x${T}_${E} = x[x_at${T}_${E} + first * 4u];
+#endrepeat
 #endrepeat
 #repeat T W_TASKS
   let task${T} = index + ${T}u * ${WG}u;
   let place${T} = place(block, task${T} / ${WORDS}u);
   let words_at${T} = place${T}.x * params.words * 16u + place${T}.y;
   let scales_at${T} = place${T}.x * params.groups * 16u + place${T}.y;
+#if W_TERMS == 2
+  // A power of two, of which this is 1 / factor.
+  let shrink${T} = bitcast<F4>(U4(0x7f000000u) - bitcast<U4>(
+      factors[params.row_blocks * ${TILE}u / 4u + (params.first_panel + place${T}.x) * 16u + place${T}.y]));
+#endif
   var word${T} = first * ${WORDS}u + task${T} % ${WORDS}u;
   var words${T} = fetch_words(words_at${T}, word${T});
   var scale${T} = fetch_scale(scales_at${T}, word${T});
@@ -105,10 +122,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
     {
       let to = x_task${T} / 4u * PITCH + x_task${T} % 4u * 8u;
+#repeat E X_TERMS
 #repeat J 4
-      let pair${J} = bitcast<vec2<f16>>(x${T}[${J}]);
-      tile_x[to + 2u * ${J}u] = pair${J}.x;
-      tile_x[to + 2u * ${J}u + 1u] = pair${J}.y;
+      let pair${J}_${E} = bitcast<vec2<f16>>(x${T}_${E}[${J}]);
+      tile_x[${E}u * X_TILE + to + 2u * ${J}u] = pair${J}_${E}.x;
+      tile_x[${E}u * X_TILE + to + 2u * ${J}u + 1u] = pair${J}_${E}.y;
+#endrepeat
 #endrepeat
     }
 #endrepeat
@@ -121,6 +140,25 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat C 4
       {
 #if WEIGHT == q4
+#if W_TERMS == 2
+        // Two nibbles at a time, four elements apart, as mantissa bits of 2^10; they lie side by side, as x has them
+        // (gemm_split_rows). The scale in two parts, of which the upper has seven bits: f16 holds its products.
+        let s = scale${T}[${C}] * shrink${T}[${C}];
+        let coarse = bitcast<f32>((bitcast<u32>(s) + 0x10000u) & 0xfffe0000u);
+#repeat J 4
+        {
+          let n = bitcast<vec2<f16>>(((words${T}[${C}] >> (4u * ${J}u)) & 0x000f000fu) | 0x64006400u) -
+                  vec2<f16>(1032.0h);
+          let at = to + ${C}u * PITCH + ${J}u * 2u;
+          let high = n * f16(coarse);
+          let low = n * f16(s - coarse);
+          tile_w[at] = high.x;
+          tile_w[at + 1u] = high.y;
+          tile_w[W_TILE + at] = low.x;
+          tile_w[W_TILE + at + 1u] = low.y;
+        }
+#endrepeat
+#else
         // A nibble as mantissa bits of 2^23, without shifting it down: the scale makes up for its place. Scales are
         // kept such that f16, which ends at 65504, holds all weights.
         let s = clamp(scale${T}[${C}], -8188.0, 8188.0);
@@ -132,11 +170,26 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
                  (8388608.0 + f32(8u << (4u * ${J}u)))) * (s * (1.0 / f32(1u << (4u * ${J}u)))));
 #endrepeat
 #endrepeat
+#endif
 #elif WEIGHT == q8
+#if W_TERMS == 2
+        let s = scale${T}[${C}] * shrink${T}[${C}];
+#else
         let s = clamp(scale${T}[${C}], -511.0, 511.0);
+#endif
 #repeat J 4
-        tile_w[to + ${C}u * PITCH + ${J}u] =
-            f16(f32(bitcast<i32>(words${T}[${C}] << (24u - 8u * ${J}u)) >> 24u) * s);
+        {
+          let weight = f32(bitcast<i32>(words${T}[${C}] << (24u - 8u * ${J}u)) >> 24u) * s;
+          let at = to + ${C}u * PITCH + ${J}u;
+#if W_TERMS == 2
+          // Rounded as in gemm_split_rows.
+          let high = bitcast<f32>((bitcast<u32>(weight) + 0x1000u) & 0xffffe000u);
+          tile_w[at] = f16(high);
+          tile_w[W_TILE + at] = f16(weight - high);
+#else
+          tile_w[at] = f16(weight);
+#endif
+        }
 #endrepeat
 #elif WEIGHT == f16
         // Not a product: what lies past the end may be no number.
@@ -151,7 +204,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     workgroupBarrier();
     if (chunk + 1u < end) {
 #repeat T X_TASKS
-      x${T} = x[x_at${T} + (chunk + 1u) * 4u];
+#repeat E X_TERMS
+      x${T}_${E} = x[x_at${T}_${E} + (chunk + 1u) * 4u];
+#endrepeat
 #endrepeat
 #repeat T W_TASKS
       word${T} += ${WORDS}u;
@@ -161,16 +216,27 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     }
 #repeat D DEPTHS
     {
+#repeat E X_TERMS
 #repeat I ROW_MATRICES
-      let left${I} = subgroupMatrixLoad<Left, row_major>(
-          &tile_x, (my_row + ${I}u * ${MATRIX}u) * PITCH + ${D}u * ${MATRIX}u, PITCH);
+      let left${I}_${E} = subgroupMatrixLoad<Left, row_major>(
+          &tile_x, ${E}u * X_TILE + (my_row + ${I}u * ${MATRIX}u) * PITCH + ${D}u * ${MATRIX}u, PITCH);
+#endrepeat
 #endrepeat
 #repeat J COLUMN_MATRICES
       let right${J} = subgroupMatrixLoad<Right, col_major>(
           &tile_w, (my_column + ${J}u * ${MATRIX}u) * PITCH + ${D}u * ${MATRIX}u, PITCH);
+#repeat E X_TERMS
 #repeat I ROW_MATRICES
-      sum${I}_${J} = subgroupMatrixMultiplyAccumulate(left${I}, right${J}, sum${I}_${J});
+      sum${I}_${J} = subgroupMatrixMultiplyAccumulate(left${I}_${E}, right${J}, sum${I}_${J});
 #endrepeat
+#endrepeat
+#if W_TERMS == 2
+      let low${J} = subgroupMatrixLoad<Right, col_major>(
+          &tile_w, W_TILE + (my_column + ${J}u * ${MATRIX}u) * PITCH + ${D}u * ${MATRIX}u, PITCH);
+#repeat I ROW_MATRICES
+      sum${I}_${J} = subgroupMatrixMultiplyAccumulate(left${I}_0, low${J}, sum${I}_${J});
+#endrepeat
+#endif
 #endrepeat
     }
 #endrepeat

@@ -250,20 +250,37 @@ class Routing {
     route.params = {"rows", "row_blocks", "group_steps"};
     return route;
   }
-  // Not for weights of f32, few rows, which would leave most of a tile empty, and so many columns
-  // that a binding does not take the sums of some rows.
+  // Not for weights of f32, too few rows and products to be worth two dispatches more, and so many
+  // columns that a binding does not take the sums of some rows.
   bool takes_matrices() const {
-    constexpr std::int64_t kFewest = 17;
+    constexpr std::int64_t kFewest = 5;
     const Capabilities& caps = c_.capabilities();
     const std::int64_t columns = (panels_ + 1) * kPanel * matrices_of_column();
-    const auto rows = static_cast<std::int64_t>(caps.max_storage_binding) / (4 * columns);
-    return multiplies_in_f16(c_) && g_.packing != Packing::FloatPanels && g_.rows >= kFewest &&
-           rows >= 8 * std::int64_t{caps.matrix_size} + kRowUnit &&
-           matrices_bytes() <= caps.max_workgroup_storage;
+    const auto rows = static_cast<std::int64_t>(caps.max_storage_binding) /
+                      (4 * columns * fewest_matrix_splits());
+    return has_matrix_units(c_) && g_.packing != Packing::FloatPanels && g_.rows >= kFewest &&
+           has_products_for_matrices() && rows >= 8 * std::int64_t{caps.matrix_size} + kRowUnit &&
+           matrices_bytes(4 * std::int64_t{caps.matrix_size}) <= caps.max_workgroup_storage &&
+           (w_terms() == 1 || scales_fit_a_binding());
   }
-  std::int64_t matrices_bytes() const {
-    const std::int64_t side = 8 * std::int64_t{c_.capabilities().matrix_size};
-    return 2 * (kMatrixDepth + 8) * 2 * side;
+  // Half as many in f16, where they cost a third.
+  bool has_products_for_matrices() const {
+    const std::int64_t products = g_.rows * panels_ * kPanel * g_.depth * matrices_of_column();
+    return static_cast<std::uint64_t>(products) * (x_terms() == 1 ? 2 : 1) >=
+           c_.capabilities().matrix_products_from;
+  }
+  // In f32 an element is the sum of two f16; weights that f16 holds need one.
+  std::int64_t x_terms() const { return c_.options().matmul == FloatType::F16 ? 1 : 2; }
+  std::int64_t w_terms() const { return has_scales() ? x_terms() : 1; }
+  bool scales_fit_a_binding() const {
+    const std::int64_t groups = g_.group_size > 0 ? g_.depth / g_.group_size : 1;
+    const std::int64_t words = panels_ * matrices_of_column() * kPanel * groups;
+    return storage_bytes(Storage::F32, words) <= c_.capabilities().max_storage_binding;
+  }
+  bool has_scales() const { return g_.parts[0].scales.has_value(); }
+  std::int64_t matrices_bytes(std::int64_t tile) const {
+    const std::int64_t columns = 8 * std::int64_t{c_.capabilities().matrix_size};
+    return 2 * (kMatrixDepth + 8) * (tile * x_terms() + columns * w_terms());
   }
   // A workgroup of four subgroups per tile of eight matrices square; where tiles are few, which
   // leaves a GPU idle or waiting for memory, lower ones, and several workgroups for each, along K.
@@ -275,8 +292,11 @@ class Routing {
     const std::int64_t blocks = div_up(panels_ * kQuadsPerPanel, block);
     auto tiles = [&](std::int64_t tile) { return blocks * div_up(g_.rows, tile); };
     std::int64_t tile = 8 * size;
-    if (g_.rows <= tile || tiles(tile) < kFewTiles) tile /= 2;
-    while (tile > 2 * size && tile / 2 >= g_.rows) tile /= 2;
+    if (g_.rows <= tile || tiles(tile) < kFewTiles ||
+        matrices_bytes(tile) > caps.max_workgroup_storage) {
+      tile /= 2;
+    }
+    while (tile > size && tile / 2 >= g_.rows) tile /= 2;
     const std::int64_t row_groups = tile == 8 * size ? 2 : 1;
     const std::int64_t elements = panel_elements(g_.packing), words = kMatrixDepth / elements;
     const std::int64_t group = g_.group_size > 0 ? g_.group_size : g_.depth;
@@ -297,17 +317,28 @@ class Routing {
                      {"PARTIAL", 4 * tile % wg != 0 || quads * words % wg != 0 ? 1 : 0},
                      {"GROUP_WORDS", std::max<std::int64_t>(1, group / elements)},
                      {"WHOLE", g_.depth % kMatrixDepth == 0 ? 1 : 0},
-                     {"SPLITS", splits}};
+                     {"SPLITS", splits},
+                     {"X_TERMS", x_terms()},
+                     {"W_TERMS", w_terms()}};
     route.params = {"row_blocks"};
     route.splits = splits;
+    route.x_terms = x_terms();
+    route.w_terms = w_terms();
     return route;
   }
-  // Workgroups that share a tile: each gets so much of K that its sums are worth storing.
+  // Workgroups that share a tile: each gets so much of K that its sums are worth storing, and in
+  // f32 not more than the units add up as well as f32 does (they cut off what they add, so that
+  // errors grow with its length).
   std::int64_t matrix_splits(std::int64_t wanted) const {
     constexpr std::int64_t kFewestChunks = 8, kMost = 16;
     const std::int64_t chunks = div_up(g_.depth, kMatrixDepth);
-    const std::int64_t splits = std::min({wanted, chunks / kFewestChunks, kMost});
+    const std::int64_t splits =
+        std::max(std::min({wanted, chunks / kFewestChunks, kMost}), fewest_matrix_splits());
     return splits <= 1 ? 1 : div_up(chunks, div_up(chunks, splits));  // none without a chunk
+  }
+  std::int64_t fewest_matrix_splits() const {
+    constexpr std::int64_t kLongest = 1024;  // elements of K
+    return x_terms() == 1 ? 1 : div_up(g_.depth, kLongest);
   }
   // Whose sums make one column of the result.
   std::int64_t matrices_of_column() const { return g_.gated ? 2 : 1; }
@@ -342,12 +373,11 @@ GemmRoute choose_gemm_route(const LowerContext& c, const Gemm& gemm, std::int64_
   return Routing(c, gemm, panels).choose();
 }
 
-bool multiplies_in_f16(const LowerContext& c) {
+bool has_matrix_units(const LowerContext& c) {
   const Capabilities& caps = c.capabilities();
   const std::uint32_t subgroup = caps.min_subgroup_size;
-  return c.options().matmul == FloatType::F16 && caps.matrix_size > 0 &&
-         subgroup == caps.max_subgroup_size && subgroup <= 32 && subgroup >= caps.matrix_size &&
-         c.workgroup_size(4 * subgroup) == 4 * subgroup;
+  return caps.matrix_size > 0 && subgroup == caps.max_subgroup_size && subgroup <= 32 &&
+         subgroup >= caps.matrix_size && c.workgroup_size(4 * subgroup) == 4 * subgroup;
 }
 
 bool takes_staged_row(const LowerContext& c, std::int64_t depth, std::int64_t group_size) {

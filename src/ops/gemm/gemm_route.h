@@ -28,9 +28,10 @@ struct GemmRoute : Route {
   std::int64_t rows = 1;             // per row block
   std::vector<Literal> params = {};  // that only some kernels have (parts/gemm_shape.wgsl)
   bool by_element = false;           // x is read an element at a time, not four
-  // gemm_matrices: the workgroups that share a tile, along K. gemm_half_rows comes before it, and
+  // gemm_matrices: the workgroups that share a tile, along K, and the f16 that an element of x and
+  // of the weights is the sum of. gemm_half_rows (of one) or gemm_split_rows comes before it, and
   // gemm_join after it. 0: another kernel, which does all.
-  std::int64_t splits = 0;
+  std::int64_t splits = 0, x_terms = 1, w_terms = 1;
 };
 
 // `panels` counts those of all parts, or of one part if gated.

@@ -33,6 +33,7 @@ TEST(GoldenPlans, MatrixUnits) {
   c.matrix_size = 16;
   const ModelOptions halves{.matmul = FloatType::F16};
   expect_golden("smollm2_prefill_gpu_f16", decoder_plan(kSmolLm2, c, 512, 0, halves));
+  expect_golden("1b_prefill_gpu_matrices", decoder_plan(kOneBillion, c, 512, 0));
 }
 
 TEST(GoldenPlans, OneBillion) {

@@ -28,6 +28,7 @@ Capabilities large_gpu(std::uint32_t subgroup) {
 Capabilities with_matrices(std::uint32_t size, std::uint32_t subgroup) {
   Capabilities out = large_gpu(subgroup);
   out.matrix_size = size;
+  out.matrix_products_from = 1;
   return out;
 }
 
@@ -52,6 +53,7 @@ std::vector<DeviceClass> make_classes() {
           {"large, caches in f16", large_gpu(64), halves},
           {"byte products", with_byte_products(), plain},
           {"matrices of 16", with_matrices(16, 32), f16},
+          {"matrices of 16, in f32", with_matrices(16, 32), plain},
           {"matrices of 8", with_matrices(8, 32), f32_cache},
           {"matrices of 8, small subgroups", with_matrices(8, 8), f16},
           {"software", device(Software, 0), plain},

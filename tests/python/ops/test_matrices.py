@@ -1,4 +1,5 @@
-"""Products in f16 on matrix units: as close as rounding their operands to f16 lets them be.
+"""Products on matrix units: in f16 as close as rounding operands to f16 lets them be, linear layers
+in f32 as close as any f32.
 
 Adapters without matrix units compute in f32 all the same, which is checked here too.
 """
@@ -20,18 +21,25 @@ from support.delegate import GraphBuilder
 from support.options import option
 from support.quantized import LONG_SUMS, linear_graph, random_weight, unpacked
 
-FEWEST_ROWS = 17
+# With ETWEBGPU_KERNELS=discrete,matrices: else layers are as large as is worth it.
+FEWEST_ROWS = 5
 
 
-@pytest.fixture(autouse=True)
-def in_halves() -> Iterator[None]:
-    with option("matmul_dtype", "f16"):
-        yield
+@pytest.fixture
+def products(request: pytest.FixtureRequest) -> Iterator[str]:
+    with option("matmul_dtype", request.param):
+        yield request.param
 
 
-def rounded(t: torch.Tensor, rows: int) -> torch.Tensor:
+in_both = pytest.mark.parametrize("products", ["f16", "f32"], indirect=True)
+in_f16 = pytest.mark.parametrize("products", ["f16"], indirect=True)
+in_f32 = pytest.mark.parametrize("products", ["f32"], indirect=True)
+
+
+def rounded(t: torch.Tensor, rows: int, products: str) -> torch.Tensor:
     """What the kernel for so many rows makes of an operand."""
-    return t.half().double() if has_matrices() and rows >= FEWEST_ROWS else t.double()
+    halves = products == "f16" and has_matrices() and rows >= FEWEST_ROWS
+    return t.half().double() if halves else t.double()
 
 
 def check_kernel(model: Model, rows: int) -> None:
@@ -39,8 +47,9 @@ def check_kernel(model: Model, rows: int) -> None:
     assert ("gemm_matrices" in kernels) == (has_matrices() and rows >= FEWEST_ROWS)
 
 
+@in_both
 @pytest.mark.parametrize("seed", seeds(20))
-def test_linear_q4gsw(seed: int) -> None:
+def test_linear_q4gsw(seed: int, products: str) -> None:
     rng = rng_for("matrices", seed)
     group = (32, 64, 8, 16)[seed % 4]
     k = group * rng.choice((1, 2, 3, 5))
@@ -53,7 +62,7 @@ def test_linear_q4gsw(seed: int) -> None:
     with linear_graph((1, 300, k), packed, scales, group, bias).load() as model:
         for rows in live:
             x = torch.randn(1, rows, k, generator=generator_for(seed, rows))
-            expected = rounded(x, rows) @ rounded(weight, rows).t()
+            expected = rounded(x, rows, products) @ rounded(weight, rows, products).t()
             if bias is not None:
                 expected = expected + bias
             where = f"[{rows}, {k}] x [{n}] in groups of {group}"
@@ -61,9 +70,10 @@ def test_linear_q4gsw(seed: int) -> None:
             check_kernel(model, rows)
 
 
+@in_both
 @pytest.mark.parametrize("stored", [torch.int8, F16])
 @pytest.mark.parametrize("k", [32, 44, 100])
-def test_other_weights(stored: torch.dtype, k: int) -> None:
+def test_other_weights(stored: torch.dtype, k: int, products: str) -> None:
     """Bytes with a scale for each row; halves; and a K that ends within a chunk."""
     generator = generator_for("other weights", k)
     g = GraphBuilder()
@@ -85,15 +95,16 @@ def test_other_weights(stored: torch.dtype, k: int) -> None:
     with g.load() as model:
         for rows in (90, 1, 17, 40):
             given = torch.randn(rows, k, generator=generator).to(dtype)
-            expected = rounded(given, rows) @ rounded(weight, rows).t()
+            expected = rounded(given, rows, products) @ rounded(weight, rows, products).t()
             close = SUMS if dtype == F32 else Tolerance(1e-3, 1e-3)
             check_outputs(model.run(given), [expected.to(dtype)], close, f"{rows} rows of {k}")
             check_kernel(model, rows)
 
 
 # K so long that workgroups share a tile along it; tiles so many that none do, and sums in sections.
+@in_both
 @pytest.mark.parametrize("rows, n, k", [(70, 130, 2080), (40, 64, 1024), (2100, 2000, 96)])
-def test_shared_and_many_tiles(rows: int, n: int, k: int) -> None:
+def test_shared_and_many_tiles(rows: int, n: int, k: int, products: str) -> None:
     generator = generator_for("tiles", rows, n, k)
     packed, scales = random_weight(n, k, 32, k)
     weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(32, 1)
@@ -101,11 +112,13 @@ def test_shared_and_many_tiles(rows: int, n: int, k: int) -> None:
     with linear_graph((rows, k), packed, scales, 32, bias).load() as model:
         for live in (rows, 33):
             x = torch.randn(live, k, generator=generator)
-            expected = rounded(x, live) @ rounded(weight, live).t() + bias
+            expected = rounded(x, live, products) @ rounded(weight, live, products).t() + bias
             check_outputs(model.run(x), [expected.float()], LONG_SUMS, f"{live} rows")
             check_kernel(model, live)
 
 
+@in_f16
+@pytest.mark.usefixtures("products")
 def test_large_numbers_stay_finite() -> None:
     packed, scales = random_weight(8, 32, 32, 0)
     with linear_graph((20, 32), packed, scales, 32, None).load() as model:
@@ -114,6 +127,41 @@ def test_large_numbers_stay_finite() -> None:
         weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(32, 1)
         expected = F.linear(torch.full((20, 32), 65504.0 if has_matrices() else 1e6), weight)
         check_outputs([out], [expected], Tolerance(1e-3, 1e4))
+
+
+@in_f32
+@pytest.mark.usefixtures("products")
+@pytest.mark.parametrize("stored", [4, 8])
+def test_numbers_past_the_range_of_f16(stored: int) -> None:
+    """Rows and columns of any magnitude, and elements far smaller than their row's largest."""
+    generator = generator_for("past f16", stored)
+    rows, n, k = 40, 70, 192
+    column = 10.0 ** torch.linspace(-12, 6, n)
+    if stored == 4:
+        packed, scales = random_weight(n, k, 32, 1)
+        scales = scales * column
+        weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(32, 1)
+        graph = linear_graph((rows, k), packed, scales, 32, None)
+    else:
+        values = torch.randint(-127, 128, (n, k), generator=generator).to(torch.int8)
+        weight = values.float() * column[:, None]
+        graph = GraphBuilder()
+        x_value = graph.input(F32, (rows, k))
+        constants = map(graph.constant, (values, column))
+        graph.output(
+            graph.call(
+                "aten._weight_int8pack_mm.default", x_value, *constants, out=(F32, (rows, n))
+            )
+        )
+    x = torch.randn(rows, k, generator=generator) * 10.0 ** torch.linspace(-18, 25, rows)[:, None]
+    x[:, ::3] *= 1e-6
+    x[5] = 0
+    with graph.load() as model:
+        (got,) = model.run(x)
+    expected = x.double() @ weight.double().t()
+    magnitude = x.double().abs() @ weight.double().abs().t()
+    error = ((got.double() - expected).abs() / magnitude.clamp(min=1e-300)).max().item()
+    assert error < 2e-6
 
 
 def halves(generator: torch.Generator, *shape: int) -> torch.Tensor:
@@ -125,6 +173,8 @@ def halves(generator: torch.Generator, *shape: int) -> torch.Tensor:
 ROUNDED_WEIGHTS = Tolerance(1e-3, 1e-3)
 
 
+@in_f16
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("head_dim", [32, 64, 96, 40])
 @pytest.mark.parametrize("heads", [(4, 4), (6, 2), (8, 1)])
 def test_attention_over_a_cache(heads: tuple[int, int], head_dim: int) -> None:
@@ -145,6 +195,8 @@ def test_attention_over_a_cache(heads: tuple[int, int], head_dim: int) -> None:
             assert ("attention_matrices" in kernels) == taken
 
 
+@in_f16
+@pytest.mark.usefixtures("products")
 def test_attention_to_ever_larger_scores() -> None:
     """Rows whose maximum grows with the keys, slowly and in steps, and rows where it does not."""
     shape = Shape(4, 2, 64, capacity=400, tokens=300)
@@ -161,6 +213,8 @@ def test_attention_to_ever_larger_scores() -> None:
     check_outputs([got], [expected], ROUNDED_WEIGHTS, f"{shape}")
 
 
+@in_f16
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("keys", [1, 31, 64, 100])
 def test_attention_with_a_mask(keys: int) -> None:
     """Some queries see little; one sees nothing, which is NaN as from torch's softmax."""
@@ -181,8 +235,9 @@ def test_attention_with_a_mask(keys: int) -> None:
     check_outputs(got, [expected], ROUNDED_WEIGHTS, f"{keys} keys")
 
 
+@in_both
 @pytest.mark.parametrize("seed", seeds(10))
-def test_decoder(seed: int) -> None:
+def test_decoder(seed: int, products: str) -> None:
     """Norms, stacked projections, gates and residuals around the products."""
     rng = rng_for("matrices of a decoder", seed)
     sizes: Sizes = random_sizes(rng, seed)
@@ -194,4 +249,5 @@ def test_decoder(seed: int) -> None:
         expected = [logits(sizes, graph.weights.made, hidden[-1:])]
         if sizes.hidden_is_output:
             expected.insert(0, hidden[None])
-        check_outputs(got, expected, Tolerance(1e-2, 1e-2), f"{sizes}")
+        close = Tolerance(1e-2, 1e-2) if products == "f16" else LONG_SUMS
+        check_outputs(got, expected, close, f"{sizes}")

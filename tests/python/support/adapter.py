@@ -9,5 +9,6 @@ import executorch_webgpu
 
 def has_matrices() -> bool:
     selected = executorch_webgpu.devices()["selected"]
-    chosen = "discrete" in os.environ.get("ETWEBGPU_KERNELS", "") or selected["type"] != "software"
+    words = os.environ.get("ETWEBGPU_KERNELS", "").split(",")
+    chosen = "matrices" in words and ("discrete" in words or selected["type"] != "software")
     return chosen and "chromium-experimental-subgroup-matrix" in selected["features"]

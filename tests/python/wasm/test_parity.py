@@ -50,6 +50,7 @@ DEVICES: dict[str, dict[str, Any]] = {
         "min_subgroup_size": 32,
         "max_subgroup_size": 32,
         "matrix_size": 16,
+        "matrix_products_from": 1,
         "byte_products_from": 1,
     },
     "integrated": {

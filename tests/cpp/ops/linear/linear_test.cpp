@@ -275,21 +275,43 @@ Capabilities with_matrices(std::uint32_t size, std::uint32_t subgroup) {
   Capabilities out;
   out.subgroups = out.f16 = true;
   out.matrix_size = size;
+  out.matrix_products_from = 1;
   out.max_workgroup_storage = 32768;
   out.min_subgroup_size = out.max_subgroup_size = subgroup;
   return out;
 }
 
-TEST(Linear, MatrixUnitsServeManyRowsWhereF16IsAskedFor) {
+TEST(Linear, MatrixUnitsServeManyRows) {
   constexpr ModelOptions kHalf{.matmul = FloatType::F16};
-  Compiled asked({}, with_matrices(16, 32), kHalf), plain({}, with_matrices(16, 32));
-  const Names matrices{"gemm_half_rows", "gemm_matrices", "gemm_join"};
-  EXPECT_EQ(asked.kernels(asked.at(128)), matrices);
-  EXPECT_EQ(asked.kernels(asked.at(17)), matrices);
-  EXPECT_EQ(asked.kernel(asked.at(16)).name, "gemm_slices");
-  EXPECT_EQ(asked.kernel(asked.at(1)).name, "gemv");
-  EXPECT_EQ(plain.kernel(plain.at(128)).name, "gemm_slices");
+  Compiled halves({}, with_matrices(16, 32), kHalf), floats({}, with_matrices(16, 32));
+  for (const std::int64_t rows : {128, 5}) {
+    EXPECT_EQ(halves.kernels(halves.at(rows)),
+              (Names{"gemm_half_rows", "gemm_matrices", "gemm_join"}));
+    EXPECT_EQ(floats.kernels(floats.at(rows)),
+              (Names{"gemm_split_rows", "gemm_matrices", "gemm_join"}));
+  }
+  EXPECT_EQ(halves.kernel(halves.at(4)).name, "gemm_few_rows");
+  EXPECT_EQ(halves.kernel(halves.at(1)).name, "gemv");
 
+  Capabilities choosy = with_matrices(16, 32);
+  const Layer layer;
+  choosy.matrix_products_from = static_cast<std::uint64_t>(100 * layer.depth * layer.columns);
+  Compiled halves_from_50({}, choosy, kHalf), floats_from_100({}, choosy);
+  EXPECT_EQ(halves_from_50.kernel(halves_from_50.at(50)).name, "gemm_half_rows");
+  EXPECT_EQ(halves_from_50.kernel(halves_from_50.at(49)).name, "gemm_slices");
+  EXPECT_EQ(floats_from_100.kernel(floats_from_100.at(100)).name, "gemm_split_rows");
+  EXPECT_EQ(floats_from_100.kernel(floats_from_100.at(99)).name, "gemm_slices");
+}
+
+TEST(Linear, MatrixUnitsAddUpNoMoreInF32ThanTheyDoExactly) {
+  const Layer deep{
+      .rows = 2048, .depth = 8192, .columns = 8192, .weight = {8192, 4096}, .scales = {256, 8192}};
+  Compiled floats(deep, with_matrices(16, 32));
+  EXPECT_EQ(floats.parameter(floats.at(2048), "SPLITS", 1), "8");
+}
+
+TEST(Linear, MatrixUnitsThatKernelsDoNotKnowAreLeftAlone) {
+  constexpr ModelOptions kHalf{.matmul = FloatType::F16};
   Capabilities varying = with_matrices(16, 32);
   varying.min_subgroup_size = 16;  // which of them a pipeline gets is not known
   for (const Capabilities& without : {with_matrices(0, 32), with_matrices(16, 64), varying}) {
