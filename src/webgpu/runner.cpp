@@ -32,6 +32,24 @@ std::uint64_t bytes_of(const PlannedTensor& tensor) {
   return storage_bytes(tensor.storage, tensor.sizes.numel());
 }
 
+// What there is no memory for, with what the whole takes and what would make it less.
+Error with_needs(Error error, std::uint64_t weights, std::span<const StateSpec> states) {
+  if (error.kind != ErrorKind::ResourceLimit) return error;
+  std::uint64_t all = 0, floats = 0;
+  for (const auto& [value, initial, bytes] : states) {
+    all += bytes;
+    const bool is_float = initial.packing == Packing::Words && !initial.parts.empty() &&
+                          initial.parts[0].dtype == DType::Float32;
+    if (is_float) floats += bytes;
+  }
+  error.message = cat(error.message, "; the program has ", weights, " bytes of weights");
+  if (all > 0) error.message = cat(error.message, " and ", all, " of states");
+  if (floats > 0)
+    error.message = cat(error.message, ", which the option kv_cache_dtype f16 makes ",
+                        all - floats / 2, ", and a shorter context less");
+  return error;
+}
+
 }  // namespace
 
 Runner::Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device,
@@ -73,11 +91,19 @@ Result<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<Model> model,
 Result<void> Runner::allocate(const MadeStates& made) {
   const auto constants = model_->constants();
   std::vector<NamedSize> sizes;
+  std::uint64_t weights = 0;
   for (std::size_t i = 0; i < constants.size(); ++i) {
     TRY_ASSIGN(const std::uint64_t bytes, packed_size(constants[i]));
     sizes.push_back({describe("constant", i, constants[i]), bytes});
+    weights += bytes;
   }
-  TRY(memory_.add_constants(sizes));
+  const Result<void> placed = place(sizes, made);
+  if (!placed) return std::unexpected(with_needs(placed.error(), weights, model_->states()));
+  return memory_.make_scalars(model_->scalars().size());
+}
+
+Result<void> Runner::place(std::span<const NamedSize> constants, const MadeStates& made) {
+  TRY(memory_.add_constants(constants));
   const auto states = model_->states();
   for (std::size_t i = 0; i < states.size(); ++i) {
     const auto& [value, initial, bytes] = states[i];
@@ -85,7 +111,7 @@ Result<void> Runner::allocate(const MadeStates& made) {
     TRY(is_made(made, i) ? memory_.add_state(what, bytes, initial.packing, made[i])
                          : memory_.add_state(what, bytes, initial.packing));
   }
-  return memory_.make_scalars(model_->scalars().size());
+  return {};
 }
 
 Result<void> Runner::upload(ConstantSource& constants, const MadeStates& made) {

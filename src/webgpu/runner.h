@@ -123,6 +123,7 @@ class Runner {
   Runner(std::unique_ptr<Model> model, std::shared_ptr<Device> device,
          const RunnerOptions& options);
   Result<void> allocate(const MadeStates& made);
+  Result<void> place(std::span<const NamedSize> constants, const MadeStates& made);
   Result<void> upload(ConstantSource& constants, const MadeStates& made);
   Result<void> prepare(std::span<const HostTensor> inputs, bool wide_integers);
   bool has_wide_integers(std::span<const HostTensor> inputs, const OutputSink& outputs) const;

@@ -211,7 +211,8 @@ TEST(Runner, MemoryLimitNamesTheTensor) {
   const auto runner = load(device, scale_graph(4, 1 << 16), constants, {.memory_limit = 100'000});
   ASSERT_FALSE(runner);
   EXPECT_EQ(runner.error().kind, ErrorKind::ResourceLimit);
-  for (const char* part : {"constant 0", "[65536]", "262144", "100000"})
+  for (const char* part :
+       {"constant 0", "[65536]", "262144", "100000", "the program has 262144 bytes of weights"})
     EXPECT_NE(runner.error().message.find(part), std::string::npos) << runner.error().message;
   EXPECT_EQ(device->allocated_bytes(), before);
 }

@@ -13,6 +13,7 @@ import executorch_webgpu
 import pytest
 import torch
 from executorch_webgpu import WebGPUError
+from support.attention import Shape, sdpa_model
 from support.capi import Model, ModelError
 from support.delegate import GraphBuilder
 from support.options import option
@@ -176,6 +177,19 @@ def test_memory_limit():
     with option("memory_limit", "16"), pytest.raises(ModelError, match="16"):
         Model(blob, named, [128])
     Model(blob, named, [128]).close()
+
+
+def test_memory_limit_says_what_would_fit():
+    shape = Shape(4, 4, 64, capacity=512, tokens=1)
+    states = 2 * 4 * 64 * 512 * 4
+    limit = str(states // 2 + 4096)
+    refusal = (
+        f"0 bytes of weights and {states} of states, which the option kv_cache_dtype f16 makes "
+    )
+    with option("memory_limit", limit), pytest.raises(ModelError, match=refusal + str(states // 2)):
+        sdpa_model(shape)
+    with option("memory_limit", limit), option("kv_cache_dtype", "f16"):
+        sdpa_model(shape).close()
 
 
 def test_missing_and_short_weights_are_named():
