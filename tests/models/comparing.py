@@ -14,6 +14,7 @@ from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPart
 from executorch.exir import to_edge_transform_and_lower
 from executorch_webgpu.lowering import lower_program
 from models_table import REPETITIONS, Row
+from support import quick_export as _faster_lowering  # noqa: F401
 
 # Of the largest magnitude of an output: sums of thousands of products in another order.
 TOLERANCE = 2e-5
