@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from networks import BATCHES, NETWORKS
+import executorch_webgpu
+from support.networks import BATCHES, NETWORKS
 
 HEAD = """# Models
 
@@ -44,6 +49,33 @@ class Row:
         """Three cells of the table."""
         calls = f"{self.delegates} + {self.host_calls}"
         return f"{calls} | {self.difference:.0e} | {self.milliseconds:,.1f}"
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """The median of some calls."""
+    seconds = []
+    for _ in range(REPETITIONS):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return 1e3 * statistics.median(seconds)
+
+
+def measured(
+    name: str,
+    batch: int,
+    how: str,
+    model: executorch_webgpu.Model,
+    inputs: Sequence[Any],
+    difference: float,
+) -> Row:
+    """A row of the table."""
+    (forward,) = [m for m in model.outline["methods"] if m["name"] == "forward"]
+    took = milliseconds(lambda: model.execute("forward", inputs))
+    selected = executorch_webgpu.devices()["selected"] or {"name": "no adapter", "provider": ""}
+    device = f"{selected['name']} through {selected['provider']}"
+    calls = forward["delegate_calls"], forward["kernel_calls"]
+    return Row(name, batch, how, *calls, difference, took, device)
 
 
 class Table:

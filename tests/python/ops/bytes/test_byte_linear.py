@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.bytes import I8, Scales, agreed, sums_of, up_to_4
+from support.bytes import I8, Scales, agreed, linear, sums_of, up_to_4
 from support.capi import ModelError
 from support.cases import EXACT, F32, I32, Arg, Shape, check_op, live_shapes, rng_for, seeds
 from support.delegate import GraphBuilder
@@ -32,19 +32,16 @@ def check(name: str, seed: int, bound: Shape, outputs: int) -> None:
         return [*parts, bias, activation]
 
     def reference(*t: torch.Tensor) -> torch.Tensor:
-        x, weight, _, weight_scales, *bias = t
-        sums = (x.double() - scales.x_zero) @ weight.double().t()
-        added = bias[0][:outputs] if bias else None
-        weight_scales = weight_scales[:outputs]
-        ours = scales.requantized(sums, weight_scales, added, activation)
+        given = args(None, *t)
+        return agreed(linear(*given), lambda: wheel(*given), scales.exact)
 
-        def wheel() -> torch.Tensor:
-            given = [x, scales.x, scales.x_zero, weight, t[2], weight_scales, scales.out]
-            operator = getattr(torch.ops.et_vk, name)
-            result: torch.Tensor = operator(*given, scales.out_zero, added, activation)
-            return result
-
-        return agreed(ours, wheel, scales.exact)
+    def wheel(*given: Any) -> torch.Tensor:
+        x, x_scale, x_zero, weight, sums, weight_scales, *more = given
+        operator = getattr(torch.ops.et_vk, name)
+        result: torch.Tensor = operator(
+            x, x_scale, x_zero, weight, sums, weight_scales[:outputs], *more
+        )
+        return result
 
     live = [
         [s, *(t.bound for t in tensors[1:])]

@@ -1,9 +1,7 @@
-"""How a model is exported, run and compared with eager PyTorch here."""
+"""How models that people bring are exported, run and compared with eager PyTorch."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ import torch
 from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
 from executorch.exir import to_edge_transform_and_lower
 from executorch_webgpu.lowering import lower_program
-from models_table import REPETITIONS, Row
-from support import quick_export as _faster_lowering  # noqa: F401
+
+from . import quick_export as _faster_lowering  # noqa: F401
 
 # Of the largest magnitude of an output: sums of thousands of products in another order.
 TOLERANCE = 2e-5
@@ -53,30 +51,3 @@ def difference(got: Sequence[Any], expected: Sequence[torch.Tensor]) -> float:
         largest = max(float(b.abs().max()), 1e-30)
         worst = max(worst, float((a.double() - b.double()).abs().max()) / largest)
     return worst
-
-
-def milliseconds(call: Callable[[], object]) -> float:
-    """The median of some calls."""
-    seconds = []
-    for _ in range(REPETITIONS):
-        started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(seconds)
-
-
-def measured(
-    name: str,
-    batch: int,
-    how: str,
-    model: executorch_webgpu.Model,
-    inputs: Sequence[Any],
-    difference: float,
-) -> Row:
-    """A row of the table."""
-    (forward,) = [m for m in model.outline["methods"] if m["name"] == "forward"]
-    took = milliseconds(lambda: model.execute("forward", inputs))
-    selected = executorch_webgpu.devices()["selected"] or {"name": "no adapter", "provider": ""}
-    device = f"{selected['name']} through {selected['provider']}"
-    calls = forward["delegate_calls"], forward["kernel_calls"]
-    return Row(name, batch, how, *calls, difference, took, device)
