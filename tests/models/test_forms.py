@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves
 
 # --- 8 bits: PT2E, static, with the quantizer that the exporter's own tests use ---
 
-# Of results, which all are multiples of one step: some may be a step away, behind a sum of floats (a
-# mean over the image) that is next to a tie.
+# Of results, which all are multiples of one step: some may be a step away, behind a sum of floats
+# (a mean over the image) that is next to a tie.
 NEIGHBOURS = 0.02
 
 
