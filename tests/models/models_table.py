@@ -20,6 +20,8 @@ Real classes with seeded weights, exported by the stock partitioner
 `executorch_webgpu.lowering.lower_program`, run by the stock runtime and compared with eager torch:
 calls of delegates and of ExecuTorch's own kernels, the largest difference as a share of the largest
 magnitude, and the milliseconds of a call (the median of {repetitions}; {devices}).
+What is in 8 bits is compared with the graph that the exporter writes down, in eager with exact sums
+of integers: it leaves out pairs of quantize and dequantize ([limits.md](limits.md)).
 Times were taken while other work ran on the same two cores: they show an order of magnitude, and
 compare nothing. docs/performance.md has GPUs.
 Written by `./dev test-models --table docs/models.md`, which replaces the rows that it runs;
@@ -48,7 +50,8 @@ class Row:
     def cells(self) -> str:
         """Three cells of the table."""
         calls = f"{self.delegates} + {self.host_calls}"
-        return f"{calls} | {self.difference:.0e} | {self.milliseconds:,.1f}"
+        difference = f"{self.difference:.0e}" if self.difference else "0"
+        return f"{calls} | {difference} | {self.milliseconds:,.1f}"
 
 
 def milliseconds(call: Callable[[], object]) -> float:

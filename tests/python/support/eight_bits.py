@@ -37,10 +37,10 @@ def quantized(module: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
 # --- What delegates are asked for ---
 
 # The exporter's passes leave out pairs of quantize and dequantize between what it has no 8-bit form
-# for, so that a delegate is not eager's network.
+# of, so that a delegate is not eager's network.
 
-# The wheel's own add products of floats, and those of convolutions take weights in another order
-# than its exporter writes them.
+# In place of the wheel's own: those add products of floats, and the general convolution's takes
+# weights in another order than the exporter writes them.
 EXACT = {
     "et_vk::q8ta_linear": linear,
     "et_vk::q8ta_linear_gemv": linear,
