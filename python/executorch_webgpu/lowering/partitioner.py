@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from executorch.backends.vulkan.op_registry import get_op_features
 from executorch.backends.vulkan.partitioner.vulkan_partitioner import parse_compile_options
 from executorch.backends.vulkan.vulkan_preprocess import VulkanBackend
 from executorch.backends.webgpu.partitioner import WebGPUPartitioner
@@ -15,7 +17,7 @@ from torch.export import ExportedProgram
 
 from ..errors import listed
 from .apart import FIRST, delegate_apart
-from .graph import KEPT_OUT, LoweringError, is_tensor
+from .graph import KEPT_OUT, LoweringError, aten, is_tensor
 from .states import State, StatePlan, delegate_of, states_of
 
 
@@ -38,7 +40,8 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         graph = exported_program.graph
-        result = self.stock.partition(exported_program)
+        with _taking_batches_of_images():
+            result = self.stock.partition(exported_program)
         tags = [*result.partition_tags, *_tag_apart(graph)]
         states = states_of(exported_program, self.plan)
         for state in states:
@@ -105,6 +108,23 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
                 "ExecuTorch keeps each tensor by itself: register one buffer, and take views of "
                 "it where they are used"
             )
+
+
+@contextmanager
+def _taking_batches_of_images() -> Iterator[None]:
+    """The partitioner leaves convolutions of several images out, for Vulkan's runtime alone."""
+    features = get_op_features(aten.convolution.default)
+    stock = features.are_node_inputs_supported_fn
+
+    def takes(node: fx.Node) -> bool:
+        x: Any = node.args[0]
+        return bool(x.meta["val"].dim() == 4 or stock(node))
+
+    features.are_node_inputs_supported_fn = takes
+    try:
+        yield
+    finally:
+        features.are_node_inputs_supported_fn = stock
 
 
 def _tag(node: fx.Node) -> str | None:
