@@ -13,7 +13,7 @@ from support.comparing import HOW, TOLERANCE, difference, load
 from support.networks import BATCHES, NETWORKS, make
 from torch.utils._pytree import tree_leaves
 
-# The stock partitioner leaves convolutions of several images to ExecuTorch's kernels, which take up to
+# The stock partitioner leaves convolutions of several images to ExecuTorch's kernels, which take
 # minutes for a call of these (docs/limits.md).
 ONE_IMAGE = ("ResNet-18", "ResNet-50", "EfficientNet-B0", "ConvNeXt-tiny")
 CASES = [
