@@ -9,6 +9,7 @@ from executorch.exir.pass_base import ExportedProgramPassBase, ExportedProgramPa
 from torch.export import ExportedProgram
 
 from .caches import settle_caches
+from .computed import make_constants
 from .four_bits import pad_four_bit_layers
 from .graph import name_outputs
 from .names import rename_buffers
@@ -17,6 +18,7 @@ from .outputs import separate_outputs
 from .scalars import use_tensors_for_numbers
 from .splits import drop_splits_into_one
 from .states import StatePlan
+from .strides import view_what_lies_so
 from .writes import write_states
 
 
@@ -26,6 +28,8 @@ class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
 
     def call(self, exported_program: ExportedProgram) -> ExportedProgramPassResult:
         program = rename_buffers(copy.copy(exported_program), self.names)
+        make_constants(program)
+        view_what_lies_so(program)
         keep_out_wide_numbers(program)
         use_tensors_for_numbers(program)
         drop_splits_into_one(program)

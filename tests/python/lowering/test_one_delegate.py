@@ -1,0 +1,78 @@
+"""What the stock partitioner would cut, in one delegate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from support.cases import generator_for
+from support.export import export_delegate
+from support.lowered import Stated, graph_of, lowered
+from torch import Tensor, nn
+from torch.export import Dim
+
+
+def agrees(module: nn.Module, *inputs: Tensor, dynamic_shapes: Any = None) -> None:
+    """`module`, exported with the first of `inputs`, with each."""
+    with export_delegate(module, inputs[:1], dynamic_shapes).load() as delegate:
+        for x in inputs:
+            expected = [module(x).detach()]
+            torch.testing.assert_close(delegate.run(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_convolutions_of_several_images() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU6(),
+        nn.Conv2d(8, 6, 1), nn.ConvTranspose2d(6, 4, 2, 2), nn.MaxPool2d(2),
+    ).eval()  # fmt: skip
+    images = [torch.randn(n, 3, 18, 14, generator=generator_for(n)) for n in (4, 2, 9, 3)]
+    agrees(module, *images, dynamic_shapes=({0: Dim("batch", min=2, max=9)},))
+
+
+def test_masks_of_numbers() -> None:
+    """As of windows of an image that is turned around its edges."""
+
+    def attend(_: nn.Module, x: Tensor) -> Tensor:
+        x = torch.roll(x, (-2, -1), (1, 2))
+        mask = x.new_zeros(6, 8)
+        for i, rows in enumerate((slice(0, -4), slice(-4, -2), slice(-2, None))):
+            mask[rows] += i
+        row = mask.reshape(-1)
+        mask = row[:, None] - row[None]
+        return x + mask.masked_fill(mask != 0, -100.0).sum(1).reshape(6, 8)
+
+    agrees(Stated(attend), torch.randn(2, 6, 8), torch.ones(2, 6, 8))
+
+
+def test_strides_of_what_lies_so() -> None:
+    """Behind a mean over an image whose channels are last."""
+
+    def classify(_: nn.Module, x: Tensor) -> Tensor:
+        x = torch.nn.functional.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1)
+        return x.flatten(1) + 1
+
+    agrees(Stated(classify), torch.randn(2, 5, 6, 8), torch.ones(2, 5, 6, 8))
+
+
+def test_other_strides_stay() -> None:
+    def every_other(_: nn.Module, x: Tensor) -> Tensor:
+        return torch.as_strided(x, (3, 2), (4, 2)) * 2
+
+    x = torch.arange(12.0).reshape(3, 4)
+    (got,) = lowered(graph_of(Stated(every_other), (x,)))(x)
+    assert torch.equal(got, x[:, ::2] * 2)
+
+
+def test_states_are_no_numbers() -> None:
+    """A number that calls change, beside one that nobody does, in what only ExecuTorch computes."""
+
+    def count(self: Any, x: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return x + torch.fmod(self.calls, 3) + torch.fmod(torch.full((4,), 5.0), 3)
+
+    eager = Stated(count, calls=torch.zeros(1))
+    program = lowered(graph_of(Stated(count, calls=torch.zeros(1)), (torch.ones(4),)))
+    method = program.load()
+    for _ in range(4):
+        assert torch.equal(method.execute([torch.ones(4)])[0], eager(torch.ones(4)))
