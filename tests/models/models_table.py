@@ -25,8 +25,8 @@ of integers: it leaves out pairs of quantize and dequantize ([limits.md](limits.
 Times were taken while other work ran on the same two cores: they show an order of magnitude, and
 compare nothing. docs/performance.md has GPUs.
 Written by `./dev test-models --table docs/models.md`, which replaces the rows that it runs;
-– was not run: forms that are tested in one way, and stock programs for several images of networks
-whose convolutions ExecuTorch's own kernels would compute, for minutes.
+– was not run: stock programs for several images of networks whose convolutions ExecuTorch's own
+kernels would compute, for minutes.
 
 | model | batch | stock: calls | difference | ms | lowered: calls | difference | ms |
 | --- | ---: | --- | ---: | ---: | --- | ---: | ---: |
