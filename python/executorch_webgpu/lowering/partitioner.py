@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from executorch.backends.vulkan.op_registry import get_op_features
@@ -28,10 +28,15 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
     """
 
     def __init__(
-        self, method: str, options: Mapping[str, Any], plan: StatePlan, conflicts: Mapping[str, str]
+        self,
+        method: str,
+        options: Mapping[str, Any],
+        plan: StatePlan,
+        conflicts: Mapping[str, str],
+        portable: bool,
     ) -> None:
         super().__init__()
-        self.method, self.plan, self.conflicts = method, plan, conflicts
+        self.method, self.plan, self.conflicts, self.portable = method, plan, conflicts, portable
         self.options = dict(options)
         self.stock = WebGPUPartitioner(self.options, nn_module_blocklist=[KEPT_OUT])
 
@@ -40,7 +45,7 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         graph = exported_program.graph
-        with _taking_batches_of_images():
+        with nullcontext() if self.portable else _taking_batches_of_images():
             result = self.stock.partition(exported_program)
         tags = [*result.partition_tags, *_tag_apart(graph)]
         states = states_of(exported_program, self.plan)

@@ -39,6 +39,7 @@ def lower_program(
     constants: Mapping[str, Any] | None = None,
     *,
     dim_order: bool = False,
+    portable: bool = False,
 ) -> ExecutorchProgramManager:
     """An ExecuTorch program of one method, "forward", or of several by name.
 
@@ -50,11 +51,14 @@ def lower_program(
         options: the partitioner's compile options.
         constants: values of the program's constant methods, by name.
         dim_order: keep executorch's dim_order operators for copies.
+        portable: delegate only what every runtime of the delegate takes; else convolutions of
+            several images, too, which ExecuTorch's Vulkan runtime does not compute.
 
     Raises:
         LoweringError: the program cannot be lowered so that it computes what eager PyTorch does.
     """
-    return plan_memory(partition(methods, options, constants, dim_order=dim_order))
+    edge = partition(methods, options, constants, dim_order=dim_order, portable=portable)
+    return plan_memory(edge)
 
 
 def partition(
@@ -63,6 +67,7 @@ def partition(
     constants: Mapping[str, Any] | None = None,
     *,
     dim_order: bool = False,
+    portable: bool = False,
 ) -> EdgeProgramManager:
     """The program with delegates in place of what the WebGPU partitioner takes.
 
@@ -80,7 +85,8 @@ def partition(
                     programs,
                     transform_passes={m: [Rewrites(m, names[m], plan)] for m in programs},
                     partitioner={
-                        m: [StatePartitioner(m, options or {}, plan, conflicts)] for m in programs
+                        m: [StatePartitioner(m, options or {}, plan, conflicts, portable)]
+                        for m in programs
                     },
                     compile_config=EdgeCompileConfig(
                         _check_ir_validity=False, _skip_dim_order=not dim_order

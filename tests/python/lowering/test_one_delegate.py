@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
+from executorch_webgpu.lowering import partition
 from support.cases import generator_for
 from support.export import export_delegate
 from support.lowered import Stated, graph_of, lowered
@@ -28,6 +30,14 @@ def test_convolutions_of_several_images() -> None:
     ).eval()  # fmt: skip
     images = [torch.randn(n, 3, 18, 14, generator=generator_for(n)) for n in (4, 2, 9, 3)]
     agrees(module, *images, dynamic_shapes=({0: Dim("batch", min=2, max=9)},))
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_convolutions_of_several_images_for_other_runtimes(portable: bool) -> None:
+    exported = torch.export.export(nn.Conv2d(3, 8, 3).eval(), (torch.randn(2, 3, 8, 8),))
+    graph = partition(exported, portable=portable).exported_program().graph
+    called = {str(node.target) for node in graph.nodes if node.op == "call_function"}
+    assert any("aten.convolution" in name for name in called) == portable
 
 
 def test_masks_of_numbers() -> None:
