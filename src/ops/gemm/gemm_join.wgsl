@@ -14,17 +14,20 @@
 @group(0) @binding(factors) var<storage, read> factors: array<F4>;  // by row of the tiles, then by column
 #endif
 
-// What the sums of a row and of four columns are relative to.
-fn factor(row: u32, quad: u32) -> F4 {
+// What sums of a row and of four columns, relative to both, are themselves.
+fn unscaled(sums_of_four: F4, row: u32, quad: u32) -> F4 {
 #if X_TERMS == 2
   let of_row = factors[row / 4u][row % 4u];
 #if W_TERMS == 2
-  return of_row * factors[params.row_blocks * ${TILE}u / 4u + quad];
+  // Powers of two: neither their product nor what is between may leave a float's range unless the result does.
+  let of_columns = factors[params.row_blocks * ${TILE}u / 4u + quad];
+  let apart = (of_columns < F4(1.0)) != vec4<bool>(of_row < 1.0);
+  return select(sums_of_four * of_row * of_columns, sums_of_four * (of_row * of_columns), apart);
 #else
-  return F4(of_row);
+  return sums_of_four * of_row;
 #endif
 #else
-  return F4(1.0);
+  return sums_of_four;
 #endif
 }
 
@@ -53,9 +56,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #if GATED
   const HALF = ${COLUMN_QUADS}u / 2u;
   let at = quad / HALF * ${COLUMN_QUADS}u + quad % HALF;
-  finish(row, all, sum(row, at) * factor(row, all),
-         sum(row, at + HALF) * factor(row, all + params.pair_panels * 16u));
+  finish(row, all, unscaled(sum(row, at), row, all),
+         unscaled(sum(row, at + HALF), row, all + params.pair_panels * 16u));
 #else
-  finish(row, all, sum(row, quad) * factor(row, all), F4(0.0));
+  finish(row, all, unscaled(sum(row, quad), row, all), F4(0.0));
 #endif
 }

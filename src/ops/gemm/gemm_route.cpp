@@ -250,14 +250,15 @@ class Routing {
     route.params = {"rows", "row_blocks", "group_steps"};
     return route;
   }
-  // Not for weights of f32, too few rows and products to be worth two dispatches more, and so many
-  // columns that a binding does not take the sums of some rows.
+  // Not for weights of f32, too few rows and products to be worth two dispatches more, and rows so
+  // long, of x or of sums, that a binding does not take some of them.
   bool takes_matrices() const {
     constexpr std::int64_t kFewest = 5;
     const Capabilities& caps = c_.capabilities();
     const std::int64_t columns = (panels_ + 1) * kPanel * matrices_of_column();
-    const auto rows = static_cast<std::int64_t>(caps.max_storage_binding) /
-                      (4 * columns * fewest_matrix_splits());
+    const std::int64_t longest =
+        std::max(columns * fewest_matrix_splits(), round_up(g_.depth, kMatrixDepth));
+    const auto rows = static_cast<std::int64_t>(caps.max_storage_binding) / (4 * longest);
     return has_matrix_units(c_) && g_.packing != Packing::FloatPanels && g_.rows >= kFewest &&
            has_products_for_matrices() && rows >= 8 * std::int64_t{caps.matrix_size} + kRowUnit &&
            matrices_bytes(4 * std::int64_t{caps.matrix_size}) <= caps.max_workgroup_storage &&

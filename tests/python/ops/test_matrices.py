@@ -133,17 +133,21 @@ def test_large_numbers_stay_finite() -> None:
 @pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("stored", [4, 8])
 def test_numbers_past_the_range_of_f16(stored: int) -> None:
-    """Rows and columns of any magnitude, and elements far smaller than their row's largest."""
+    """Rows and columns of any magnitude, and elements far smaller than their row's largest; a column
+    of zeros whose magnitude, with some rows', is past the range of f32."""
     generator = generator_for("past f16", stored)
     rows, n, k = 40, 70, 192
-    column = 10.0 ** torch.linspace(-12, 6, n)
+    column = 10.0 ** torch.linspace(-17, 6, n)
+    column[7] = 1e36
     if stored == 4:
         packed, scales = random_weight(n, k, 32, 1)
+        packed[7] = 0x88  # zeros
         scales = scales * column
         weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(32, 1)
         graph = linear_graph((rows, k), packed, scales, 32, None)
     else:
         values = torch.randint(-127, 128, (n, k), generator=generator).to(torch.int8)
+        values[7] = 0
         weight = values.float() * column[:, None]
         graph = GraphBuilder()
         x_value = graph.input(F32, (rows, k))

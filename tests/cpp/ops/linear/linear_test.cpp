@@ -310,6 +310,16 @@ TEST(Linear, MatrixUnitsAddUpNoMoreInF32ThanTheyDoExactly) {
   EXPECT_EQ(floats.parameter(floats.at(2048), "SPLITS", 1), "8");
 }
 
+// Small bindings take 21 rows of x beside a tile's, but rows come by 64.
+TEST(Linear, MatrixUnitsAreLeftAloneWhereABindingTakesTooFewRows) {
+  const Layer narrow{.rows = 300, .depth = 192, .columns = 1, .weight = {1, 96}, .scales = {6, 1}};
+  Capabilities pieces = with_matrices(8, 8);
+  pieces.max_storage_binding = 64 << 10;
+  Compiled floats(narrow, pieces);
+  ASSERT_EQ(floats.error, "");
+  EXPECT_EQ(floats.kernel(floats.at(300)).name, "gemm_slices");
+}
+
 TEST(Linear, MatrixUnitsThatKernelsDoNotKnowAreLeftAlone) {
   constexpr ModelOptions kHalf{.matmul = FloatType::F16};
   Capabilities varying = with_matrices(16, 32);
