@@ -2,9 +2,9 @@
 // hand, so that kernels for GPUs are tested on software adapters: a comma-separated list of
 //   discrete | integrated | software   the class to choose kernels for
 //   portable                           WebGPU's guaranteed limits alone, without optional features
-//   matrices                           matrix units, if there are any, for linear layers of any
-//   size bytes                              products of bytes wherever they can be pieces bindings
-//   of 64 KiB, so that small tensors come in pieces
+//   matrices                           matrix units, if there are any, for layers of any size
+//   bytes                              products of bytes wherever they can be
+//   pieces                             bindings of 64 KiB, so that small tensors come in pieces
 #pragma once
 
 #include <string_view>
