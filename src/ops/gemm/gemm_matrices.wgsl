@@ -1,6 +1,6 @@
 // The sums of a matrix product for many rows on a GPU with matrix units (subgroup matrices): x, in f16 already
 // (gemm_half_rows), and the weights, converted on the way in, are multiplied in squares of MATRIX x MATRIX, whose sums
-// are f32. With two TERMS an element is the sum of two f16, of which the products are summed that f32 would see
+// are f32. With two TERMS an element is the sum of two f16, of whose products the smallest is left out
 // (gemm_split_rows). A workgroup of four subgroups computes a tile of TILE rows x 4 * COLUMN_QUADS columns: 32 elements of K
 // at a time are staged in workgroup memory, and each subgroup sums ROW_MATRICES x COLUMN_MATRICES of it in
 // registers. The next elements are fetched into registers before the sums, which hide their latency. Where tiles are
@@ -142,9 +142,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #if WEIGHT == q4
 #if W_TERMS == 2
         // Two nibbles at a time, four elements apart, as mantissa bits of 2^10; they lie side by side, as x has them
-        // (gemm_split_rows). The scale in two parts, of which the upper has seven bits: f16 holds its products.
+        // (gemm_split_rows). The scale in two parts, of which the upper has eight bits: f16 holds its products, since
+        // -8 to 7 are three bits at most times a power of two.
         let s = scale${T}[${C}] * shrink${T}[${C}];
-        let coarse = bitcast<f32>((bitcast<u32>(s) + 0x10000u) & 0xfffe0000u);
+        let coarse = bitcast<f32>((bitcast<u32>(s) + 0x8000u) & 0xffff0000u);
 #repeat J 4
         {
           let n = bitcast<vec2<f16>>(((words${T}[${C}] >> (4u * ${J}u)) & 0x000f000fu) | 0x64006400u) -

@@ -133,8 +133,8 @@ def test_large_numbers_stay_finite() -> None:
 @pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("stored", [4, 8])
 def test_numbers_past_the_range_of_f16(stored: int) -> None:
-    """Rows and columns of any magnitude, and elements far smaller than their row's largest; a column
-    of zeros whose magnitude, with some rows', is past the range of f32."""
+    """Rows and columns of any magnitude, and elements far smaller than their row's largest; a
+    column of zeros whose magnitude, with some rows', is past the range of f32."""
     generator = generator_for("past f16", stored)
     rows, n, k = 40, 70, 192
     column = 10.0 ** torch.linspace(-17, 6, n)
@@ -166,6 +166,18 @@ def test_numbers_past_the_range_of_f16(stored: int) -> None:
     magnitude = x.double().abs() @ weight.double().abs().t()
     error = ((got.double() - expected).abs() / magnitude.clamp(min=1e-300)).max().item()
     assert error < 2e-6
+
+
+@in_f32
+@pytest.mark.usefixtures("products")
+def test_single_weights_of_4_bits() -> None:
+    """Alone, where errors do not cancel: a scale has 19 bits."""
+    packed, scales = random_weight(256, 64, 32, 1)
+    weight = unpacked(packed, low_first=True) * scales.t().repeat_interleave(32, 1)
+    with linear_graph((64, 64), packed, scales, 32, None).load() as model:
+        (got,) = model.run(torch.eye(64))
+        check_kernel(model, 64)
+    assert ((got - weight.t()).abs() <= 2.0**-18.5 * weight.t().abs()).all()
 
 
 def halves(generator: torch.Generator, *shape: int) -> torch.Tensor:
