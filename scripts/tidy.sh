@@ -10,7 +10,7 @@ export PATH=$PWD/.venv/bin:$PATH
 cmake -S . -B build/tidy -G Ninja -DPython_EXECUTABLE="$PWD/.venv/bin/python" >/dev/null
 cmake --build build/tidy --target etwebgpu_generate_schemas >/dev/null
 tidy() { xargs -r -P "$(nproc)" -n 1 clang-tidy --quiet -p build/tidy "$@"; }
-meets_input=(src/base src/format src/capi src/executorch src/webgpu)
+meets_input=(src/base src/format src/executorch)
 if [ "${1:-}" = --quick ]; then
   git ls-files "${meets_input[@]/%//*.cpp}" | tidy
   git ls-files 'src/*.cpp' ':!src/wasm' "${meets_input[@]/#/:!}" | tidy '--checks=-clang-analyzer-*'
