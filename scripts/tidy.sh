@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # clang-tidy over src/, a file per core at a time: six minutes on two cores, nearly all of them for following paths
-# through functions (clang-analyzer). `scripts/tidy.sh --quick` does that only in the rooms that meet others' input,
+# through functions (clang-analyzer). `scripts/tidy.sh --quick` does that only in the rooms that read files first,
 # `scripts/tidy.sh FILE...` looks at some files only. Its checks, and why some are off, are in .clang-tidy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,10 +10,10 @@ export PATH=$PWD/.venv/bin:$PATH
 cmake -S . -B build/tidy -G Ninja -DPython_EXECUTABLE="$PWD/.venv/bin/python" >/dev/null
 cmake --build build/tidy --target etwebgpu_generate_schemas >/dev/null
 tidy() { xargs -r -P "$(nproc)" -n 1 clang-tidy --quiet -p build/tidy "$@"; }
-meets_input=(src/base src/format src/executorch)
+read_first=(src/base src/format src/executorch)
 if [ "${1:-}" = --quick ]; then
-  git ls-files "${meets_input[@]/%//*.cpp}" | tidy
-  git ls-files 'src/*.cpp' ':!src/wasm' "${meets_input[@]/#/:!}" | tidy '--checks=-clang-analyzer-*'
+  git ls-files "${read_first[@]/%//*.cpp}" | tidy
+  git ls-files 'src/*.cpp' ':!src/wasm' "${read_first[@]/#/:!}" | tidy '--checks=-clang-analyzer-*'
 elif [ $# -gt 0 ]; then
   printf '%s\n' "$@" | tidy
 else
