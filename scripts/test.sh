@@ -58,7 +58,7 @@ on_swiftshader() {
     ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete ETWEBGPU_TEST_SCALE=0.06 ETWEBGPU_TEST_SHARE=0.7 \
       "$python" -m pytest "${gpu_kernels[@]}" || return
     step "The same with products of bytes in layers of any size, and for trusted programs"
-    ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete,bytes ETWEBGPU_TRUSTED=1 ETWEBGPU_TEST_SCALE=0.06 \
+    ETWEBGPU_PROVIDER=$provider ETWEBGPU_KERNELS=discrete,bytes,few_rows ETWEBGPU_TRUSTED=1 ETWEBGPU_TEST_SCALE=0.06 \
       "$python" -m pytest $ops/quantized/test_groups.py $ops/test_decoder.py || return
   done
   step "Decoders with WebGPU's default limits and no optional feature"

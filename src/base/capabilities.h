@@ -41,6 +41,9 @@ struct Capabilities {
   std::uint32_t matrix_size = 0;  // of square f16 subgroup matrices with f32 sums; 0 without
   // Fewest products of a linear layer, in f32, that are worth matrix units.
   std::uint64_t matrix_products_from = 1ull << 27;
+  // Fewest 4-bit weights of a linear layer for up to 8 rows that are worth workgroups which convert
+  // each once: smaller ones are over before it counts. Found on an H200.
+  std::uint64_t few_rows_from = 1ull << 22;
   // Fewest weights of a linear layer for one row that are worth products of packed bytes: for
   // devices with an instruction for those.
   std::uint64_t byte_products_from = UINT64_MAX;

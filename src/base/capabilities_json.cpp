@@ -36,6 +36,7 @@ constexpr Member kMembers[] = {
     {"f16", &Capabilities::f16},
     {"matrix_size", &Capabilities::matrix_size},
     {"matrix_products_from", &Capabilities::matrix_products_from},
+    {"few_rows_from", &Capabilities::few_rows_from},
     {"byte_products_from", &Capabilities::byte_products_from},
     {"packed_products", &Capabilities::packed_products},
     {"timestamps", &Capabilities::timestamps},

@@ -13,6 +13,7 @@ Capabilities choose_kernels_as(Capabilities device, std::string_view wanted) {
     if (word == "software") device.adapter_class = AdapterClass::Software;
     if (word == "portable") device = portable(device);
     if (word == "matrices") device.matrix_products_from = 1;
+    if (word == "few_rows") device.few_rows_from = 1;
     if (word == "bytes") device.byte_products_from = 1;
     if (word == "pieces") device.max_storage_binding = 64 << 10;
   }

@@ -3,6 +3,7 @@
 //   discrete | integrated | software   the class to choose kernels for
 //   portable                           WebGPU's guaranteed limits alone, without optional features
 //   matrices                           matrix units, if there are any, for layers of any size
+//   few_rows                           kernels for a few rows of layers of any size
 //   bytes                              products of bytes wherever they can be
 //   pieces                             bindings of 64 KiB, so that small tensors come in pieces
 #pragma once

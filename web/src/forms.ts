@@ -179,6 +179,7 @@ export interface Capabilities {
   f16: boolean;
   matrix_size: number;
   matrix_products_from?: number;
+  few_rows_from?: number;
   byte_products_from: number;
   packed_products: boolean;
   timestamps: boolean;

@@ -7,8 +7,6 @@
 namespace etwebgpu {
 namespace {
 
-// Queries up to here are split along the keys: there are too few rows to fill a device otherwise.
-constexpr std::int64_t kMostSplitQueries = 4;
 constexpr std::int64_t kRowKeys = 32;  // keys per block of attention_rows
 constexpr std::int64_t kRowLanes = 8;  // of a workgroup, where it splits the keys
 
@@ -23,10 +21,20 @@ struct Chunks {
 
 // --- Split along the keys ---
 
-bool is_split(const Attention& a) {
+// Too few rows to fill a device unless they are split along the keys. On a GPU each walks its keys
+// for long, so that more of them are worth reading the keys once more for each.
+bool has_few_queries(const LowerContext& c, const Attention& a) {
+  constexpr std::int64_t kMost = 4, kMostOfGpu = 16, kTileRows = 8, kEnoughTiles = 128,
+                         kFewKeys = 64;
+  if (a.queries <= kMost) return true;
+  const std::int64_t tiles = a.batch * a.kv_heads * div_up(a.queries * a.group, kTileRows);
+  return !c.is_software() && a.queries <= kMostOfGpu && a.most_keys > kFewKeys &&
+         tiles < kEnoughTiles;
+}
+
+bool is_split(const LowerContext& c, const Attention& a) {
   constexpr std::int64_t kMostGroups = 65535;
-  return a.queries <= kMostSplitQueries &&
-         a.batch * a.kv_heads * a.group * a.queries <= kMostGroups &&
+  return has_few_queries(c, a) && a.batch * a.kv_heads * a.group * a.queries <= kMostGroups &&
          a.most_keys <= 16 * kMostGroups && a.head_dim <= 256 && a.value_dim <= 256;
 }
 
@@ -348,7 +356,7 @@ bool is_vectorizable(const Attention& a) {
 }
 
 AttentionRoute choose_attention_route(const LowerContext& c, const Attention& a) {
-  if (is_split(a)) return c.is_software() ? split_rows(a) : decode(c, a);
+  if (is_split(c, a)) return c.is_software() ? split_rows(a) : decode(c, a);
   if (const std::optional<std::int64_t> keys = matrix_keys(c, a)) return matrices(c, a, *keys);
   if (suits_queries(c, a)) return queries(a);
   const TileShape* tile = c.is_software() ? nullptr : choose_tile(c, a);
@@ -357,7 +365,7 @@ AttentionRoute choose_attention_route(const LowerContext& c, const Attention& a)
 
 std::optional<AttentionRoute> choose_fresh_route(const LowerContext& c, const Attention& a) {
   const bool masked = a.mask.buffer.index >= 0;
-  if (a.queries != 1 || !is_split(a) || masked) return std::nullopt;
+  if (a.queries != 1 || !is_split(c, a) || masked) return std::nullopt;
   if (c.is_software()) return suits_lanes(c, a) ? std::optional(lanes(a)) : std::nullopt;
   const Chunks chunks(a.group, heads_together(a));
   const std::optional<RunShape> shape = run_shape(c, a, chunks.size);

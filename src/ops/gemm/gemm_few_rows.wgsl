@@ -1,35 +1,38 @@
-// Matrix product of a few rows on a GPU: as gemm_slices, but ROWS rows of x are staged in workgroup memory, scaled and
-// normed once for all columns of the workgroup, and a weight is converted once for all of them. A chunk of K is UNIT
-// steps for each slice; its weights are on their way while x is staged.
-#param ROWS : 2 | 4
-#param MATS = 1 : 1    // a gate's columns and its up's belong to different lanes
+// Matrix product of a few rows on a GPU: ROWS rows of x are staged in workgroup memory, scaled, for all columns of the
+// workgroup, and a weight is converted once for all of them. An invocation has four neighbouring columns of one of the
+// SLICES of K; a slice is taken in units of UNIT steps, of which the next one's weights are on their way while one is
+// multiplied. With SPLITS, as many workgroups have a part of K each, and gemm_join adds up what they leave.
+#param ROWS : 2 | 4 | 8
+#param MATS : 1 | 2    // groups of four columns of an invocation: of a gate and its up if GATED
 #param LOADS           // words of a step
 #param HALVES          // groups of four elements of K in a step
-#param UNIT : 1 | 2 | 4  // steps, of one scale group, and a divisor of all
-#param WG              // LANES * SLICES; at least ROWS * LANES
-#param LANES           // a power of two, of which a gate has half if GATED
+#param UNIT : 1 | 2   // steps, of one scale group, and a divisor of all
+#param UNITS           // of a slice that are staged at a time
+#param WG              // LANES * SLICES; a multiple of ROWS
+#param LANES           // a power of two
 #param SLICES
-#param RUN             // neighbours that are surely in one subgroup, at least LANES; 0: no subgroups
-#param SUMS            // of an output, to be joined: WG / RUN, or SLICES
-#if RUN != 0
-#requires subgroups
-#endif
+#param X_TASKS         // groups of four elements that an invocation stages at a time
+#param ROUND           // rows whose sums have room in workgroup memory at a time; WG is at least ROUND * LANES
+#param SPLITS
 #include "gemm_shape.wgsl"
 #include "gemm_rows.wgsl"
 #include "gemm_weights.wgsl"
+#if SPLITS == 1
 #include "gemm_results.wgsl"
-
-const OUTPUTS = ${ROWS}u * ${LANES}u;
-const STAGERS = ${WG}u / ${ROWS}u;                    // invocations that stage a row
-const UNIT_QUADS = ${UNIT}u * ${HALVES}u;             // of x, for a slice of a chunk
-const CHUNK_QUADS = ${SLICES}u * UNIT_QUADS;
-#if GATED
-const BLOCK_QUADS = ${LANES}u / 2u;                   // columns by four
 #else
-const BLOCK_QUADS = ${LANES}u;
+@group(0) @binding(sums) var<storage, read_write> sums: array<F4>;  // [split][row of the blocks][column of the blocks]
+#if NORM
+@group(0) @binding(squares) var<storage, read_write> split_squares: array<f32>;  // [split][row of the blocks]
 #endif
-// First x, [ROWS][UNIT_QUADS][SLICES], so that neighbouring slices read neighbours; then sums, [SUMS][ROWS][LANES].
-var<workgroup> memory: array<F4, max(${ROWS}u * CHUNK_QUADS, ${SUMS}u * OUTPUTS)>;
+#endif
+
+const STAGERS = ${WG}u / ${ROWS}u;                      // invocations that stage a row
+const UNIT_QUADS = ${UNIT}u * ${HALVES}u;               // of x, for a slice
+const UNIT_STEPS = ${SLICES}u * ${UNIT}u;               // of all slices
+const CHUNK_QUADS = ${UNITS}u * ${SLICES}u * UNIT_QUADS;
+const ROW_SUMS = ${MATS}u * ${LANES}u;
+// First x, [UNITS][ROWS][UNIT_QUADS][SLICES], then sums, [SLICES][ROUND][MATS][LANES].
+var<workgroup> memory: array<F4, max(${ROWS}u * CHUNK_QUADS, ${SLICES}u * ${ROUND}u * ROW_SUMS)>;
 #if NORM
 var<workgroup> squares: array<f32, ${WG}u>;
 #endif
@@ -38,117 +41,162 @@ var<workgroup> squares: array<f32, ${WG}u>;
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
   let group = wid.y * grid.x + wid.x;
-  if (group >= params.blocks * params.row_blocks) {
+  if (group >= params.blocks * params.row_blocks * ${SPLITS}u) {
     return;
   }
-  let block = group / params.row_blocks;
-  let first_row = (group - block * params.row_blocks) * ${ROWS}u;
+  let split = group % ${SPLITS}u;
+  let row_block = group / ${SPLITS}u % params.row_blocks;
+  let block = group / ${SPLITS}u / params.row_blocks;
+  let first_row = row_block * ${ROWS}u;
   let lane = index % ${LANES}u;
   let slice = index / ${LANES}u;
-  let local_quad = block * BLOCK_QUADS + lane % BLOCK_QUADS;
-  let panel = local_quad / 16u + params.pair_panels * (lane / BLOCK_QUADS);
-  let base = panel * params.words * 16u + local_quad % 16u;
+#repeat M MATS
+#if GATED
+  let quad${M} = block * ${LANES}u + lane;
+  let panel${M} = quad${M} / 16u + params.pair_panels * ${M}u;
+#else
+  let quad${M} = (block * ${MATS}u + ${M}u) * ${LANES}u + lane;
+  let panel${M} = quad${M} / 16u;
+#endif
+  let base${M} = panel${M} * params.words * 16u + quad${M} % 16u;
+#endrepeat
+  let begin = split * params.split_steps;
+  let end = min(begin + params.split_steps, params.steps);
+  let stager = index % STAGERS;
   let staged_row = index / STAGERS;
   let row = find_row(min(first_row + staged_row, params.rows - 1u));
 #if NORM
   var square = 0.0;
 #endif
+#repeat M MATS
 #repeat R ROWS
-  var total${R} = F4(0.0);
+  var sum${M}_${R} = F4(0.0);
 #endrepeat
-  for (var first = 0u; first < params.steps; first += ${SLICES}u * ${UNIT}u) {
-    let step = first + slice * ${UNIT}u;
-    let within = step < params.steps;
-    let known = select(0u, step, within);
+#endrepeat
+  var step = begin + slice * ${UNIT}u;
+  var known = min(step, params.steps - ${UNIT}u);
+#repeat M MATS
 #repeat U UNIT
 #repeat L LOADS
-    let q0_${L}_${U} = weights[base + ((known + ${U}u) * ${LOADS}u + ${L}u) * 16u];
+  var next${M}_${L}_${U} = weights[base${M} + ((known + ${U}u) * ${LOADS}u + ${L}u) * 16u];
 #endrepeat
 #endrepeat
-#if SCALES
-    let scale = scales[(panel * params.groups + known / params.group_steps) * 16u + local_quad % 16u];
-#else
-    const scale = 1.0;
-#endif
+  var next_scale${M} = scales[(panel${M} * params.groups + known / params.group_steps) * 16u + quad${M} % 16u];
+#endrepeat
+  let last_quad = end * ${HALVES}u - 1u;
+#repeat T X_TASKS
+  let part${T} = ${T}u * STAGERS + stager;
+  var raw${T} = row_quad(row, min(begin * ${HALVES}u + part${T}, last_quad));
+#endrepeat
+  for (var first = begin; first < end; first += ${UNITS}u * UNIT_STEPS) {
+    let first_quad = first * ${HALVES}u;
     workgroupBarrier();  // the chunk before has been read
-    let quads = min(CHUNK_QUADS, (params.steps - first) * ${HALVES}u);
-    for (var quad = index % STAGERS; quad < quads; quad += STAGERS) {
-      let raw = row_quad(row, first * ${HALVES}u + quad);
+#repeat T X_TASKS
+    if (part${T} < CHUNK_QUADS && first_quad + part${T} <= last_quad) {
 #if NORM
-      square += dot(raw, raw);
-      let normed = raw * norm_weight[first * ${HALVES}u + quad];
+      square += dot(raw${T}, raw${T});
+      let normed = raw${T} * norm_weight[first_quad + part${T}];
 #else
-      let normed = raw;
+      let normed = raw${T};
 #endif
-      memory[(staged_row * UNIT_QUADS + quad % UNIT_QUADS) * ${SLICES}u + quad / UNIT_QUADS] = in_place(normed);
+      let unit = part${T} / (${SLICES}u * UNIT_QUADS);
+      let of_slice = part${T} / UNIT_QUADS % ${SLICES}u;
+      memory[((unit * ${ROWS}u + staged_row) * UNIT_QUADS + part${T} % UNIT_QUADS) * ${SLICES}u + of_slice] =
+          in_place(normed);
     }
-    workgroupBarrier();
-    if (within) {
-#repeat R ROWS
-      var sum0_${R} = F4(0.0);
 #endrepeat
+    workgroupBarrier();
+#repeat T X_TASKS
+    raw${T} = row_quad(row, min(first_quad + CHUNK_QUADS + part${T}, last_quad));  // while this chunk is multiplied
+#endrepeat
+    for (var unit = 0u; unit < ${UNITS}u; unit++) {
+      let within = step < end;
+      step += UNIT_STEPS;
+      known = min(step, params.steps - ${UNIT}u);
+#repeat M MATS
+#repeat U UNIT
+#repeat L LOADS
+      let q${M}_${L}_${U} = next${M}_${L}_${U};
+      next${M}_${L}_${U} = weights[base${M} + ((known + ${U}u) * ${LOADS}u + ${L}u) * 16u];
+#endrepeat
+#endrepeat
+      let scale${M} = next_scale${M};
+      next_scale${M} = scales[(panel${M} * params.groups + known / params.group_steps) * 16u + quad${M} % 16u];
+#endrepeat
+      if (within) {
 #repeat U UNIT
 #repeat H HALVES
-      {
+        {
 #repeat R ROWS
-        let elements${R} = memory[(${R}u * UNIT_QUADS + ${U}u * ${HALVES}u + ${H}u) * ${SLICES}u + slice];
+          let elements${R} = memory[((unit * ${ROWS}u + ${R}u) * UNIT_QUADS + ${U}u * ${HALVES}u + ${H}u) * ${SLICES}u + slice];
 #endrepeat
 #include "step_sums.wgsl"
+        }
+#endrepeat
+#endrepeat
       }
-#endrepeat
-#endrepeat
-#repeat R ROWS
-      total${R} += sum0_${R} * scale;
-#endrepeat
     }
   }
 
-#if RUN != 0
-  for (var stride = ${LANES}u; stride < ${RUN}u; stride *= 2u) {
-#repeat R ROWS
-    total${R} += subgroupShuffleXor(total${R}, stride);
-#endrepeat
-  }
-  let holds_sum = index % ${RUN}u < ${LANES}u;
-  let at = index / ${RUN}u * OUTPUTS + lane;
-#else
-  const holds_sum = true;
-  let at = slice * OUTPUTS + lane;
-#endif
-  workgroupBarrier();  // x has been read
-  if (holds_sum) {
-#repeat R ROWS
-    memory[at + ${R}u * ${LANES}u] = total${R};
-#endrepeat
-  }
 #if NORM
   squares[index] = square;
 #endif
-  workgroupBarrier();
-  let out_row = index / ${LANES}u;
-  if (index >= OUTPUTS || first_row + out_row >= params.rows || lane >= BLOCK_QUADS) {
-    return;
-  }
-  var sums = F4(0.0);
-#if GATED
-  var up = F4(0.0);
+  let out_row = index / ${LANES}u;  // of a round
+  for (var round = 0u; round < ${ROWS}u; round += ${ROUND}u) {
+    workgroupBarrier();  // what was there has been read
+#repeat R ROWS
+    if (${R}u / ${ROUND}u * ${ROUND}u == round) {
+#repeat M MATS
+      memory[(slice * ${ROUND}u + ${R}u % ${ROUND}u) * ROW_SUMS + ${M}u * ${LANES}u + lane] = sum${M}_${R};
+#endrepeat
+    }
+#endrepeat
+    workgroupBarrier();
+    let row_of_block = round + out_row;
+#if SPLITS == 1
+    if (out_row < ${ROUND}u && first_row + row_of_block < params.rows) {
 #else
-  const up = F4(0.0);
+    if (out_row < ${ROUND}u) {
 #endif
-  for (var s = index; s < ${SUMS}u * OUTPUTS; s += OUTPUTS) {
-    sums += memory[s];
-#if GATED
-    up += memory[s + BLOCK_QUADS];
-#endif
-  }
+#repeat M MATS
+      var total${M} = F4(0.0);
+#endrepeat
+      for (var s = out_row * ROW_SUMS + lane; s < ${SLICES}u * ${ROUND}u * ROW_SUMS; s += ${ROUND}u * ROW_SUMS) {
+#repeat M MATS
+        total${M} += memory[s + ${M}u * ${LANES}u];
+#endrepeat
+      }
 #if NORM
-  var all_squares = 0.0;
-  for (var s = out_row * STAGERS; s < (out_row + 1u) * STAGERS; s++) {
-    all_squares += squares[s];
-  }
-  let norm = inverseSqrt(all_squares / f32(params.k) + params.eps);
-#else
-  const norm = 1.0;
+      var all_squares = 0.0;
+      for (var s = 0u; s < STAGERS; s++) {
+        all_squares += squares[row_of_block * STAGERS + s];
+      }
 #endif
-  finish(first_row + out_row, params.first_panel * 16u + local_quad, sums * norm, up * norm);
+#if SPLITS == 1
+#if NORM
+      let norm = inverseSqrt(all_squares / f32(params.k) + params.eps);
+#else
+      const norm = 1.0;
+#endif
+#if GATED
+      finish(first_row + row_of_block, params.first_panel * 16u + quad0, total0 * norm, total1 * norm);
+#else
+#repeat M MATS
+      finish(first_row + row_of_block, params.first_panel * 16u + quad${M}, total${M} * norm, F4(0.0));
+#endrepeat
+#endif
+#else
+      let stored_row = (split * params.row_blocks + row_block) * ${ROWS}u + row_of_block;
+      let at = (stored_row * params.blocks + block) * ROW_SUMS + lane;
+#repeat M MATS
+      sums[at + ${M}u * ${LANES}u] = total${M};
+#endrepeat
+#if NORM
+      if (block == 0u && lane == 0u) {
+        split_squares[stored_row] = all_squares;
+      }
+#endif
+#endif
+    }
+  }
 }

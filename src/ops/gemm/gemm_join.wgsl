@@ -7,11 +7,16 @@
 #param SPLITS
 #param X_TERMS : 1 | 2  // as for gemm_matrices: 2, sums are relative to their row's factor
 #param W_TERMS : 1 | 2  // and to their column's
+#param SQUARES = 0 : 0 | 1  // sums are of rows that are yet to be normed
 #include "gemm_shape.wgsl"
 #include "gemm_results.wgsl"
 @group(0) @binding(sums) var<storage, read> sums: array<F4>;
 #if X_TERMS == 2
 @group(0) @binding(factors) var<storage, read> factors: array<F4>;  // by row of the tiles, then by column
+#endif
+
+#if SQUARES
+@group(0) @binding(squares) var<storage, read> squares: array<f32>;  // of a row's elements, [split][row of the tiles]
 #endif
 
 // What sums of a row and of four columns, relative to both, are themselves.
@@ -26,6 +31,12 @@ fn unscaled(sums_of_four: F4, row: u32, quad: u32) -> F4 {
 #else
   return sums_of_four * of_row;
 #endif
+#elif SQUARES
+  var square = 0.0;
+#repeat S SPLITS
+  square += squares[${S}u * params.row_blocks * ${TILE}u + row];
+#endrepeat
+  return sums_of_four * inverseSqrt(square / f32(params.k) + params.eps);
 #else
   return sums_of_four;
 #endif

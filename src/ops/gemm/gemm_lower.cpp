@@ -96,7 +96,7 @@ class Lowering {
     for (std::int64_t row = 0; row < g_.rows; row += rows) {
       const std::int64_t count = std::min(rows, g_.rows - row);
       std::optional<Halves> halves;
-      if (route.splits > 0) halves = emit_halves(packed, route, row, count);
+      if (route.splits > 0 && route.x_terms > 0) halves = emit_halves(packed, route, row, count);
       for (std::int64_t panel = 0; panel < panels_; panel += panels) {
         const Section section{panel, std::min(panels, panels_ - panel), row, count};
         halves ? emit_matrices(packed, route, section, *halves) : emit(packed, route, section);
@@ -222,13 +222,28 @@ class Lowering {
     KernelCall& k = c_.emit(route);
     k.define("GATED", g_.gated ? 1 : 0);
     if (route.by_element) k.define("ELEMENT", "f32");
-    bind_x(k, section.first_row, section.rows);
+    bind_x(k, section.first_row, section.rows, route.splits == 0);
     bind_weights(k, packed, section);
+    if (route.splits > 0) return emit_splits(k, packed, route, section);
     bind_results(k, packed, section);
     k.param("first_panel", section.first_panel);
     const Blocks blocks = put_params(k, route.params, route, section);
     k.groups(blocks.columns * blocks.rows);
     if (route.fixed) k.fix_params();
+  }
+  // Of gemm_few_rows: sums by split, joined afterwards.
+  void emit_splits(KernelCall& k, const Packed& packed, const GemmRoute& route,
+                   const Section& section) {
+    const BufferRef sums = c_.scratch(sums_count(route, section));
+    k.write("sums", sums);
+    std::optional<BufferRef> squares;
+    if (g_.norm_weight) {
+      squares = c_.scratch(route.splits * round_up(section.rows, route.rows));
+      k.write("squares", *squares);
+    }
+    const Blocks blocks = put_params(k, route.params, route, section);
+    k.groups(blocks.columns * blocks.rows * route.splits);
+    emit_join(packed, route, section, sums, {}, squares);
   }
 
   // On matrix units: x is prepared once for all panels.
@@ -244,7 +259,7 @@ class Lowering {
     k.write("sums", sums);
     const Blocks blocks = put_params(k, route.params, route, section);
     k.groups(blocks.columns * blocks.rows * route.splits);
-    emit_join(packed, route, section, sums, halves);
+    emit_join(packed, route, section, sums, halves.factors, {});
   }
   // What gemm_matrices writes: whole tiles, once for each split.
   std::int64_t sums_count(const GemmRoute& route, const Section& section) const {
@@ -254,7 +269,8 @@ class Lowering {
   }
 
   void emit_join(const Packed& packed, const GemmRoute& route, const Section& section,
-                 BufferRef sums, const Halves& halves) {
+                 BufferRef sums, std::optional<BufferRef> factors,
+                 std::optional<BufferRef> squares) {
     const std::int64_t wg = c_.workgroup_size(64);
     KernelCall& k = c_.emit("gemm_join");
     const std::int64_t matrices = g_.gated ? 2 : 1;
@@ -262,9 +278,14 @@ class Lowering {
     k.define("COLUMN_QUADS", matrices * route.quads);
     k.define("SPLITS", route.splits).define("MATS", matrices);
     if (!g_.out_door && are_columns_whole()) k.define("WIDE", 1);
-    k.define("X_TERMS", route.x_terms).define("W_TERMS", route.w_terms);
+    k.define("X_TERMS", std::max<std::int64_t>(route.x_terms, 1)).define("W_TERMS", route.w_terms);
     k.read("sums", sums);
-    if (halves.factors) k.read("factors", *halves.factors);
+    if (factors) k.read("factors", *factors);
+    if (squares)
+      k.define("SQUARES", 1)
+          .read("squares", *squares)
+          .param("k", g_.depth)
+          .param("eps", g_.norm_eps);
     bind_results(k, packed, section);
     k.param("first_panel", section.first_panel);
     const Blocks blocks = put_params(k, kOfJoin, route, section);
@@ -284,10 +305,10 @@ class Lowering {
     const Blocks blocks{div_up(section.panels * kQuadsPerPanel, route.quads),
                         div_up(section.rows, route.rows)};
     const std::int64_t steps = div_up(g_.depth, type_.step);
-    for (const Param& param :
-         {Param{"rows", section.rows}, Param{"row_blocks", blocks.rows}, Param{"steps", steps},
-          Param{"group_steps", std::max<std::int64_t>(steps / groups_, 1)},
-          Param{"group_size", g_.group_size > 0 ? g_.group_size : g_.depth}}) {
+    for (const Param& param : {Param{"rows", section.rows}, Param{"row_blocks", blocks.rows},
+                               Param{"steps", steps}, Param{"split_steps", route.split_steps},
+                               Param{"group_steps", std::max<std::int64_t>(steps / groups_, 1)},
+                               Param{"group_size", g_.group_size > 0 ? g_.group_size : g_.depth}}) {
       if (std::ranges::find(wanted, param.member.name) != wanted.end()) k.params({param});
     }
     k.params({{"blocks", blocks.columns}, {"pair_panels", g_.gated ? starts_[1] : 0}});
@@ -315,14 +336,17 @@ class Lowering {
     if (door.scalar) k.scalar(door.scalar->name, door.scalar->value);
     if (door.first_row) k.param(*door.first_row, first_row);
   }
-  void bind_x(KernelCall& k, std::int64_t first_row, std::int64_t rows) const {
+  // `is_whole`: a workgroup has all of a row, so that it can norm it.
+  void bind_x(KernelCall& k, std::int64_t first_row, std::int64_t rows,
+              bool is_whole = true) const {
     if (g_.x_door) k.define("LOAD", x_.fragment);
     if (x_.workgroup_bytes > 0) k.define("STAGED", 1);
     enter(k, x_, first_row);
     for (const GemmDoor::Buffer& b : x_.buffers)
       k.read(b.name, b.buffer, rows_range(b, first_row, rows));
     if (!g_.norm_weight) return;
-    k.define("NORM", 1).read("norm_weight", *g_.norm_weight).param("eps", g_.norm_eps);
+    k.define("NORM", 1).read("norm_weight", *g_.norm_weight);
+    if (is_whole) k.param("eps", g_.norm_eps);
   }
   void bind_weights(KernelCall& k, const Packed& packed, const Section& s) const {
     k.define("WEIGHT", type_.name).read("weights", packed.weights, panels_range(s, words_));

@@ -29,8 +29,8 @@ class Routing {
     }
     if (c_.is_software()) return columns();
     if (g_.rows == 1) return gemv();
-    if (takes_matrices()) return matrices();
     if (has_few_rows()) return few_rows();
+    if (takes_matrices()) return matrices();
     return has_few_tiles() ? slices() : gemm();
   }
 
@@ -87,7 +87,9 @@ class Routing {
   GemmRoute gemv_bytes() const {
     const std::int64_t steps = g_.depth / type_.step, units = g_.depth / 32;
     const std::int64_t lanes = bytes_lanes();
-    const Slices s = slice(lanes, units, 2);
+    const Slices at_once = slice(lanes, units, 2);
+    // In a loop, two at once would have to wait for registers.
+    const Slices s = at_once.loop ? slice(lanes, units, 1) : at_once;
     return gemv("gemv_bytes", lanes, s,
                 {{"STEPS", steps}, {"UNITS", units}, {"TURNS", div_up(steps, s.invocations)}});
   }
@@ -184,38 +186,55 @@ class Routing {
     return route;
   }
 
-  // Found on an H200: with 8 rows of 4-bit weights what is gained is lost on smaller models.
-  bool has_few_rows() const { return g_.rows <= 4 && g_.packing == Packing::Q4Panels; }
-  // As many slices of K, and steps for each at a time, as workgroup memory has room for the rows
-  // of.
+  bool has_few_rows() const {
+    constexpr std::int64_t kMostRows = 8;
+    const std::int64_t weights = panels_ * kPanel * matrices_of_column() * g_.depth;
+    return g_.rows <= kMostRows && g_.packing == Packing::Q4Panels &&
+           static_cast<std::uint64_t>(weights) >= c_.capabilities().few_rows_from;
+  }
+  // All rows for a workgroup of 128 columns, or of 64 where workgroups are few, and then several of
+  // them along K.
   GemmRoute few_rows() const {
-    constexpr std::int64_t kMostUnit = 4, kMany = 192, kMost = 256;
-    const std::int64_t steps = g_.depth / type_.step, matrices = matrices_of_column();
-    const std::int64_t rows = bit_ceil(g_.rows);
-    const std::int64_t run = subgroup_run() < 4 ? 0 : subgroup_run();
-    const std::int64_t columns =
-        lanes_for(run > 0 ? std::min<std::int64_t>(16, run) / matrices : 8, kMany);
-    const std::int64_t lanes = columns * matrices;
-    std::int64_t unit = std::gcd(kMostUnit, std::gcd(steps, g_.group_size / type_.step));
-    std::int64_t wg = std::min(kMost, bit_ceil(lanes * div_up(steps, unit)));
-    wg = std::max({wg, rows * lanes, run, std::int64_t{32}});
-    const auto sums = [&] { return wg / (run > 0 ? run : lanes); };
-    const auto fits = [&] {
-      const std::int64_t staged = rows * (wg / lanes) * unit * type_.halves;
-      const std::int64_t squares = g_.norm_weight ? 4 * wg : 0;
-      return 16 * std::max(staged, sums() * rows * lanes) + squares <=
-                 c_.capabilities().max_workgroup_storage &&
-             is_size(wg);
-    };
-    while (!fits() && unit > 1) unit /= 2;
-    while (!fits() && wg / 2 >= std::max(rows * lanes, run)) wg /= 2;
-    GemmRoute route{{.kernel = "gemm_few_rows"}, columns, rows};
-    route.defines = {
-        {"ROWS", rows},  {"LOADS", type_.loads}, {"HALVES", type_.halves}, {"UNIT", unit},
-        {"WG", wg},      {"LANES", lanes},       {"SLICES", wg / lanes},   {"RUN", run},
-        {"SUMS", sums()}};
-    route.params = {"rows", "row_blocks", "steps", "group_steps"};
+    constexpr std::int64_t kFewBlocks = 64, kManyGroups = 192;
+    const std::int64_t steps = g_.depth / type_.step, quads = panels_ * kQuadsPerPanel;
+    const std::int64_t rows = bit_ceil(g_.rows), wg = c_.workgroup_size(256);
+    const std::int64_t lanes = quads / 32 < kFewBlocks ? 16 : 32, slices = wg / lanes;
+    const std::int64_t unit =
+        std::gcd<std::int64_t>(2, std::gcd(steps, g_.group_size / type_.step));
+    const std::int64_t unit_quads = unit * slices * type_.halves * rows;
+    const std::int64_t units = most_in_memory(4, unit_quads);
+    const std::int64_t chunk = units * unit * slices, chunks = div_up(steps, chunk);
+    const std::int64_t wanted = kManyGroups / div_up(quads, lanes);
+    const std::int64_t of_split = div_up(chunks, std::clamp<std::int64_t>(wanted, 1, chunks));
+    const std::int64_t splits = div_up(chunks, of_split), matrices = matrices_of_column();
+    GemmRoute route{{.kernel = "gemm_few_rows"}, lanes, rows};
+    route.defines = {{"ROWS", rows},
+                     {"MATS", matrices},
+                     {"LOADS", type_.loads},
+                     {"HALVES", type_.halves},
+                     {"UNIT", unit},
+                     {"UNITS", units},
+                     {"WG", wg},
+                     {"LANES", lanes},
+                     {"SLICES", slices},
+                     {"X_TASKS", div_up(units * unit_quads, wg)},
+                     {"ROUND", most_in_memory(std::min(rows, slices), wg * matrices)},
+                     {"SPLITS", splits},
+                     {"SCALED", 1}};
+    route.params = {"rows", "row_blocks", "steps", "group_steps", "split_steps"};
+    route.split_steps = of_split * chunk;
+    route.splits = splits > 1 ? splits : 0;
+    route.x_terms = 0;
     return route;
+  }
+  // Of `count` sets of so many groups of four floats, a power of two that workgroup memory has room
+  // for beside a float for each invocation. More than half of a GPU's would keep others off it.
+  std::int64_t most_in_memory(std::int64_t count, std::int64_t quads) const {
+    constexpr std::int64_t kMost = 16 << 10, kPerInvocation = 4 * 256;
+    const std::int64_t room =
+        std::min<std::int64_t>(kMost, c_.capabilities().max_workgroup_storage - kPerInvocation);
+    while (count > 1 && count * quads * 16 > room) count /= 2;
+    return count;
   }
 
   // A workgroup per tile; smaller tiles, and several groups of invocations for each, where that

@@ -32,6 +32,7 @@ struct GemmRoute : Route {
   // of the weights is the sum of. gemm_half_rows (of one) or gemm_split_rows comes before it, and
   // gemm_join after it. 0: another kernel, which does all.
   std::int64_t splits = 0, x_terms = 1, w_terms = 1;
+  std::int64_t split_steps = 0;  // of each, if gemm_few_rows has several
 };
 
 // `panels` counts those of all parts, or of one part if gated.

@@ -18,10 +18,17 @@ var<workgroup> x_bytes: array<vec2<u32>, ${STEPS}u * 3u>;
 var<workgroup> x_scales: array<f32, ${UNITS}u>;
 
 #include "gemv_begin.wgsl"
-#if LOOP == 0
-  let first = slice;
+#repeat U UNROLL
+  var unit${U} = 0u;
+#repeat M MATS
+  var scale${M}_${U} = F4(0.0);
+#repeat S 4
+  var q${M}_${S}_${U} = U4(0u);
+#endrepeat
+#endrepeat
+#endrepeat
+  let next = slice;
 #include "gemv_bytes_fetch.wgsl"
-#endif
 #if STAGED
   prepare_rows(index);
   workgroupBarrier();
@@ -30,7 +37,6 @@ var<workgroup> x_scales: array<f32, ${UNITS}u>;
   workgroupBarrier();
 #if LOOP
   for (var first = slice; first < ${UNITS}u; first += ${SLICES}u * ${UNROLL}u) {
-#include "gemv_bytes_fetch.wgsl"
 #else
   {
 #endif
@@ -66,6 +72,10 @@ var<workgroup> x_scales: array<f32, ${UNITS}u>;
 #endrepeat
     }
 #endrepeat
+#if LOOP
+    let next = first + ${SLICES}u * ${UNROLL}u;
+#include "gemv_bytes_fetch.wgsl"
+#endif
   }
 #if NORM
   for (var stride = 1u; stride < ${LANES}u; stride *= 2u) {

@@ -25,12 +25,14 @@ TEST(CapabilitiesJson, WhatIsWrittenIsRead) {
   c.max_workgroup_size[2] = 7;
   c.subgroups = c.f16 = true;
   c.matrix_size = 16;
+  c.few_rows_from = 1 << 10;
   c.byte_products_from = 1 << 20;
   const auto back = read(text_of(c));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(text_of(*back), text_of(c));
   EXPECT_EQ(back->max_workgroup_size[2], 7u);
   EXPECT_EQ(back->dialect, WgslDialect::Naga);
+  EXPECT_EQ(back->few_rows_from, c.few_rows_from);
   EXPECT_EQ(back->byte_products_from, c.byte_products_from);
 }
 

@@ -383,11 +383,13 @@ void add_linear(Graphs& graphs) {
   graphs.add("a gate of groups of half a step",
              [](GraphBuilder& b) { return gated(b, b.input({3, 64}), 20, 4); });
   // Long and wide: loops along K for one row, large tiles for many, and a full GPU.
-  for (const std::int64_t rows : {1, 5, 40, 1000}) {
+  for (const std::int64_t rows : {1, 5, 16, 40, 1000}) {
     for (const std::int64_t columns : {64, 576, 13000})
       graphs.add("large linear",
                  [&](GraphBuilder& b) { return b.linear(b.input({rows, 2048}), columns); });
   }
+  graphs.add("a deep layer of normed rows",
+             [](GraphBuilder& b) { return b.linear(b.rms_norm(b.input({5, 2048})), 64); });
 }
 
 void add_quantized_inputs(Graphs& graphs) {

@@ -22,6 +22,7 @@ Capabilities large_gpu(std::uint32_t subgroup) {
   out.max_workgroup_invocations = out.max_workgroup_size[0] = out.max_workgroup_size[1] = 1024;
   out.max_workgroup_storage = 32 << 10;
   out.f16 = out.packed_products = true;
+  out.few_rows_from = 1;
   return out;
 }
 
@@ -43,10 +44,11 @@ std::vector<DeviceClass> make_classes() {
   const ModelOptions plain, halves{.kv_cache = FloatType::F16},
       f16{.kv_cache = FloatType::F16, .matmul = FloatType::F16},
       f32_cache{.matmul = FloatType::F16};
-  Capabilities whatever = device(Integrated, 4);
+  Capabilities whatever = device(Integrated, 4), least = device(Discrete, 0);
   whatever.max_subgroup_size = 128;
+  least.few_rows_from = 1;
   return {{"portable", device(Discrete, 0), plain},
-          {"portable, caches in f16", device(Discrete, 0), halves},
+          {"portable, caches in f16", least, halves},
           {"integrated, subgroups of any size", whatever, plain},
           {"integrated, subgroups of 16", device(Integrated, 16), halves},
           {"large", large_gpu(32), plain},

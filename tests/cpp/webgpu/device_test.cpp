@@ -211,10 +211,11 @@ TEST(Device, KernelsAreChosenAsAskedFor) {
   device.adapter_class = AdapterClass::Software;
   device.subgroups = true;
   device.max_workgroup_storage = 48 << 10;
-  const Capabilities discrete = choose_kernels_as(device, "discrete,bytes,matrices,nonsense");
+  const Capabilities discrete = choose_kernels_as(device, "discrete,bytes,matrices,few_rows,nonsense");
   EXPECT_EQ(discrete.adapter_class, AdapterClass::Discrete);
   EXPECT_EQ(discrete.byte_products_from, 1u);
   EXPECT_EQ(discrete.matrix_products_from, 1u);
+  EXPECT_EQ(discrete.few_rows_from, 1u);
   EXPECT_TRUE(discrete.subgroups);
   const Capabilities portable = choose_kernels_as(device, "discrete,portable");
   EXPECT_EQ(portable.adapter_class, AdapterClass::Discrete);

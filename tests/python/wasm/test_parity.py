@@ -51,6 +51,7 @@ DEVICES: dict[str, dict[str, Any]] = {
         "max_subgroup_size": 32,
         "matrix_size": 16,
         "matrix_products_from": 1,
+        "few_rows_from": 1,
         "byte_products_from": 1,
     },
     "integrated": {

@@ -1,5 +1,6 @@
 // Adds products of half H of a step to sum{M}_{R} (matrix M, row R): of elements{R}, four along K as in_place gives
-// them, with what the words q{M}_{L}_{U} hold for four neighbouring output columns.
+// them, with what the words q{M}_{L}_{U} hold for four neighbouring output columns; SCALED, times their scale{M}.
+#param SCALED = 0 : 0 | 1
 #if WEIGHT == q4
 #repeat M MATS
     let n${M} = q${M}_0_${U} >> U4(${H}u * 16u);
@@ -18,8 +19,13 @@
 #elif WEIGHT == f16
       let w${M} = half(select(q${M}_0_${U}, q${M}_1_${U}, ${J}u > 1u), ${J}u % 2u);
 #endif
+#if SCALED
+      let v${M} = w${M} * scale${M};
+#else
+      let v${M} = w${M};
+#endif
 #repeat R ROWS
-      sum${M}_${R} += elements${R}[${J}] * w${M};
+      sum${M}_${R} += elements${R}[${J}] * v${M};
 #endrepeat
 #endrepeat
     }

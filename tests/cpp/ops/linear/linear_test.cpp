@@ -106,7 +106,7 @@ TEST(Linear, SlicesFitWorkgroupMemory) {
   }
 }
 
-// Rows that are staged for every slice lie there, and then the sums.
+// Rows that are staged for every slice lie there, and then the sums of some rows.
 TEST(Linear, FewRowsFitWorkgroupMemory) {
   for (const std::uint32_t subgroup : {0u, 4u, 16u, 32u, 128u}) {
     for (const std::uint32_t storage : {16u << 10, 48u << 10}) {
@@ -114,21 +114,27 @@ TEST(Linear, FewRowsFitWorkgroupMemory) {
       caps.subgroups = subgroup > 0;
       caps.min_subgroup_size = caps.max_subgroup_size = std::max(subgroup, 1u);
       caps.max_workgroup_storage = storage;
+      caps.few_rows_from = 576 * 576;
       Compiled layer({}, caps);
-      for (const std::int64_t rows : {2, 3, 4}) {
+      for (const std::int64_t rows : {2, 3, 4, 5, 8}) {
         const Plan& plan = layer.at(rows);
         ASSERT_EQ(layer.kernel(plan).name, "gemm_few_rows");
         const auto number = [&](std::string_view name) {
           return std::stoul(layer.parameter(plan, name));
         };
-        const auto staged = number("UNIT") * number("HALVES") * number("SLICES") * number("ROWS");
-        const auto sums = number("SUMS") * number("ROWS") * number("LANES");
-        EXPECT_LE(16 * std::max(staged, sums), storage) << subgroup;
-        EXPECT_GE(number("WG"), number("ROWS") * number("LANES")) << subgroup;
-        EXPECT_EQ(number("ROWS"), rows == 2 ? 2u : 4u);
+        const auto staged =
+            number("UNITS") * number("UNIT") * number("HALVES") * number("SLICES") * number("ROWS");
+        const auto sums = number("SLICES") * number("MATS") * number("ROUND") * number("LANES");
+        EXPECT_LE(16 * std::max(staged, sums) + 4 * number("WG"), storage) << subgroup;
+        EXPECT_GE(number("WG"), number("ROUND") * number("LANES")) << subgroup;
+        EXPECT_EQ(number("ROWS"), rows == 2 ? 2u : rows <= 4 ? 4u : 8u);
+        EXPECT_GE(number("X_TASKS") * number("WG"), staged);
         EXPECT_EQ(72 % number("UNIT"), 0u);  // steps of 576 elements
       }
-      EXPECT_EQ(layer.kernel(layer.at(5)).name, "gemm_slices");
+      EXPECT_EQ(layer.kernel(layer.at(9)).name, "gemm_slices");
+      ++caps.few_rows_from;
+      Compiled below({}, caps);
+      EXPECT_EQ(below.kernel(below.at(2)).name, "gemm_slices");
     }
   }
 }
@@ -147,7 +153,7 @@ TEST(Linear, LargeLayersForOneRowMultiplyBytes) {
   constexpr std::uint64_t kWeights = 576 * 576;
   Compiled at({}, with_byte_products(kWeights)), above({}, with_byte_products(kWeights + 1));
   EXPECT_EQ(at.kernel(at.at(1)).name, "gemv_bytes");
-  EXPECT_EQ(at.kernel(at.at(2)).name, "gemm_few_rows");
+  EXPECT_EQ(at.kernel(at.at(2)).name, "gemm_slices");
   EXPECT_EQ(above.kernel(above.at(1)).name, "gemv");
 }
 
@@ -290,7 +296,7 @@ TEST(Linear, MatrixUnitsServeManyRows) {
     EXPECT_EQ(floats.kernels(floats.at(rows)),
               (Names{"gemm_split_rows", "gemm_matrices", "gemm_join"}));
   }
-  EXPECT_EQ(halves.kernel(halves.at(4)).name, "gemm_few_rows");
+  EXPECT_EQ(halves.kernel(halves.at(4)).name, "gemm_slices");
   EXPECT_EQ(halves.kernel(halves.at(1)).name, "gemv");
 
   Capabilities choosy = with_matrices(16, 32);
