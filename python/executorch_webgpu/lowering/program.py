@@ -25,6 +25,7 @@ from .constants import memory_conflicts, own_storages
 from .graph import LoweringError
 from .names import name_states, noting_constants, shared_names, users_of
 from .partitioner import StatePartitioner
+from .quick import quick_upstream
 from .rewrites import Rewrites
 from .states import PlanAgain, StatePlan
 
@@ -80,7 +81,7 @@ def partition(
     plan = StatePlan(users_of(names))
     while True:
         try:
-            with noting_constants() as noted:
+            with noting_constants() as noted, quick_upstream():
                 edge = to_edge_transform_and_lower(
                     programs,
                     transform_passes={m: [Rewrites(m, names[m], plan)] for m in programs},
