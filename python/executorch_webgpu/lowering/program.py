@@ -112,13 +112,13 @@ def _forget_symbols(program: ExportedProgram) -> None:
 
 def plan_memory(edge: EdgeProgramManager) -> ExecutorchProgramManager:
     """The program as it is written; delegates and weights are segments of their own."""
-    return edge.to_executorch(
-        ExecutorchBackendConfig(
-            extract_delegate_segments=True,
-            sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
-            memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(edge.methods) > 1),
-        )
+    config = ExecutorchBackendConfig(
+        extract_delegate_segments=True,
+        sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
+        memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(edge.methods) > 1),
     )
+    with quick_upstream():
+        return edge.to_executorch(config)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The exporter in a fraction of its time, with the same bytes for a result.
 
-Upstream runs some twenty passes, and each walks the whole graph again: it computes every node's sizes
-anew, checks everything before and after, and copies where a node came from. Here what does not
-change from one pass to the next is kept, for the time of one export. Each part stands for one
+Upstream runs some twenty passes, and each walks the whole graph again: it computes every node's
+sizes anew, checks everything before and after, and copies where a node came from. Here what does
+not change from one pass to the next is kept, for the time of one export. Each part stands for one
 function of upstream's, and is left out where that function is not the one it was written for.
 """
 
@@ -27,14 +27,21 @@ from executorch.exir.dialects.edge._ops import EdgeOpOverload
 from executorch.exir.pass_base import _ExportPassBase
 from executorch.exir.pass_manager import ExportedProgramPassManager
 from torch import Tensor, fx
+from torch._export.pass_base import _ExportPassBaseDeprecatedDoNotUse as _ATenPass
+from torch._higher_order_ops.executorch_call_delegate import executorch_call_delegate
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
-from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.export.graph_signature import OutputKind
+from torch.fx.experimental.symbolic_shapes import (
+    PropagateUnbackedSymInts,
+    free_unbacked_symbols,
+)
 from torch.fx.traceback import NodeSource
 
-# Called after each walk over a graph.
-Walked = Callable[[], None]
+# Called after each walk over a graph with its share of the work: 1 for a pass.
+Walked = Callable[[int], None]
+_DECOMPOSITION = 15  # it traces everything twice
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,15 @@ class _Part:
 
 @contextmanager
 def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
-    """Export quickly inside; `walked` hears of every walk over a graph."""
+    """Export quickly inside; `walked` hears of every walk over a graph.
+
+    Inside another one, the other one's is what happens.
+    """
+    if _Sizes.in_use:
+        yield
+        return
     with ExitStack() as stack:
+        stack.enter_context(patch.object(_Sizes, "in_use", True))
         for part in _parts(walked or _nothing):
             if part.fits():
                 made = part.make(getattr(part.owner, part.name, None))
@@ -80,12 +94,18 @@ def _parts(walked: Walked) -> list[_Part]:
     sizes = _Sizes()
     return [
         _Part(_ExportPassBase, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
-        _Part(_ExportPassBase, "call", "self graph_module", functools.partial(_told, walked)),
+        _Part(_ATenPass, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
         _Part(
             ExportedProgram,
             "run_decompositions",
             "self decomp_table decompose_custom_triton_ops",
-            functools.partial(_told, walked),
+            lambda upstream: _told(walked, _DECOMPOSITION, sizes.decomposing(upstream)),
+        ),
+        _Part(
+            _ExportPassBase,
+            "call",
+            "self graph_module",
+            lambda upstream: _told(walked, 1, upstream),
         ),
         _Part(ExportedProgramPassManager, "check", "self exported_program", lambda _: _no_check),
         _Part(
@@ -103,29 +123,86 @@ def _parts(walked: Walked) -> list[_Part]:
 
 
 class _Sizes:
-    """What operators gave for the tensors they were called with, in earlier passes.
+    """What operators gave in earlier passes, by what they were called with.
 
-    Graphs hold tensors without elements: the same operator of the same ones gives the same again.
-    A second call of the same in one pass has a result of its own, as upstream has it.
+    Graphs hold tensors without elements: the same operator of such as look the same gives one that
+    looks the same. A second such call in one pass has a result of its own, as upstream has it.
     """
 
+    in_use = False
+
     def __init__(self) -> None:
-        # Beside each result are the operands: their ids are others' once they are gone.
-        self.results: dict[Any, tuple[Any, Any]] = {}
+        self.results: dict[Any, Any] = {}
+        # By id. The tensors are kept, since their ids are others' once they are gone.
+        self.looks: dict[int, tuple[Any, FakeTensor]] = {}
 
     def in_a_pass(self, upstream: Any) -> Any:
-        """`_ExportPassBase._fx`, whose interpreter looks here first."""
+        """A pass's `_fx`, whose interpreter looks here first."""
 
-        def fx_of_pass(
-            self: Any, kind: Any, target: Any, args: Any, kwargs: Any, meta: Any
-        ) -> Any:
+        def fx_of_pass(self: Any, kind: Any, target: Any, args: Any, kwargs: Any, meta: Any) -> Any:
             # Every walk has an interpreter of its own.
-            if type(self.interpreter) is fx.Interpreter:
+            if type(self.interpreter) in (fx.Interpreter, PropagateUnbackedSymInts):
                 self.interpreter = _Interpreter(sizes)
+            if type(self.interpreter) is _Interpreter:
+                self.interpreter.before = meta.data.get("val")
             return upstream(self, kind, target, args, kwargs, meta)
 
         sizes = self
         return fx_of_pass
+
+    def decomposing(self, upstream: Any) -> Any:
+        """`run_decompositions`, which computes the sizes of all that it gives."""
+
+        @functools.wraps(upstream)
+        def decompose(*args: Any, **kwargs: Any) -> ExportedProgram:
+            program: ExportedProgram = upstream(*args, **kwargs)
+            times: Counter[Any] = Counter()
+            for node in program.graph.nodes:
+                if node.op == "call_function" and "val" in node.meta:
+                    operands = fx.node.map_arg((node.args, node.kwargs), _value)
+                    call = self.call(node.target, *operands, times)
+                    if call is not None and _can_be_kept(node.meta["val"]):
+                        self.results.setdefault(call, node.meta["val"])
+            return program
+
+        return decompose
+
+    def call(self, target: Any, args: Any, kwargs: Any, times: Counter[Any]) -> Any:
+        """A call's key: which of those with such operands it is; None where it must be made."""
+        operator = target._op if isinstance(target, EdgeOpOverload) else target
+        if not isinstance(operator, OpOverload) or not _gives_new_tensors(operator):
+            return None
+        key = self.key((args, kwargs))
+        if key is None:
+            return None
+        times[operator, key] += 1
+        return operator, key, times[operator, key]
+
+    def key(self, value: Any) -> Any:
+        """Equal for operands that look the same; None where that cannot be told."""
+        kind = type(value)
+        if kind is FakeTensor:
+            if id(value) not in self.looks:
+                self.looks[id(value)] = self._look(value), value
+            return self.looks[id(value)][0]
+        if kind is torch.SymInt:
+            return kind, id(value.node.shape_env), value.node.expr
+        if value is None or kind in _PLAIN:
+            return kind, value
+        if isinstance(value, tuple | list):
+            keys = tuple(map(self.key, value))
+            return None if None in keys else (tuple, *keys)
+        if isinstance(value, dict):
+            keys = tuple(map(self.key, value.values()))
+            return None if None in keys else (dict, *value, *keys)
+        return None
+
+    def _look(self, tensor: FakeTensor) -> Any:
+        if tensor.layout is not torch.strided or tensor.constant is not None:
+            return FakeTensor, id(tensor)
+        numbers = (tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
+        kind = (tensor.dtype, tensor.device, tensor.requires_grad, id(tensor.fake_mode))
+        return FakeTensor, kind, self.key(numbers)
 
 
 class _Interpreter(fx.Interpreter):
@@ -135,46 +212,48 @@ class _Interpreter(fx.Interpreter):
         super().__init__(_EMPTY)
         self.sizes = sizes
         self.times: Counter[Any] = Counter()
+        self.before: Any = None  # what the node gave in the last pass
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        operator = target._op if isinstance(target, EdgeOpOverload) else target
-        if not isinstance(operator, OpOverload) or operator._schema.is_mutable:
-            return super().call_function(target, args, kwargs)
-        key = _key((args, kwargs))
-        if key is None:
-            return super().call_function(target, args, kwargs)
-        call = operator, key
-        self.times[call] += 1
-        call = *call, self.times[call]
-        if call not in self.sizes.results:
-            result = super().call_function(target, args, kwargs)
-            if not _can_be_kept(result):
-                return result
-            self.sizes.results[call] = result, (args, kwargs)
-        return self.sizes.results[call][0]
+        if target is executorch_call_delegate:
+            given = _given_out(args[0].original_module, self.before)
+            return super().call_function(target, args, kwargs) if given is None else given
+        call = self.sizes.call(target, args, kwargs, self.times)
+        if call in self.sizes.results:
+            return self.sizes.results[call]
+        result = super().call_function(target, args, kwargs)
+        if call is not None and _can_be_kept(result):
+            self.sizes.results[call] = result
+        return result
+
+
+def _given_out(delegated: ExportedProgram, before: Any) -> tuple[Any, ...] | None:
+    """What a delegate gives, without the states it writes; upstream calls all that is inside.
+
+    None where it does not follow from what it gave before.
+    """
+    specs = delegated.graph_signature.output_specs
+    if not isinstance(before, tuple | list) or not _can_be_kept(before):
+        return None
+    users = [i for i, spec in enumerate(specs) if spec.kind is OutputKind.USER_OUTPUT]
+    if len(before) == len(specs):
+        return tuple(before[i] for i in users)
+    return tuple(before) if len(before) == len(users) else None
+
+
+def _value(node: fx.Node) -> Any:
+    return node.meta.get("val", node)
 
 
 _EMPTY = fx.GraphModule(torch.nn.Module(), fx.Graph())
 _PLAIN = (int, float, bool, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
-def _key(value: Any) -> Any:
-    """Equal for equal operands; None where that cannot be told."""
-    kind = type(value)
-    if kind is FakeTensor:
-        return kind, id(value)
-    if kind is torch.SymInt:
-        node = value.node
-        return kind, id(node.shape_env), node._expr
-    if value is None or kind in _PLAIN:
-        return kind, value
-    if isinstance(value, tuple | list):
-        keys = tuple(map(_key, value))
-        return None if None in keys else (tuple, *keys)
-    if isinstance(value, dict):
-        keys = tuple(map(_key, value.values()))
-        return None if None in keys else (dict, *value, *keys)
-    return None
+@functools.cache
+def _gives_new_tensors(operator: OpOverload) -> bool:
+    """Neither its operands, nor views of them."""
+    schema = operator._schema
+    return not schema.is_mutable and all(given.alias_info is None for given in schema.returns)
 
 
 def _can_be_kept(result: Any) -> bool:
@@ -187,11 +266,11 @@ def _can_be_kept(result: Any) -> bool:
 # --- The rest ---
 
 
-def _told(walked: Walked, upstream: Any) -> Any:
+def _told(walked: Walked, share: int, upstream: Any) -> Any:
     @functools.wraps(upstream)
     def walk(*args: Any, **kwargs: Any) -> Any:
         result = upstream(*args, **kwargs)
-        walked()
+        walked(share)
         return result
 
     return walk
@@ -231,5 +310,5 @@ _COMPOSITE = "CompositeImplicitAutograd"
 _once = functools.cache(functools.cache)
 
 
-def _nothing() -> None:
+def _nothing(share: int) -> None:
     pass
