@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
         return
     with ExitStack() as stack:
         stack.enter_context(patch.object(_Sizes, "in_use", True))
+        stack.enter_context(_seldom_collecting())
         for part in _parts(walked or _nothing):
             if part.fits():
                 made = part.make(getattr(part.owner, part.name, None))
@@ -143,8 +145,6 @@ class _Sizes:
             # Every walk has an interpreter of its own.
             if type(self.interpreter) in (fx.Interpreter, PropagateUnbackedSymInts):
                 self.interpreter = _Interpreter(sizes)
-            if type(self.interpreter) is _Interpreter:
-                self.interpreter.before = meta.data.get("val")
             return upstream(self, kind, target, args, kwargs, meta)
 
         sizes = self
@@ -212,11 +212,10 @@ class _Interpreter(fx.Interpreter):
         super().__init__(_EMPTY)
         self.sizes = sizes
         self.times: Counter[Any] = Counter()
-        self.before: Any = None  # what the node gave in the last pass
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target is executorch_call_delegate:
-            given = _given_out(args[0].original_module, self.before)
+            given = _given_out(args[0].original_module)
             return super().call_function(target, args, kwargs) if given is None else given
         call = self.sizes.call(target, args, kwargs, self.times)
         if call in self.sizes.results:
@@ -227,18 +226,16 @@ class _Interpreter(fx.Interpreter):
         return result
 
 
-def _given_out(delegated: ExportedProgram, before: Any) -> tuple[Any, ...] | None:
+def _given_out(delegated: ExportedProgram) -> tuple[Any, ...] | None:
     """What a delegate gives, without the states it writes; upstream calls all that is inside.
 
-    None where it does not follow from what it gave before.
+    None where that does not tell.
     """
+    values = {node.name: _value(node) for node in delegated.graph.output_node().all_input_nodes}
     specs = delegated.graph_signature.output_specs
-    if not isinstance(before, tuple | list) or not _can_be_kept(before):
-        return None
-    users = [i for i, spec in enumerate(specs) if spec.kind is OutputKind.USER_OUTPUT]
-    if len(before) == len(specs):
-        return tuple(before[i] for i in users)
-    return tuple(before) if len(before) == len(users) else None
+    users = [spec.arg.name for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
+    given = tuple(values.get(name) for name in users)
+    return given if _can_be_kept(given) else None
 
 
 def _value(node: fx.Node) -> Any:
@@ -303,6 +300,17 @@ def _only_for_new_operators(materialize: Callable[[], None]) -> Callable[[], Non
         seen = count
 
     return look_up
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Graphs are millions of objects that stay; looking through them frees next to nothing."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(20 * thresholds[0], *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 _COMPOSITE = "CompositeImplicitAutograd"
