@@ -18,7 +18,7 @@ from ..lowering import partition, plan_memory, quick_upstream, quiet_upstream
 from .quantize import QuantizedWeight, halves
 
 # What `quick_upstream` tells of while a decoder becomes a delegate.
-_WALKS = 120
+_WALKS = 110
 
 
 class _QuantizedMatrix(nn.Module):
