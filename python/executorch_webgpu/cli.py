@@ -624,16 +624,35 @@ def _cached_smollm2() -> Path:
 
 @contextmanager
 def _stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress display with a line for each stage; the yielded function reports to it."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    """A progress display with a line for each stage; the yielded function reports to it.
+
+    Where it is known how much there is to do, also with the time that is left.
+    """
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Left(TimeRemainingColumn):
+        def render(self, task: Task) -> Text:
+            known = not task.finished and task.time_remaining is not None
+            return super().render(task).append(" left") if known else Text()
 
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:<26}"),
         BarColumn(),
         TimeElapsedColumn(),
+        Left(),
     )
-    with Progress(*columns, console=_notes) as progress:
+    # Speed is that of the whole stage: the last half minute's steps may have been few and large.
+    with Progress(*columns, console=_notes, speed_estimate_period=3600) as progress:
         current: dict[str, Any] = {}
 
         def finish() -> None:

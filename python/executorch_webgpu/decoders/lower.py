@@ -14,8 +14,11 @@ import torchao.quantization.quant_primitives  # noqa: F401  registers torchao::d
 from executorch.exir import ExecutorchProgramManager
 from torch import Tensor, nn
 
-from ..lowering import partition, plan_memory, quiet_upstream
+from ..lowering import partition, plan_memory, quick_upstream, quiet_upstream
 from .quantize import QuantizedWeight, halves
+
+# What `quick_upstream` tells of while a decoder becomes a delegate.
+_WALKS = 110
 
 
 class _QuantizedMatrix(nn.Module):
@@ -101,11 +104,20 @@ def lower(
         report: called with the stage's name, and what is done of how much.
         longest_input: the largest S; one less than `context` when None.
     """
+    done = 0
+
+    def walked(share: int) -> None:
+        nonlocal done
+        done += share
+        report("Lowering to the delegate", min(done, _WALKS), _WALKS)
+
     with quiet_upstream(), torch.no_grad():
         report("Capturing the graph", 0, 0)
-        graph = _capture(model, longest_input or context - 1)
-        report("Lowering to the delegate", 0, 0)
-        edge = partition(graph, {"require_dynamic_shapes": True}, constants)
+        with quick_upstream():
+            graph = _capture(model, longest_input or context - 1)
+        report("Lowering to the delegate", 0, _WALKS)
+        with quick_upstream(walked):
+            edge = partition(graph, {"require_dynamic_shapes": True}, constants)
         report("Planning memory", 0, 0)
         return plan_memory(edge)
 

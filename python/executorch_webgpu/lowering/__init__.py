@@ -14,11 +14,13 @@ here is rewritten so that it computes what eager PyTorch does, or refused with o
 from __future__ import annotations
 
 from .program import LoweringError, lower_program, partition, plan_memory, quiet_upstream
+from .quick import quick_upstream
 
 __all__ = [
     "LoweringError",
     "lower_program",
     "partition",
     "plan_memory",
+    "quick_upstream",
     "quiet_upstream",
 ]

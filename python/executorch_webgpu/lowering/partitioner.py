@@ -41,7 +41,9 @@ class StatePartitioner(Partitioner):  # type: ignore[misc]
         self.stock = WebGPUPartitioner(self.options, nn_module_blocklist=[KEPT_OUT])
 
     def ops_to_not_decompose(self, program: ExportedProgram) -> Any:
-        return self.stock.ops_to_not_decompose(program)
+        # Without a condition, for the stock one always holds, and costs another decomposition.
+        kept, _ = self.stock.ops_to_not_decompose(program)
+        return kept, None
 
     def partition(self, exported_program: ExportedProgram) -> PartitionResult:
         graph = exported_program.graph

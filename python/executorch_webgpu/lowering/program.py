@@ -25,6 +25,7 @@ from .constants import memory_conflicts, own_storages
 from .graph import LoweringError
 from .names import name_states, noting_constants, shared_names, users_of
 from .partitioner import StatePartitioner
+from .quick import quick_upstream
 from .rewrites import Rewrites
 from .states import PlanAgain, StatePlan
 
@@ -80,7 +81,7 @@ def partition(
     plan = StatePlan(users_of(names))
     while True:
         try:
-            with noting_constants() as noted:
+            with noting_constants() as noted, quick_upstream():
                 edge = to_edge_transform_and_lower(
                     programs,
                     transform_passes={m: [Rewrites(m, names[m], plan)] for m in programs},
@@ -111,13 +112,13 @@ def _forget_symbols(program: ExportedProgram) -> None:
 
 def plan_memory(edge: EdgeProgramManager) -> ExecutorchProgramManager:
     """The program as it is written; delegates and weights are segments of their own."""
-    return edge.to_executorch(
-        ExecutorchBackendConfig(
-            extract_delegate_segments=True,
-            sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
-            memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(edge.methods) > 1),
-        )
+    config = ExecutorchBackendConfig(
+        extract_delegate_segments=True,
+        sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
+        memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(edge.methods) > 1),
     )
+    with quick_upstream():
+        return edge.to_executorch(config)
 
 
 @contextmanager
