@@ -47,8 +47,8 @@ class Memory:
 
     def sentence(self) -> str:
         """What takes how much."""
-        told = [self.context and f"{self.context:,} tokens", *self.state_types]
-        of_states = ", ".join(filter(None, told))
+        tokens = [f"{self.context:,} tokens"] if self.context else []
+        of_states = ", ".join([*tokens, *self.state_types])
         return (
             f"{_size(self.total)} of GPU memory: {_size(self.constants)} for weights, "
             f"{_size(self.states)} for states{f' ({of_states})' if self.states else ''} and, with "
@@ -215,8 +215,9 @@ def _memory(found: Mapping[str, Any]) -> Memory:
 
 
 def _stored_as(state: Mapping[str, Any]) -> str:
-    if state["packing"] != "words":
-        return _PACKINGS.get(state["packing"], state["packing"])
+    packing: str = state["packing"]
+    if packing != "words":
+        return _PACKINGS.get(packing, packing)
     return "f32" if state["tensor"].removeprefix("weight ").startswith("f") else "i32"
 
 

@@ -60,8 +60,8 @@ Error with_embeddings(Error error, std::uint64_t elements) {
   if (error.kind != ErrorKind::ResourceLimit || elements == 0) return error;
   constexpr std::uint64_t kGroup = 32;
   const std::uint64_t packed = elements / 2 + elements / kGroup * kWord;
-  error.message = cat(error.message, "; its embedding has ", elements * kWord, " bytes, and ", packed,
-                      " in 4 bits");
+  error.message = cat(error.message, "; its embedding has ", elements * kWord, " bytes, and ",
+                      packed, " in 4 bits");
   return error;
 }
 
