@@ -23,7 +23,8 @@ Without figures is what cannot be exported, with the reason; what has no row was
 Written by `./dev test-models -k export_llm --table docs/models.md`.
 
 `export_llm` makes one method with the Vulkan backend, and no `.ptd` files: programs with both were
-made of its graphs, by the stock partitioner and by `lower_program`.
+made of its graphs, by the stock partitioner and by `lower_program`. Mode `int8` leaves its weights
+outside of the delegate, as inputs that go to the GPU in floats with every call.
 
 PyPI's optimum-executorch (1.1.0) has no recipe with this partitioner and cannot be installed beside
 the rest: it pins transformers 5.0.0rc1, and with it huggingface_hub below 2 and tokenizers below

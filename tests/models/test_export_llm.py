@@ -124,7 +124,7 @@ def test_weights_in_several_files(
     how: str, checkpoint: Path, tmp_path: Path, note: Callable[[Row], None]
 ) -> None:
     form = Form("4w")
-    exported = in_files(how, form, checkpoint, tmp_path, most=100_000)
+    exported = in_files(how, form, checkpoint, tmp_path, most=200_000)
     files = len(list(tmp_path.glob("*.ptd")))
     assert files > 1
     model, calls = load(exported, tmp_path), list(form.calls())
