@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Models of torchvision and transformers, and some of a kind, against eager PyTorch on a software adapter:
+# Models of torchvision and transformers, some of a kind, and export_llm's, against eager PyTorch on a software adapter:
 #   scripts/test_models.sh [--table docs/models.md] [-k NAME]
 # Arguments go to pytest. Expects what ./dev test-models installs.
 set -euo pipefail

@@ -12,6 +12,7 @@ from .files import DataPath, StrPath
 from .runtime import inspect, missing_operators, obstacles, refusals
 
 _BOUND = "the largest inputs"
+_PACKINGS = {"half-pairs": "f16", "wide-words": "i64", "bytes": "8 bits"}
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,35 @@ class MissingOperator:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on the GPU; activations at the largest inputs."""
+    """Bytes on the GPU; activations at the largest inputs.
+
+    Attributes:
+        staging: beside the rest, while weights are uploaded.
+        state_types: what the states' elements are stored as.
+        context: tokens that a language model's cache holds, if the program says so.
+    """
 
     constants: int
     states: int
     activations: int
+    staging: int = 0
+    state_types: tuple[str, ...] = ()
+    context: int | None = None
 
     @property
     def total(self) -> int:
         return self.constants + self.states + self.activations
+
+    def sentence(self) -> str:
+        """What takes how much."""
+        tokens = [f"{self.context:,} tokens"] if self.context else []
+        of_states = ", ".join([*tokens, *self.state_types])
+        return (
+            f"{_size(self.total)} of GPU memory: {_size(self.constants)} for weights, "
+            f"{_size(self.states)} for states{f' ({of_states})' if self.states else ''} and, with "
+            f"the largest inputs, {_size(self.activations)} for activations"
+            + (f"; {_size(self.staging)} more while it loads" if self.staging else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -73,13 +94,10 @@ class Check:
         verdict = "runs" if self.runs else "does not run"
         where = f"on {self.adapter}" if self.adapter else "without an adapter"
         methods = f"{_count(len(self.methods), 'method')} ({', '.join(self.methods)})"
-        memory = self.memory
         return [
             f"{self.path} {verdict} {where}: {methods}.",
             f"{self._calls()}.",
-            f"It takes {_size(memory.total)} of GPU memory: {_size(memory.constants)} for "
-            f"constants, {_size(memory.states)} for states and, with the largest inputs, "
-            f"{_size(memory.activations)} for activations.",
+            f"It takes {self.memory.sentence()}.",
             *(f"{text[0].upper()}{text[1:]}." for text in (*self.problems, *self.warnings)),
         ]
 
@@ -121,7 +139,7 @@ def check(path: StrPath, data_path: DataPath = None) -> Check:
         _counts(d["operators"] for m in methods for d in m["delegates"] if "operators" in d),
         _counts(method["host_kernels"] for method in methods),
         missing,
-        _memory(methods),
+        _memory(found),
         problems,
         warnings,
     )
@@ -172,16 +190,35 @@ def _is_dynamic(method: Mapping[str, Any]) -> bool:
     return any(one.get("dynamic") for one in method["inputs"])
 
 
-def _memory(methods: list[Mapping[str, Any]]) -> Memory:
-    constants = states = activations = 0
-    for method in methods:
-        for delegate in method["delegates"]:
-            memory = delegate.get("memory", {})
-            constants += memory.get("constant_bytes", 0)
-            states += memory.get("state_bytes", 0)
-            plans = delegate.get("plans", [])
-            activations += sum(plan["slot_bytes"] for plan in plans if plan.get("for") == _BOUND)
-    return Memory(constants, states, activations)
+def memory_needed(path: StrPath, data_path: DataPath = None) -> Memory:
+    """What a program takes by its parts, before anything of it is on a GPU.
+
+    Raises:
+        WebGPUError: a file is missing or not what it should be.
+    """
+    return _memory(inspect(path, data_path))
+
+
+def _memory(found: Mapping[str, Any]) -> Memory:
+    delegates = [d for method in found["methods"] for d in method["delegates"]]
+    parts = [delegate["memory"] for delegate in delegates if "memory" in delegate]
+    plans = [plan for delegate in delegates for plan in delegate.get("plans", [])]
+    states = [state for part in parts for state in part["states"]]
+    return Memory(
+        sum(part["constant_bytes"] for part in parts),
+        sum(part["state_bytes"] for part in parts),
+        sum(plan.get("slot_bytes", 0) for plan in plans if plan["for"] == _BOUND),
+        max((part.get("staging_bytes", 0) for part in parts), default=0),
+        tuple(sorted({_stored_as(state) for state in states})),
+        found["constants"].get("get_max_context_len"),
+    )
+
+
+def _stored_as(state: Mapping[str, Any]) -> str:
+    packing: str = state["packing"]
+    if packing != "words":
+        return _PACKINGS.get(packing, packing)
+    return "f32" if state["tensor"].removeprefix("weight ").startswith("f") else "i32"
 
 
 def _count(number: int, what: str) -> str:

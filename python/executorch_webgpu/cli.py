@@ -273,6 +273,7 @@ def chat(
     path = model or _cached_smollm2()
     check_program(path)
     functions = read_tools(tools)
+    _tell_memory(path, data)
     # The program before its tokenizer: a truncated one should not be blamed on what lies beside it.
     with _notes.status(f"Loading {path.name}"):
         language_model = LanguageModel.load(path, data)
@@ -421,6 +422,7 @@ def run(
 
     names = load_labels(labels) if labels else None
     preparing = Preparing.of_words(size, mean, std)
+    _tell_memory(model, data)
     program = load(model, data)
     tensors = [
         _load_input(path, preparing, method, i, program) for i, path in enumerate(inputs or [])
@@ -583,6 +585,7 @@ def bench(
     from .bench_program import CallReport, bench_program
     from .report import Peaks, Report
 
+    _tell_memory(model, data)
     report: Report | CallReport
     with _notes.status("Starting") as status:
 
@@ -599,6 +602,18 @@ def bench(
         _print_json(report.to_json())
     else:
         _output.print(report.to_markdown(), markup=False)
+
+
+def _tell_memory(model: Path, data: list[Path] | None) -> None:
+    """What a language model will take, before any of it is taken."""
+    from .bench import is_language_model
+    from .check import memory_needed
+
+    if not is_language_model(model, data):
+        return
+    memory = memory_needed(model, data)
+    if memory.total:  # else it is refused, and loading says why
+        _notes.print(f"{model.name} takes {memory.sentence()}.", markup=False)
 
 
 def _files_of(data: list[Path] | None) -> list[Path]:

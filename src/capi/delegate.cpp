@@ -1,6 +1,7 @@
 #include "capi/delegate.h"
 
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "capi/delegate_constants.h"
@@ -41,6 +42,29 @@ Result<Capabilities> tested_capabilities(const std::shared_ptr<Device>& device,
   return tested->capabilities;
 }
 
+// Elements of constants that embeddings look up as floats: those of 4 bits are another operator's.
+std::uint64_t float_table_elements(const Graph& graph) {
+  std::set<std::int32_t> tables;
+  std::uint64_t elements = 0;
+  for (const Call& call : graph.calls) {
+    if (call.name != "aten.embedding.default" || call.args.empty()) continue;
+    const TensorInfo* table = graph.tensor(call.args[0]);
+    if (table == nullptr || table->constant < 0 || !tables.insert(table->constant).second) continue;
+    elements += static_cast<std::uint64_t>(table->bound.numel());
+  }
+  return elements;
+}
+
+// What there is no memory for, with what it would be without floats in embeddings.
+Error with_embeddings(Error error, std::uint64_t elements) {
+  if (error.kind != ErrorKind::ResourceLimit || elements == 0) return error;
+  constexpr std::uint64_t kGroup = 32;
+  const std::uint64_t packed = elements / 2 + elements / kGroup * kWord;
+  error.message = cat(error.message, "; its embedding has ", elements * kWord, " bytes, and ",
+                      packed, " in 4 bits");
+  return error;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Device>> acquire_device(const Options& options) {
@@ -66,6 +90,7 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
   if (!source.aliased) TRY(check_lost_states(graph, is_zero));
 
   LoadedDelegate loaded;
+  const std::uint64_t float_elements = float_table_elements(graph);
   std::unique_lock<std::mutex> loading;
   std::vector<std::uint8_t> written_elsewhere;
   if (source.origin && options.shared_states) {
@@ -95,8 +120,9 @@ Result<LoadedDelegate> load_delegate(const DelegateSource& source, const Options
   RunnerOptions runner;
   runner.profiling = (options.profiling || trace) && device->capabilities().timestamps;
   runner.memory_limit = options.memory_limit;
-  TRY_ASSIGN(loaded.runner,
-             Runner::create(std::move(model), std::move(device), constants, runner, made));
+  auto created = Runner::create(std::move(model), std::move(device), constants, runner, made);
+  if (!created) return std::unexpected(with_embeddings(created.error(), float_elements));
+  loaded.runner = std::move(*created);
   if (loaded.states) publish_states(*loaded.runner, loaded.states);
   return loaded;
 }

@@ -11,6 +11,7 @@
 //        "graph": {"inputs", "outputs", "calls": [{"name", "args"}], "values": [...]},
 //        "weight_bytes", "weights": [{"key", "type", "sizes", "bytes", "stored"}],
 //        "memory": {"constant_bytes", "state_bytes", "constants": [...], "states": [...],
+//          "staging_bytes",            beside the rest, while constants are uploaded
 //          "exporter_slot_bytes",      what the exporter's plan takes for the largest inputs
 //          "storages": ["f32", null, ...]},  of each value; null for what is no tensor
 //        "plans": [{"for", "layers", "dispatches_per_layer", "wgsl", ...}]}]}]}

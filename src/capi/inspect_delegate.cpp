@@ -10,6 +10,7 @@
 #include "plan/missing_operators.h"
 #include "plan/plan_json.h"
 #include "webgpu/template_folder.h"
+#include "webgpu/upload.h"
 
 namespace etwebgpu {
 namespace {
@@ -156,6 +157,7 @@ void write_memory(JsonWriter& json, const Model& model) {
   }
   json.end_array().member("constant_bytes", constant_bytes).member("state_bytes", state_bytes);
   json.member("exporter_slot_bytes", exporter_slot_bytes(model));
+  json.member("staging_bytes", model.constants().empty() ? 0 : kStagingBytes);
   write_storages(json, model);
   json.end_object();
 }

@@ -11,7 +11,7 @@ namespace etwebgpu {
 
 namespace {
 
-constexpr std::uint64_t kStageBytes = 8 << 20;
+constexpr std::uint64_t kStageBytes = kStagingBytes / 2;
 
 // Two mapped staging buffers in turn: one is filled while the GPU copies from the other.
 class Uploader {

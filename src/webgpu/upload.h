@@ -15,6 +15,9 @@
 
 namespace etwebgpu {
 
+// Of two mapped buffers in turn, only while constants are uploaded.
+inline constexpr std::uint64_t kStagingBytes = 16 << 20;
+
 // Where the bytes of Graph::constants come from.
 class ConstantSource {
  public:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from models_table import Row, Table
+from tables import Document, Row
 
 os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
 
@@ -18,6 +18,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def note(request: pytest.FixtureRequest) -> Callable[[Row], None]:
-    """Takes a row of the table."""
+    """Takes a row of a table."""
     target: Path | None = request.config.getoption("--table")
-    return Table(target).add if target else lambda _: None
+    return Document(target).add if target else lambda _: None

@@ -1,17 +1,14 @@
-"""docs/models.md: models by how they were exported, with their delegates, differences and times."""
+"""Models by how they were exported, with their delegates, differences and times."""
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import executorch_webgpu
-from support.networks import BATCHES, NETWORKS
 
 HEAD = """# Models
 
@@ -48,11 +45,19 @@ class Row:
     milliseconds: float
     device: str
 
+    @property
+    def key(self) -> tuple[str, int, str]:
+        return self.model, self.batch, self.how
+
     def cells(self) -> str:
         """Three cells of the table."""
-        calls = f"{self.delegates} + {self.host_calls}"
-        difference = f"{self.difference:.0e}" if self.difference else "0"
-        return f"{calls} | {difference} | {self.milliseconds:,.1f}"
+        return measured_cells(self.delegates, self.host_calls, self.difference, self.milliseconds)
+
+
+def measured_cells(delegates: int, host_calls: int, difference: float, took: float) -> str:
+    """Calls, difference and milliseconds."""
+    apart = f"{difference:.0e}" if difference else "0"
+    return f"{delegates} + {host_calls} | {apart} | {took:,.1f}"
 
 
 def milliseconds(call: Callable[[], object]) -> float:
@@ -76,39 +81,23 @@ def measured(
     """A row of the table."""
     (forward,) = [m for m in model.outline["methods"] if m["name"] == "forward"]
     took = milliseconds(lambda: model.execute("forward", inputs))
-    selected = executorch_webgpu.devices()["selected"] or {"name": "no adapter", "provider": ""}
-    device = f"{selected['name']} through {selected['provider']}"
     calls = forward["delegate_calls"], forward["kernel_calls"]
-    return Row(name, batch, how, *calls, difference, took, device)
+    return Row(name, batch, how, *calls, difference, took, device_name())
 
 
-class Table:
-    """Rows of this run and of earlier ones, kept as data beside their text."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.data = target.parent / "results" / f"{target.stem}.json"
-        kept = json.loads(self.data.read_text()) if self.data.exists() else []
-        self.rows = {_key(row): row for row in (Row(**fields) for fields in kept)}
-
-    def add(self, row: Row) -> None:
-        """Takes the place of the same model's, exported in the same way; both files are written."""
-        self.rows[_key(row)] = row
-        self.data.write_text(json.dumps([asdict(r) for r in self.rows.values()], indent=1) + "\n")
-        self.target.write_text(self.text())
-
-    def text(self) -> str:
-        """One line for each model and batch."""
-        devices = " and ".join(dict.fromkeys(row.device for row in self.rows.values()))
-        lines = []
-        known = {(model, batch) for model in NETWORKS for batch in BATCHES}
-        for model, batch in sorted(known | {(model, batch) for model, batch, _ in self.rows}):
-            found = [self.rows.get((model, batch, how)) for how in ("stock", "lowered")]
-            cells = " | ".join(row.cells() if row else "– | – | –" for row in found)
-            lines.append(f"| {model} | {batch} | {cells} |")
-        head = HEAD.format(repetitions=REPETITIONS, devices=devices)
-        return head + "\n".join(lines) + "\n"
+def device_name() -> str:
+    """The adapter that programs run on, and by whose WebGPU."""
+    selected = executorch_webgpu.devices()["selected"] or {"name": "no adapter", "provider": ""}
+    return f"{selected['name']} through {selected['provider']}"
 
 
-def _key(row: Row) -> tuple[str, int, str]:
-    return row.model, row.batch, row.how
+def text(rows: Sequence[Row]) -> str:
+    """One line for each model and batch."""
+    devices = " and ".join(dict.fromkeys(row.device for row in rows))
+    found = {row.key: row for row in rows}
+    lines = []
+    for model, batch in sorted({(row.model, row.batch) for row in rows}):
+        both = [found.get((model, batch, how)) for how in ("stock", "lowered")]
+        cells = " | ".join(row.cells() if row else "– | – | –" for row in both)
+        lines.append(f"| {model} | {batch} | {cells} |")
+    return HEAD.format(repetitions=REPETITIONS, devices=devices) + "\n".join(lines) + "\n"

@@ -192,6 +192,18 @@ def test_memory_limit_says_what_would_fit():
         sdpa_model(shape).close()
 
 
+def test_memory_limit_says_what_an_embedding_takes():
+    g = GraphBuilder()
+    indices = g.input(torch.int32, (1, 4))
+    args = (g.constant(torch.ones(64, 32)), indices, -1, False, False)
+    for _ in range(2):  # one table counts once
+        g.output(g.call("aten.embedding.default", *args, out=(F32, (1, 4, 32))))
+    refusal = f"its embedding has {64 * 32 * 4} bytes, and {64 * (16 + 4)} in 4 bits"
+    with option("memory_limit", "4096"), pytest.raises(ModelError, match=refusal):
+        g.load()
+    g.load().close()
+
+
 def test_missing_and_short_weights_are_named():
     blob, named = adder()
     (key,) = named

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from executorch_webgpu import check
 from executorch_webgpu.check import Memory
 from executorch_webgpu.cli import app
+from executorch_webgpu.lowering import lower_program, quiet_upstream
+from support.options import option
 from support.program import save
 from typer.testing import CliRunner
 
@@ -33,6 +36,33 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     length = torch.export.Dim("rows", min=1, max=64)
     folder = tmp_path_factory.mktemp("check")
     return save(folder, "rows", Rows(), (torch.ones(8, 32),), dynamic_shapes=({0: length},)).pte
+
+
+class Counting(torch.nn.Module):
+    """With a language model's inputs, a state as long as its context, and a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(50, 32)
+        self.register_buffer("seen", torch.zeros(CONTEXT, 32))
+
+    def forward(self, tokens: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        self.seen.add_(self.table(tokens)[0])
+        return self.seen.sum(0, keepdim=True) + position.float()
+
+
+CONTEXT = 16
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    inputs = (torch.tensor([[1]]), torch.tensor([0]))
+    path = tmp_path_factory.mktemp("check") / "counting.pte"
+    with quiet_upstream(), torch.no_grad():
+        graph = torch.export.export(Counting(), inputs)
+        program = lower_program(graph, constants={"get_max_context_len": CONTEXT})
+    path.write_bytes(program.buffer)
+    return path
 
 
 @pytest.fixture
@@ -61,6 +91,32 @@ def test_a_program_that_runs(rows: Path) -> None:
     text = runner.invoke(app, ["check", str(rows)]).stdout
     assert f"{rows} runs on " in text
     assert "of GPU memory" in text
+
+
+def test_states_and_what_they_are_kept_in(counting: Path) -> None:
+    _, said = found(counting)
+    memory = said["memory"]
+    assert (memory["states"], memory["state_types"]) == (CONTEXT * 32 * 4, ["f32"])
+    assert memory["context"] == CONTEXT
+    assert memory["staging"] > 0
+
+
+@pytest.mark.parametrize("command", ["chat", "bench", "run"])
+def test_a_language_models_memory_is_told_before_it_is_taken(command: str, counting: Path) -> None:
+    with option("memory_limit", "4000"):
+        result = runner.invoke(app, [command, str(counting)])
+    told, refusal = result.stderr.splitlines()
+    states = "2.05 KB for states (16 tokens, f32)"
+    assert told.startswith("counting.pte takes ") and states in told
+    assert refusal.startswith("error: ")
+    assert "a shorter context less; its embedding has 6400 bytes, and 1000 in 4 bits" in refusal
+
+
+def test_other_programs_are_run_without_a_word(rows: Path, tmp_path: Path) -> None:
+    array = tmp_path / "x.npy"
+    np.save(array, np.ones((8, 32), np.float32))
+    result = runner.invoke(app, ["run", str(rows), "--input", str(array)])
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_operators_that_are_missing(unknown: Path) -> None:
