@@ -211,7 +211,8 @@ TEST(Device, KernelsAreChosenAsAskedFor) {
   device.adapter_class = AdapterClass::Software;
   device.subgroups = true;
   device.max_workgroup_storage = 48 << 10;
-  const Capabilities discrete = choose_kernels_as(device, "discrete,bytes,matrices,few_rows,nonsense");
+  const Capabilities discrete =
+      choose_kernels_as(device, "discrete,bytes,matrices,few_rows,nonsense");
   EXPECT_EQ(discrete.adapter_class, AdapterClass::Discrete);
   EXPECT_EQ(discrete.byte_products_from, 1u);
   EXPECT_EQ(discrete.matrix_products_from, 1u);
