@@ -262,6 +262,7 @@ def chat(
     """
     from .chat import Conversation
     from .generate import LanguageModel, Sampler
+    from .saved_chat import check_can_save
     from .saved_chat import load as load_conversation
     from .talk import Talk, lines, read_tools
     from .tokenizer import ChatTokenizer
@@ -270,6 +271,8 @@ def chat(
         raise WebGPUError("--stop is an empty text, before which every answer would end")
     if system is not None and load is not None:
         raise WebGPUError("--system and --load: a saved conversation has its own instructions")
+    if save is not None:
+        check_can_save(save)
     path = model or _cached_smollm2()
     check_program(path)
     functions = read_tools(tools)

@@ -42,10 +42,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
     Raises WebGPUError where something else than a file is there.
     """
-    path = path.resolve()  # a link stays one
-    if path.exists() and not path.is_file():
-        raise WebGPUError(f"{path} is there already, and is no file")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _place(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -55,6 +52,21 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def check_place(path: Path) -> None:
+    """Raise WebGPUError or OSError where nothing could be written to `path`."""
+    with tempfile.TemporaryFile(dir=_place(path).parent):
+        pass
+
+
+def _place(path: Path) -> Path:
+    """Where a link leads, in a folder that is there."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise WebGPUError(f"{path} is there already, and is no file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def check_program(path: Path) -> None:

@@ -14,11 +14,19 @@ from typing import Any
 
 from .chat import Conversation
 from .errors import WebGPUError
-from .files import write_atomically
+from .files import check_place, write_atomically
 from .tokenizer import ChatTokenizer, Message
 
 _VERSION = 1
 _LARGEST_FILE = 256 << 20  # bytes
+
+
+def check_can_save(path: Path) -> None:
+    """Raise WebGPUError where no conversation can be saved, before one is had."""
+    try:
+        check_place(path)
+    except OSError as error:
+        raise _cannot_save(path, error) from error
 
 
 def save(path: Path, conversation: Conversation, tokenizer: ChatTokenizer) -> None:
@@ -35,7 +43,11 @@ def save(path: Path, conversation: Conversation, tokenizer: ChatTokenizer) -> No
         with write_atomically(path) as file:
             file.write(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
     except OSError as error:
-        raise WebGPUError(f"the conversation cannot be saved in {path}: {error}") from error
+        raise _cannot_save(path, error) from error
+
+
+def _cannot_save(path: Path, error: OSError) -> WebGPUError:
+    return WebGPUError(f"the conversation cannot be saved in {path}: {error}")
 
 
 def load(path: Path, conversation: Conversation, tokenizer: ChatTokenizer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -18,7 +19,7 @@ from .calibration import CONVERSATIONS
 from .quantize import QuantizedWeight
 from .sources import BUILT_IN, Source, open_source
 from .transformer import Transformer, empty_transformer
-from .weights import Bits, Converted, convert
+from .weights import Bits, Converted, convert, is_finite
 
 # Called with a stage's name, what is done of it and the whole of it (0: not known).
 Progress = Callable[[str, int, int], None]
@@ -124,6 +125,7 @@ def build(source: Source, recipe: Recipe, report: Progress) -> tuple[Transformer
     for name, parameter in _parameters(model):
         if parameter.ndim == 1:
             parameter.data = source.read(name, tuple(parameter.shape)).floats()
+            _check_finite(source, name, is_finite(parameter))
     use_quantized_modules(model, quantized)
     return model, kept
 
@@ -158,6 +160,7 @@ def _convert(
         stored = source.read(name, tuple(parameter.shape))
         module = name.removesuffix(".weight")
         found = convert(stored, recipe.bits, recipe.group_size, moments.get(module), advance)
+        _check_finite(source, name, found.is_finite)
         _note(kept, stored.kind, found)
         tied = module == "embedding" and source.config.tied
         for user in (module, "output") if tied else (module,):
@@ -167,6 +170,12 @@ def _convert(
                 weight = nn.Parameter(found.weight, requires_grad=False)
                 model.get_submodule(user).register_parameter("weight", weight)
     return quantized, list(kept.values())
+
+
+def _check_finite(source: Source, name: str, is_finite: bool) -> None:
+    """A model that has learnt NaN answers with nothing else."""
+    if not is_finite:
+        raise WebGPUError(f"{source.file.where}: {name} has numbers that are infinite or NaN")
 
 
 def _note(kept: dict[tuple[str, str], Kept], kind: str, converted: Converted) -> None:
@@ -278,10 +287,12 @@ def _fill(model: Transformer, source: Source) -> None:
 
 
 def _conversation(tokenizer: ChatTokenizer, question: str, answer: str) -> list[int]:
-    if not tokenizer.has_template:
-        return tokenizer.encode(f"{question}\n\n{answer}\n")
-    prompt = tokenizer.render([{"role": "user", "content": question}])
-    return tokenizer.encode(f"{prompt}{answer}{tokenizer.eos_text}\n")
+    """As the model's template has it; plain where it has none, or one that fails."""
+    if tokenizer.has_template:
+        with suppress(WebGPUError):
+            prompt = tokenizer.render([{"role": "user", "content": question}])
+            return tokenizer.encode(f"{prompt}{answer}{tokenizer.eos_text}\n")
+    return tokenizer.encode(f"{question}\n\n{answer}\n")
 
 
 def _no_progress(stage: str, done: int, total: int) -> None:

@@ -6,6 +6,7 @@ has a form for them: 4 or 8 bits. Others are quantized anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -78,6 +79,14 @@ class Converted:
             return "floats"
         return f"{self.weight.bits} bits in groups of {self.weight.group_size}"
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of its numbers are, and were before they were quantized."""
+        weight = self.weight
+        return math.isfinite(self.error) and is_finite(
+            weight if isinstance(weight, Tensor) else weight.scales
+        )
+
 
 def convert(
     stored: Stored,
@@ -107,6 +116,11 @@ def convert(
     else:
         quantized = quantize(weight, group_size, importance, advance)
     return Converted(quantized, _error(weight, quantized))
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether none of its elements is infinite or NaN."""
+    return bool(tensor.isfinite().all())
 
 
 def is_exact(kind: str, bits: Bits) -> bool:

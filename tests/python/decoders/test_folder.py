@@ -191,6 +191,16 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
         ),
         "is of torch.int8, not of floats",
     ),
+    "infinite": (
+        lambda f: change_tensors(f, lambda t: t["model.norm.weight"].fill_(float("inf"))),
+        "norm.weight has numbers that are infinite or NaN",
+    ),
+    "not numbers": (
+        lambda f: change_tensors(
+            f, lambda t: t["model.layers.1.mlp.up_proj.weight"][3].fill_(float("nan"))
+        ),
+        "has numbers that are infinite or NaN",
+    ),
     "missing shard": (lambda f: rename_in_index(f, "c.safetensors"), "c.safetensors is missing"),
     "another shard": (lambda f: rename_in_index(f, None), "which has it not"),
     "shard elsewhere": (

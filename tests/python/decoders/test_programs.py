@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import pytest
 from executorch_webgpu.cli import app
-from executorch_webgpu.decoders.export import Recipe
+from executorch_webgpu.decoders.export import Recipe, _conversation
+from executorch_webgpu.errors import WebGPUError
 from executorch_webgpu.generate import LanguageModel
 from executorch_webgpu.runtime import inspect
 from executorch_webgpu.tokenizer import ChatTokenizer
@@ -86,6 +88,21 @@ def test_command_says_what_cannot_be_exported(tmp_path: Path) -> None:
         )
         assert result.exit_code == 1 and says in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "x.pte").exists()
+
+
+class FailingTemplate:
+    has_template = True
+
+    def render(self, messages: list[Any]) -> str:
+        raise WebGPUError("the model's chat template fails: roles must alternate")
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+
+def test_calibration_does_without_a_template_that_fails() -> None:
+    tokens = _conversation(FailingTemplate(), "Why?", "Because.")  # type: ignore[arg-type]
+    assert bytes(tokens) == b"Why?\n\nBecause.\n"
 
 
 def test_export_takes_no_other_models_tokenizer_away(

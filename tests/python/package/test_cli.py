@@ -295,6 +295,8 @@ def test_chat_goes_on_with_a_saved_conversation(tiny: Path, tmp_path: Path) -> N
         (["--stop", ""], "--stop is an empty text"),
         (["--tools", "{tmp}/none.json"], "No such file"),
         (["--load", "{tmp}/none.json"], "cannot be read"),
+        (["--save", "{tmp}"], "is there already, and is no file"),
+        (["--save", "{tmp}/tools.json/kept.json"], "the conversation cannot be saved in"),
     ],
 )
 def test_chat_refuses_files_that_do_not_fit(
