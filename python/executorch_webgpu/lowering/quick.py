@@ -173,7 +173,7 @@ class _Sizes:
         if not isinstance(operator, OpOverload) or not _gives_new_tensors(operator):
             return None
         key = self.key((args, kwargs))
-        if key is None:
+        if key is None or not _has_tensor((args, kwargs)):  # whose mode the result has
             return None
         times[operator, key] += 1
         return operator, key, times[operator, key]
@@ -251,6 +251,14 @@ def _gives_new_tensors(operator: OpOverload) -> bool:
     """Neither its operands, nor views of them."""
     schema = operator._schema
     return not schema.is_mutable and all(given.alias_info is None for given in schema.returns)
+
+
+def _has_tensor(operands: Any) -> bool:
+    if isinstance(operands, tuple | list):
+        return any(map(_has_tensor, operands))
+    if isinstance(operands, dict):
+        return any(map(_has_tensor, operands.values()))
+    return type(operands) is FakeTensor
 
 
 def _can_be_kept(result: Any) -> bool:
