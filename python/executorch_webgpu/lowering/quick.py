@@ -87,7 +87,7 @@ def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
                 stack.enter_context(patch.object(part.owner, part.name, made, create=create))
         for entry in fusable_patterns.values():
             if entry.get_graphs_fn is not None:
-                graphs = _once(entry.get_graphs_fn)
+                graphs = traced_once(entry.get_graphs_fn)
                 stack.enter_context(patch.object(entry, "get_graphs_fn", graphs))
         yield
 
@@ -117,7 +117,7 @@ def _parts(walked: Walked) -> list[_Part]:
             lambda _: classmethod(_copy_without_weights),
         ),
         _Part(NodeSource, "__deepcopy__", None, lambda _: lambda source, memo: source),
-        _Part(export_utils, "_materialize_cpp_cia_ops", "", _only_for_new_operators),
+        _Part(export_utils, "_materialize_cpp_cia_ops", "", only_for_new_operators),
     ]
 
 
@@ -296,7 +296,7 @@ def _copy_without_weights(
     return copy.deepcopy(edge_program, memo)
 
 
-def _only_for_new_operators(materialize: Callable[[], None]) -> Callable[[], None]:
+def only_for_new_operators(materialize: Callable[[], None]) -> Callable[[], None]:
     """Looks every composite operator up, which needs to be done but once for each."""
     seen = 0
 
@@ -323,7 +323,7 @@ def _seldom_collecting() -> Iterator[None]:
 
 _COMPOSITE = "CompositeImplicitAutograd"
 # The partitioner traces its own patterns of rope for every lowering; they never change.
-_once = functools.cache(functools.cache)
+traced_once = functools.cache(functools.cache)
 
 
 def _nothing(share: int) -> None:

@@ -6,7 +6,7 @@
 #param MATS : 1 | 2    // groups of four columns of an invocation: of a gate and its up if GATED
 #param LOADS           // words of a step
 #param HALVES          // groups of four elements of K in a step
-#param UNIT : 1 | 2   // steps, of one scale group, and a divisor of all
+#param UNIT : 1 | 2    // steps, of one scale group, and a divisor of all
 #param UNITS           // of a slice that are staged at a time
 #param WG              // LANES * SLICES; a multiple of ROWS
 #param LANES           // a power of two

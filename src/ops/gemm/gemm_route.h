@@ -30,7 +30,8 @@ struct GemmRoute : Route {
   bool by_element = false;           // x is read an element at a time, not four
   // gemm_matrices: the workgroups that share a tile, along K, and the f16 that an element of x and
   // of the weights is the sum of. gemm_half_rows (of one) or gemm_split_rows comes before it, and
-  // gemm_join after it. 0: another kernel, which does all.
+  // gemm_join after it. Splits of 0: another kernel, which does all. gemm_few_rows has x_terms of
+  // 0, for its rows are as they come, and gemm_join after it if it has splits.
   std::int64_t splits = 0, x_terms = 1, w_terms = 1;
   std::int64_t split_steps = 0;  // of each, if gemm_few_rows has several
 };
