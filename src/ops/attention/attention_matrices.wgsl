@@ -25,7 +25,7 @@
 #requires subgroup_matrix
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
-#include "attention_store.wgsl"
+#include "attention_tile_store.wgsl"
 #include "half.wgsl"
 // Indices of workgroup memory are plain to see here, not in functions: else each would be clamped.
 alias Left = subgroup_matrix_left<f16, ${MATRIX}, ${MATRIX}>;
@@ -73,9 +73,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #repeat N STAGED
   let key${N} = (lane + ${N}u * ${WG}u) / ${D4}u;
   let i${N} = (lane + ${N}u * ${WG}u) % ${D4}u;
-  var fetched${N} = load_k(k_base + min(key${N}, last_key) * params.k_row, i${N});
+  var fetched${N} = load_k(k_base + min(first_key + key${N}, last_key) * params.k_row, i${N});
 #endrepeat
-  for (var begin = 0u; begin < tile_limit; begin += ${KEYS}u) {
+  for (var begin = first_key; begin < tile_limit; begin += ${KEYS}u) {
     workgroupBarrier();
 #include "attention_stage.wgsl"
     workgroupBarrier();
@@ -188,7 +188,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #endif
 #endif
   let row = first_row + my_row;
-  let base = batch * params.out_batch + my_head * params.out_head + my_query * params.out_row;
+  let place = row_place(batch, my_head, my_query, wid.y);
+#if SPLIT
+  if (row < rows && my_part == 0u) {
+    partials[place + ${D4}u] = vec4<f32>(top, sum, 0.0, 0.0);
+  }
+#endif
 #repeat S STEPS
   workgroupBarrier();
 #repeat J PER_STEP
@@ -201,7 +206,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       let i = my_part + ${T}u * ${LANES}u;
       let at = my_row * SCORE_PITCH + i * 4u;
       let value = vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
-      store_out(base, ${S}u * 8u + i, normalized(value, sum));
+      store_group(place, ${S}u * 8u + i, value, sum);
     }
 #endrepeat
   }

@@ -9,7 +9,6 @@
 #param WG        // 16 * TY
 #param LANES     // that share a row's softmax: WG / BQ
 #param D4        // groups of 4 in a row of q and k, rounded up
-#param DV4       // and of v and out
 #param DV_STEPS  // groups of the output per lane: DV4 / 16, rounded up
 #param PITCH     // of a row of the k tile in groups: odd against bank conflicts
 #param KV_TILE   // groups of the k/v tile
@@ -19,7 +18,7 @@
 #param BK_DV4
 #include "attention_common.wgsl"
 #include "attention_load.wgsl"
-#include "attention_store.wgsl"
+#include "attention_tile_store.wgsl"
 
 var<workgroup> q_tile: array<vec4<f32>, ${BQ_D4}>;      // [row][group]
 var<workgroup> kv_tile: array<vec4<f32>, ${KV_TILE}>;   // [key][group], pitch PITCH for k, DV4 for v
@@ -47,7 +46,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
 #endrepeat
 #endrepeat
 #include "attention_tile_rows.wgsl"
-  for (var begin = 0u; begin < tile_limit; begin += ${BK}u) {
+  for (var begin = first_key; begin < tile_limit; begin += ${BK}u) {
     workgroupBarrier();
     for (var n = lane; n < ${BK_D4}u; n += ${WG}u) {
       kv_tile[(n / ${D4}u) * ${PITCH}u + n % ${D4}u] =
@@ -146,6 +145,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
       total += row_part[lane + n];
     }
     row_sum[my_row] = total;
+#if SPLIT
+    if (first_row + my_row < rows) {
+      partials[row_place(batch, my_head, my_query, wid.y) + ${DV4}u] = vec4<f32>(top, total, 0.0, 0.0);
+    }
+#endif
   }
   workgroupBarrier();
 #repeat R RQ
@@ -153,10 +157,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
     let row = first_row + ty * ${RQ}u + ${R}u;
     if (row < rows) {
       let head = kv_head * params.group + row % params.group;
-      let base = batch * params.out_batch + head * params.out_head + (row / params.group) * params.out_row;
+      let place = row_place(batch, head, row / params.group, wid.y);
 #repeat J DV_STEPS
       if (tx + ${J}u * 16u < ${DV4}u) {
-        store_out(base, tx + ${J}u * 16u, normalized(acc${R}_${J}, row_sum[ty * ${RQ}u + ${R}u]));
+        store_group(place, tx + ${J}u * 16u, acc${R}_${J}, row_sum[ty * ${RQ}u + ${R}u]);
       }
 #endrepeat
     }

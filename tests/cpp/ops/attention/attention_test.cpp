@@ -57,7 +57,8 @@ TEST(Attention, KernelsFollowAdapterAndTokens) {
   ASSERT_TRUE(gpu && software);
   EXPECT_EQ(kernels_at(*gpu, 1, false),
             (Names{"cache_update", "attention_decode", "attention_merge"}));
-  EXPECT_EQ(kernels_at(*gpu, kTokens, false), (Names{"cache_update", "attention_tiles"}));
+  EXPECT_EQ(kernels_at(*gpu, kTokens, false),
+            (Names{"cache_update", "attention_tiles", "attention_merge"}));
   EXPECT_EQ(kernels_at(*software, 1, false),
             (Names{"cache_update", "attention_rows", "attention_merge"}));
   EXPECT_EQ(kernels_at(*software, kTokens, false), (Names{"cache_update", "attention_rows"}));
@@ -77,7 +78,8 @@ TEST(Attention, TakesInTheRotaryEmbeddingBeforeIt) {
   const auto software = compile_for(AdapterClass::Software, CachedAttention(true).b.graph);
   ASSERT_TRUE(gpu && software);
   EXPECT_EQ(kernels_at(*gpu, 1, true), (Names{"attention_decode", "attention_merge"}));
-  EXPECT_EQ(kernels_at(*gpu, kTokens, true), (Names{"rotary_fresh", "attention_tiles"}));
+  EXPECT_EQ(kernels_at(*gpu, kTokens, true),
+            (Names{"rotary_fresh", "attention_tiles", "attention_merge"}));
   EXPECT_EQ(kernels_at(*software, 1, true), (Names{"attention_lanes", "attention_merge"}));
   EXPECT_EQ(kernels_at(*software, kTokens, true), (Names{"rotary_fresh", "attention_rows"}));
 }
@@ -105,7 +107,7 @@ TEST(Attention, TakesInTheProjectionBehindIt) {
   EXPECT_EQ(call_names(gpu->graph()), Names{"fused.rope_sdpa_q4gsw"});
   EXPECT_EQ(kernels_at(*gpu, 1, true), (Names{"attention_decode", "gemv"}));
   EXPECT_EQ(kernels_at(*gpu, kTokens, true),
-            (Names{"rotary_fresh", "attention_tiles", "gemm_slices"}));
+            (Names{"rotary_fresh", "attention_tiles", "attention_merge", "gemm_slices"}));
   EXPECT_EQ(kernels_at(*software, 1, true), (Names{"attention_lanes", "gemv_lanes"}));
 }
 
@@ -138,9 +140,25 @@ TEST(Attention, MatrixUnitsServeManyQueriesWhereF16IsAskedFor) {
                                      std::pair(FloatType::F32, "attention_tiles")}) {
     const auto model = compile(CachedAttention(true).b.graph, capabilities, {.matmul = type});
     ASSERT_TRUE(model);
-    EXPECT_EQ(kernels_at(*model, kTokens, true), (Names{"rotary_fresh", kernel}));
+    EXPECT_EQ(kernels_at(*model, kTokens, true),
+              (Names{"rotary_fresh", kernel, "attention_merge"}));
     EXPECT_EQ(kernels_at(*model, 1, true), (Names{"attention_subgroups", "attention_merge"}));
   }
+}
+
+TEST(Attention, TilesSplitTheKeysWhereWorkgroupsAreFewAndKeysMany) {
+  const auto last_kernel = [](const Heads& heads, std::int64_t tokens, std::int64_t capacity) {
+    GraphBuilder b;
+    b.output(attend(b, cached_rows(b, heads, tokens, capacity)));
+    const auto model = compile_for(AdapterClass::Discrete, std::move(b.graph));
+    const HostInput q = host_input({1, tokens, heads.count, heads.dim});
+    const HostInput k = host_input({1, tokens, heads.kv, heads.dim});
+    const auto plan = model->prepare(std::vector<HostInput>{host_scalar(0), q, k, k});
+    return kernel_names(*model, **plan).back();
+  };
+  EXPECT_EQ(last_kernel({1, 8, 2, 64}, 40, 1024), "attention_merge");
+  EXPECT_EQ(last_kernel({1, 8, 2, 64}, 40, 128), "attention_tiles");
+  EXPECT_EQ(last_kernel({1, 32, 8, 64}, 900, 1024), "attention_tiles");
 }
 
 TEST(Attention, AWorkgroupTakesAsManyKeysAsItsInvocationsLoadAtOnce) {
