@@ -32,7 +32,8 @@ VK_ICD_FILENAMES=$lavapipe ctest --test-dir build/tests --output-on-failure -j2 
 step "Fuzzing the format readers, and the core's units, with AddressSanitizer and UBSan"
 scripts/fuzz.sh 20
 # libstdc++ frees the buffer of its stable sort in a way that clang's sanitizer takes for a mismatch.
-ASAN_OPTIONS=alloc_dealloc_mismatch=0 build/fuzz/tests/cpp/core_tests --gtest_brief=1
+seq 0 $(($(nproc) - 1)) | ASAN_OPTIONS=alloc_dealloc_mismatch=0 GTEST_TOTAL_SHARDS=$(nproc) xargs -P 0 -I % \
+  env GTEST_SHARD_INDEX=% build/fuzz/tests/cpp/core_tests --gtest_brief=1
 
 step "The core for wasm32"
 scripts/build_wasm.sh

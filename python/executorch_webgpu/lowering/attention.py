@@ -210,11 +210,23 @@ class _Arguments:
         self.causal: Any = given.get("is_causal", False)
         self.scale: Any = given.get("scale")
         self.gqa: Any = given.get("enable_gqa", False)
+        self._share_heads()
 
     def groups(self) -> int:
         """Query heads that share a kv head."""
         q, k = _value(self.q).shape, _value(self.k).shape
         return int(q[1] // k[1]) if self.gqa and len(q) == 4 and q[1] != k[1] else 1
+
+    def _share_heads(self) -> None:
+        """What is written out for each head of a group is read as often: share it instead."""
+        written_out = self.k, self.v
+        shared = [_unrepeated(x) for x in written_out]
+        heads = {_value(x).shape[1] for x in (self.q, *written_out) if _value(x).dim() == 4}
+        if self.gqa or None in shared or len(heads) != 1:
+            return
+        (self.k, self.v), self.gqa = shared, True
+        if not self._has_groups(*(_value(x) for x in (self.q, *shared))):
+            (self.k, self.v), self.gqa = written_out, False
 
     def can_be_whole(self) -> bool:
         """Whether `et_vk.sdpa` can say it."""
@@ -245,6 +257,45 @@ class _Arguments:
 
 def _value(node: fx.Node) -> Any:
     return node.meta["val"]
+
+
+def _unrepeated(heads: fx.Node) -> fx.Node | None:
+    """The heads [batch, n, rows, width] of which each stands in `heads` several times in a row."""
+    given = heads = _behind_copies(heads)
+    if heads.target is aten.repeat_interleave.self_int:
+        x, repeats, *dim = heads.args
+        is_heads = dim in ([1], [-3]) and _value(x).dim() == 4 and isinstance(repeats, int)
+        return x if is_heads else None
+    # [:, :, None].expand(batch, n, repeats, rows, width).reshape(batch, n * repeats, rows, width)
+    for names, dims in ({"reshape", "view", "_unsafe_view"}, 4), ({"expand"}, 5):
+        if operator_name(heads) not in names or _value(heads).dim() != dims:
+            return None
+        heads = _behind_copies(heads.args[0])
+    if operator_name(heads) != "unsqueeze" or heads.args[1] not in (2, -3):
+        return None
+    source = heads.args[0]
+    before, after = _value(source).shape, _value(given).shape
+    same = all(statically_known_true(before[dim] == after[dim]) for dim in (0, 2, 3))
+    return source if same and _repeats(before[1], after[1]) else None
+
+
+def _repeats(heads: Any, of_result: Any) -> bool:
+    whole = isinstance(heads, int) and isinstance(of_result, int) and heads > 0
+    return whole and of_result % heads == 0
+
+
+def _behind_copies(node: fx.Node) -> fx.Node:
+    """What a node copies, or cuts nothing from."""
+    while operator_name(node) in {"clone", "contiguous", "slice"}:
+        operand = node.args[0]
+        if not _same_sizes(_value(node).shape, _value(operand).shape):
+            break
+        node = operand
+    return node
+
+
+def _same_sizes(a: torch.Size, b: torch.Size) -> bool:
+    return all(statically_known_true(m == n) for m, n in zip(a, b, strict=True))
 
 
 def _is_small(node: fx.Node) -> bool:

@@ -24,6 +24,12 @@ def some(*sizes: int) -> torch.Tensor:
     return mask
 
 
+def written_out(heads: torch.Tensor, times: int) -> torch.Tensor:
+    batch, n, rows, width = heads.shape
+    apart = heads[:, :, None, :, :].expand(batch, n, times, rows, width)
+    return apart.reshape(batch, n * times, rows, width)
+
+
 Q, KV = numbers(2, 4, 7, 8), numbers(2, 2, 9, 8)
 CASES = {
     "plain": (lambda s, q: attend(q, q, q), (Q,)),
@@ -57,6 +63,22 @@ CASES = {
         lambda s, q, k, m: attend(q, k, k, m, enable_gqa=True),
         (Q, KV, some(2, 1, 7, 9)),
     ),
+    "repeated heads": (
+        lambda s, q, k: attend(q, k.repeat_interleave(2, 1), k.repeat_interleave(2, -3)),
+        (Q, KV),
+    ),
+    "heads written out": (
+        lambda s, q, k, m: attend(q, written_out(k, 2), written_out(k * 2, 2), m),
+        (Q, KV, some(2, 1, 7, 9)),
+    ),
+    "heads written out causal": (
+        lambda s, q, k: attend(q, written_out(k, 2), written_out(k, 2), is_causal=True),
+        (Q, KV),
+    ),
+    "repeated rows": (
+        lambda s, q, k: attend(q[:, :2], k, k.repeat_interleave(2, 2)[:, :, 9:]),
+        (Q, KV),
+    ),
     "module": (lambda s, x: s.attention(x, x, x, need_weights=False)[0], (numbers(2, 7, 16),)),
 }  # fmt: skip
 
@@ -85,7 +107,21 @@ def test_one_delegate(name):
         compare(program(*inputs), module.eval()(*inputs), name)
 
 
-@pytest.mark.parametrize("name", ["causal", "causal groups", "mask of bools"])
+@pytest.mark.parametrize(
+    ("name", "kv_heads"), [("repeated heads", 1), ("heads written out", 1), ("plain", 4)]
+)
+def test_heads_written_out_are_shared(name, kv_heads):
+    from executorch_webgpu.lowering.attention import keep_attention_whole
+
+    function, inputs = CASES[name]
+    whole = keep_attention_whole(graph_of(Stated(function), inputs))
+    (call,) = (n for n in whole.graph.nodes if n.target is torch.ops.et_vk.sdpa.default)
+    assert call.args[1].meta["val"].shape[1] == kv_heads
+
+
+@pytest.mark.parametrize(
+    "name", ["causal", "causal groups", "mask of bools", "heads written out causal"]
+)
 def test_any_length(name):
     function, inputs = CASES[name]
     length = torch.export.Dim("length", min=2, max=64)
