@@ -31,7 +31,7 @@ class Routing {
     if (g_.rows == 1) return gemv();
     if (has_few_rows()) return few_rows();
     if (takes_matrices()) return matrices();
-    return has_few_tiles() ? slices() : gemm();
+    return has_few_tiles() || row_bytes() > 0 ? slices() : gemm();
   }
 
  private:

@@ -241,7 +241,7 @@ std::int64_t word_bytes(std::int64_t count) {
   return static_cast<std::int64_t>(storage_bytes(Storage::F32, count));
 }
 
-// The product computes what it reads of the depthwise results for each panel of its columns anew.
+// The product computes what it reads of the depthwise results for each block of its columns anew.
 // On a GPU that is worth a dispatch and a way through memory up to some number of products, and as
 // long as four rows fit a workgroup's memory beside sums, for else each invocation would. By the
 // recorded sizes: all plans share what is packed.
@@ -249,7 +249,8 @@ bool is_worth_computing_again(const LowerContext& c, const Convolution& depthwis
                               const Convolution& v) {
   constexpr std::int64_t kMostAgain = 1 << 21, kRows = 4, kSums = 8 << 10;
   const std::int64_t pixels = c.bound(c.output_arg()).numel() / v.outputs;
-  const std::int64_t again = (div_up(v.outputs, kPanel) - 1) * pixels * v.channels;
+  const std::int64_t block = c.is_software() ? kPanel : kPanel / 2;
+  const std::int64_t again = (div_up(v.outputs, block) - 1) * pixels * v.channels;
   return again * depthwise.taps() <= (c.is_software() ? 0 : kMostAgain) &&
          word_bytes(kRows * v.channels) + kSums <= c.capabilities().max_workgroup_storage;
 }
@@ -267,6 +268,7 @@ Result<GemmDoor> depthwise_rows(LowerContext& c, const Convolution& v) {
     door.defines.emplace_back("TAP_BIAS", 1);
   }
   door.defines.emplace_back("QUADS", v.channels / 4);
+  door.params.push_back({"kernel_height", v.y.kernel});
   door.workgroup_bytes = word_bytes(v.channels);
   door.activation = activation_at(c, depthwise_pointwise::kFunction);
   return door;

@@ -7,6 +7,7 @@
 #param TAP_BIAS = 0 : 0 | 1
 #param BETWEEN = 0            // a function of its results, in a, x and y; 0: none
 //   between_x, between_y   its numbers
+//   kernel_height          as above
 #include "image_window.wgsl"
 @group(0) @binding(taps) var<storage, read> taps: array<F4>;
 #if TAP_BIAS
@@ -21,12 +22,21 @@ fn between(a: f32) -> f32 {
 }
 #endif
 
+// Known to compilers, which then unroll the loop, where it is there once.
+fn kernel_height() -> u32 {
+#if STAGED
+  return ${KERNEL_HEIGHT}u;
+#else
+  return params.kernel_height;
+#endif
+}
+
 fn depthwise_quad(window: Window, quad: u32) -> F4 {
   let plane = params.in_height * params.in_width;
   let first = window.first + quad * 4u * plane;
   let tap = quad / 16u * (${KERNEL_HEIGHT}u * ${KERNEL_WIDTH}u * 16u) + quad % 16u;
   var sum = F4(0.0);
-  for (var ky = 0u; ky < ${KERNEL_HEIGHT}u; ky++) {
+  for (var ky = 0u; ky < kernel_height(); ky++) {
     let y = window.y + i32(ky * params.dilation_y);
     for (var kx = 0u; kx < ${KERNEL_WIDTH}u; kx++) {
       let x = window.x + i32(kx * params.dilation_x);
