@@ -243,16 +243,19 @@ std::int64_t word_bytes(std::int64_t count) {
 
 // The product computes what it reads of the depthwise results for each block of its columns anew.
 // On a GPU that is worth a dispatch and a way through memory up to some number of products, and as
-// long as four rows fit a workgroup's memory beside sums, for else each invocation would. By the
+// long as four rows fit a workgroup's memory beside sums; on a software adapter where there is one
+// block, whose lanes share what they read. For else each invocation would compute it. By the
 // recorded sizes: all plans share what is packed.
 bool is_worth_computing_again(const LowerContext& c, const Convolution& depthwise,
                               const Convolution& v) {
   constexpr std::int64_t kMostAgain = 1 << 21, kRows = 4, kSums = 8 << 10;
+  const Capabilities& caps = c.capabilities();
+  if (c.is_software() && !caps.subgroups) return false;
   const std::int64_t pixels = c.bound(c.output_arg()).numel() / v.outputs;
   const std::int64_t block = c.is_software() ? kPanel : kPanel / 2;
   const std::int64_t again = (div_up(v.outputs, block) - 1) * pixels * v.channels;
   return again * depthwise.taps() <= (c.is_software() ? 0 : kMostAgain) &&
-         word_bytes(kRows * v.channels) + kSums <= c.capabilities().max_workgroup_storage;
+         word_bytes(kRows * v.channels) + kSums <= caps.max_workgroup_storage;
 }
 
 // Taps lie by panels of channels.
