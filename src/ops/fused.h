@@ -31,6 +31,28 @@ enum {
 };
 }  // namespace epilogue
 
+// A depthwise convolution and the pointwise one behind it: the first one's arguments up to its
+// groups, a function of its results, and the second's weight, bias and epilogue.
+namespace depthwise_pointwise {
+inline constexpr std::string_view kName = "fused.depthwise_pointwise";
+enum {
+  kX,
+  kWeight,
+  kBias,  // or None
+  kStride,
+  kPadding,
+  kDilation,
+  kTransposed,  // false
+  kOutputPadding,
+  kGroups,    // as many as channels, each with one output
+  kFunction,  // name of a unary operator, or None, and what it takes after its tensor
+  kFirst,
+  kSecond,
+  kPointwiseWeight,  // [OC, C, 1, 1]
+  kPointwiseBias,    // or None
+};
+}  // namespace depthwise_pointwise
+
 // x * sigmoid(x), of floats.
 namespace times_sigmoid {
 inline constexpr std::string_view kName = "fused.times_sigmoid";

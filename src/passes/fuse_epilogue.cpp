@@ -12,6 +12,7 @@
 #include "ops/elementwise/activation.h"
 #include "ops/fused.h"
 #include "passes/epilogue.h"
+#include "passes/lasting.h"
 #include "passes/passes.h"
 
 namespace etwebgpu {
@@ -23,7 +24,7 @@ enum { kX, kWeight, kBias };
 class EpilogueFusion {
  public:
   EpilogueFusion(Graph& graph, std::span<const std::uint8_t> written_elsewhere)
-      : graph_(graph), aliases_(find_aliases(graph)), written_elsewhere_(written_elsewhere) {}
+      : graph_(graph), lasting_(graph, written_elsewhere) {}
 
   void run() {
     rewrite_calls(graph_, [this](const GraphIndex& i, std::int32_t c) { join_silu(i, c); });
@@ -45,24 +46,6 @@ class EpilogueFusion {
   bool are_alike(ValueId a, ValueId b) const {
     return is_floats(a) && is_floats(b) && graph_.tensor(a)->bound == graph_.tensor(b)->bound;
   }
-  // Values that passes add are no tensors.
-  ValueId root(ValueId v) const {
-    const auto at = static_cast<std::size_t>(v);
-    return at < aliases_.storage.size() ? aliases_.storage[at] : v;
-  }
-  bool is_overwritten(ValueId v) const {
-    if (const auto* list = std::get_if<ValueList>(&graph_.value(v)))
-      return std::ranges::any_of(list->items,
-                                 [this](ValueId item) { return is_overwritten(item); });
-    return graph_.tensor(v) && aliases_.overwritten[static_cast<std::size_t>(root(v))];
-  }
-  // A constant that stays what it is.
-  bool is_fixed(ValueId v) const {
-    const auto at = static_cast<std::size_t>(root(v));
-    const TensorInfo* info = graph_.tensor(root(v));
-    const bool written = at < written_elsewhere_.size() && written_elsewhere_[at];
-    return info && info->constant >= 0 && !aliases_.mutated[at] && !written;
-  }
 
   // --- x * sigmoid(x) ---
 
@@ -75,7 +58,8 @@ class EpilogueFusion {
       if (sigmoid == kNoCall || index.call(sigmoid).name != "aten.sigmoid.default") continue;
       const ValueId source = index.call(sigmoid).args.front();
       if (index.behind_views(source) != index.behind_views(x) || !are_alike(source, x)) continue;
-      if (!are_alike(x, out) || is_overwritten(x) || !index.only_read_by(gate, c)) continue;
+      if (!are_alike(x, out) || lasting_.is_overwritten(x) || !index.only_read_by(gate, c))
+        continue;
       Call joined{
           .name = std::string(times_sigmoid::kName), .args = {x, out}, .node_id = product.node_id};
       cover(joined, index.call(sigmoid));
@@ -124,10 +108,11 @@ class EpilogueFusion {
   // As the kernels of packed weights take them.
   bool has_constants(const Call& linear) const {
     const ValueId weight = linear.args[kWeight], bias = linear.args[kBias];
-    if (!is_fixed(weight) || graph_.tensor(weight)->bound.numel() == 0) return false;
+    if (!lasting_.is_fixed(weight) || graph_.tensor(weight)->bound.numel() == 0) return false;
     if (graph_.is_none(bias)) return true;
     const Dims& sizes = graph_.tensor(bias)->bound;
-    return is_fixed(bias) && sizes.rank() == 1 && sizes[0] == graph_.tensor(weight)->bound[0];
+    return lasting_.is_fixed(bias) && sizes.rank() == 1 &&
+           sizes[0] == graph_.tensor(weight)->bound[0];
   }
 
   // The product that `v` is, if call c may take it in and give `out` instead: nothing else reads
@@ -141,7 +126,7 @@ class EpilogueFusion {
     if (result == kNoValue || !are_alike(v, out) || !index.only_read_by(result, c))
       return std::nullopt;
     const std::span<const ValueId> inputs(product.args.data(), product.args.size() - 1);
-    if (std::ranges::any_of(inputs, [this](ValueId a) { return is_overwritten(a); }))
+    if (std::ranges::any_of(inputs, [this](ValueId a) { return lasting_.is_overwritten(a); }))
       return std::nullopt;
     const bool fits = are_alike(result, out) || sizes_follow(product, result, out, is_sum);
     return fits ? std::optional(p) : std::nullopt;
@@ -218,8 +203,7 @@ class EpilogueFusion {
   }
 
   Graph& graph_;
-  const Aliasing aliases_;
-  std::span<const std::uint8_t> written_elsewhere_;
+  const Lasting lasting_;
 };
 
 }  // namespace

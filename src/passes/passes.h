@@ -58,6 +58,10 @@ Result<void> fold_dequantize(Graph& graph, std::span<const std::uint8_t> written
 // fuse_epilogue.cpp. By ValueId or empty: constants that another graph writes.
 void fuse_linear(Graph& graph, std::span<const std::uint8_t> written_elsewhere = {});
 
+// Makes one call of a depthwise convolution and the pointwise one behind it: see
+// fuse_depthwise.cpp. After fuse_linear.
+void fuse_depthwise(Graph& graph, std::span<const std::uint8_t> written_elsewhere = {});
+
 // Fuses rotary embeddings into the attention over a cache behind them: see fuse_attention.cpp.
 void fuse_attention(Graph& graph);
 

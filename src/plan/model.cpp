@@ -35,6 +35,7 @@ Result<std::unique_ptr<Model>> Model::create(Graph graph, const Capabilities& ca
   remove_dead_calls(model->graph_);
   if (options.fuse) {
     fuse_linear(model->graph_, surroundings.written_elsewhere);
+    fuse_depthwise(model->graph_, surroundings.written_elsewhere);
     fuse_attention(model->graph_);
     TRY(fuse_sdpa(model->graph_, surroundings.written_elsewhere, surroundings.number));
   }

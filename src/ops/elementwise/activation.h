@@ -23,7 +23,13 @@ std::optional<Activation> find_activation(const Graph& graph, std::string_view o
 // Results below `lowest` become that, those above `highest` that; NaN stays. Null without a bound.
 std::optional<Activation> bounding(std::optional<float> lowest, std::optional<float> highest);
 
-// Has a kernel apply it.
+// Has a kernel apply it to its results.
 void apply(KernelCall& k, const Activation& activation);
+
+// Has a kernel know what the expression needs. A kernel knows one library.
+void use_library(KernelCall& k, const Activation& activation);
+constexpr bool share_library(const Activation& a, const Activation& b) {
+  return a.library.empty() || b.library.empty() || a.library == b.library;
+}
 
 }  // namespace etwebgpu

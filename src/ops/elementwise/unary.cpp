@@ -212,8 +212,14 @@ std::optional<Activation> bounding(std::optional<float> lowest, std::optional<fl
 
 void apply(KernelCall& k, const Activation& activation) {
   k.define("ACTIVATION", activation.expression);
-  if (!activation.library.empty()) k.define("LIB", activation.library);
+  use_library(k, activation);
   k.params({{"activation_x", activation.x}, {"activation_y", activation.y}});
+}
+
+void use_library(KernelCall& k, const Activation& activation) {
+  const auto is_given = [](const auto& parameter) { return parameter.first == "LIB"; };
+  if (!activation.library.empty() && std::ranges::none_of(k.kernel.parameters, is_given))
+    k.define("LIB", activation.library);
 }
 
 std::span<const Op> unary_ops() { return kOps; }

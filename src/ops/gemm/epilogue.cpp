@@ -19,10 +19,12 @@ Result<void> check_epilogue(const CallContext& c) {
 }
 
 std::optional<Activation> activation_of(const CallContext& c) {
-  const std::size_t name = at(c, epilogue::kActivation);
-  if (c.is_none(name)) return std::nullopt;
-  return find_activation(c.graph(), c.text(name), c.id(at(c, epilogue::kFirst)),
-                         c.id(at(c, epilogue::kSecond)));
+  return activation_at(c, at(c, epilogue::kActivation));
+}
+
+std::optional<Activation> activation_at(const CallContext& c, std::size_t arg) {
+  if (c.is_none(arg)) return std::nullopt;
+  return find_activation(c.graph(), c.text(arg), c.id(arg + 1), c.id(arg + 2));
 }
 
 Epilogue epilogue_of(const LowerContext& c) {

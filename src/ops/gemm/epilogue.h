@@ -20,4 +20,7 @@ Epilogue epilogue_of(const LowerContext& c);
 // The activation alone.
 std::optional<Activation> activation_of(const CallContext& c);
 
+// One whose name, and what it takes after its tensor, are three arguments from `arg` on.
+std::optional<Activation> activation_at(const CallContext& c, std::size_t arg);
+
 }  // namespace etwebgpu

@@ -53,8 +53,11 @@ struct GemmDoor {
   std::vector<Param> params = {};
   Defines defines = {};
   std::optional<Scalar> scalar = {};
-  // Rows only, for one row: they pass through so much workgroup memory (STAGED).
+  // Rows only: in kernels whose invocations ask for the same elements, each row passes through so
+  // much workgroup memory (STAGED).
   std::int64_t workgroup_bytes = 0;
+  // Rows only: what the fragment does to their elements (BETWEEN).
+  std::optional<Activation> activation = {};
   // The param that tells the fragment which row is a dispatch's first. Without it, and unless all
   // buffers are bound by rows, one dispatch must do for all rows.
   std::optional<Literal> first_row = {};

@@ -11,6 +11,7 @@ alias F4 = vec4<f32>;
 //   padded_quads    of out, by four
 #params
 #include "gemm_rows.wgsl"
+#include "elementwise_math.wgsl"
 @group(0) @binding(out) var<storage, read_write> out: array<vec4<f16>>;
 
 @compute @workgroup_size(${WG})

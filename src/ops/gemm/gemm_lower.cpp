@@ -197,7 +197,7 @@ class Lowering {
     KernelCall& k = c_.emit(split ? "gemm_split_rows" : "gemm_half_rows");
     k.define("WG", wg);
     if (g_.norm_weight) k.define("FOLD", std::min<std::int64_t>(wg, 16));
-    bind_x(k, first_row, rows);
+    bind_x(k, route, first_row, rows);
     std::int64_t panels = 0;
     if (split) {
       if (route.w_terms == 2) panels = panels_ * (g_.gated ? 2 : 1);
@@ -222,7 +222,7 @@ class Lowering {
     KernelCall& k = c_.emit(route);
     k.define("GATED", g_.gated ? 1 : 0);
     if (route.by_element) k.define("ELEMENT", "f32");
-    bind_x(k, section.first_row, section.rows, route.splits == 0);
+    bind_x(k, route, section.first_row, section.rows, route.splits == 0);
     bind_weights(k, packed, section);
     if (route.splits > 0) return emit_splits(k, packed, route, section);
     bind_results(k, packed, section);
@@ -335,12 +335,16 @@ class Lowering {
     for (const Param& param : door.params) k.params({param});
     if (door.scalar) k.scalar(door.scalar->name, door.scalar->value);
     if (door.first_row) k.param(*door.first_row, first_row);
+    if (!door.activation) return;
+    k.define("BETWEEN", door.activation->expression);
+    use_library(k, *door.activation);
+    k.params({{"between_x", door.activation->x}, {"between_y", door.activation->y}});
   }
   // `is_whole`: a workgroup has all of a row, so that it can norm it.
-  void bind_x(KernelCall& k, std::int64_t first_row, std::int64_t rows,
+  void bind_x(KernelCall& k, const GemmRoute& route, std::int64_t first_row, std::int64_t rows,
               bool is_whole = true) const {
     if (g_.x_door) k.define("LOAD", x_.fragment);
-    if (x_.workgroup_bytes > 0) k.define("STAGED", 1);
+    if (route.staged_rows > 0) k.define("STAGED", route.staged_rows);
     enter(k, x_, first_row);
     for (const GemmDoor::Buffer& b : x_.buffers)
       k.read(b.name, b.buffer, rows_range(b, first_row, rows));

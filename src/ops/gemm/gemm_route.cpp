@@ -31,7 +31,7 @@ class Routing {
     if (g_.rows == 1) return gemv();
     if (has_few_rows()) return few_rows();
     if (takes_matrices()) return matrices();
-    return has_few_tiles() ? slices() : gemm();
+    return has_few_tiles() || row_bytes() > 0 ? slices() : gemm();
   }
 
  private:
@@ -59,6 +59,7 @@ class Routing {
     define("HALVES", type_.halves);
     define("FOLD", rows == 1 ? 0 : 1);
     if (rows == 1) {
+      route.staged_rows = staged(rows);
       define("WHOLE", shuffles && group <= 4 * lanes ? 1 : 0);
       route.fixed = true;  // lavapipe makes the more of loops whose lengths it knows: 8 % of a step
       return route;
@@ -100,7 +101,7 @@ class Routing {
     const std::int64_t run = subgroup_run(), matrices = matrices_of_column();
     if (g_.packing != Packing::Q4Panels || g_.group_size == 0 || g_.group_size % 32 != 0 || run < 4)
       return false;
-    const std::int64_t x = (g_.x_door ? g_.x_door->workgroup_bytes : 0) + g_.depth / 8 * 25;
+    const std::int64_t x = row_bytes() + g_.depth / 8 * 25;
     const std::int64_t sums = c_.workgroup_size(kMostInvocations) / run * bytes_lanes() * 20;
     const std::int64_t weights = panels_ * kPanel * g_.depth * matrices;
     return static_cast<std::uint64_t>(weights) >= caps.byte_products_from &&
@@ -138,6 +139,7 @@ class Routing {
     const std::int64_t run = subgroup_run();
     GemmRoute route{{.kernel = kernel, .defines = std::move(more), .fixed = true}, lanes};
     route.params = {"group_steps"};
+    route.staged_rows = staged(1);
     for (const auto& [name, value] : Defines{{"MATS", matrices_of_column()},
                                              {"LANES", lanes},
                                              {"SLICES", s.invocations / lanes},
@@ -150,6 +152,9 @@ class Routing {
     }
     return route;
   }
+  // Workgroup memory that a row passes through, and how many rows do so if it may be `rows`.
+  std::int64_t row_bytes() const { return g_.x_door ? g_.x_door->workgroup_bytes : 0; }
+  std::int64_t staged(std::int64_t rows) const { return row_bytes() > 0 ? rows : 0; }
   // Neighbouring invocations that are surely in one subgroup.
   std::int64_t subgroup_run() const {
     const Capabilities& caps = c_.capabilities();
@@ -171,14 +176,15 @@ class Routing {
     const std::int64_t lanes = run == 0 ? kLanes : std::min(kLanes, run);
     auto sums = [&](std::int64_t wg) { return wg / (run == 0 ? lanes : run); };
     auto fits = [&](std::int64_t wg) {
-      return is_size(wg) &&
-             sums(wg) * kRows * lanes * (16 * matrices + 4) <= caps.max_workgroup_storage;
+      const std::int64_t bytes = sums(wg) * lanes * (16 * matrices + 4) + row_bytes();
+      return is_size(wg) && kRows * bytes <= caps.max_workgroup_storage;
     };
     std::int64_t wg =
         std::min<std::int64_t>(bit_ceil(lanes * steps), steps >= kManySteps ? 512 : 256);
     while (wg > 64 && !fits(wg)) wg /= 2;
     wg = std::max(wg, std::max(run, kRows * lanes));
     GemmRoute route{{.kernel = "gemm_slices"}, lanes, kRows};
+    route.staged_rows = fits(wg) ? staged(kRows) : 0;
     route.defines = {{"ROWS", kRows},          {"MATS", matrices}, {"LOADS", type_.loads},
                      {"HALVES", type_.halves}, {"WG", wg},         {"LANES", lanes},
                      {"SLICES", wg / lanes},   {"RUN", run},       {"SUMS", sums(wg)}};

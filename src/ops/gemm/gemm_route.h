@@ -28,6 +28,7 @@ struct GemmRoute : Route {
   std::int64_t rows = 1;             // per row block
   std::vector<Literal> params = {};  // that only some kernels have (parts/gemm_shape.wgsl)
   bool by_element = false;           // x is read an element at a time, not four
+  std::int64_t staged_rows = 0;      // of a block, where the door has them pass through memory
   // gemm_matrices: the workgroups that share a tile, along K, and the f16 that an element of x and
   // of the weights is the sum of. gemm_half_rows (of one) or gemm_split_rows comes before it, and
   // gemm_join after it. Splits of 0: another kernel, which does all. gemm_few_rows has x_terms of

@@ -1,6 +1,7 @@
 // Matrix product of a size whose tiles would be too few to keep a GPU busy, each with a long way along K. A workgroup
 // owns ROWS rows x LANES x 4 neighbouring columns and splits K into SLICES interleaved slices, as gemv does for one
-// row: nothing is staged, and an invocation has but a few steps. The slices are then summed, first within subgroups.
+// row: nothing is staged but rows where STAGED, and an invocation has but a few steps. The slices are then summed,
+// first within subgroups.
 #param ROWS
 #param MATS : 1 | 2    // 2 if GATED
 #param LOADS           // words of a step
@@ -37,6 +38,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let first_row = (group - block * params.row_blocks) * ${ROWS}u;
   let local_quad = block * ${LANES}u + index % ${LANES}u;
   let slice = index / ${LANES}u;
+#if STAGED
+  stage_rows(first_row, params.rows - 1u, index);
+#endif
 #repeat R ROWS
   let row${R} = find_row(min(first_row + ${R}u, params.rows - 1u));
 #if NORM

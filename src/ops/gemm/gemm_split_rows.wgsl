@@ -17,6 +17,7 @@ alias U4 = vec4<u32>;
 //   padded_rows    of out
 #params
 #include "gemm_rows.wgsl"
+#include "elementwise_math.wgsl"
 #if W_TERMS == 2
 @group(0) @binding(scales) var<storage, read> scales: array<F4>;
 #endif

@@ -6,7 +6,6 @@
 // With STAGED, x is not there yet: every workgroup prepares it for itself while its weights are on their way.
 #param LOADS   // words of a step
 #param HALVES  // groups of four elements of K in a step
-#param STAGED = 0 : 0 | 1
 #param ROWS = 1 : 1
 #if RUN != 0
 #requires subgroups
@@ -24,8 +23,7 @@ const PARTIALS = ${WG}u;
 #include "gemv_begin.wgsl"
 #if LOOP
 #if STAGED
-  prepare_rows(index);
-  workgroupBarrier();
+  stage_rows(0u, 0u, index);
 #endif
   for (var first = slice; first < params.steps; first += ${SLICES}u * ${UNROLL}u) {
 #else
@@ -51,8 +49,7 @@ const PARTIALS = ${WG}u;
 #endrepeat
 #if STAGED
 #if LOOP == 0
-    prepare_rows(index);
-    workgroupBarrier();
+    stage_rows(0u, 0u, index);
 #endif
 #endif
 #repeat U UNROLL

@@ -5,7 +5,6 @@
 #param STEPS              // K / 8
 #param UNITS              // K / 32
 #param TURNS              // STEPS / WG, rounded up
-#param STAGED = 0 : 0 | 1  // as for gemv
 #requires subgroups
 #include "gemm_shape.wgsl"
 #include "gemm_rows.wgsl"
@@ -30,8 +29,7 @@ var<workgroup> x_scales: array<f32, ${UNITS}u>;
   let next = slice;
 #include "gemv_bytes_fetch.wgsl"
 #if STAGED
-  prepare_rows(index);
-  workgroupBarrier();
+  stage_rows(0u, 0u, index);
 #endif
 #include "gemv_bytes_round.wgsl"
   workgroupBarrier();

@@ -4,7 +4,6 @@
 #param SETS : 1 | 2
 #param LANES : 0 | 4 | 8  // as in gemm_lanes
 #param WHOLE : 0 | 1      // lanes suffice for x of a scale group and shuffle; 0: for a step
-#param STAGED = 0 : 0 | 1  // as for gemv
 #if LANES
 #requires subgroups
 #endif
@@ -24,8 +23,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     return;
   }
 #if STAGED
-  prepare_rows(column);
-  workgroupBarrier();
+  stage_rows(0u, 0u, column);
 #endif
 #if LANES
   let lane = subgroup_lane % ${LANES}u;

@@ -115,6 +115,29 @@ TEST(GoldenFusions, ADepthwiseConvolutionDoesToo) {
   expect_fusion("depthwise_convolution_with_a_residual", b);
 }
 
+// One of 64 outputs reads it where it lies; of more over large images, it would be computed for
+// each 64.
+TEST(GoldenFusions, ADepthwiseConvolutionIsComputedByThePointwiseOneBehindIt) {
+  for (const std::int64_t side : {kSide, std::int64_t{112}}) {
+    GraphBuilder b;
+    const ValueId one = b.ints({1, 1}), zero = b.ints({0, 0}), no = b.flag(false);
+    const ValueId x = b.input({1, kChannels, side, side});
+    const auto layer = [&](ValueId from, const Dims& weight, ValueId padding, std::int64_t groups) {
+      return b.call("aten.convolution.default",
+                    {from, b.constant(weight), b.constant({weight[0]}), one, padding, one, no, zero,
+                     b.number(groups)},
+                    {1, weight[0], side, side});
+    };
+    const ValueId depthwise = layer(x, {kChannels, 1, 3, 3}, one, kChannels);
+    const ValueId bounded =
+        b.call("aten.hardtanh.default", {depthwise, b.number(0.0), b.number(6.0)}, b.bound(x));
+    const std::int64_t outputs = side == kSide ? kChannels : 130;
+    const ValueId y = layer(bounded, {outputs, kChannels, 1, 1}, zero, 1);
+    b.output(side == kSide ? b.add(y, x) : y);
+    expect_fusion(side == kSide ? "depthwise_and_pointwise" : "depthwise_before_pointwise", b);
+  }
+}
+
 TEST(GoldenFusions, OneOfTwoConvolutionsAddsTheOther) {
   GraphBuilder b;
   const ValueId x = image(b), other = image(b);

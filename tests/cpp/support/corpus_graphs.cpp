@@ -623,12 +623,12 @@ void add_other_attention(Graphs& graphs) {
   }
 }
 
-ValueId convolution(GraphBuilder& b, const Dims& x, const Dims& weight, const Dims& out,
+ValueId convolution(GraphBuilder& b, ValueId x, ValueId weight, const Dims& out,
                     std::int64_t padding, bool transposed, std::int64_t groups) {
   const ValueId one = b.ints({1, 1}), pad = b.ints({padding, padding}), none = b.ints({0, 0});
   const bool clamped = padding > 0;
-  Values arguments{b.input(x),
-                   b.constant(weight),
+  Values arguments{x,
+                   weight,
                    clamped ? b.constant({out[1]}) : b.none(),
                    one,
                    pad,
@@ -639,6 +639,11 @@ ValueId convolution(GraphBuilder& b, const Dims& x, const Dims& weight, const Di
   if (clamped) arguments.insert(arguments.end(), {b.number(0.0), b.number(6.0)});
   return b.call(clamped ? "et_vk.conv_with_clamp.default" : "aten.convolution.default", arguments,
                 out);
+}
+
+ValueId convolution(GraphBuilder& b, const Dims& x, const Dims& weight, const Dims& out,
+                    std::int64_t padding, bool transposed, std::int64_t groups) {
+  return convolution(b, b.input(x), b.constant(weight), out, padding, transposed, groups);
 }
 
 void add_convolutions(Graphs& graphs) {
@@ -654,6 +659,23 @@ void add_convolutions(Graphs& graphs) {
       return convolution(b, {2, 6, 8, 8}, {6, 4, 3, 3}, {2, 4, 10 - 2 * padding, 10 - 2 * padding},
                          padding, true, 1);
     });
+  }
+}
+
+// Pixels for one row, few and many of them.
+void add_depthwise(Graphs& graphs) {
+  for (const DType dtype : {DType::Float32, DType::Float16}) {
+    for (const std::int64_t padding : {0, 1}) {
+      for (const std::int64_t side : {1, 5, 60}) {
+        graphs.add("a depthwise and a pointwise convolution", [&](GraphBuilder& b) {
+          const std::int64_t from = side + 2 - 2 * padding;
+          const ValueId x = convolution(b, {1, 8, from, from}, {8, 1, 3, 3}, {1, 8, side, side},
+                                        padding, false, 8);
+          return convolution(b, x, b.constant({20, 8, 1, 1}, dtype), {1, 20, side, side}, 0, false,
+                             1);
+        });
+      }
+    }
   }
 }
 
@@ -817,7 +839,8 @@ std::vector<NamedGraph> corpus_graphs() {
                          add_other_attention, add_delta_rule,
                          add_doors,           add_convolutions,
                          add_epilogues,       add_byte_layers,
-                         add_byte_elements,   add_pooling})
+                         add_byte_elements,   add_pooling,
+                         add_depthwise})
     add(graphs);
   return std::move(graphs.made);
 }

@@ -21,7 +21,7 @@ fn row_quad(row: Row, quad: u32) -> F4 {
   return merged[quad];
 }
 
-fn prepare_rows(index: u32) {
+fn prepare_rows(first_row: u32, last_row: u32, index: u32) {
   let count = (${KEYS}u + u32(position.x) + ${SPLIT}u - 1u) / ${SPLIT}u;
   for (var quad = index; quad < ${QUADS}u; quad += ${WG}u) {
     let first = quad / ${DV4}u * ${SPLITS}u;

@@ -3,22 +3,11 @@
 #param KERNEL_HEIGHT
 #param KERNEL_WIDTH
 #param PADDED : 0 | 1
-//   patches         of an image, patches_wide of them in a row
-//   image_elements  C * H * W
-//   first_patch     that is this dispatch's first row
-@group(0) @binding(images) var<storage, read> images: array<f32>;
-
-// The image's first element, and where the window begins in it.
-struct Row { first: u32, y: i32, x: i32 }
+#include "image_window.wgsl"
+alias Row = Window;
 
 fn find_row(row: u32) -> Row {
-  let patch_number = params.first_patch + row;
-  let image = patch_number / params.patches;
-  let place = patch_number - image * params.patches;
-  let y = place / params.patches_wide;
-  let x = place - y * params.patches_wide;
-  return Row(image * params.image_elements, i32(y * params.stride_y) - i32(params.padding_y),
-             i32(x * params.stride_x) - i32(params.padding_x));
+  return find_window(row);
 }
 
 fn row_element(row: Row, k: u32) -> f32 {
