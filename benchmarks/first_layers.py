@@ -1,4 +1,4 @@
-"""A GGUF file with the first layers of another, to time systems with where the whole takes too long.
+"""A GGUF file with the first layers of another, for systems that take long.
 
     python benchmarks/first_layers.py smollm2 6 OUT.gguf
 

@@ -16,6 +16,7 @@ const module = `${folder}/node_modules/@huggingface/transformers/dist/transforme
 const found = (await import(module)) as Transformers;
 Object.assign(found.env, { allowRemoteModels: false, localModelPath: `${folder}/models/` });
 const decoder = await openTransformers(found, name, "webgpu");
+await decoder.generate(options.at, options.tokens);
 console.log(
   JSON.stringify({ system: `transformers.js ${found.env.version}`, ...(await steady(decoder, options, 3)) }),
 );
