@@ -1,5 +1,5 @@
 /** A decoder in wllama, which is llama.cpp in WebAssembly, in a page. */
-import { clocked, type Decoder } from "./decoder.ts";
+import { clocked, type Decoder, type Times } from "./decoder.ts";
 
 /** As much of the package as is used here. */
 export interface WllamaModule {
@@ -18,8 +18,14 @@ export interface WllamaOptions {
   n_gpu_layers?: number;
 }
 
+interface Timings {
+  prompt_n: number;
+  predicted_n: number;
+  predicted_ms: number;
+}
 interface Chunk {
-  timings?: { prompt_n: number };
+  /** With the last one. */
+  timings?: Timings;
 }
 
 const WORD = " the"; // one token, also after itself: wllama takes text only
@@ -40,23 +46,26 @@ export async function openWllama(
   // Without a word it takes the processor where an adapter is not enough for it.
   if (options.n_gpu_layers !== 0 && !said.some((line) => /WebGPU.* model buffer size/.test(line)))
     throw new Error("llama.cpp found no WebGPU that is enough for it: adapters without shader-f16 are not");
-  const generate = (fed: number, count: number) =>
-    clocked(count, async (tick) => {
-      let found = 0;
-      await wllama.createCompletion({
+  const generate = async (fed: number, count: number): Promise<Times> => {
+    let last: Timings | undefined;
+    const { first } = await clocked(count, (tick) =>
+      wllama.createCompletion({
         prompt: WORD.repeat(fed),
         max_tokens: count,
         temperature: 0,
         ignore_eos: true,
         cache_prompt: false,
-        timings_per_token: true,
         stream: true,
         onData: ({ timings }: Chunk) => {
-          if (timings !== undefined) found = timings.prompt_n;
+          last = timings;
           tick();
         },
-      });
-      if (found !== fed) throw new Error(`wllama read ${found} tokens instead of ${fed}`);
-    });
+      }),
+    );
+    if (last?.prompt_n !== fed || last.predicted_n !== count)
+      throw new Error(`wllama was to read ${fed} tokens and write ${count}: ${JSON.stringify(last)}`);
+    // By its own clock, from the first token to the last one: it may hand over several at once.
+    return { first, each: last.predicted_ms / (count - 1) };
+  };
   return { generate, dispose: () => wllama.exit() };
 }
