@@ -45,7 +45,7 @@ export async function openWllama(
   await wllama.loadModelFromUrl(url, { n_ctx: 2048, n_parallel: 1, ...options });
   // Without a word it takes the processor where an adapter is not enough for it.
   if (options.n_gpu_layers !== 0 && !said.some((line) => /WebGPU.* model buffer size/.test(line)))
-    throw new Error("llama.cpp found no WebGPU that is enough for it: adapters without shader-f16 are not");
+    throw new Error("llama.cpp found no WebGPU device that it takes; it asks for shader-f16");
   const generate = async (fed: number, count: number): Promise<Times> => {
     let last: Timings | undefined;
     const { first } = await clocked(count, (tick) =>
