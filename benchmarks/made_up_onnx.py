@@ -10,6 +10,7 @@ embedding, fused norms). Speed does not depend on the weights' values. Needs onn
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -171,9 +172,14 @@ def _config(shape: Shape, context: int) -> dict[str, Any]:
     }
 
 
-def main(size: Size, folder: Path, context: Annotated[int, typer.Option(min=1)] = 2048) -> None:
+def main(
+    size: Size,
+    folder: Path,
+    context: Annotated[int, typer.Option(min=1)] = 2048,
+    layers: Annotated[int | None, typer.Option(min=1, help="As many as the size has.")] = None,
+) -> None:
     """Write the folder."""
-    shape = SHAPES[size]
+    shape = SHAPES[size] if layers is None else replace(SHAPES[size], layers=layers)
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     onnx.save(_decoder(shape, context), str(folder / "onnx" / "model_q4.onnx"))
     (folder / "config.json").write_text(json.dumps(_config(shape, context), indent=1))

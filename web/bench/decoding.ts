@@ -109,7 +109,8 @@ async function load(
   ).upload();
 }
 
-const median = (list: number[]): number => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
+export const median = (list: number[]): number =>
+  [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 
 export async function medianOf(times: number, measured: () => Promise<number>): Promise<number> {
   const found: number[] = [];

@@ -102,12 +102,23 @@ export class Generation {
     const onTheWay: Promise<number>[] = [];
     let sent = 0;
     let wanted = start.count > 0;
+    const send = async (most: number): Promise<void> => {
+      while (wanted && sent < start.count && onTheWay.length < most)
+        await this.#send(start, sent++, onTheWay);
+    };
     try {
       while (wanted) {
-        while (sent < start.count && onTheWay.length < ON_THE_WAY) await this.#send(start, sent++, onTheWay);
+        if (onTheWay.length === 0) await send(1);
         const next = onTheWay.shift();
         if (next === undefined) break;
-        wanted = take(await next);
+        // Meanwhile: the first of these steps may have kernels to be compiled, for which no token has to wait.
+        const others = send(ON_THE_WAY - 1);
+        const taken = next.then((token) => {
+          wanted = take(token);
+        });
+        await Promise.allSettled([taken, others]);
+        await taken;
+        await others;
       }
     } finally {
       await Promise.allSettled(onTheWay);

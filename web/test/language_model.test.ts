@@ -49,6 +49,40 @@ test("greedy tokens are the likeliest of each step's logits", async () => {
   program.dispose();
 });
 
+test("the first token does not wait for the kernels of the steps after it", async () => {
+  const gpu = await openGpu();
+  const program = await Program.load(sample("decoder.pte"), { core, gpu });
+  const generation = await Generation.create(core, program.method("forward").runner!);
+  const { pipeline, submit } = gpu;
+  let arrived = (): void => {};
+  const first = new Promise<void>((resolve) => {
+    arrived = resolve;
+  });
+  let isPromptSent = false;
+  gpu.submit = (what, record) => {
+    isPromptSent ||= what === "a step";
+    return submit.call(gpu, what, record);
+  };
+  let held = 0;
+  gpu.pipeline = async (...kernel) => {
+    if (isPromptSent) {
+      ++held;
+      await first;
+    }
+    return pipeline.apply(gpu, kernel);
+  };
+  const tokens: number[] = [];
+  await generation.run({ tokens: [3, 1, 4], position: 0, count: 4 }, (token) => {
+    tokens.push(token);
+    arrived();
+    return true;
+  });
+  expect(held).toBeGreaterThan(0);
+  generation.dispose();
+  expect(tokens).toEqual(await take(program, [3, 1, 4], 4));
+  await program.dispose();
+}, 20_000);
+
 test("two thousand steps leave the memory as it was", async () => {
   const program = await load();
   const generation = await Generation.create(core, program.method("forward").runner!);
