@@ -261,22 +261,23 @@ def _value(node: fx.Node) -> Any:
 
 def _unrepeated(heads: fx.Node) -> fx.Node | None:
     """The heads [batch, n, rows, width] of which each stands in `heads` several times in a row."""
-    given = heads = _behind_copies(heads)
-    if heads.target is aten.repeat_interleave.self_int:
-        x, repeats, *dim = heads.args
+    given = found = _behind_copies(heads)
+    x: Any
+    if given.target is aten.repeat_interleave.self_int:
+        x, repeats, *dim = given.args
         is_heads = dim in ([1], [-3]) and _value(x).dim() == 4 and isinstance(repeats, int)
         return x if is_heads else None
     # [:, :, None].expand(batch, n, repeats, rows, width).reshape(batch, n * repeats, rows, width)
     for names, dims in ({"reshape", "view", "_unsafe_view"}, 4), ({"expand"}, 5):
-        if operator_name(heads) not in names or _value(heads).dim() != dims:
+        if operator_name(found) not in names or _value(found).dim() != dims:
             return None
-        heads = _behind_copies(heads.args[0])
-    if operator_name(heads) != "unsqueeze" or heads.args[1] not in (2, -3):
+        found = _behind_copies(found.args[0])
+    if operator_name(found) != "unsqueeze" or found.args[1] not in (2, -3):
         return None
-    source = heads.args[0]
-    before, after = _value(source).shape, _value(given).shape
+    x = found.args[0]
+    before, after = _value(x).shape, _value(given).shape
     same = all(statically_known_true(before[dim] == after[dim]) for dim in (0, 2, 3))
-    return source if same and _repeats(before[1], after[1]) else None
+    return x if same and _repeats(before[1], after[1]) else None
 
 
 def _repeats(heads: Any, of_result: Any) -> bool:
@@ -284,14 +285,15 @@ def _repeats(heads: Any, of_result: Any) -> bool:
     return whole and of_result % heads == 0
 
 
-def _behind_copies(node: fx.Node) -> fx.Node:
+def _behind_copies(node: Any) -> fx.Node:
     """What a node copies, or cuts nothing from."""
     while operator_name(node) in {"clone", "contiguous", "slice"}:
-        operand = node.args[0]
+        operand: Any = node.args[0]
         if not _same_sizes(_value(node).shape, _value(operand).shape):
             break
         node = operand
-    return node
+    found: fx.Node = node
+    return found
 
 
 def _same_sizes(a: torch.Size, b: torch.Size) -> bool:
