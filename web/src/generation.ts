@@ -135,14 +135,15 @@ export class Generation {
     await this.#bind(replay.plan, start.sampling ?? {});
     if (step === 0) this.#writeSeen(start.text ?? tokens, replay.plan);
     const landing = this.#landings[step % ON_THE_WAY];
-    const submitted = this.#gpu.submit("a step", (encoder) => {
+    const submitted = this.#gpu.submit("a step", (encoder, next) => {
       for (const planned of replay.plan.inputs) {
         if (planned.position === 0 && step > 0) this.#feedChosen(replay.plan, encoder);
         else this.#runner.writeInput(planned, inputs[planned.position], encoder);
       }
-      this.#runner.encode(replay, encoder);
-      this.#encodeChoice(encoder);
-      encoder.copyBufferToBuffer(this.#chosen, 0, landing, 0, 4);
+      // A step after others is encoded while the GPU works on these.
+      const last = this.#runner.encode(replay, encoder, step === 0 ? next : undefined);
+      this.#encodeChoice(last);
+      last.copyBufferToBuffer(this.#chosen, 0, landing, 0, 4);
     });
     submitted.catch(() => {}); // heard of below
     // Not before the landing is unmapped: the next answer uses it again.

@@ -34,6 +34,9 @@ const LIMIT_NAMES = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
 const MATRICES = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
 const FEATURES: GPUFeatureName[] = ["subgroups", "shader-f16", "timestamp-query", MATRICES];
 
+/** Sends what has been recorded, and gives the encoder for what comes behind it. */
+export type NextEncoder = () => GPUCommandEncoder;
+
 interface ScopeErrors {
   invalid: GPUError | null;
   full: GPUError | null;
@@ -126,15 +129,20 @@ export class Gpu {
   }
 
   /**
-   * Submits what `record` encodes, without a wait in it. Rejects where any of that was not valid or found no memory:
-   * the GPU has then done nothing of it.
+   * Submits what `record` encodes, without a wait in it, in pieces where it asks for the `next` encoder. Rejects where
+   * any of that was not valid or found no memory: the GPU has then done nothing of that piece.
    */
-  async submit(what: string, record: (encoder: GPUCommandEncoder) => void): Promise<void> {
+  async submit(what: string, record: (encoder: GPUCommandEncoder, next: NextEncoder) => void): Promise<void> {
     this.check();
     const { errors } = this.#scoped(() => {
-      const encoder = this.device.createCommandEncoder();
-      record(encoder);
-      this.device.queue.submit([encoder.finish()]);
+      let encoder = this.device.createCommandEncoder();
+      const send = (): void => this.device.queue.submit([encoder.finish()]);
+      record(encoder, () => {
+        send();
+        encoder = this.device.createCommandEncoder();
+        return encoder;
+      });
+      send();
     });
     this.#refuse(await errors, what);
   }

@@ -1,8 +1,11 @@
 /** A plan on the GPU: pipelines, bind groups and the loop that encodes its dispatches. */
 import type { Binding, PlanForm } from "./forms.ts";
-import type { Gpu } from "./gpu.ts";
+import type { Gpu, NextEncoder } from "./gpu.ts";
 import type { ModelMemory } from "./memory.ts";
 import type { PlannedModel } from "./planned_model.ts";
+
+// Dispatches that are sent at once; each piece after it has twice as many.
+const FIRST_PIECE = 32;
 
 export class Replay {
   readonly plan: PlanForm;
@@ -85,9 +88,19 @@ export class Replay {
     return { buffer, offset: offset + binding.offset, size: binding.size };
   }
 
-  encode(pass: GPUComputePassEncoder, scalars: Int32Array): void {
-    let set: GPUComputePipeline | undefined;
-    for (let i = 0; i < this.#groups.length; ++i) set = this.encodeOne(pass, i, scalars, set);
+  /** All dispatches; given `next` in pieces, so that the GPU begins early. Returns the last encoder. */
+  encode(encoder: GPUCommandEncoder, scalars: Int32Array, next?: NextEncoder): GPUCommandEncoder {
+    const count = this.#groups.length;
+    let piece = next === undefined ? count : FIRST_PIECE;
+    for (let begin = 0; begin < count; piece *= 2) {
+      const end = begin + 2 * piece > count ? count : begin + piece;
+      const pass = encoder.beginComputePass();
+      let set: GPUComputePipeline | undefined;
+      for (; begin < end; ++begin) set = this.encodeOne(pass, begin, scalars, set);
+      pass.end();
+      if (end < count) encoder = next!();
+    }
+    return encoder;
   }
 
   /** One dispatch; `set` is the pipeline that the pass has, and the result the one that it has then. */

@@ -2,7 +2,7 @@
 import { elementCount, isFloating, isKnownStorage, load, storageBytes, toInt32 } from "./elements.ts";
 import { errorText, ModelError } from "./errors.ts";
 import type { ConstantForm, DType, PlanForm, PlannedTensor } from "./forms.ts";
-import type { Gpu } from "./gpu.ts";
+import type { Gpu, NextEncoder } from "./gpu.ts";
 import { ModelMemory } from "./memory.ts";
 import type { LiveInput, PlannedModel } from "./planned_model.ts";
 import { Replay } from "./replay.ts";
@@ -199,10 +199,10 @@ export class Runner {
     const taken: (Tensor | number)[] = new Array(this.model.form.outputs.length);
     try {
       const landing = await this.#makeRoom(plan, wanted, taken);
-      const submitted = this.gpu.submit("a call", (encoder) => {
+      const submitted = this.gpu.submit("a call", (encoder, next) => {
         for (const planned of plan.inputs) this.writeInput(planned, inputs[planned.position], encoder);
-        this.encode(replay, encoder);
-        this.#copyOutputs(plan, taken, landing, encoder);
+        const last = this.encode(replay, encoder, next);
+        this.#copyOutputs(plan, taken, landing, last);
       });
       await this.#land(landing, submitted, wanted, taken);
     } catch (error) {
@@ -213,13 +213,11 @@ export class Runner {
     return taken;
   }
 
-  /** In a turn, after ready(): live scalars and all dispatches. Inputs are the caller's to write. */
-  encode(replay: Replay, encoder: GPUCommandEncoder): void {
+  /** In a turn, after ready(): live scalars, and as Replay.encode. Inputs are the caller's to write. */
+  encode(replay: Replay, encoder: GPUCommandEncoder, next?: NextEncoder): GPUCommandEncoder {
     const scalars = this.model.scalars();
     this.memory.writeScalars(scalars);
-    const pass = encoder.beginComputePass();
-    replay.encode(pass, scalars);
-    pass.end();
+    return replay.encode(encoder, scalars, next);
   }
 
   /** Nothing to do for one that no dispatch reads. */
