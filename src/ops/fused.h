@@ -31,21 +31,33 @@ enum {
 };
 }  // namespace epilogue
 
+// aten.convolution(x, weight, bias or None, ...) -> out
+namespace convolution {
+inline constexpr std::string_view kName = "aten.convolution.default";
+// With bounds of its results, or None.
+inline constexpr std::string_view kClampedName = "et_vk.conv_with_clamp.default";
+enum {
+  kX,
+  kWeight,
+  kBias,
+  kStride,
+  kPadding,
+  kDilation,
+  kTransposed,
+  kOutputPadding,
+  kGroups,
+  kLowest,
+  kHighest
+};
+}  // namespace convolution
+
 // A depthwise convolution and the pointwise one behind it: the first one's arguments up to its
 // groups, a function of its results, and the second's weight, bias and epilogue.
 namespace depthwise_pointwise {
 inline constexpr std::string_view kName = "fused.depthwise_pointwise";
 enum {
-  kX,
-  kWeight,
-  kBias,  // or None
-  kStride,
-  kPadding,
-  kDilation,
-  kTransposed,  // false
-  kOutputPadding,
-  kGroups,    // as many as channels, each with one output
-  kFunction,  // name of a unary operator, or None, and what it takes after its tensor
+  // Name of a unary operator, or None, and what it takes after its tensor.
+  kFunction = convolution::kGroups + 1,
   kFirst,
   kSecond,
   kPointwiseWeight,  // [OC, C, 1, 1]

@@ -16,24 +16,10 @@ namespace {
 
 namespace fused_args = depthwise_pointwise;
 
-constexpr std::string_view kClampedName = "et_vk.conv_with_clamp.default";
-constexpr std::string_view kFusedName = "fused.convolution";
-constexpr std::string_view kNames[] = {"aten.convolution.default", kClampedName, kFusedName};
+using namespace convolution;
 
-// Their arguments; the last two of the clamped one.
-enum {
-  kX,
-  kWeight,
-  kBias,
-  kStride,
-  kPadding,
-  kDilation,
-  kTransposed,
-  kOutputPadding,
-  kGroups,
-  kLowest,
-  kHighest
-};
+constexpr std::string_view kFusedName = "fused.convolution";
+constexpr std::string_view kNames[] = {kName, kClampedName, kFusedName};
 
 class DepthwiseFusion {
  public:

@@ -26,19 +26,7 @@
 namespace etwebgpu {
 namespace {
 
-enum {
-  kX,
-  kWeight,
-  kBias,
-  kStride,
-  kPadding,
-  kDilation,
-  kTransposed,
-  kOutputPadding,
-  kGroups,
-  kLowest,
-  kHighest
-};
+using namespace convolution;
 
 struct Convolution {
   std::int64_t batch = 0, channels = 0, outputs = 0, groups = 1;
