@@ -267,3 +267,61 @@ def test_experts_are_refused(good: bytes, tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(WebGPUError, match="a mixture of experts, which cannot be exported yet"):
         built(tmp_path / "experts.gguf")
+
+
+# --- Split files ---
+
+
+def split(folder: Path, tensors: int, name: str = "model") -> list[Path]:
+    """The parts, of so many tensors, that stand beside a whole file."""
+    whole = folder / f"{name}.gguf"
+    types = {"_norm.weight": Type.F32, ".weight": Type.Q4_0}
+    write_gguf(whole, tiny("llama"), types)
+    write_gguf(whole, tiny("llama"), types, most_tensors=tensors)
+    return sorted(folder.glob(f"{name}-*-of-*.gguf"))
+
+
+def test_split_files_are_read_by_the_name_of_any_part(tmp_path: Path) -> None:
+    parts = split(tmp_path, 10)
+    assert len(parts) == 3
+    whole, kept = built(tmp_path / "model.gguf")
+    for part in parts:
+        model, also_kept = built(part)
+        assert also_kept == kept
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_every_part_is_needed(tmp_path: Path) -> None:
+    first, second, third = split(tmp_path, 10)
+    data = second.read_bytes()
+    second.unlink()
+    for part in (first, third):
+        with pytest.raises(WebGPUError, match=f"{second} is missing, one of the 3 parts"):
+            built(part)
+    second.write_bytes(third.read_bytes())
+    assert f"{second} is not part 2 of 3" in refused(second, third.read_bytes())
+    second.write_bytes(data)
+    built(first)
+
+
+def test_parts_of_other_models_are_refused(tmp_path: Path) -> None:
+    first, second, third = split(tmp_path, 10)
+    data = second.read_bytes()
+    second.write_bytes(split(tmp_path, 8, "other")[1].read_bytes())  # of four parts
+    for part in (first, third):
+        with pytest.raises(WebGPUError, match=f"{second} is not part 2 of 3, but"):
+            built(part)
+    second.write_bytes(data)
+    # The tensors of the second part once more, as if they were the third's.
+    number = field("split.no") + struct.pack("<IH", 2, 1)
+    assert number in data
+    twice = data.replace(number, field("split.no") + struct.pack("<IH", 2, 2))
+    assert "have 30 tensors, 20 of them different, of 30" in refused(third, twice)
+
+
+def test_a_part_by_another_name_is_refused(tmp_path: Path) -> None:
+    first, *_ = split(tmp_path, 10)
+    data = first.read_bytes()
+    for name in ("model-first.gguf", "model-00001-of-00004.gguf"):
+        assert "is one of 3 parts, but is not named" in refused(tmp_path / name, data)
