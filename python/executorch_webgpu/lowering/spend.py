@@ -18,6 +18,7 @@ from executorch.backends.vulkan.serialization.vulkan_graph_builder import VkGrap
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
+from ..heap import trim_heap
 from .quick import Part, replaced
 
 _ROWS = 4096  # packed at once
@@ -77,6 +78,7 @@ class _Spent:
         if address in self._left:
             self._left.remove(address)  # others may get the address now
             tensor.untyped_storage().resize_(0)
+            trim_heap()
 
 
 def _by_rows(upstream: Callable[..., Tensor]) -> Callable[..., Tensor]:

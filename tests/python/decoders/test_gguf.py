@@ -11,6 +11,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from executorch_webgpu.decoders import quantize as quantize_module
 from executorch_webgpu.decoders.export import Recipe, build
 from executorch_webgpu.decoders.gguf_file import GgufFile
 from executorch_webgpu.decoders.lower import _QuantizedLinear
@@ -80,17 +81,42 @@ def test_other_weights_become_the_nearest(kind: Type) -> None:
     assert found.error == pytest.approx(change.item(), rel=1e-3)
 
 
-def test_halves_of_bytes_add_up() -> None:
+def test_halves_of_bytes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.arange(-128, 128, dtype=torch.int16).to(torch.int8)
     for part in (values[:248], -values[9:], values[96:160]):
         weight = QuantizedWeight(part.view(1, -1), torch.tensor([[0.5]]), 8)
         low, high = halves(weight)
         assert all(m.values.min() >= -8 and m.values.max() <= 7 for m in (low, high))
         assert torch.equal(low.dequantize() + high.dequantize(), weight.dequantize())
+        monkeypatch.setattr(quantize_module, "_ROWS", 2)  # the last part is shorter
+        five = QuantizedWeight(part.repeat(5, 1), torch.arange(1.0, 6).view(-1, 1), 8)
+        whole = sum(half.dequantize() for half in halves(five))
+        assert torch.equal(whole, five.dequantize())
     # A group that reaches to both ends loses some of one.
     weight = QuantizedWeight(values.view(1, -1), torch.tensor([[1.0]]), 8)
     whole = sum(half.dequantize() for half in halves(weight))
     assert (whole - weight.dequantize()).abs().max() <= 9
+
+
+@pytest.mark.parametrize("bits", [None, 4, 8, 32])
+@pytest.mark.parametrize("kind", [Type.Q4_0, Type.Q8_0, Type.F32])
+def test_matrices_in_parts_are_what_they_are_as_a_whole(
+    kind: Type, bits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = torch.randn(70, 64, generator=torch.Generator().manual_seed(0))
+    stored = Stored("F32", numbers) if kind == Type.F32 else random_blocks(kind, 70, 2)
+    told: list[int] = []
+    whole = convert(stored, bits, 32, None, told.append)
+    monkeypatch.setattr(quantize_module, "_ROWS", 16)  # the last part is shorter
+    parts = convert(stored, bits, 32, None, told.append)
+    assert sum(told) == 2 * 70 and parts.form == whole.form
+    assert parts.error == pytest.approx(whole.error)
+    if isinstance(whole.weight, torch.Tensor):
+        assert isinstance(parts.weight, torch.Tensor) and parts.weight.equal(whole.weight)
+        return
+    assert isinstance(parts.weight, QuantizedWeight)
+    assert parts.weight.values.equal(whole.weight.values)
+    assert parts.weight.scales.equal(whole.weight.scales)
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "phi3"])
