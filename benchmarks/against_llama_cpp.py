@@ -1,7 +1,8 @@
-"""Greedy tokens of a GGUF file: this package's definition beside llama.cpp's CPU build.
+"""A GGUF file in llama.cpp's CPU build and here: greedy tokens, and perplexity.
 
-    npm install --prefix /tmp/llama node-llama-cpp     # prebuilt, 700 MB
-    python benchmarks/against_llama_cpp.py model-q4_0.gguf --node /tmp/llama
+    pip install --no-deps cyllama==0.2.18
+    python benchmarks/against_llama_cpp.py tokens model-q4_0.gguf
+    python benchmarks/against_llama_cpp.py perplexity --tokens 2048
 
 llama.cpp multiplies 4-bit weights by activations that it rounds to 8 bits. So it also runs the same
 numbers written as F32, where both sides have float32 activations: there, tokens are to be the same.
@@ -9,19 +10,23 @@ numbers written as F32, where both sides have float32 activations: there, tokens
 
 from __future__ import annotations
 
-import json
-import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import gguf
-import numpy as np
+import executorch_webgpu
 import torch
 import typer
-from executorch_webgpu.decoders.export import Recipe, build
-from executorch_webgpu.decoders.sources import Source, open_source
+from executorch_webgpu.decoders.export import Recipe, build, export
+from executorch_webgpu.decoders.sources import BUILT_IN, Source, open_source, smollm2_file
 from executorch_webgpu.decoders.transformer import Transformer
+from llama_cpp import LlamaCpp, Logits, quantize, write_floats
+from perplexity import TEXT, negative_log_likelihood, perplexity
 
 CONTEXT = 512
 QUESTIONS = [
@@ -30,53 +35,27 @@ QUESTIONS = [
     "Tell me about the sea.",
     "Who was Ada Lovelace?",
 ]
+_PIECE = 128  # of a window, for a call of ours gives as many rows of logits
 
-_SCRIPT = """
-import {getLlama} from "node-llama-cpp";
-const [file, prompts, count] = process.argv.slice(2);
-const options = {gpu: false, build: "never", skipDownload: true, logLevel: "error"};
-const model = await (await getLlama(options)).loadModel({modelPath: file});
-const answers = [];
-for (const prompt of JSON.parse(prompts)) {
-  const context = await model.createContext({contextSize: 512, threads: 1, flashAttention: false});
-  const tokens = [];
-  const stream = context.getSequence().evaluate(prompt, {temperature: 0, yieldEogToken: true});
-  for await (const token of stream) if (tokens.push(token) >= Number(count)) break;
-  answers.push(tokens);
-  await context.dispose();
-}
-console.log(JSON.stringify(answers));
-process.exit(0);
-"""
+app = typer.Typer(add_completion=False)
 
 
-def llama_cpp(node: Path, file: Path, prompts: list[list[int]], count: int) -> list[list[int]]:
-    """Its tokens after each of the prompts."""
-    script = node / "tokens.mjs"
-    script.write_text(_SCRIPT)
-    arguments = [str(file.resolve()), json.dumps(prompts), str(count)]
-    command = ["node", script.name, *arguments]
-    out = subprocess.run(command, cwd=node, capture_output=True, text=True, check=True).stdout
-    answers: list[list[int]] = json.loads(out.strip().splitlines()[-1])
+# --- Greedy tokens ---
+
+
+def theirs(file: Path, prompts: list[list[int]], count: int) -> list[list[int]]:
+    """llama.cpp's tokens after each of the prompts."""
+    model = LlamaCpp(file, CONTEXT)
+    answers = []
+    for prompt in prompts:
+        model.forget()
+        (*_, logits) = model(prompt)
+        tokens = [int(logits.argmax())]
+        while len(tokens) < count:
+            (logits,) = model(tokens[-1:])
+            tokens.append(int(logits.argmax()))
+        answers.append(tokens)
     return answers
-
-
-def write_floats(source: Path, target: Path) -> None:
-    """The same file with every tensor as F32."""
-    reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(target, reader.fields["general.architecture"].contents())
-    for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture":
-            continue
-        sub = field.types[1] if len(field.types) > 1 else None
-        writer.add_key_value(name, field.contents(), field.types[0], sub)
-    for tensor in reader.tensors:
-        floats = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        writer.add_tensor(tensor.name, np.asarray(floats, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 @torch.no_grad()
@@ -104,9 +83,9 @@ def prompts_of(source: Source) -> list[list[int]]:
     ]
 
 
-def main(
+@app.command("tokens")
+def compare_tokens(
     file: Annotated[Path, typer.Argument(help="A GGUF file.")],
-    node: Annotated[Path, typer.Option(help="Where node-llama-cpp is installed.")],
     count: Annotated[int, typer.Option(help="Tokens of each answer.")] = 64,
 ) -> None:
     """Print for how many tokens both agree, and by how much ours was the likeliest after those."""
@@ -117,17 +96,107 @@ def main(
         prompts = prompts_of(source)
         model, _ = build(source, Recipe(CONTEXT, bits=32), lambda *_: None)
         answers = {
-            "as it is": llama_cpp(node, file, prompts, count),
-            "as F32": llama_cpp(node, floats, prompts, count),
+            "as it is": theirs(file, prompts, count),
+            "as F32": theirs(floats, prompts, count),
         }
         for i, prompt in enumerate(prompts):
             tokens, margins = ours(model, prompt, count)
-            for how, theirs in answers.items():
-                pairs = enumerate(zip(tokens, theirs[i], strict=False))
-                same = next((at for at, (a, b) in pairs if a != b), len(theirs[i]))
-                margin = f", then by {margins[same]:.3f}" if same < len(theirs[i]) else ""
-                print(f"{QUESTIONS[i]:45} {how:9} {same} of {len(theirs[i])}{margin}", flush=True)
+            for how, answer in answers.items():
+                pairs = enumerate(zip(tokens, answer[i], strict=True))
+                same = next((at for at, (a, b) in pairs if a != b), count)
+                margin = f", then by {margins[same]:.3f}" if same < count else ""
+                print(f"{QUESTIONS[i]:45} {how:9} {same} of {count}{margin}", flush=True)
+
+
+# --- Perplexity ---
+
+# The logits after each token of a window, whose context is empty at first.
+_Window = Callable[[Sequence[int]], Iterator[Logits]]
+
+
+def losses(logits_of: _Window, windows: Sequence[Sequence[int]]) -> list[float]:
+    """Negative log-likelihood in nats of each token but the first of each window."""
+    return [
+        negative_log_likelihood(logits, token)
+        for window in windows
+        for logits, token in zip(logits_of(window[:-1]), window[1:], strict=True)
+    ]
+
+
+def in_llama_cpp(file: Path, window: int) -> _Window:
+    model = LlamaCpp(file, window)
+
+    def logits_of(tokens: Sequence[int]) -> Iterator[Logits]:
+        model.forget()
+        return model(tokens)
+
+    return logits_of
+
+
+def in_this_runtime(source: Path, recipe: Recipe) -> _Window:
+    """Of a program that is made for it, with the logits of all rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.pte")
+        for sentence in export(str(source), path, recipe):
+            print(f"  {sentence}", file=sys.stderr)
+        model = executorch_webgpu.load(path)
+        model.load_method("forward")
+
+    def logits_of(tokens: Sequence[int]) -> Iterator[Logits]:
+        for start in range(0, len(tokens), _PIECE):
+            piece = torch.tensor([tokens[start : start + _PIECE]])
+            (logits,) = model.forward(piece, torch.tensor([start]))
+            yield from logits[0].numpy()
+
+    return logits_of
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of the table: whose kernels, what weights, and how these are run."""
+
+    where: str
+    weights: str
+    run: Callable[[], _Window]
+
+
+def rows(floats: Path, folder: Path, window: int) -> Iterator[Row]:
+    """Each file of weights is made before it is run."""
+    recipe = partial(Recipe, context=window, full_logits=True)
+    yield Row("llama.cpp", "floats", partial(in_llama_cpp, floats, window))
+    for kind, pure in {"Q4_0": False, "Q4_0, the embedding too": True}.items():
+        name = "pure" if pure else "usual"
+        file, same = folder / f"{name}.gguf", folder / f"{name}-f32.gguf"
+        quantize(floats, file, pure)
+        write_floats(file, same)
+        yield Row("llama.cpp", kind, partial(in_llama_cpp, file, window))
+        yield Row("llama.cpp", f"{kind}, written as F32", partial(in_llama_cpp, same, window))
+        yield Row("here", f"{kind}, converted", partial(in_this_runtime, file, recipe()))
+    own, whole = "own 4 bits", "own 4 bits, embedding as in the file"
+    yield Row("here", own, partial(in_this_runtime, smollm2_file(), recipe(bits=4)))
+    yield Row("here", whole, partial(in_this_runtime, smollm2_file(), recipe()))
+
+
+@app.command("perplexity")
+def compare_perplexity(
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens of the text to use.")] = 4096,
+    window: Annotated[int, typer.Option(min=2, help="Tokens of one context.")] = 512,
+    text: Annotated[Path | None, typer.Option(help="A text file to use instead.")] = None,
+) -> None:
+    """Print the perplexity of SmolLM2 as floats, as llama.cpp's Q4_0, and as this package's."""
+    tokenizer = open_source(BUILT_IN, window).tokenizer
+    assert tokenizer is not None
+    ids = tokenizer.encode((text.read_text() if text else TEXT)[: 20 * tokens])[:tokens]
+    windows = [ids[start : start + window] for start in range(0, len(ids), window)]
+    with tempfile.TemporaryDirectory() as folder:
+        floats = Path(folder, "floats.gguf")
+        write_floats(smollm2_file(), floats)
+        for row in rows(floats, Path(folder), window):
+            start = time.perf_counter()
+            found = perplexity(losses(row.run(), windows))
+            seconds = time.perf_counter() - start
+            print(f"{row.where:9} {row.weights:40} {found:10.5f} {seconds:6.0f} s", flush=True)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 
 Option = Literal["kv_cache_dtype", "matmul_dtype"]
 
+TEXT = "\n".join(topics[name] for name in sorted(topics))
+
 
 def losses(model: LanguageModel, tokens: Sequence[int], window: int, rows: int) -> list[float]:
     """Negative log-likelihood in nats of each token but the first of each window.
@@ -82,7 +84,7 @@ def main(
     text: Annotated[Path | None, typer.Option(help="A text file to use instead.")] = None,
 ) -> None:
     """Print the perplexity of a text with each type, as JSON."""
-    words = text.read_text() if text else "\n".join(topics[name] for name in sorted(topics))
+    words = text.read_text() if text else TEXT
     ids = ChatTokenizer.load(model.parent).encode(words[: 20 * tokens])[:tokens]
     by_type: dict[str, list[float]] = {}
     for kind in types.split(","):

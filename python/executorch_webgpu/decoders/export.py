@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import WebGPUError
 from ..files import write_atomically
+from ..heap import trim_heap
 from ..tokenizer import ChatTokenizer
 from ..workers import single_threaded_workers
 from .calibration import CONVERSATIONS
@@ -160,6 +161,7 @@ def _convert(
         stored = source.read(name, tuple(parameter.shape))
         module = name.removesuffix(".weight")
         found = convert(stored, recipe.bits, recipe.group_size, moments.get(module), advance)
+        trim_heap()
         _check_finite(source, name, found.is_finite)
         _note(kept, stored.kind, found)
         tied = module == "embedding" and source.config.tied

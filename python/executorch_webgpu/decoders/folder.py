@@ -88,7 +88,8 @@ class ModelFolder:
 
     def read(self, name: str) -> Stored:
         """A tensor that is there."""
-        tensor = self._files[self._file_of[name]].get_tensor(name)
+        # From a mapping of its own, whose pages go with the tensor.
+        tensor = self._open(self._file_of[name]).get_tensor(name)
         if tensor.dtype not in _KINDS:
             raise WebGPUError(
                 f"{self.where}: the tensor {name} is of {tensor.dtype}, not of floats"

@@ -7,6 +7,7 @@ in it decide how much is read, so that a few wrong bytes take all memory. This o
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ _SCALED_BY_WIDTH = {("gemma2", 46), ("gemma3", 62)}
 
 @dataclass(frozen=True)
 class _Info:
+    file: Path
     kind: str
     sizes: tuple[int, ...]
     row_bytes: int
@@ -75,28 +77,17 @@ class _Info:
 
 
 class GgufFile:
-    """An open GGUF file. Raises WebGPUError where it is none, or cut off, or inconsistent."""
+    """An open GGUF file, or all parts of one that is split.
+
+    Raises WebGPUError where it is none, or cut off, or inconsistent.
+    """
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-        cursor = _Cursor(self.where, self._bytes)
-        if cursor.take(4) != _MAGIC:
-            raise WebGPUError(f"not a GGUF file: {path}")
-        version = cursor.number("I")
-        if version not in _VERSIONS:
-            raise WebGPUError(f"{path} is of version {version} of GGUF, not of 2 or 3")
-        tensors, entries = cursor.number("Q"), cursor.number("Q")
-        self.metadata: dict[str, Any] = {}
-        for _ in range(cursor.count(entries, 12)):
-            name = cursor.text()
-            self.metadata[name] = cursor.value(cursor.number("I"))
-        infos = [_read_info(cursor) for _ in range(cursor.count(tensors, 24))]
-        if self.metadata.get("split.count", 1) not in (0, 1):
-            raise WebGPUError(f"{path} is one of several parts: join them with llama-gguf-split")
-        self._tensors = self._placed(infos, cursor)
+        parts = _parts(path)
+        self.metadata = parts[0].metadata
+        self._tensors = {name: info for part in parts for name, info in part.tensors.items()}
+        _check_whole(self.where, parts, len(self._tensors))
 
     def fields(self) -> Fields:
         """The metadata by config.json's names."""
@@ -132,8 +123,7 @@ class GgufFile:
     def read(self, name: str) -> Stored:
         """A tensor that is there."""
         info = self._tensors[name]
-        raw = np.frombuffer(self._bytes, np.uint8, info.bytes, info.offset)
-        data = torch.from_numpy(raw.copy())
+        data = torch.from_numpy(np.fromfile(info.file, np.uint8, info.bytes, offset=info.offset))
         if info.kind in _FLOATS:
             return Stored(info.kind, data.view(_FLOATS[info.kind]).view(info.sizes))
         return Stored(info.kind, data.view(-1, info.row_bytes))
@@ -168,8 +158,36 @@ class GgufFile:
                 **({"partial_rotary_factor": share} if share else {}),
             }
 
+
+class _Part:
+    """A file, which may be one of several: what it says, and where its tensors lie."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.where = path, str(path)
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        cursor = _Cursor(self.where, data)
+        if cursor.take(4) != _MAGIC:
+            raise WebGPUError(f"not a GGUF file: {path}")
+        version = cursor.number("I")
+        if version not in _VERSIONS:
+            raise WebGPUError(f"{path} is of version {version} of GGUF, not of 2 or 3")
+        tensors, entries = cursor.number("Q"), cursor.number("Q")
+        self.metadata: dict[str, Any] = {}
+        for _ in range(cursor.count(entries, 12)):
+            name = cursor.text()
+            self.metadata[name] = cursor.value(cursor.number("I"))
+        infos = [_read_info(cursor) for _ in range(cursor.count(tensors, 24))]
+        self.tensors = self._placed(infos, cursor, len(data))
+
+    @property
+    def split(self) -> tuple[Any, Any]:
+        """Which part of how many it is, from 0 on."""
+        return self.metadata.get("split.no", 0), self.metadata.get("split.count", 1) or 1
+
     def _placed(
-        self, infos: list[tuple[str, str, tuple[int, ...], int]], cursor: _Cursor
+        self, infos: list[tuple[str, str, tuple[int, ...], int]], cursor: _Cursor, end: int
     ) -> dict[str, _Info]:
         alignment = self.metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
@@ -183,14 +201,52 @@ class GgufFile:
                     f"{self.where}: the tensor {short(name)} has rows of {sizes[-1]} elements, not "
                     f"of whole blocks of {block} ({kind})"
                 )
-            info = _Info(kind, sizes, sizes[-1] // block * size, begin + offset)
-            if info.offset + info.bytes > len(self._bytes):
+            info = _Info(self.path, kind, sizes, sizes[-1] // block * size, begin + offset)
+            if info.offset + info.bytes > end:
                 raise WebGPUError(
                     f"{self.where} is cut off: the tensor {short(name)} ends at byte "
-                    f"{info.offset + info.bytes} of {len(self._bytes)}"
+                    f"{info.offset + info.bytes} of {end}"
                 )
             placed[name] = info
         return placed
+
+
+_SPLIT_NAME = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
+
+
+def _parts(path: Path) -> list[_Part]:
+    """All parts of the file that this one is a part of."""
+    given = _Part(path)
+    _, count = given.split
+    if count == 1:
+        return [given]
+    named = _SPLIT_NAME.fullmatch(path.name)
+    if named is None or int(named[2]) != count:
+        raise WebGPUError(
+            f"{path} is one of {short(count)} parts, but is not named as those are, such as "
+            "model-00001-of-00003.gguf"
+        )
+    parts = []
+    for i in range(int(count)):
+        file = path.with_name(f"{named[1]}-{i + 1:05}-of-{named[2]}.gguf")
+        if not file.is_file():
+            raise WebGPUError(f"{file} is missing, one of the {count} parts of the model")
+        part = given if file == path else _Part(file)
+        if part.split != (i, count):
+            raise WebGPUError(f"{file} is not part {i + 1} of {count}, but of another model")
+        parts.append(part)
+    return parts
+
+
+def _check_whole(where: str, parts: list[_Part], tensors: int) -> None:
+    """Parts of other models have other tensors, or the same ones."""
+    found = sum(len(part.tensors) for part in parts)
+    said = parts[0].metadata.get("split.tensors.count", found)
+    if len(parts) > 1 and (found != said or found != tensors):
+        raise WebGPUError(
+            f"{where} and the files named like it are not the parts of one model: they have "
+            f"{found} tensors, {tensors} of them different, of {short(said)}"
+        )
 
 
 _FACTORS = {

@@ -6,7 +6,7 @@ spelled as the operators it looks for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ import torchao.quantization.quant_primitives  # noqa: F401  registers torchao::d
 from executorch.exir import ExecutorchProgramManager
 from torch import Tensor, nn
 
-from ..lowering import partition, plan_memory, quick_upstream, quiet_upstream
+from ..lowering import partition, plan_memory, quick_upstream, quiet_upstream, spending
 from .quantize import QuantizedWeight, halves
 
 # What `quick_upstream` tells of while a decoder becomes a delegate.
@@ -99,6 +99,8 @@ def lower(
 ) -> ExecutorchProgramManager:
     """The program of ``forward(tokens [1, S] int64, position [1] int64)``, S below `context`.
 
+    The model's quantized weights are given back as they are written down.
+
     Args:
         constants: values of the program's constant methods, by name.
         report: called with the stage's name, and what is done of how much.
@@ -116,10 +118,16 @@ def lower(
         with quick_upstream():
             graph = _capture(model, longest_input or context - 1)
         report("Lowering to the delegate", 0, _WALKS)
-        with quick_upstream(walked):
+        with quick_upstream(walked), spending(_quantized(model)):
             edge = partition(graph, {"require_dynamic_shapes": True}, constants)
         report("Planning memory", 0, 0)
         return plan_memory(edge)
+
+
+def _quantized(model: nn.Module) -> Iterator[Tensor]:
+    for module in model.modules():
+        if isinstance(module, _QuantizedMatrix):
+            yield from (module.values, module.scales)
 
 
 def _capture(model: nn.Module, longest_input: int) -> torch.export.ExportedProgram:

@@ -10,7 +10,7 @@ llama.cpp's quantizers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +31,14 @@ _REFITS = 2
 # Elements worked on at once: small enough for the temporaries to stay in the processor's cache.
 _BLOCK = 1 << 17
 
+_ROWS = 4096
+
+
+def parts_of(rows: int) -> Iterator[slice]:
+    """Of a matrix, for what is worked out in parts: embeddings have hundreds of thousands."""
+    for start in range(0, rows, _ROWS):
+        yield slice(start, min(start + _ROWS, rows))
+
 
 @dataclass(frozen=True)
 class QuantizedWeight:
@@ -48,6 +56,10 @@ class QuantizedWeight:
     @property
     def group_size(self) -> int:
         return self.values.shape[1] // self.scales.shape[1]
+
+    def rows(self, part: slice) -> QuantizedWeight:
+        """Some of the rows; what is written to them is written to the matrix."""
+        return QuantizedWeight(self.values[part], self.scales[part], self.bits)
 
     def dequantize(self) -> Tensor:
         """The float32 matrix [N, K] that the integers and scales stand for."""
@@ -99,23 +111,28 @@ def quantize_to_bytes(weight: Tensor, group_size: int) -> QuantizedWeight:
 
 
 def halves(weight: QuantizedWeight) -> tuple[QuantizedWeight, QuantizedWeight]:
-    """Two matrices of 4 bits whose sum is one of 8 bits.
+    """Two matrices of 4 bits whose sum is one of 8 bits, worked out in parts.
 
     The first counts sixteens, and both lie in [-8, 7], so that the sum reaches from -136 to 119. A
     group with numbers above changes its sign; one that also has numbers below -119 loses up to 8
     steps of these.
     """
-    groups = weight.values.view(*weight.scales.shape, -1).to(torch.int16)
+    sixteens, ones = (torch.empty_like(weight.values) for _ in range(2))
+    scales = torch.empty_like(weight.scales)
+    for rows in parts_of(len(weight.values)):
+        part = weight.rows(rows)
+        sixteens[rows], ones[rows], scales[rows] = _halves(part.values, part.scales)
+    return QuantizedWeight(sixteens, scales * 16), QuantizedWeight(ones, scales)
+
+
+def _halves(values: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sixteens, ones, and the scales of the ones."""
+    groups = values.view(*scales.shape, -1).to(torch.int16)
     sign = 1 - 2 * (groups.amax(-1, keepdim=True) > 119).to(torch.int16)
     groups = (groups * sign).clamp(max=119)
     ones = (groups + 8) % 16 - 8
     sixteens = (groups - ones) // 16
-    scales = weight.scales * sign.squeeze(-1)
-
-    def matrix(part: Tensor, scale: int) -> QuantizedWeight:
-        return QuantizedWeight(part.to(torch.int8).view(weight.values.shape), scales * scale)
-
-    return matrix(sixteens, 16), matrix(ones, 1)
+    return sixteens.view(values.shape), ones.view(values.shape), scales * sign.squeeze(-1)
 
 
 @torch.no_grad()

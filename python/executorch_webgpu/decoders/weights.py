@@ -16,7 +16,7 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from torch import Tensor
 
-from .quantize import QuantizedWeight, quantize, quantize_to_bytes
+from .quantize import QuantizedWeight, parts_of, quantize, quantize_to_bytes
 
 # How many bits weights are to have; 32 for floats. None for those of the file where a program can
 # have them, else for the nearest.
@@ -97,25 +97,73 @@ def convert(
 ) -> Converted:
     """A matrix as it is if that has no more than so many bits, else with so many.
 
+    It is worked out in parts: the floats of an embedding alone can take gigabytes.
+
     Args:
         importance: see `quantize`.
         advance: called with the number of rows finished since the last call.
     """
     rows = len(stored.data)
+    whole: QuantizedWeight | Tensor | None = None
+    changed, squares = 0.0, 0.0
+    for part in parts_of(rows):
+        given = stored.rows(part.start, part.stop - part.start, None)
+        found, before = _convert(given, bits, group_size, importance, advance)
+        if before is not None:
+            changed += float((before - found.dequantize()).square().sum())
+            squares += float(before.square().sum())
+        whole = _put(whole, rows, part, found)
+    assert whole is not None
+    return Converted(whole, (changed / squares) ** 0.5 if squares else 0.0)
+
+
+def _convert(
+    stored: Stored,
+    bits: Bits,
+    group_size: int,
+    importance: Tensor | None,
+    advance: Callable[[int], None],
+) -> tuple[QuantizedWeight, Tensor | None] | tuple[Tensor, None]:
+    """What becomes of some rows, and their floats where these were changed."""
+    rows = len(stored.data)
     same = stored.exact()
     if same is not None and same.bits <= _most_exact(bits):
         advance(rows)
-        return Converted(same)
+        return same, None
     weight = stored.floats()
     if bits == 32:
         advance(rows)
-        return Converted(weight)
+        return weight, None
     if bits == 8 or (bits is None and stored.kind in _FIVE_BITS):
         quantized = quantize_to_bytes(weight, group_size)
         advance(rows)
     else:
         quantized = quantize(weight, group_size, importance, advance)
-    return Converted(quantized, _error(weight, quantized))
+    return quantized, weight
+
+
+def _put(
+    whole: QuantizedWeight | Tensor | None, rows: int, part: slice, found: QuantizedWeight | Tensor
+) -> QuantizedWeight | Tensor:
+    """A matrix of so many rows with some of them put in; it is made with the first."""
+    if isinstance(found, Tensor):
+        return _put_rows(whole if isinstance(whole, Tensor) else None, rows, part, found)
+    values, scales = (
+        (whole.values, whole.scales) if isinstance(whole, QuantizedWeight) else (None, None)
+    )
+    return QuantizedWeight(
+        _put_rows(values, rows, part, found.values),
+        _put_rows(scales, rows, part, found.scales),
+        found.bits,
+    )
+
+
+def _put_rows(whole: Tensor | None, rows: int, part: slice, found: Tensor) -> Tensor:
+    if len(found) == rows:
+        return found
+    made = found.new_empty(rows, found.shape[1]) if whole is None else whole
+    made[part] = found
+    return made
 
 
 def is_finite(tensor: Tensor) -> bool:
@@ -131,16 +179,6 @@ def is_exact(kind: str, bits: Bits) -> bool:
 def _most_exact(bits: Bits) -> int:
     """The most bits of weights that are kept as they are."""
     return {None: 8, 32: 0}.get(bits, bits or 0)
-
-
-def _error(weight: Tensor, quantized: QuantizedWeight) -> float:
-    changed, whole = 0.0, 0.0
-    for part in range(0, len(weight), 4096):
-        rows = slice(part, part + 4096)
-        kept = QuantizedWeight(quantized.values[rows], quantized.scales[rows]).dequantize()
-        changed += float((weight[rows] - kept).square().sum())
-        whole += float(weight[rows].square().sum())
-    return (changed / whole) ** 0.5 if whole else 0.0
 
 
 # --- GGUF's blocks: uint8 [blocks, bytes] to int8 [blocks, elements], scales and bits ---

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from .program import LoweringError, lower_program, partition, plan_memory, quiet_upstream
 from .quick import quick_upstream
+from .spend import spending
 
 __all__ = [
     "LoweringError",
@@ -23,4 +24,5 @@ __all__ = [
     "plan_memory",
     "quick_upstream",
     "quiet_upstream",
+    "spending",
 ]

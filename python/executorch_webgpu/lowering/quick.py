@@ -13,7 +13,7 @@ import functools
 import gc
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +46,7 @@ _DECOMPOSITION = 15  # it traces everything twice
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """What stands for a function of upstream's while a program is exported.
 
     Attributes:
@@ -69,6 +69,18 @@ class _Part:
 
 
 @contextmanager
+def replaced(parts: Iterable[Part]) -> Iterator[None]:
+    """Those that fit stand for upstream's functions inside."""
+    with ExitStack() as stack:
+        for part in parts:
+            if part.fits():
+                made = part.make(getattr(part.owner, part.name, None))
+                create = part.parameters is None
+                stack.enter_context(patch.object(part.owner, part.name, made, create=create))
+        yield
+
+
+@contextmanager
 def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
     """Export quickly inside; `walked` hears of every walk over a graph.
 
@@ -80,11 +92,7 @@ def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(_Sizes, "in_use", True))
         stack.enter_context(_seldom_collecting())
-        for part in _parts(walked or _nothing):
-            if part.fits():
-                made = part.make(getattr(part.owner, part.name, None))
-                create = part.parameters is None
-                stack.enter_context(patch.object(part.owner, part.name, made, create=create))
+        stack.enter_context(replaced(_parts(walked or _nothing)))
         for entry in fusable_patterns.values():
             if entry.get_graphs_fn is not None:
                 graphs = traced_once(entry.get_graphs_fn)
@@ -92,32 +100,32 @@ def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
         yield
 
 
-def _parts(walked: Walked) -> list[_Part]:
+def _parts(walked: Walked) -> list[Part]:
     sizes = _Sizes()
     return [
-        _Part(_ExportPassBase, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
-        _Part(_ATenPass, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
-        _Part(
+        Part(_ExportPassBase, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
+        Part(_ATenPass, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
+        Part(
             ExportedProgram,
             "run_decompositions",
             "self decomp_table decompose_custom_triton_ops",
             lambda upstream: _told(walked, _DECOMPOSITION, sizes.decomposing(upstream)),
         ),
-        _Part(
+        Part(
             _ExportPassBase,
             "call",
             "self graph_module",
             lambda upstream: _told(walked, 1, upstream),
         ),
-        _Part(ExportedProgramPassManager, "check", "self exported_program", lambda _: _no_check),
-        _Part(
+        Part(ExportedProgramPassManager, "check", "self exported_program", lambda _: _no_check),
+        Part(
             BackendDetails,
             "copy_exported_program_for_preprocess",
             "cls edge_program compile_specs",
             lambda _: classmethod(_copy_without_weights),
         ),
-        _Part(NodeSource, "__deepcopy__", None, lambda _: lambda source, memo: source),
-        _Part(export_utils, "_materialize_cpp_cia_ops", "", only_for_new_operators),
+        Part(NodeSource, "__deepcopy__", None, lambda _: lambda source, memo: source),
+        Part(export_utils, "_materialize_cpp_cia_ops", "", only_for_new_operators),
     ]
 
 

@@ -11,6 +11,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from executorch_webgpu.decoders import quantize as quantize_module
 from executorch_webgpu.decoders.export import Recipe, build
 from executorch_webgpu.decoders.gguf_file import GgufFile
 from executorch_webgpu.decoders.lower import _QuantizedLinear
@@ -80,17 +81,42 @@ def test_other_weights_become_the_nearest(kind: Type) -> None:
     assert found.error == pytest.approx(change.item(), rel=1e-3)
 
 
-def test_halves_of_bytes_add_up() -> None:
+def test_halves_of_bytes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.arange(-128, 128, dtype=torch.int16).to(torch.int8)
     for part in (values[:248], -values[9:], values[96:160]):
         weight = QuantizedWeight(part.view(1, -1), torch.tensor([[0.5]]), 8)
         low, high = halves(weight)
         assert all(m.values.min() >= -8 and m.values.max() <= 7 for m in (low, high))
         assert torch.equal(low.dequantize() + high.dequantize(), weight.dequantize())
+        monkeypatch.setattr(quantize_module, "_ROWS", 2)  # the last part is shorter
+        five = QuantizedWeight(part.repeat(5, 1), torch.arange(1.0, 6).view(-1, 1), 8)
+        whole = sum(half.dequantize() for half in halves(five))
+        assert torch.equal(whole, five.dequantize())
     # A group that reaches to both ends loses some of one.
     weight = QuantizedWeight(values.view(1, -1), torch.tensor([[1.0]]), 8)
     whole = sum(half.dequantize() for half in halves(weight))
     assert (whole - weight.dequantize()).abs().max() <= 9
+
+
+@pytest.mark.parametrize("bits", [None, 4, 8, 32])
+@pytest.mark.parametrize("kind", [Type.Q4_0, Type.Q8_0, Type.F32])
+def test_matrices_in_parts_are_what_they_are_as_a_whole(
+    kind: Type, bits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = torch.randn(70, 64, generator=torch.Generator().manual_seed(0))
+    stored = Stored("F32", numbers) if kind == Type.F32 else random_blocks(kind, 70, 2)
+    told: list[int] = []
+    whole = convert(stored, bits, 32, None, told.append)
+    monkeypatch.setattr(quantize_module, "_ROWS", 16)  # the last part is shorter
+    parts = convert(stored, bits, 32, None, told.append)
+    assert sum(told) == 2 * 70 and parts.form == whole.form
+    assert parts.error == pytest.approx(whole.error)
+    if isinstance(whole.weight, torch.Tensor):
+        assert isinstance(parts.weight, torch.Tensor) and parts.weight.equal(whole.weight)
+        return
+    assert isinstance(parts.weight, QuantizedWeight)
+    assert parts.weight.values.equal(whole.weight.values)
+    assert parts.weight.scales.equal(whole.weight.scales)
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "phi3"])
@@ -267,3 +293,61 @@ def test_experts_are_refused(good: bytes, tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(WebGPUError, match="a mixture of experts, which cannot be exported yet"):
         built(tmp_path / "experts.gguf")
+
+
+# --- Split files ---
+
+
+def split(folder: Path, tensors: int, name: str = "model") -> list[Path]:
+    """The parts, of so many tensors, that stand beside a whole file."""
+    whole = folder / f"{name}.gguf"
+    types = {"_norm.weight": Type.F32, ".weight": Type.Q4_0}
+    write_gguf(whole, tiny("llama"), types)
+    write_gguf(whole, tiny("llama"), types, most_tensors=tensors)
+    return sorted(folder.glob(f"{name}-*-of-*.gguf"))
+
+
+def test_split_files_are_read_by_the_name_of_any_part(tmp_path: Path) -> None:
+    parts = split(tmp_path, 10)
+    assert len(parts) == 3
+    whole, kept = built(tmp_path / "model.gguf")
+    for part in parts:
+        model, also_kept = built(part)
+        assert also_kept == kept
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_every_part_is_needed(tmp_path: Path) -> None:
+    first, second, third = split(tmp_path, 10)
+    data = second.read_bytes()
+    second.unlink()
+    for part in (first, third):
+        with pytest.raises(WebGPUError, match=f"{second} is missing, one of the 3 parts"):
+            built(part)
+    second.write_bytes(third.read_bytes())
+    assert f"{second} is not part 2 of 3" in refused(second, third.read_bytes())
+    second.write_bytes(data)
+    built(first)
+
+
+def test_parts_of_other_models_are_refused(tmp_path: Path) -> None:
+    first, second, third = split(tmp_path, 10)
+    data = second.read_bytes()
+    second.write_bytes(split(tmp_path, 8, "other")[1].read_bytes())  # of four parts
+    for part in (first, third):
+        with pytest.raises(WebGPUError, match=f"{second} is not part 2 of 3, but"):
+            built(part)
+    second.write_bytes(data)
+    # The tensors of the second part once more, as if they were the third's.
+    number = field("split.no") + struct.pack("<IH", 2, 1)
+    assert number in data
+    twice = data.replace(number, field("split.no") + struct.pack("<IH", 2, 2))
+    assert "have 30 tensors, 20 of them different, of 30" in refused(third, twice)
+
+
+def test_a_part_by_another_name_is_refused(tmp_path: Path) -> None:
+    first, *_ = split(tmp_path, 10)
+    data = first.read_bytes()
+    for name in ("model-first.gguf", "model-00001-of-00004.gguf"):
+        assert "is one of 3 parts, but is not named" in refused(tmp_path / name, data)

@@ -9,31 +9,14 @@ import pytest
 import torch
 from executorch.exir import ExecutorchProgramManager
 from executorch.exir.pass_base import _ExportPassBase
-from executorch_webgpu.decoders.lower import lower, use_quantized_modules
-from executorch_webgpu.decoders.quantize import HIGHEST, LOWEST, QuantizedWeight
-from executorch_webgpu.decoders.transformer import empty_transformer
+from executorch_webgpu.decoders.lower import lower
 from executorch_webgpu.lowering import lower_program, quick, quick_upstream
-from sizes import Shape
+from support.small_decoder import CONTEXT, small_decoder
 from torch import nn
-
-SMALL = Shape(64, 2, 2, 1, 96, 128, 1e-5, 1e4)
 
 
 def decoder() -> ExecutorchProgramManager:
-    generator = torch.Generator().manual_seed(0)
-    model = empty_transformer(SMALL.config(), 32)
-    weights = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            rows, columns = module.weight.shape
-            values = torch.randint(LOWEST, HIGHEST + 1, (rows, columns), generator=generator)
-            scales = torch.rand(rows, columns // 32, generator=generator)
-            weights[name] = QuantizedWeight(values.to(torch.int8), scales)
-    use_quantized_modules(model, {**weights, "embedding": weights["output"]})
-    for parameter in model.parameters():
-        if parameter.ndim == 1:
-            parameter.data = torch.rand(parameter.shape, generator=generator)
-    return lower(model, 32, {}, lambda *_: None)
+    return lower(small_decoder(), CONTEXT, {}, lambda *_: None)
 
 
 class Counting(nn.Module):
@@ -77,8 +60,8 @@ def test_every_part_has_its_function() -> None:
 @pytest.mark.parametrize("parameters", ["self y", "self x more", "self", None])
 def test_what_upstream_changed_is_left_alone(parameters: str | None) -> None:
     owner = SimpleNamespace(f=lambda self, x: None)
-    assert not quick._Part(owner, "f", parameters, lambda f: f).fits()
-    assert not quick._Part(owner, "g", parameters or "self", lambda f: f).fits()
+    assert not quick.Part(owner, "f", parameters, lambda f: f).fits()
+    assert not quick.Part(owner, "g", parameters or "self", lambda f: f).fits()
 
 
 def test_upstream_is_itself_again_afterwards() -> None:

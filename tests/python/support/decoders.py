@@ -168,8 +168,9 @@ def write_gguf(
     model: transformers.PreTrainedModel,
     types: Mapping[str, gguf.GGMLQuantizationType] | None = None,
     vocabulary: Callable[[gguf.GGUFWriter], None] | None = None,
+    most_tensors: int = 0,
 ) -> None:
-    """A file of the model.
+    """A file of the model, or several of so many tensors at most.
 
     Args:
         types: of the tensors whose GGUF names end so, the first that fits; F32 for others.
@@ -177,7 +178,7 @@ def write_gguf(
     """
     config = model.config
     name = _ARCHITECTURES.get(config.model_type, config.model_type)
-    writer = gguf.GGUFWriter(path, name)
+    writer = gguf.GGUFWriter(path, name, split_max_tensors=most_tensors)
     _write_sizes(writer, name, config)
     if vocabulary is not None:
         vocabulary(writer)
