@@ -72,6 +72,9 @@ class _Rewriter:
             for node, spec in inputs(program)
             if spec.target not in written
         }
+        for node in self.graph.nodes:
+            if _writes(node) and operator_name(node) not in _FOLDED:
+                self._forget(node)
         self.masks: dict[fx.Node, tuple[fx.Node, fx.Node | None]] = {}
         self.causal: dict[tuple[object, ...], fx.Node] = {}
 
@@ -167,6 +170,12 @@ class _Rewriter:
                 if all(part is not None for part in parts):
                     self.known[node] = node.target(*args[0], **args[1])  # type: ignore[operator]
         return self.known[node]
+
+    def _forget(self, node: fx.Node) -> None:
+        """What a call writes does not follow from constants, nor what it is a view of."""
+        while node.all_input_nodes:
+            node = node.all_input_nodes[0]
+            self.known[node] = None
 
     # --- Nodes ---
 
@@ -295,10 +304,14 @@ def _writes_between(first: fx.Node, last: fx.Node) -> bool:
     """Whether a call behind the first and before the last writes what it is given."""
     node = first.next
     while node is not last:
-        if getattr(getattr(node.target, "_schema", None), "is_mutable", False):
+        if _writes(node):
             return True
         node = node.next
     return False
+
+
+def _writes(node: fx.Node) -> bool:
+    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
 def _behind_copies(node: Any) -> fx.Node:

@@ -137,6 +137,19 @@ def test_heads_written_out_are_shared(name, kv_heads):
     assert call.args[1].meta["val"].shape[1] == kv_heads
 
 
+def test_a_mask_that_is_written_in_part():
+    from executorch_webgpu.lowering.attention import keep_attention_whole
+
+    def function(s, q, k):
+        mask = torch.ones(7, 9, dtype=torch.bool)
+        mask[:, :3] = False
+        return attend(q, k, k, mask, enable_gqa=True)
+
+    module = Stated(function)
+    whole = keep_attention_whole(graph_of(module, (Q, KV)))
+    compare([whole.module()(Q, KV)], module(Q, KV), "mask")
+
+
 def test_any_number_of_heads():
     heads = torch.export.Dim("heads", min=2, max=6)
     module = Stated(lambda s, q, k: attend(q, k, k))
