@@ -133,12 +133,15 @@ class DepthwiseFusion {
            kernel.numel() == kernel[0] * kernel[1] && all_are(call, kStride, 1) &&
            all_are(call, kPadding, 0) && all_are(call, kDilation, 1);
   }
-  // The pointwise one has it read its input later.
+  // Its results have the recorded channels, for which the other's weight is. That one has it read
+  // its input later.
   bool is_depthwise(const Call& call) const {
     if (!has_plain_form(call)) return false;
-    const Dims& kernel = graph_.tensor(call.args[kWeight])->bound;
+    const Dims &kernel = graph_.tensor(call.args[kWeight])->bound,
+               &results = graph_.tensor(call.args.back())->bound;
     const std::int64_t channels = graph_.tensor(call.args[kX])->bound[1];
     return kernel[0] == channels && kernel[1] == 1 && graph_.is_int(call.args[kGroups], channels) &&
+           results.rank() == kernel.rank() && results[1] == channels &&
            !lasting_.is_overwritten(call.args[kX]);
   }
   // A list for all dimensions of x but two, or one item for all.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk.*
@@ -71,6 +72,9 @@ class _Rewriter:
             for node, spec in inputs(program)
             if spec.target not in written
         }
+        for node in self.graph.nodes:
+            if _writes(node) and operator_name(node) not in _FOLDED:
+                self._forget(node)
         self.masks: dict[fx.Node, tuple[fx.Node, fx.Node | None]] = {}
         self.causal: dict[tuple[object, ...], fx.Node] = {}
 
@@ -167,6 +171,12 @@ class _Rewriter:
                     self.known[node] = node.target(*args[0], **args[1])  # type: ignore[operator]
         return self.known[node]
 
+    def _forget(self, node: fx.Node) -> None:
+        """What a call writes does not follow from constants, nor what it is a view of."""
+        while node.all_input_nodes:
+            node = node.all_input_nodes[0]
+            self.known[node] = None
+
     # --- Nodes ---
 
     def _call(self, target: Any, *args: Any) -> fx.Node:
@@ -210,19 +220,20 @@ class _Arguments:
         self.causal: Any = given.get("is_causal", False)
         self.scale: Any = given.get("scale")
         self.gqa: Any = given.get("enable_gqa", False)
-        self._share_heads()
+        self._share_heads(node)
 
     def groups(self) -> int:
         """Query heads that share a kv head."""
         q, k = _value(self.q).shape, _value(self.k).shape
         return int(q[1] // k[1]) if self.gqa and len(q) == 4 and q[1] != k[1] else 1
 
-    def _share_heads(self) -> None:
+    def _share_heads(self, attention: fx.Node) -> None:
         """What is written out for each head of a group is read as often: share it instead."""
         written_out = self.k, self.v
-        shared = [_unrepeated(x) for x in written_out]
-        heads = {_value(x).shape[1] for x in (self.q, *written_out) if _value(x).dim() == 4}
-        if self.gqa or None in shared or len(heads) != 1:
+        shared = [_unrepeated(x, attention) for x in written_out]
+        heads = _value(self.q).shape[1]
+        alike = all(statically_known_true(_value(x).shape[1] == heads) for x in written_out)
+        if self.gqa or None in shared or not alike:
             return
         (self.k, self.v), self.gqa = shared, True
         if not self._has_groups(*(_value(x) for x in (self.q, *shared))):
@@ -259,30 +270,48 @@ def _value(node: fx.Node) -> Any:
     return node.meta["val"]
 
 
-def _unrepeated(heads: fx.Node) -> fx.Node | None:
-    """The heads [batch, n, rows, width] of which each stands in `heads` several times in a row."""
+def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:
+    """The heads [batch, n, rows, width] of which each stands in `heads` several times in a row.
+
+    None, too, where `reader` could find them changed since they were repeated.
+    """
     given = found = _behind_copies(heads)
     x: Any
     if given.target is aten.repeat_interleave.self_int:
         x, repeats, *dim = given.args
         is_heads = dim in ([1], [-3]) and _value(x).dim() == 4 and isinstance(repeats, int)
-        return x if is_heads else None
+        return x if is_heads and not _writes_between(given, reader) else None
     # [:, :, None].expand(batch, n, repeats, rows, width).reshape(batch, n * repeats, rows, width)
+    apart: Any = None
     for names, dims in ({"reshape", "view", "_unsafe_view"}, 4), ({"expand"}, 5):
-        if operator_name(found) not in names or _value(found).dim() != dims:
+        apart = _value(found).shape if operator_name(found) in names else ()
+        if len(apart) != dims:
             return None
         found = _behind_copies(found.args[0])
     if operator_name(found) != "unsqueeze" or found.args[1] not in (2, -3):
         return None
     x = found.args[0]
-    before, after = _value(x).shape, _value(given).shape
-    same = all(statically_known_true(before[dim] == after[dim]) for dim in (0, 2, 3))
-    return x if same and _repeats(before[1], after[1]) else None
+    batch, n, repeats, *row = apart
+    if not all(isinstance(count, int) for count in (n, repeats)):
+        return None
+    same = _same_sizes(_value(x).shape, (batch, n, *row)) and _same_sizes(
+        _value(given).shape, (batch, n * repeats, *row)
+    )
+    return x if same and not _writes_between(given, reader) else None
 
 
-def _repeats(heads: Any, of_result: Any) -> bool:
-    whole = isinstance(heads, int) and isinstance(of_result, int) and heads > 0
-    return whole and of_result % heads == 0
+def _writes_between(first: fx.Node, last: fx.Node) -> bool:
+    """Whether a call behind the first and before the last writes what it is given."""
+    node = first.next
+    while node is not last:
+        if _writes(node):
+            return True
+        node = node.next
+    return False
+
+
+def _writes(node: fx.Node) -> bool:
+    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
 def _behind_copies(node: Any) -> fx.Node:
@@ -296,8 +325,10 @@ def _behind_copies(node: Any) -> fx.Node:
     return found
 
 
-def _same_sizes(a: torch.Size, b: torch.Size) -> bool:
-    return all(statically_known_true(m == n) for m, n in zip(a, b, strict=True))
+def _same_sizes(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    return len(a) == len(b) and all(
+        statically_known_true(m == n) for m, n in zip(a, b, strict=True)
+    )
 
 
 def _is_small(node: fx.Node) -> bool:

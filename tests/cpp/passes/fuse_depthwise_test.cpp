@@ -90,6 +90,23 @@ TEST(FuseDepthwise, ChannelsThatAreNoWholeVectorsStay) {
   EXPECT_EQ(fused_names(b), (Names{kPlain, kPlain}));
 }
 
+TEST(FuseDepthwise, ResultsOfOtherSizesThanRecordedStay) {
+  for (const Dims& recorded : {Dims{2, 2 * kChannels, 6, 6}, Dims{2, kChannels, 36}}) {
+    GraphBuilder b;
+    const ValueId item = b.ints({1}), zero = b.ints({0}), no = b.flag(false);
+    const auto layer = [&](ValueId x, const Dims& weight, ValueId padding, std::int64_t groups,
+                           const Dims& out) {
+      return b.call(
+          kPlain,
+          {x, b.constant(weight), b.none(), item, padding, item, no, zero, b.number(groups)}, out);
+    };
+    const ValueId y = layer(b.input(kImages), kDepthwise.weight, item, kChannels, recorded);
+    const Dims weight = recorded.rank() == 4 ? Dims{4, recorded[1], 1, 1} : Dims{4, kChannels, 1};
+    b.output(layer(y, weight, zero, 1, {2, 4, 6, 6}));
+    EXPECT_EQ(fused_names(b), (Names{kPlain, kPlain}));
+  }
+}
+
 TEST(FuseDepthwise, FunctionsAndAResidualComeAlong) {
   GraphBuilder b;
   const ValueId x = b.input(kImages), y = relu(b, convolution(b, x, kDepthwise));

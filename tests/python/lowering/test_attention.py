@@ -30,6 +30,21 @@ def written_out(heads: torch.Tensor, times: int) -> torch.Tensor:
     return apart.reshape(batch, n * times, rows, width)
 
 
+def apart(heads: torch.Tensor, *sizes: int, batch: int = 1) -> torch.Tensor:
+    """What is written out along another dimension, too, and then looks like heads."""
+    n = heads.shape[1]
+    more = heads[:, :, None].expand(batch, n, *sizes)
+    return more.reshape(1, -1, *heads.shape[2:])
+
+
+def changed_since(heads: torch.Tensor) -> torch.Tensor:
+    made = written_out(heads, 2)
+    heads.mul_(3)
+    return made
+
+
+BESIDE = numbers(1, 8, 7, 8), numbers(1, 2, 9, 8)
+WIDE = numbers(1, 8, 7, 1), numbers(1, 2, 9, 1)
 Q, KV = numbers(2, 4, 7, 8), numbers(2, 2, 9, 8)
 CASES = {
     "plain": (lambda s, q: attend(q, q, q), (Q,)),
@@ -79,6 +94,9 @@ CASES = {
         lambda s, q, k: attend(q[:, :2], k, k.repeat_interleave(2, 2)[:, :, 9:]),
         (Q, KV),
     ),
+    "batches beside heads": (lambda s, q, k: attend(q, *2 * [apart(k, 2, 9, 8, batch=2)]), BESIDE),
+    "widths beside heads": (lambda s, q, k: attend(q, *2 * [apart(k, 2, 9, 2)]), WIDE),
+    "heads changed since": (lambda s, q, k: attend(q, *2 * [changed_since(k * 2)]), (Q, KV)),
     "module": (lambda s, x: s.attention(x, x, x, need_weights=False)[0], (numbers(2, 7, 16),)),
 }  # fmt: skip
 
@@ -117,6 +135,29 @@ def test_heads_written_out_are_shared(name, kv_heads):
     whole = keep_attention_whole(graph_of(Stated(function), inputs))
     (call,) = (n for n in whole.graph.nodes if n.target is torch.ops.et_vk.sdpa.default)
     assert call.args[1].meta["val"].shape[1] == kv_heads
+
+
+def test_a_mask_that_is_written_in_part():
+    from executorch_webgpu.lowering.attention import keep_attention_whole
+
+    def function(s, q, k):
+        mask = torch.ones(7, 9, dtype=torch.bool)
+        mask[:, :3] = False
+        return attend(q, k, k, mask, enable_gqa=True)
+
+    module = Stated(function)
+    whole = keep_attention_whole(graph_of(module, (Q, KV)))
+    compare([whole.module()(Q, KV)], module(Q, KV), "mask")
+
+
+def test_any_number_of_heads():
+    heads = torch.export.Dim("heads", min=2, max=6)
+    module = Stated(lambda s, q, k: attend(q, k, k))
+    inputs = numbers(2, 4, 7, 8), numbers(2, 4, 9, 8)
+    program = lowered(graph_of(module, inputs, (({1: heads}, {1: heads}),)))
+    for n in (4, 2, 6):
+        given = numbers(2, n, 7, 8), numbers(2, n, 9, 8)
+        compare(program(*given), module(*given), f"{n} heads")
 
 
 @pytest.mark.parametrize(

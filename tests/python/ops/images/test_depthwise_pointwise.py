@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from support.capi import ModelError
 from support.cases import (
     F16,
     F32,
@@ -173,3 +174,16 @@ def test_channels_that_are_no_whole_vectors() -> None:
     first, second, least = layers("odd", 2, ("relu", "relu"), 6, 5)
     bound = (2, 6, *(n + 4 for n in least))
     check("odd", first, second, [bound], bound)
+
+
+@pytest.mark.parametrize("recorded", [(1, 16, 6, 6), (1, 4, 6, 6), (1, 8, 36)])
+def test_results_of_other_sizes_than_recorded_are_refused(recorded: Shape) -> None:
+    g = GraphBuilder()
+    x = g.input(F32, (1, 8, 6, 6))
+    depthwise = (g.constant(torch.rand(8, 1, 3, 3)), None, [1], [1], [1], False, [0], 8)
+    y = g.call("aten.convolution.default", x, *depthwise, out=(F32, recorded))
+    weight = torch.rand(4, recorded[1], *(1 for _ in recorded[2:]))
+    pointwise = (g.constant(weight), None, [1], [0], [1], False, [0], 1)
+    g.output(g.call("aten.convolution.default", y, *pointwise, out=(F32, (1, 4, 6, 6))))
+    with pytest.raises(ModelError, match=r"aten\.convolution"):
+        g.load()
