@@ -19,7 +19,9 @@ call. *Attention*: `custom` is `use_sdpa_with_kv_cache`, `plain` a cache without
 of `quantization.qmode` in groups of 32, or PT2E's `vulkan_8w`; *embedding*: `embedding_quantize`.
 Milliseconds are of a token, or of the whole text without a cache (the median of {repetitions};
 {devices}), and show an order of magnitude, as above.
-Without figures is what cannot be exported, with the reason; what has no row was not run yet.
+Without figures is what cannot be exported, with the reason. With `8da4w` a call is left out where
+eager's own logits move when norms' weights change in their last bits: where x is rounded to 8 bits
+that decides which of two steps a value takes (one call in 32 of one form here, 5e-03).
 Written by `./dev test-models -k export_llm --table docs/models.md`.
 
 `export_llm` makes one method with the Vulkan backend, and no `.ptd` files: programs with both were

@@ -44,14 +44,18 @@ FORMS = [
 
 def refusal(how: str, form: Form) -> str | None:
     """How a form's export fails, where it does."""
+    if form.attention in ("plain", "8 bits") and form.length == "any":
+        # Upstream's passes go through the graph again, and find a position that they know no
+        # bounds of; or the partitioner makes a delegate of what gives no tensor.
+        if how == "lowered":
+            return "FusePatternsPass"
+        return (
+            "FuseBatchNormPass" if form.attention == "8 bits" else "graph_output_allocated not set"
+        )
     if form.weights == "vulkan_8w":
         return "FusePatternsPass"  # takes an epsilon that PT2E has made a tensor
     if form.attention == "8 bits" and how == "export_llm":
         return "Tried to erase Node"
-    if form.attention == "plain" and form.length == "any":
-        # Of what gives no tensor the partitioner makes a delegate; the lowering, going through the
-        # graph again, finds a position that it knows no bounds of.
-        return "graph_output_allocated not set" if how == "export_llm" else "FuseBatchNormPass"
     return None
 
 

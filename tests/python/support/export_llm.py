@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -113,12 +114,48 @@ def config(form: Form, checkpoint: Path) -> LlmConfig:
     return made
 
 
+class Eager:
+    """The model with its weights as they were quantized; PT2E does that to the graph."""
+
+    def __init__(self, form: Form, builder: LLMEdgeManager) -> None:
+        in_graph = form.weights == "vulkan_8w"
+        self._module = builder.pre_autograd_graph_module if in_graph else builder.model
+        # Where x is rounded to 8 bits, its last bits may decide which of two steps it takes.
+        self._nearby = _with_other_bits(self._module) if form.weights == "8da4w" else None
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return _logits(self._module, *inputs)
+
+    def is_settled(self, expected: Tensor, *inputs: Tensor) -> bool:
+        """Whether norms' weights that differ in their last bits give these logits, too."""
+        if self._nearby is None:
+            return True
+        moved = (_logits(self._nearby, *inputs) - expected).abs().max()
+        return bool(moved <= 1e-4 * expected.abs().max())
+
+
+def _with_other_bits(module: nn.Module) -> nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    other = copy.deepcopy(module)
+    for parameter in other.parameters():
+        if parameter.ndim == 1:
+            noise = torch.rand(parameter.shape, generator=generator) - 0.5
+            parameter.data = parameter.data * (1 + 4e-7 * noise)
+    return other
+
+
+@torch.no_grad()
+def _logits(module: nn.Module, tokens: Tensor, position: Tensor | None = None) -> Tensor:
+    found: Tensor = module(tokens) if position is None else module(tokens, _at(position))
+    return found
+
+
 @dataclass(frozen=True)
 class Exported:
     """A program's file and what it was made of, in eager."""
 
     pte: Path
-    eager: Callable[..., Tensor]
+    eager: Eager
 
 
 def official(form: Form, checkpoint: Path, folder: Path) -> Exported:
@@ -127,7 +164,7 @@ def official(form: Form, checkpoint: Path, folder: Path) -> Exported:
     wanted.export.output_name = str(folder / "model.pte")
     with quiet_upstream():
         builder = export_llama_lib._export_llama(wanted)
-    return Exported(folder / "model.pte", _eager(form, builder))
+    return Exported(folder / "model.pte", Eager(form, builder))
 
 
 def official_methods(form: Form, checkpoint: Path, folder: Path) -> None:
@@ -153,7 +190,7 @@ def two_methods(how: str, form: Form, checkpoint: Path, folder: Path) -> Exporte
     }
     graphs = {name: _exported(builder) for name, builder in builders.items()}
     program = (_lower if how == "lowered" else _stock)(graphs, {})
-    return Exported(_written(program, folder), _eager(form, builders["prefill"]))
+    return Exported(_written(program, folder), Eager(form, builders["prefill"]))
 
 
 def in_files(how: str, form: Form, checkpoint: Path, folder: Path, most: int) -> Exported:
@@ -182,7 +219,7 @@ def _exported(builder: LLMEdgeManager) -> torch.export.ExportedProgram:
 
 def _graph(form: Form, checkpoint: Path) -> tuple[torch.export.ExportedProgram, Any]:
     builder = _built(form, checkpoint)
-    return _exported(builder), _eager(form, builder)
+    return _exported(builder), Eager(form, builder)
 
 
 def _lower(graphs: dict[str, Any], options: dict[str, Any]) -> Any:
@@ -204,34 +241,27 @@ def _written(program: Any, folder: Path) -> Path:
     return path
 
 
-def _eager(form: Form, builder: LLMEdgeManager) -> Callable[..., Tensor]:
-    """The model with its weights as they were quantized; PT2E does that to the graph."""
-    in_graph = form.weights == "vulkan_8w"
-    module = builder.pre_autograd_graph_module if in_graph else builder.model
-
-    @torch.no_grad()
-    def call(tokens: Tensor, position: Tensor | None = None) -> Tensor:
-        found: Tensor = module(tokens) if position is None else module(tokens, _at(position))
-        return found
-
-    return call
-
-
 def _at(position: Tensor) -> dict[str, Tensor]:
     return {"input_pos": position}
 
 
 def difference_over(
     calls: Sequence[tuple[Tensor, ...]],
-    eager: Callable[..., Tensor],
+    eager: Eager,
     run: Callable[..., Sequence[Tensor]],
 ) -> float:
-    """The largest difference between logits, as a share of the largest of a call's."""
-    worst = 0.0
+    """The largest difference between logits, as a share of the largest of a call's.
+
+    Of calls that eager itself is settled about: nine of ten must be.
+    """
+    worst, unsettled = 0.0, 0
     for inputs in calls:
         expected = eager(*inputs)
+        settled = eager.is_settled(expected, *inputs)
         (got,) = run(*inputs)
         assert got.isfinite().all()
         apart = (got.reshape(expected.shape) - expected).abs().max() / expected.abs().max()
-        worst = max(worst, float(apart))
+        worst = max(worst, float(apart)) if settled else worst
+        unsettled += not settled
+    assert 10 * unsettled <= len(calls)
     return worst
