@@ -1,10 +1,19 @@
-"""The C library's heap, where it keeps what was given back."""
+"""What keeps memory small: matrices in parts, and a heap that hands back what is free."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Iterator
 from typing import Any
+
+_ROWS = 4096
+
+
+def parts_of(rows: int) -> Iterator[slice]:
+    """Of a matrix, for what is worked out in parts: embeddings have hundreds of thousands."""
+    for start in range(0, rows, _ROWS):
+        yield slice(start, min(start + _ROWS, rows))
 
 
 def trim_heap() -> None:

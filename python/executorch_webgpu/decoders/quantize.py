@@ -10,13 +10,14 @@ llama.cpp's quantizers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..heap import parts_of
 from ..workers import single_threaded_workers
 
 LOWEST, HIGHEST = -8, 7
@@ -30,14 +31,6 @@ _REFITS = 2
 
 # Elements worked on at once: small enough for the temporaries to stay in the processor's cache.
 _BLOCK = 1 << 17
-
-_ROWS = 4096
-
-
-def parts_of(rows: int) -> Iterator[slice]:
-    """Of a matrix, for what is worked out in parts: embeddings have hundreds of thousands."""
-    for start in range(0, rows, _ROWS):
-        yield slice(start, min(start + _ROWS, rows))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from torch import Tensor
 
-from .quantize import QuantizedWeight, parts_of, quantize, quantize_to_bytes
+from ..heap import parts_of
+from .quantize import QuantizedWeight, quantize, quantize_to_bytes
 
 # How many bits weights are to have; 32 for floats. None for those of the file where a program can
 # have them, else for the nearest.

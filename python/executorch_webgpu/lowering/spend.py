@@ -18,10 +18,8 @@ from executorch.backends.vulkan.serialization.vulkan_graph_builder import VkGrap
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from ..heap import trim_heap
+from ..heap import parts_of, trim_heap
 from .quick import Part, replaced
-
-_ROWS = 4096  # packed at once
 
 
 @contextmanager
@@ -87,14 +85,15 @@ def _by_rows(upstream: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(upstream)
     def pack(weight_tensor: Tensor, **options: Any) -> Tensor:
         rows = len(weight_tensor)
-        if weight_tensor.ndim != 2 or rows <= _ROWS:
+        parts = list(parts_of(rows))
+        if weight_tensor.ndim != 2 or len(parts) < 2:
             return upstream(weight_tensor, **options)
         packed: Tensor | None = None
-        for start in range(0, rows, _ROWS):
-            part = upstream(weight_tensor[start : start + _ROWS], **options)
+        for part in parts:
+            found = upstream(weight_tensor[part], **options)
             if packed is None:
-                packed = part.new_empty(rows, part.shape[1])
-            packed[start : start + _ROWS] = part
+                packed = found.new_empty(rows, found.shape[1])
+            packed[part] = found
         assert packed is not None
         return packed
 

@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from executorch_webgpu.decoders import quantize as quantize_module
+from executorch_webgpu import heap
 from executorch_webgpu.decoders.export import Recipe, build
 from executorch_webgpu.decoders.gguf_file import GgufFile
 from executorch_webgpu.decoders.lower import _QuantizedLinear
@@ -88,7 +88,7 @@ def test_halves_of_bytes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         low, high = halves(weight)
         assert all(m.values.min() >= -8 and m.values.max() <= 7 for m in (low, high))
         assert torch.equal(low.dequantize() + high.dequantize(), weight.dequantize())
-        monkeypatch.setattr(quantize_module, "_ROWS", 2)  # the last part is shorter
+        monkeypatch.setattr(heap, "_ROWS", 2)  # the last part is shorter
         five = QuantizedWeight(part.repeat(5, 1), torch.arange(1.0, 6).view(-1, 1), 8)
         whole = sum(half.dequantize() for half in halves(five))
         assert torch.equal(whole, five.dequantize())
@@ -107,7 +107,7 @@ def test_matrices_in_parts_are_what_they_are_as_a_whole(
     stored = Stored("F32", numbers) if kind == Type.F32 else random_blocks(kind, 70, 2)
     told: list[int] = []
     whole = convert(stored, bits, 32, None, told.append)
-    monkeypatch.setattr(quantize_module, "_ROWS", 16)  # the last part is shorter
+    monkeypatch.setattr(heap, "_ROWS", 16)  # the last part is shorter
     parts = convert(stored, bits, 32, None, told.append)
     assert sum(told) == 2 * 70 and parts.form == whole.form
     assert parts.error == pytest.approx(whole.error)

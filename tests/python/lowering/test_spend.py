@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 from executorch.backends.vulkan import utils
+from executorch_webgpu import heap
 from executorch_webgpu.decoders import lower as decoders
 from executorch_webgpu.decoders.lower import lower
 from executorch_webgpu.lowering import spend
@@ -29,7 +30,7 @@ def held(tensors: list[Tensor]) -> int:
 def test_bytes_are_those_of_a_model_that_is_kept(
     bits: Literal[4, 8], vocabulary: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spend, "_ROWS", 48)  # several parts, the last one shorter
+    monkeypatch.setattr(heap, "_ROWS", 48)  # several parts, the last one shorter
     model = small_decoder(bits, vocabulary)
     spent = lower(model, CONTEXT, {}, lambda *_: None).buffer
     kept = small_decoder(bits, vocabulary)
