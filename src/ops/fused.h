@@ -7,35 +7,13 @@
 
 namespace etwebgpu {
 
-// Products that take what follows them into their results: y = f(product + residual). A fused call
-// has the product's first `inputs` arguments, and then those below.
-struct FusedProduct {
-  std::string_view product, fused;
-  std::size_t inputs;
-};
-inline constexpr FusedProduct kFusedProducts[] = {
-    {"aten.convolution.default", "fused.convolution", 9},
-    {"aten.linear.default", "fused.linear", 3},
-    {"et_vk.conv_with_clamp.default", "fused.convolution", 9},
-};
-
-// The last arguments of a fused product, counted from the end.
-namespace epilogue {
-enum {
-  kOut = 1,
-  kSecond,      // and the second, or None
-  kFirst,       // what the operator takes after its tensor, or None
-  kActivation,  // name of a unary operator, or None
-  kResidual,    // or None
-  kCount = kResidual
-};
-}  // namespace epilogue
-
 // aten.convolution(x, weight, bias or None, ...) -> out
 namespace convolution {
 inline constexpr std::string_view kName = "aten.convolution.default";
 // With bounds of its results, or None.
 inline constexpr std::string_view kClampedName = "et_vk.conv_with_clamp.default";
+// With an epilogue instead, as below.
+inline constexpr std::string_view kFusedName = "fused.convolution";
 enum {
   kX,
   kWeight,
@@ -50,6 +28,30 @@ enum {
   kHighest
 };
 }  // namespace convolution
+
+// Products that take what follows them into their results: y = f(product + residual). A fused call
+// has the product's first `inputs` arguments, and then those below.
+struct FusedProduct {
+  std::string_view product, fused;
+  std::size_t inputs;
+};
+inline constexpr FusedProduct kFusedProducts[] = {
+    {convolution::kName, convolution::kFusedName, 9},
+    {"aten.linear.default", "fused.linear", 3},
+    {convolution::kClampedName, convolution::kFusedName, 9},
+};
+
+// The last arguments of a fused product, counted from the end.
+namespace epilogue {
+enum {
+  kOut = 1,
+  kSecond,      // and the second, or None
+  kFirst,       // what the operator takes after its tensor, or None
+  kActivation,  // name of a unary operator, or None
+  kResidual,    // or None
+  kCount = kResidual
+};
+}  // namespace epilogue
 
 // A depthwise convolution and the pointwise one behind it: the first one's arguments up to its
 // groups, a function of its results, and the second's weight, bias and epilogue.

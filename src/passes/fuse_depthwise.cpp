@@ -18,7 +18,6 @@ namespace fused_args = depthwise_pointwise;
 
 using namespace convolution;
 
-constexpr std::string_view kFusedName = "fused.convolution";
 constexpr std::string_view kNames[] = {kName, kClampedName, kFusedName};
 
 class DepthwiseFusion {
