@@ -41,7 +41,7 @@ struct ValueWriter {
     if (!tensor.contiguous) json.member("contiguous", false);
     json.end_object();
   }
-  void operator()(const OpaqueValue& v) const {
+  void operator()(const ProgramList& v) const {
     json.begin_object().member("type", v.kind).end_object();
   }
 

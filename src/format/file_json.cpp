@@ -1,6 +1,8 @@
 #include "format/file_json.h"
 
 #include <algorithm>
+#include <charconv>
+#include <string>
 #include <type_traits>
 #include <variant>
 
@@ -60,6 +62,60 @@ void write_named_data(JsonWriter& json, const Program::NamedData& named_data) {
   });
 }
 
+// Exactly: JSON's numbers have no infinities, and JavaScript's integers end at 2^53.
+template <typename T>
+std::string exact(T number) {
+  char buffer[40];
+  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, number).ptr};
+}
+
+void write_host_value(JsonWriter& json, const ProgramValue& value) {
+  json.begin_object();
+  std::visit(
+      [&]<typename T>(const T& content) {
+        if constexpr (std::is_same_v<T, ProgramTensor>) {
+          write_content(json, value);
+          if (!content.contiguous) json.member("contiguous", false);
+        } else if constexpr (std::is_same_v<T, ProgramList>) {
+          write_array(json, "ids", content.ids, [&](std::int32_t id) { json.value(id); });
+        } else if constexpr (std::is_same_v<T, std::int64_t>) {
+          json.member("int", exact(content));
+        } else if constexpr (std::is_same_v<T, double>) {
+          json.member("double", exact(content));
+        } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+          write_array(json, "doubles", content, [&](double item) { json.value(exact(item)); });
+        } else if constexpr (std::is_same_v<T, std::vector<bool>>) {
+          write_array(json, "bools", content, [&](bool item) { json.value(item); });
+        } else if constexpr (is_plain<T>) {
+          json.member("value", content);
+        }
+      },
+      value);
+  json.end_object();
+}
+
+void write_step(JsonWriter& json, const Step& step) {
+  constexpr std::string_view kKinds[] = {"kernel", "call", "move", "jump", "free"};
+  json.begin_object().member("do", kKinds[static_cast<std::size_t>(step.kind)]);
+  json.member("index", step.index);
+  write_array(json, "ids", step.ids, [&](std::int32_t id) { json.value(id); });
+  json.end_object();
+}
+
+void write_host_plan(JsonWriter& json, const HostPlan& plan) {
+  json.key("host").begin_object();
+  write_array(json, "steps", plan.steps, [&](const Step& step) { write_step(json, step); });
+  write_array(json, "values", plan.values,
+              [&](const ProgramValue& value) { write_host_value(json, value); });
+  write_array(json, "contents", plan.contents, [&](const auto& entry) {
+    const auto& [id, contents] = entry;
+    json.begin_object().member("id", id).member("key", contents.key);
+    json.member("offset", contents.part.offset).member("size", contents.part.size).end_object();
+  });
+  write_array(json, "planned", plan.planned, [&](std::int32_t id) { json.value(id); });
+  json.end_object();
+}
+
 }  // namespace
 
 bool is_aliased(const ProgramDelegate& delegate) {
@@ -85,6 +141,7 @@ void write_method(JsonWriter& json, const Method& method) {
     write_values(json, "values", call.ids, call.values);
     json.end_object();
   });
+  if (method.host_plan) write_host_plan(json, *method.host_plan);
   json.end_object();
 }
 

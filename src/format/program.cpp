@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "format/segments.h"
@@ -111,7 +112,11 @@ class Reader {
       method.delegates.push_back(*std::move(delegate));
     }
     TRY(read_external_constants(plan, method));
-    TRY(read_calls(plan, method));
+    const std::vector<const fb::Instruction*> instructions = instructions_of(plan);
+    TRY(read_calls(plan, instructions, method));
+    if (has_more_than_delegates(plan, instructions, method)) {
+      TRY(read_host_plan(plan, instructions, method));
+    }
     return method;
   }
 
@@ -157,17 +162,40 @@ class Reader {
       case Kind::Tensor:
         return read_tensor(*source.val_as_Tensor());
       case Kind::IntList:  // holds ids of values that only a run of the method sets
-        return ProgramValue(OpaqueValue{"int list"});
+        return read_ids("int list", source.val_as_IntList()->items());
       case Kind::DoubleList:
         return read_list<double>(source.val_as_DoubleList()->items());
       case Kind::BoolList:
         return read_list<bool>(source.val_as_BoolList()->items());
       case Kind::TensorList:
-        return ProgramValue(OpaqueValue{"tensor list"});
+        return read_ids("tensor list", source.val_as_TensorList()->items());
       case Kind::OptionalTensorList:
-        return ProgramValue(OpaqueValue{"optional tensor list"});
+        return read_ids("optional tensor list", source.val_as_OptionalTensorList()->items());
     }
     return fail(kInvalid, "kind ", kind, " is unknown");
+  }
+
+  template <typename T>
+  Result<ProgramValue> read_ids(std::string_view kind, const flatbuffers::Vector<T>* source) {
+    ProgramList list{kind, {}};
+    TRY_ASSIGN(list.ids, copy_ids(kind, source));
+    return ProgramValue(std::move(list));
+  }
+
+  template <typename T>
+  Result<std::vector<std::int32_t>> copy_ids(std::string_view what,
+                                             const flatbuffers::Vector<T>* source) {
+    const std::size_t count = size_of(source);
+    CHECK_OR_FAIL(budget_.spend(count, sizeof(std::int32_t)), kInvalid, what, " of ", count,
+                  " items: lists repeat implausibly");
+    std::vector<std::int32_t> ids;
+    ids.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const T id = element(*source, i);
+      CHECK_OR_FAIL(std::in_range<std::int32_t>(id), kInvalid, what, " refers to value ", id);
+      ids.push_back(static_cast<std::int32_t>(id));
+    }
+    return ids;
   }
 
   template <typename Item, typename T>
@@ -234,27 +262,34 @@ class Reader {
   Result<void> read_external_constants(const fb::ExecutionPlan& plan, Method& method) {
     for (std::size_t i = 0; i < size_of(plan.values()); ++i) {
       const auto* tensor = plan.values()->Get(static_cast<std::uint32_t>(i))->val_as_Tensor();
-      const auto* extra = tensor == nullptr ? nullptr : tensor->extra_tensor_info();
-      if (extra == nullptr || extra->location() != fb::TensorDataLocation::EXTERNAL) continue;
-      TRY_ASSIGN(std::string key, copy(extra->fully_qualified_name()));
+      if (tensor == nullptr || !is_external(*tensor)) continue;
+      TRY_ASSIGN(std::string key, copy(tensor->extra_tensor_info()->fully_qualified_name()));
       CHECK_OR_FAIL(!key.empty(), kInvalid, "value ", i, " lies in a data file, but has no name");
       method.external_constants.push_back(std::move(key));
     }
     return {};
   }
 
-  Result<void> read_calls(const fb::ExecutionPlan& plan, Method& method) {
-    std::map<std::size_t, std::size_t> calls;  // by operator
+  // Of all chains: programs have one.
+  static std::vector<const fb::Instruction*> instructions_of(const fb::ExecutionPlan& plan) {
+    std::vector<const fb::Instruction*> out;
     for (std::size_t c = 0; c < size_of(plan.chains()); ++c) {
-      const auto* instructions = plan.chains()->Get(static_cast<std::uint32_t>(c))->instructions();
-      for (std::size_t i = 0; i < size_of(instructions); ++i) {
-        const auto& instruction = *instructions->Get(static_cast<std::uint32_t>(i));
-        if (const auto* kernel = instruction.instr_args_as_KernelCall()) {
-          ++calls[static_cast<std::size_t>(kernel->op_index())];
-          ++method.kernel_calls;
-        } else if (const auto* delegate = instruction.instr_args_as_DelegateCall()) {
-          TRY(read_delegate_call(plan, *delegate, method));
-        }
+      const auto* chain = plan.chains()->Get(static_cast<std::uint32_t>(c))->instructions();
+      for (std::size_t i = 0; i < size_of(chain); ++i)
+        out.push_back(chain->Get(static_cast<std::uint32_t>(i)));
+    }
+    return out;
+  }
+
+  Result<void> read_calls(const fb::ExecutionPlan& plan,
+                          std::span<const fb::Instruction* const> instructions, Method& method) {
+    std::map<std::size_t, std::size_t> calls;  // by operator
+    for (const fb::Instruction* instruction : instructions) {
+      if (const auto* kernel = instruction->instr_args_as_KernelCall()) {
+        ++calls[static_cast<std::size_t>(kernel->op_index())];
+        ++method.kernel_calls;
+      } else if (const auto* delegate = instruction->instr_args_as_DelegateCall()) {
+        TRY(read_delegate_call(plan, *delegate, method));
       }
     }
     for (const auto& [index, count] : calls) {
@@ -285,6 +320,167 @@ class Reader {
       arguments.push_back(tensor == nullptr ? Dynamism::Static : tensor->dynamism);
     }
     return {};
+  }
+
+  // Calls of delegates alone need no plan: they are all there is to do, and each has its values.
+  static bool has_more_than_delegates(const fb::ExecutionPlan& plan,
+                                      std::span<const fb::Instruction* const> instructions,
+                                      const Method& method) {
+    const auto has_bytes = [&](std::int32_t id) {
+      const auto* tensor = plan.values()->Get(static_cast<std::uint32_t>(id))->val_as_Tensor();
+      return tensor != nullptr && (tensor->data_buffer_idx() > 0 || is_external(*tensor));
+    };
+    return instructions.size() > method.calls.size() ||
+           std::ranges::any_of(method.calls, [&](const DelegateCall& call) {
+             return std::ranges::any_of(call.ids, has_bytes);
+           });
+  }
+
+  static bool is_external(const fb::Tensor& tensor) {
+    const auto* extra = tensor.extra_tensor_info();
+    return extra != nullptr && extra->location() == fb::TensorDataLocation::EXTERNAL;
+  }
+
+  Result<void> read_host_plan(const fb::ExecutionPlan& plan,
+                              std::span<const fb::Instruction* const> instructions,
+                              Method& method) {
+    HostPlan& host = method.host_plan.emplace();
+    const std::size_t count = size_of(plan.values());
+    CHECK_OR_FAIL(budget_.spend(count, sizeof(ProgramValue)), kInvalid, count,
+                  " values: they repeat implausibly");
+    host.values.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const fb::EValue& source = *plan.values()->Get(static_cast<std::uint32_t>(i));
+      auto value = read_value(source);
+      if (!value) return std::unexpected(std::move(value).error().within("value ", i));
+      if (const auto* list = std::get_if<ProgramList>(&*value)) {
+        TRY(check_ids(cat("value ", i), list->ids, -1, count));
+      } else if (const auto* tensor = std::get_if<ProgramTensor>(&*value)) {
+        auto read =
+            read_contents(*source.val_as_Tensor(), *tensor, static_cast<std::int32_t>(i), host);
+        if (!read) return std::unexpected(std::move(read).error().within("value ", i));
+      }
+      host.values.push_back(*std::move(value));
+    }
+    CHECK_OR_FAIL(size_of(plan.chains()) == 1, kInvalid, "its steps are in ",
+                  size_of(plan.chains()), " chains");
+    return read_steps(instructions, host);
+  }
+
+  Result<void> check_ids(std::string_view what, std::span<const std::int32_t> ids,
+                         std::int32_t least, std::size_t values) {
+    for (const std::int32_t id : ids)
+      CHECK_OR_FAIL(id >= least && std::cmp_less(id, values), kInvalid, what, " refers to value ",
+                    id, ", but the method has ", values, " values");
+    return {};
+  }
+
+  // Of tensors that have bytes in a file.
+  Result<void> read_contents(const fb::Tensor& source, const ProgramTensor& tensor, std::int32_t id,
+                             HostPlan& host) {
+    const bool planned = source.allocation_info() != nullptr;
+    if (planned) host.planned.push_back(id);
+    if (is_external(source)) {
+      TRY_ASSIGN(host.contents[id].key, copy(source.extra_tensor_info()->fully_qualified_name()));
+      return {};
+    }
+    if (source.data_buffer_idx() == 0 || !tensor.dtype) return {};
+    std::uint64_t bytes = byte_size(*tensor.dtype);
+    for (const std::int64_t size : tensor.sizes) {
+      const auto more = checked_mul(bytes, static_cast<std::uint64_t>(size));
+      CHECK_OR_FAIL(more, kInvalid, "a constant of more than 2^64 bytes");
+      bytes = *more;
+    }
+    TRY_ASSIGN(FilePart part, stored_part(source, planned));
+    CHECK_OR_FAIL(bytes <= part.size, kInvalid, "a constant takes ", bytes,
+                  " bytes, but the file has ", part.size);
+    host.contents[id].part = {part.offset, bytes};
+    return {};
+  }
+
+  // From where a tensor's bytes are to the end of what they are in.
+  Result<FilePart> stored_part(const fb::Tensor& source, bool planned) {
+    const std::size_t index = source.data_buffer_idx();
+    const auto* inlined = root().constant_buffer();
+    const fb::SubsegmentOffsets* place = root().constant_segment();
+    if (planned) {
+      const auto* segments = root().mutable_data_segments();
+      const auto* extra = source.extra_tensor_info();
+      const std::uint64_t number = extra == nullptr ? 0 : extra->mutable_data_segments_idx();
+      CHECK_OR_FAIL(number < size_of(segments), kInvalid, "mutable data ", number,
+                    ", but the program has ", size_of(segments));
+      place = segments->Get(static_cast<std::uint32_t>(number));
+    } else if (size_of(inlined) > 0) {
+      CHECK_OR_FAIL(index < size_of(inlined), kInvalid, "inline constant ", index,
+                    ", but the program has ", size_of(inlined));
+      return in_file(inlined->Get(static_cast<std::uint32_t>(index))->storage());
+    }
+    CHECK_OR_FAIL(place != nullptr && index < size_of(place->offsets()), kInvalid, "constant ",
+                  index, ", but the program has ",
+                  place == nullptr ? 0 : size_of(place->offsets()));
+    TRY_ASSIGN(FilePart part,
+               segment(segments_, root().segments(), place->segment_index(), "a constant"));
+    const std::uint64_t offset = element(*place->offsets(), index);
+    CHECK_OR_FAIL(offset <= part.size, kInvalid, "a constant begins at ", offset,
+                  " of a segment of ", part.size, " bytes");
+    return FilePart{part.offset + offset, part.size - offset};
+  }
+
+  Result<void> read_steps(std::span<const fb::Instruction* const> instructions, HostPlan& host) {
+    CHECK_OR_FAIL(budget_.spend(instructions.size(), sizeof(Step)), kInvalid,
+                  "steps repeat implausibly");
+    const std::vector<std::size_t> kernels = used_operators(instructions);
+    std::size_t calls = 0;
+    host.steps.reserve(instructions.size());
+    for (std::size_t i = 0; i < instructions.size(); ++i) {
+      auto step = read_step(*instructions[i], kernels, calls);
+      if (!step) return std::unexpected(std::move(step).error().within("step ", i));
+      CHECK_OR_FAIL(step->kind != Step::Kind::JumpFalse || step->index <= instructions.size(),
+                    kInvalid, "step ", i, " jumps to step ", step->index, ", but there are ",
+                    instructions.size());
+      TRY(check_ids(cat("step ", i), step->ids, 0, host.values.size()));
+      host.steps.push_back(*std::move(step));
+    }
+    return {};
+  }
+
+  // In the order of Method::kernels.
+  static std::vector<std::size_t> used_operators(
+      std::span<const fb::Instruction* const> instructions) {
+    std::vector<std::size_t> out;
+    for (const fb::Instruction* instruction : instructions)
+      if (const auto* kernel = instruction->instr_args_as_KernelCall())
+        out.push_back(static_cast<std::size_t>(kernel->op_index()));
+    std::ranges::sort(out);
+    const auto repeated = std::ranges::unique(out);
+    out.erase(repeated.begin(), repeated.end());
+    return out;
+  }
+
+  // `calls` counts those of delegates.
+  Result<Step> read_step(const fb::Instruction& source, const std::vector<std::size_t>& kernels,
+                         std::size_t& calls) {
+    using Kind = Step::Kind;
+    Step step;
+    if (const auto* kernel = source.instr_args_as_KernelCall()) {
+      const auto op = static_cast<std::size_t>(kernel->op_index());
+      step.index =
+          static_cast<std::size_t>(std::ranges::lower_bound(kernels, op) - kernels.begin());
+      TRY_ASSIGN(step.ids, copy_ids("arguments", kernel->args()));
+    } else if (source.instr_args_as_DelegateCall()) {
+      step = {Kind::Delegate, calls++, {}};
+    } else if (const auto* move = source.instr_args_as_MoveCall()) {
+      step = {Kind::Move, 0, {move->move_from(), move->move_to()}};
+    } else if (const auto* jump = source.instr_args_as_JumpFalseCall()) {
+      step = {Kind::JumpFalse,
+              static_cast<std::size_t>(jump->destination_instruction()),
+              {jump->cond_value_index()}};
+    } else if (const auto* freed = source.instr_args_as_FreeCall()) {
+      step = {Kind::Free, 0, {freed->value_index()}};
+    } else {
+      return fail(kInvalid, "its kind is unknown");
+    }
+    return step;
   }
 
   Result<std::string> copy(const flatbuffers::String* text) {

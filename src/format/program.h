@@ -31,14 +31,14 @@ struct ProgramTensor {
   bool contiguous = true;  // its dimensions lie in memory in their order
 };
 
-// A list of tensors or another kind that has no plain value.
-struct OpaqueValue {
+// A list of integers or tensors, which are values of the method themselves; -1 is none.
+struct ProgramList {
   std::string_view kind;
+  std::vector<std::int32_t> ids;
 };
 
-using ProgramValue =
-    std::variant<std::monostate, std::int64_t, bool, double, std::string, std::vector<double>,
-                 std::vector<bool>, ProgramTensor, OpaqueValue>;
+using ProgramValue = std::variant<std::monostate, std::int64_t, bool, double, std::string,
+                                  std::vector<double>, std::vector<bool>, ProgramTensor, ProgramList>;
 
 struct CompileSpec {
   std::string key;
@@ -66,6 +66,29 @@ struct KernelUse {
   std::size_t calls = 0;
 };
 
+// One of what a method does, in order.
+struct Step {
+  enum class Kind : std::uint8_t { Kernel, Delegate, Move, JumpFalse, Free };
+  Kind kind = Kind::Kernel;
+  std::size_t index = 0;          // of the kernel, of the delegate's call, of the step to jump to
+  std::vector<std::int32_t> ids;  // arguments; from and to; the condition; what is freed
+};
+
+// What a tensor holds before the first call: a constant, or a mutable buffer that the file has the
+// first contents of.
+struct Contents {
+  FilePart part;    // in the file
+  std::string key;  // or under which key, if it is not empty
+};
+
+// A method as a host without ExecuTorch runs it.
+struct HostPlan {
+  std::vector<Step> steps;
+  std::vector<ProgramValue> values;
+  std::map<std::int32_t, Contents> contents;  // by value
+  std::vector<std::int32_t> planned;          // tensors with memory of the method's own
+};
+
 struct Method {
   std::string name;
   std::vector<ProgramValue> inputs;
@@ -76,6 +99,7 @@ struct Method {
   std::vector<KernelUse> kernels;
   std::vector<std::string> external_constants;  // keys of the kernels' constants in .ptd files
   std::size_t kernel_calls = 0;                 // calls outside any delegate
+  std::optional<HostPlan> host_plan;            // where more is to do than to call delegates
 
   // A constant method only returns values recorded in the program: get_max_seq_len and the like.
   bool is_constant() const { return kernel_calls == 0 && calls.empty() && inputs.empty(); }

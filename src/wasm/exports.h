@@ -64,10 +64,15 @@ double etwg_head_size(std::uint32_t kind, const std::uint8_t* head, std::uint32_
 
 // {"methods": [{"name", "kernel_calls", "kernels": [names], "inputs": [value], "outputs": [value],
 //   "delegates": [{"backend", "offset", "size", "aliased", "states"}], "calls": [{"delegate",
-//   "values": [value]}]}],
+//   "values": [value]}], "host": host}],
 //  "named_data": [{"key", "offset", "size"}]}
 // "states" is what our exporter says of them (format/state_names.h), or "".
 // A value is {"id", "dtype", "sizes", "dynamic"}, or {"id", "value"} for a number, text or null.
+// "host" is there where a method does more than to call delegates (HostPlan in format/program.h):
+// {"steps": [{"do": "kernel" | "call" | "move" | "jump" | "free", "index", "ids"}],
+//  "values": [{"dtype", "sizes", "dynamic", "contiguous"?} | {"ids"} | {"int"} | {"double"} |
+//   {"doubles"} | {"bools"} | {"value"} | {}], numbers as texts,
+//  "contents": [{"id", "key", "offset", "size"}], "planned": [ids]}
 bool etwg_program(const std::uint8_t* head, std::uint32_t size, double file_size);
 // {"named_data": [{"key", "offset", "size"}]}
 bool etwg_data_file(const std::uint8_t* head, std::uint32_t size, double file_size);

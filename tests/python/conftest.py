@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
 from executorch_webgpu import native
 from executorch_webgpu.decoders.export import Recipe, export
 from executorch_webgpu.files import cached_smollm2
+from support.case_files import Case, CaseWriter
 from support.recorder import Recorder
 
 
@@ -53,6 +55,18 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def library() -> native.Library:
     return native.library()
+
+
+@pytest.fixture(scope="session")
+def record_program(request: pytest.FixtureRequest) -> Iterator[Callable[[Case], None]]:
+    """Keeps a case whose blob is a whole program, with --record."""
+    folder: Path | None = request.config.getoption("--record")
+    if folder is None:
+        yield lambda _: None
+        return
+    writer = CaseWriter(folder, "programs")
+    yield writer.write
+    writer.finish_pair()
 
 
 # Exports are kept in the cache folder: made once per machine and state of the exporting code.

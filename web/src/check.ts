@@ -12,7 +12,7 @@ import {
 } from "./forms.ts";
 import { capabilitiesOf, findAdapter, type Gpu, type GpuOptions } from "./gpu.ts";
 import { type BufferSizes, bufferSizes } from "./memory.ts";
-import { type Constants, constantsOf, refusalsOf } from "./refusals.ts";
+import { type Constants, chainFor, constantsOf, refusalsOf } from "./refusals.ts";
 import type { SharedNumbers } from "./shared_states.ts";
 import type { Source } from "./source.ts";
 import { type Place, runs } from "./weights.ts";
@@ -45,7 +45,7 @@ export interface Check {
   /** Bytes on the GPU; activations at the largest inputs. */
   memory: { constants: number; states: number; activations: number; total: number };
   missingOperators: string[];
-  /** Kernels that the program leaves to ExecuTorch, which is not in a browser. */
+  /** Kernels outside of delegates, which the page computes itself on the CPU where it has them. */
   leftOutside: string[];
   /** Why it cannot be loaded. */
   problems: string[];
@@ -64,7 +64,11 @@ export async function check(from: Source, options: CheckOptions): Promise<Check>
   const out = new Findings(options, capabilities, problem);
   const read = await files.delegates(methods, options);
   out.addStates(methods, read);
-  for (const method of methods) out.add(method, read);
+  const chains = await chainFor(methods);
+  for (const method of methods) {
+    out.add(method, read);
+    out.addChain(method, files, chains?.chainRefusals(method) ?? []);
+  }
   const signatures = methods.map(({ name, inputs, outputs }) => ({ name, inputs, outputs }));
   return {
     ...(await out.result(methods.map(({ name }) => name))),
@@ -135,6 +139,18 @@ class Findings {
       this.#addOperators(method, file);
       const shared = this.#shared.get(delegate) ?? new Map();
       if (file.form.missing_operators.length === 0) this.#addModel(method, file, shared);
+    }
+  }
+
+  /** What a method computes outside of delegates. */
+  addChain({ host }: ProgramMethod, files: ProgramFiles, refusals: readonly string[]): void {
+    for (const refusal of refusals) this.#problems.add(refusal);
+    for (const one of host?.contents ?? []) {
+      try {
+        this.#weights.push(files.contents(one));
+      } catch (error) {
+        this.#problems.add(errorText(error)); // no file has it
+      }
     }
   }
 

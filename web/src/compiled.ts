@@ -71,7 +71,7 @@ export class CompiledProgram extends LoadedProgram {
       forms,
       async () => {
         checkDevice(file, gpu.capabilities);
-        return async ({ name }, number) => partOf(file, program, name, number);
+        return { part: async ({ name }, number) => partOf(file, program, name, number) };
       },
       options,
     );

@@ -13,6 +13,7 @@ import { errorText, ModelError } from "./errors.ts";
 import type {
   ConstantForm,
   DelegateForm,
+  HostContents,
   NamedData,
   ProgramDelegate,
   ProgramForm,
@@ -97,6 +98,10 @@ export class ProgramFiles {
           await DelegateFile.read(core, this.blob(delegate), (key) => this.place(key), signal),
         );
     return out;
+  }
+  /** Where a tensor of a method's own has its elements. */
+  contents({ key, offset, size }: HostContents): Place {
+    return key === "" ? { source: this.source, offset, size } : this.place(key);
   }
   place(key: string): Place {
     const place = this.#data.get(key);

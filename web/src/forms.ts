@@ -52,6 +52,47 @@ export interface ProgramMethod {
   outputs: ProgramValue[];
   delegates: ProgramDelegate[];
   calls: { delegate: number; values: ProgramValue[] }[];
+  /** Where more is to be done than to call delegates. */
+  host?: HostForm;
+}
+
+/** One of what a method does: `index` is the kernel's, the call's, or that of the step to jump to. */
+export interface HostStep {
+  do: "kernel" | "call" | "move" | "jump" | "free";
+  index: number;
+  ids: number[];
+}
+
+/** A value as the program begins with it; numbers are texts, which hold all of them. */
+export interface HostValue {
+  dtype?: string;
+  sizes?: number[];
+  dynamic?: boolean;
+  contiguous?: false;
+  /** Of a list: the values in it, -1 for none. */
+  ids?: number[];
+  int?: string;
+  double?: string;
+  doubles?: string[];
+  bools?: boolean[];
+  value?: string | boolean;
+}
+
+/** A tensor's elements before the first call: in the program or, if it has a key, in a data file. */
+export interface HostContents {
+  id: number;
+  key: string;
+  offset: number;
+  size: number;
+}
+
+/** A method as a host without ExecuTorch runs it (src/format/program.h). */
+export interface HostForm {
+  steps: HostStep[];
+  values: HostValue[];
+  contents: HostContents[];
+  /** Tensors with memory of the method's own. */
+  planned: number[];
 }
 
 export interface ProgramForm {

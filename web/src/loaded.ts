@@ -2,7 +2,7 @@
 import { ModelError } from "./errors.ts";
 import type { ProgramMethod } from "./forms.ts";
 import type { Gpu } from "./gpu.ts";
-import { Method, type PlannedPart, type UploadOptions } from "./method.ts";
+import { Method, type PlannedChain, type PlannedPart, type UploadOptions } from "./method.ts";
 import type { Constants } from "./refusals.ts";
 import type { StateBuffers } from "./shared_states.ts";
 
@@ -12,8 +12,12 @@ export interface Progress {
   total: number;
 }
 
-/** Plans one of a method's delegates. */
-export type PlanPart = (form: ProgramMethod, number: number) => Promise<PlannedPart>;
+export interface Planner {
+  /** Plans one of a method's delegates. */
+  part(form: ProgramMethod, number: number): Promise<PlannedPart>;
+  /** What a method does beside calling them. */
+  chain?(form: ProgramMethod): PlannedChain | undefined;
+}
 
 export class LoadedProgram {
   readonly gpu: Gpu;
@@ -38,16 +42,16 @@ export class LoadedProgram {
   /** All delegates are planned before the first weight is fetched. After an error nothing is left. */
   protected async load(
     forms: readonly ProgramMethod[],
-    planner: () => Promise<PlanPart>,
+    planner: () => Promise<Planner>,
     options: UploadOptions,
   ): Promise<void> {
     const planned = forms.map((form) => ({ form, delegates: [] as PlannedPart[] }));
     try {
       const plan = await planner();
       for (const { form, delegates } of planned)
-        for (let i = 0; i < form.delegates.length; ++i) delegates.push(await plan(form, i));
+        for (let i = 0; i < form.delegates.length; ++i) delegates.push(await plan.part(form, i));
       for (const { form, delegates } of planned)
-        this.#methods.set(form.name, await Method.load(form, delegates, options));
+        this.#methods.set(form.name, await Method.load(form, delegates, options, plan.chain?.(form)));
       options.signal?.throwIfAborted();
     } catch (error) {
       for (const { delegates } of planned) for (const delegate of delegates) delegate.dispose();

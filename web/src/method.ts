@@ -22,6 +22,25 @@ interface Part {
   aliased: boolean;
 }
 
+/** A call's values by their numbers. */
+export interface Values {
+  get(id: number): Output | undefined;
+  set(id: number, value: Output): unknown;
+}
+
+/** Runs a delegate's call; its outputs stay on the GPU where `kept` says so. */
+export type RunCall = (call: number, values: Values, kept: (id: number) => boolean) => Promise<void>;
+
+/** What a method does where that is more than to call delegates (cpu/chain.ts). */
+export interface Chain {
+  execute(inputs: readonly Input[], run: RunCall, kept: (output: number) => boolean): Promise<Output[]>;
+  dispose(): Promise<void>;
+}
+export interface PlannedChain {
+  /** Reads constants. */
+  upload(options: UploadOptions): Promise<Chain>;
+}
+
 export type Input = Tensor | number;
 export type Output = Tensor | number | boolean | string | null;
 
@@ -33,6 +52,7 @@ export interface ExecuteOptions {
 export class Method {
   readonly form: ProgramMethod;
   readonly #parts: Part[];
+  #chain: Chain | undefined;
   #matches: (Match | undefined)[];
 
   private constructor(form: ProgramMethod, parts: Part[]) {
@@ -45,9 +65,11 @@ export class Method {
     form: ProgramMethod,
     delegates: readonly PlannedPart[],
     options: UploadOptions,
+    chain?: PlannedChain,
   ): Promise<Method> {
     const method = new Method(form, []);
     try {
+      method.#chain = await chain?.upload(options);
       for (const [i, { aliased }] of form.delegates.entries())
         method.#parts.push({ runner: await delegates[i].upload(options), aliased });
       return method;
@@ -72,11 +94,13 @@ export class Method {
   }
   /** The delegate's runner, where the method is one delegate's call. */
   get runner(): Runner | undefined {
-    return this.#parts.length === 1 && this.form.calls.length === 1 ? this.#parts[0].runner : undefined;
+    const isOneCall = this.#chain === undefined && this.#parts.length === 1 && this.form.calls.length === 1;
+    return isOneCall ? this.#parts[0].runner : undefined;
   }
 
   /** Calls that have been made end first. */
   async dispose(): Promise<void> {
+    await this.#chain?.dispose();
     await Promise.all(this.#parts.map(({ runner }) => runner.dispose()));
   }
 
@@ -87,12 +111,17 @@ export class Method {
       throw new ModelError(
         `method '${form.name}' takes ${form.inputs.length} inputs, but ${inputs.length} were given`,
       );
+    const isKept = (at: number): boolean =>
+      typeof options.keep === "object" ? (options.keep[at] ?? false) : (options.keep ?? false);
+    if (this.#chain !== undefined) {
+      const run: RunCall = (call, values, kept) => this.#call(call, values, kept);
+      return this.#chain.execute(inputs, run, isKept);
+    }
     const values = new Map<number, Output>(form.inputs.map(({ id }, i) => [id, inputs[i]]));
     const own = new Set(inputs);
     const kept = (id: number): boolean => {
       const at = form.outputs.findIndex((output) => output.id === id);
-      if (at < 0) return true; // feeds another delegate
-      return typeof options.keep === "object" ? (options.keep[at] ?? false) : (options.keep ?? false);
+      return at < 0 || isKept(at); // those that are no outputs feed another delegate
     };
     let out: Output[] = [];
     try {
@@ -105,7 +134,7 @@ export class Method {
     }
   }
 
-  async #call(c: number, values: Map<number, Output>, kept: (id: number) => boolean): Promise<void> {
+  async #call(c: number, values: Values, kept: (id: number) => boolean): Promise<void> {
     const call = this.form.calls[c];
     const { runner, aliased } = this.#parts[call.delegate];
     let match = this.#matches[c];

@@ -11,8 +11,8 @@ import { ModelError, stoppable } from "./errors.ts";
 import { type FileOptions, ProgramFiles, sharedStates } from "./files.ts";
 import type { ProgramMethod } from "./forms.ts";
 import { Gpu, type GpuOptions } from "./gpu.ts";
-import { LoadedProgram, type PlanPart, type Progress } from "./loaded.ts";
-import { constantsOf, refusalsOf } from "./refusals.ts";
+import { LoadedProgram, type Planner, type Progress } from "./loaded.ts";
+import { chainFor, constantsOf, refusalsOf } from "./refusals.ts";
 import type { Source } from "./source.ts";
 
 export interface LoadOptions extends GpuOptions, FileOptions, PlanOptions {
@@ -28,15 +28,22 @@ async function planner(
   files: ProgramFiles,
   methods: readonly ProgramMethod[],
   options: LoadOptions,
-): Promise<PlanPart> {
+): Promise<Planner> {
   const { core, sharedStates: areShared = true } = options;
   const read = await files.delegates(methods, options);
   const numbers = areShared ? sharedStates(core, methods, read) : undefined;
-  return ({ delegates }, number) => {
-    const delegate = delegates[number];
-    const own = numbers?.get(delegate);
-    const shared = own && { buffers: states, numbers: own };
-    return PlannedDelegate.of(gpu, read.get(delegate)!, options, shared);
+  const chains = await chainFor(methods);
+  return {
+    part: ({ delegates }, number) => {
+      const delegate = delegates[number];
+      const own = numbers?.get(delegate);
+      const shared = own && { buffers: states, numbers: own };
+      return PlannedDelegate.of(gpu, read.get(delegate)!, options, shared);
+    },
+    chain: (form) =>
+      form.host && {
+        upload: (upload) => chains!.CpuChain.create(form, form.host!, (one) => files.contents(one), upload),
+      },
   };
 }
 
@@ -68,7 +75,8 @@ export class Program extends LoadedProgram {
   static async #load(from: Source, options: LoadOptions, reopen?: () => Promise<Gpu>): Promise<Program> {
     const files = await ProgramFiles.open(from, options);
     const forms = files.methods(options.methods);
-    const refusal = forms.flatMap(refusalsOf)[0];
+    const chains = await chainFor(forms);
+    const refusal = forms.flatMap((form) => [...refusalsOf(form), ...(chains?.chainRefusals(form) ?? [])])[0];
     if (refusal !== undefined) throw new ModelError(refusal);
     const given = reopen === undefined ? options.gpu : undefined;
     const gpu = given ?? (await (reopen?.() ?? Gpu.open(options)));

@@ -21,16 +21,18 @@ export function constantsOf(form: Pick<ProgramForm, "methods">): Constants {
 }
 
 /** Why a method cannot run here, as far as the program's head says. */
-export function refusalsOf({ name, kernels, delegates }: ProgramMethod): string[] {
+export function refusalsOf({ name, delegates }: ProgramMethod): string[] {
   const out: string[] = [];
-  if (kernels.length > 0)
-    out.push(
-      `method '${name}' leaves ${kernels.join(", ")} to ExecuTorch's kernels, which are not in the browser: ` +
-        "export it with executorch_webgpu.lower, which says what stays outside and why",
-    );
   for (const { backend } of delegates)
     if (backend !== BACKEND) out.push(`method '${name}' has a delegate for ${backend}, not for ${BACKEND}`);
   return out;
+}
+
+type CpuChain = typeof import("./cpu/chain.ts");
+
+/** What runs methods that do more than to call delegates, fetched for those that do. */
+export async function chainFor(methods: readonly ProgramMethod[]): Promise<CpuChain | undefined> {
+  return methods.some(({ host }) => host !== undefined) ? import("./cpu/chain.ts") : undefined;
 }
 
 /** Those that run, or of these those with the given names. */

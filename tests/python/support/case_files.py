@@ -2,7 +2,8 @@
 
 A folder has pairs of files, `cases-NNN.json` and `cases-NNN.bin`. The first is an index of the
 second, whose bytes are referred to by ranges, [offset, size]. Offsets are multiples of 8; equal
-bytes are there once. Everything is little-endian, and tensors are contiguous.
+bytes are there once. Everything is little-endian, and tensors are contiguous. Pairs of
+`programs-NNN` are alike, but that the "blob" is a whole program (.pte), whose `forward` is called.
 
     {"version": 1, "cases": [CASE, ...]}
 
@@ -78,11 +79,11 @@ class Case:
 class CaseWriter:
     """Writes cases into a folder, whose earlier cases are gone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stem: str = "cases") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (*folder.glob("cases-*.json"), *folder.glob("cases-*.bin")):
+        for old in (*folder.glob(f"{stem}-*.json"), *folder.glob(f"{stem}-*.bin")):
             old.unlink()
-        self._folder = folder
+        self._folder, self._stem = folder, stem
         self._pairs = 0
         self.bytes = 0  # of all pairs that are written
         self._begin()
@@ -101,7 +102,7 @@ class CaseWriter:
         """Write what has come since the last pair, if anything has."""
         if not self._cases:
             return
-        stem = self._folder / f"cases-{self._pairs:03d}"
+        stem = self._folder / f"{self._stem}-{self._pairs:03d}"
         text = f'{{"version":{VERSION},"cases":[\n' + ",\n".join(self._cases) + "\n]}\n"
         self.bytes += stem.with_suffix(".json").write_bytes(text.encode())
         self.bytes += stem.with_suffix(".bin").write_bytes(self._binary)

@@ -16,8 +16,9 @@ from .expected import Array, Expected
 from .observer import OBSERVERS
 from .options import ACTIVE
 
-# Folders whose tests need what only the native library has: its options, users' operators.
-_NATIVE = {"capi", "package"}
+# Folders whose tests need what only the native library has, its options and users' operators, or
+# record programs of their own.
+_NATIVE = {"capi", "package", "web"}
 
 
 class Recorder:

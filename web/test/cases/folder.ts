@@ -4,15 +4,17 @@ import { join, resolve } from "node:path";
 import { type Recording, recording } from "./files.ts";
 
 /** Paths of its indices. */
-export function indices(folder: string): string[] {
-  const names = readdirSync(folder).filter((name) => /^cases-\d+\.json$/.test(name));
+export function indices(folder: string, kind: "cases" | "programs" = "cases"): string[] {
+  const names = readdirSync(folder).filter((name) => RegExp(`^${kind}-\\d+\\.json$`).test(name));
   if (names.length === 0)
-    throw new Error(`${folder} has no cases: pytest tests/python/ops --record ${folder}`);
+    throw new Error(
+      `${folder} has no ${kind}: pytest tests/python/${kind === "cases" ? "ops" : "web"} --record ${folder}`,
+    );
   return names.sort().map((name) => resolve(join(folder, name)));
 }
 
-export function* recordings(folder: string): Generator<Recording> {
-  for (const path of indices(folder)) {
+export function* recordings(folder: string, kind?: "cases" | "programs"): Generator<Recording> {
+  for (const path of indices(folder, kind)) {
     const binary = new Uint8Array(readFileSync(path.replace(/json$/, "bin")));
     yield recording(path, readFileSync(path, "utf8"), binary.buffer);
   }

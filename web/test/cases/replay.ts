@@ -3,7 +3,8 @@ import type { Core } from "../../src/core.ts";
 import { PlannedDelegate } from "../../src/delegate.ts";
 import { ModelError } from "../../src/errors.ts";
 import type { Gpu } from "../../src/gpu.ts";
-import type { Runner } from "../../src/runner.ts";
+import type { Output } from "../../src/method.ts";
+import { Program } from "../../src/program.ts";
 import { openLocal } from "../../src/source.ts";
 import { Tensor } from "../../src/tensor.ts";
 import type { Place } from "../../src/weights.ts";
@@ -17,12 +18,20 @@ export function foreign({ options, matrices }: CaseForm, { capabilities }: Gpu):
   return `expects products in ${matrices ? "f16 of matrix units" : "f32, without matrix units"}`;
 }
 
+/** What a case calls. */
+interface Loaded {
+  execute(inputs: (Tensor | number)[]): Promise<Output[]>;
+  dispose(): Promise<void>;
+}
+type Load = (core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer) => Promise<Loaded>;
+
 /** A line for each disagreement. */
 export async function disagreements(
   core: Core,
   gpu: Gpu,
   form: CaseForm,
   binary: ArrayBuffer,
+  load: Load = delegate,
 ): Promise<string[]> {
   const found: string[] = [];
   const invalid = (event: Event): void => {
@@ -30,7 +39,7 @@ export async function disagreements(
   };
   gpu.device.addEventListener("uncapturederror", invalid);
   try {
-    for await (const line of replay(core, gpu, form, binary)) found.push(line);
+    for await (const line of replay(load(core, gpu, form, binary), form, binary)) found.push(line);
     await gpu.device.queue.onSubmittedWorkDone();
   } finally {
     gpu.device.removeEventListener("uncapturederror", invalid);
@@ -38,20 +47,33 @@ export async function disagreements(
   return found;
 }
 
-async function* replay(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): AsyncGenerator<string> {
-  const { value: runner, error } = await outcome(load(core, gpu, form, binary));
+async function* replay(
+  loading: Promise<Loaded>,
+  form: CaseForm,
+  binary: ArrayBuffer,
+): AsyncGenerator<string> {
+  const { value: loaded, error } = await outcome(loading);
   const other = otherError(error, form.error);
   if (other !== undefined) yield `load: ${other}`;
-  if (runner === undefined) return;
+  if (loaded === undefined) return;
   try {
     for (const [number, call] of form.calls.entries())
-      for await (const line of differences(runner, call, binary)) yield `call ${number}, ${line}`;
+      for await (const line of differences(loaded, call, binary)) yield `call ${number}, ${line}`;
   } finally {
-    await runner.dispose();
+    await loaded.dispose();
   }
 }
 
-async function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Runner> {
+/** The method `forward` of a whole program. */
+export async function program(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Loaded> {
+  const loaded = await Program.load(bytesAt(binary, form.blob), { core, gpu, selfTest: false });
+  return {
+    execute: (inputs) => loaded.method("forward").execute(inputs),
+    dispose: () => loaded.dispose(),
+  };
+}
+
+async function delegate(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Loaded> {
   const file = openLocal(binary);
   const named = (key: string): Place => {
     const range = form.data[key];
@@ -64,21 +86,23 @@ async function load(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): 
   // Every program is taken for one that may be hostile here.
   const { trusted: _, ...options } = form.options;
   const blob = openLocal(bytesAt(binary, form.blob));
-  return (await PlannedDelegate.read(core, gpu, blob, named, { options, selfTest: false })).upload();
+  const planned = await PlannedDelegate.read(core, gpu, blob, named, { options, selfTest: false });
+  const runner = await planned.upload();
+  return { execute: (inputs) => runner.execute(inputs, []), dispose: () => runner.dispose() };
 }
 
-async function* differences(runner: Runner, call: CallForm, binary: ArrayBuffer): AsyncGenerator<string> {
+async function* differences(loaded: Loaded, call: CallForm, binary: ArrayBuffer): AsyncGenerator<string> {
   const inputs = call.inputs.map((input) =>
     typeof input === "number" ? input : tensorAt(binary, input, input.range),
   );
-  const { value: outputs, error } = await outcome(runner.execute(inputs, []));
+  const { value: outputs, error } = await outcome(loaded.execute(inputs));
   const other = otherError(error, call.error);
   if (other !== undefined) yield other;
   if (outputs === undefined) return;
   for (const [index, expected] of call.outputs.entries()) {
     if (expected === null) continue;
     const output = outputs[index];
-    const got = output instanceof Tensor ? output : Tensor.of([output], [], "int64");
+    const got = output instanceof Tensor ? output : Tensor.of([Number(output)], [], expected.dtype);
     const line = difference(got, expected, binary);
     if (line !== undefined) yield `output ${index} ${line}`;
   }

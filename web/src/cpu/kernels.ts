@@ -1,0 +1,12 @@
+/** ExecuTorch's own kernels in TypeScript, by the names that programs call them by. */
+import type { Kernel } from "./call.ts";
+import { ELEMENTWISE } from "./elementwise.ts";
+import { INDEXING } from "./indexing.ts";
+import { MOVEMENT } from "./movement.ts";
+import { QUANTIZED } from "./quantized.ts";
+import { REDUCTIONS } from "./reductions.ts";
+import { SCALARS } from "./scalars.ts";
+
+export const KERNELS: ReadonlyMap<string, Kernel> = new Map(
+  Object.entries({ ...ELEMENTWISE, ...INDEXING, ...MOVEMENT, ...QUANTIZED, ...REDUCTIONS, ...SCALARS }),
+);
