@@ -97,8 +97,8 @@ ByteVector unknown_file() {
       {});
   fb::ExecutionPlanT& forward = *program.execution_plan[0];
   auto kernel = std::make_unique<fb::OperatorT>();
-  kernel->name = "aten::topk";
-  kernel->overload = "values";
+  kernel->name = "aten::convolution";
+  kernel->overload = "out";
   forward.operators.push_back(std::move(kernel));
   auto instruction = std::make_unique<fb::InstructionT>();
   instruction->instr_args.Set(fb::KernelCallT());

@@ -58,15 +58,18 @@ def library() -> native.Library:
 
 
 @pytest.fixture(scope="session")
-def record_program(request: pytest.FixtureRequest) -> Iterator[Callable[[Case], None]]:
-    """Keeps a case whose blob is a whole program, with --record."""
+def record_case(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Case], None]]:
+    """Keeps a case whose blob is a whole program, with --record, among those of its kind."""
     folder: Path | None = request.config.getoption("--record")
-    if folder is None:
-        yield lambda _: None
-        return
-    writer = CaseWriter(folder, "programs")
-    yield writer.write
-    writer.finish_pair()
+    writers: dict[str, CaseWriter] = {}
+
+    def write(kind: str, case: Case) -> None:
+        if folder is not None:
+            writers.setdefault(kind, CaseWriter(folder, kind)).write(case)
+
+    yield write
+    for writer in writers.values():
+        writer.finish_pair()
 
 
 # Exports are kept in the cache folder: made once per machine and state of the exporting code.

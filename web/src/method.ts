@@ -25,6 +25,8 @@ interface Part {
 /** A call's values by their numbers. */
 export interface Values {
   get(id: number): Output | undefined;
+  /** One that a delegate reads, which may be a buffer that nobody has written. */
+  read(id: number): Output | undefined;
   set(id: number, value: Output): unknown;
 }
 
@@ -118,6 +120,11 @@ export class Method {
       return this.#chain.execute(inputs, run, isKept);
     }
     const values = new Map<number, Output>(form.inputs.map(({ id }, i) => [id, inputs[i]]));
+    const access: Values = {
+      get: (id) => values.get(id),
+      read: (id) => values.get(id),
+      set: (id, value) => values.set(id, value),
+    };
     const own = new Set(inputs);
     const kept = (id: number): boolean => {
       const at = form.outputs.findIndex((output) => output.id === id);
@@ -125,7 +132,7 @@ export class Method {
     };
     let out: Output[] = [];
     try {
-      for (let c = 0; c < form.calls.length; ++c) await this.#call(c, values, kept);
+      for (let c = 0; c < form.calls.length; ++c) await this.#call(c, access, kept);
       out = form.outputs.map(({ id, value }) => values.get(id) ?? value ?? null);
       return out;
     } finally {
@@ -146,7 +153,7 @@ export class Method {
       this.#matches[c] = match;
     }
     const inputs = match.inputs.map((candidates, i) => {
-      const given = candidates.map((at) => values.get(call.values[at].id));
+      const given = candidates.map((at) => values.read(call.values[at].id));
       if (given.some((other) => !isSame(given[0], other)))
         throw new ModelError(
           `input ${i} of the delegate may be one of several values of the program's call, which now differ: export the model without the input that nothing reads, or with executorch_webgpu.lower`,

@@ -10,7 +10,7 @@ const gpu = await openGpu();
 afterAll(() => gpu.device.destroy());
 
 const kernelOf = (name: string): string => name.replace(/ #\d+$/, "");
-const cases = [...recordings(process.env.ETWEBGPU_CASES ?? path("build/cases"), "programs")].flatMap(
+const cases = [...recordings(process.env.ETWEBGPU_CASES ?? path("build/cases"), "kernels")].flatMap(
   ({ cases, binary }) => cases.map((form) => ({ form, binary })),
 );
 const recorded = new Map<string, typeof cases>();

@@ -1026,7 +1026,7 @@ def portable_gives(
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_kernel(name: str, record_program: Callable[[Case], None]) -> None:
+def test_kernel(name: str, record_case: Callable[[str, Case], None]) -> None:
     generator.manual_seed(0)
     number = -1
     for number, made in enumerate(KERNELS[name]()):
@@ -1046,7 +1046,7 @@ def test_kernel(name: str, record_program: Callable[[Case], None]) -> None:
                 Expected([as_array(one) for one in both], tolerance)
                 for both in zip(*found, strict=True)
             ]
-        record_program(Case(f"{name} #{number}", {}, False, file, {}, [], None, [call]))
+        record_case("kernels", Case(f"{name} #{number}", {}, False, file, {}, [], None, [call]))
     assert number >= 1
 
 

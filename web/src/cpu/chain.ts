@@ -6,7 +6,7 @@
 import { ARRAYS, dtypeBytes, elementCount, isFloating, type TypedArray } from "../elements.ts";
 import { errorText, ModelError } from "../errors.ts";
 import type { DType, HostContents, HostForm, HostStep, HostValue, ProgramMethod } from "../forms.ts";
-import type { Chain, Input, Output, RunCall, UploadOptions } from "../method.ts";
+import type { Chain, Input, Output, RunCall, UploadOptions, Values } from "../method.ts";
 import { breathe } from "../tasks.ts";
 import { Tensor } from "../tensor.ts";
 import { type Place, readPlaces } from "../weights.ts";
@@ -33,7 +33,7 @@ export function chainRefusals({ name, kernels, host }: ProgramMethod): string[] 
   if (missing.length > 0)
     out.push(
       `method '${name}' leaves ${missing.map(({ kernel, steps }) => `${kernel} (${steps})`).join(", ")} to ` +
-        "ExecuTorch's kernels, of which this library does not have them: " +
+        "ExecuTorch's kernels, and this library has none for them: " +
         "export it with executorch_webgpu.lower, which says what stays outside and why",
     );
   const strange = host.values.findIndex(
@@ -89,6 +89,7 @@ export class CpuChain implements Chain {
   /** Mutable buffers, as the last call left them. */
   #states: ReadonlyMap<number, Tensor>;
   #turn: Promise<unknown> = Promise.resolve();
+  #disposed = false;
 
   private constructor(plan: Plan, contents: ReadonlyMap<number, Tensor>) {
     this.#plan = plan;
@@ -123,6 +124,7 @@ export class CpuChain implements Chain {
   /** Calls take turns. */
   execute(inputs: readonly Input[], run: RunCall, kept: (output: number) => boolean): Promise<Output[]> {
     const turn = this.#turn.then(async () => {
+      if (this.#disposed) throw new ModelError("the program has been disposed of");
       const call = new Call(this.#plan, this.#constants, this.#states);
       try {
         call.begin(inputs);
@@ -141,6 +143,7 @@ export class CpuChain implements Chain {
 
   async dispose(): Promise<void> {
     await this.#turn;
+    this.#disposed = true;
     for (const state of this.#states.values()) state.dispose();
     this.#states = new Map();
   }
@@ -270,7 +273,9 @@ class Call implements Frame {
         for (const id of last[at]) this.#drop(id);
         at = next ?? at + 1;
       } catch (error) {
-        if (step.do === "call" && error instanceof ModelError) throw error; // which says what it is about
+        // Delegates say what it is about, and so do errors of a kind.
+        if (error instanceof ModelError && (step.do === "call" || error.constructor !== ModelError))
+          throw error;
         const what = step.do === "kernel" ? form.kernels[step.index] : step.do;
         throw new ModelError(`method '${form.name}', step ${at}, ${what}: ${errorText(error)}`, {
           cause: error,
@@ -287,11 +292,7 @@ class Call implements Frame {
         await this.#kernel(this.#plan.form.kernels[step.index], step.ids);
         break;
       case "call":
-        await run(
-          step.index,
-          { get: (id) => this.#passed(id), set: (id, value) => this.#take(id, value) },
-          (id) => this.#stays(id, kept),
-        );
+        await run(step.index, this.#access, (id) => this.#stays(id, kept));
         break;
       case "move":
         this.#values[step.ids[1]] = this.value(step.ids[0]);
@@ -369,12 +370,12 @@ class Call implements Frame {
     }
   }
 
-  /** As a delegate takes it. */
-  #passed(id: number): Output | undefined {
-    const value = this.#values[id] ?? this.#state(id);
-    if (typeof value === "bigint") return Number(value);
-    return Array.isArray(value) ? null : value;
-  }
+  /** As delegates have it. */
+  readonly #access: Values = {
+    get: (id) => plain(this.#values[id]),
+    read: (id) => plain(this.#values[id] ?? this.#state(id)),
+    set: (id, value) => this.#take(id, value),
+  };
   /** What a delegate gave. */
   #take(id: number, value: Output): void {
     if (value instanceof Tensor && value.onGpu !== undefined) this.#made.set(value.onGpu.buffer, value);

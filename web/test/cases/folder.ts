@@ -3,8 +3,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Recording, recording } from "./files.ts";
 
+/** Of delegates, of programs of one kernel, and of others. */
+export type Kind = "cases" | "kernels" | "programs";
+
 /** Paths of its indices. */
-export function indices(folder: string, kind: "cases" | "programs" = "cases"): string[] {
+export function indices(folder: string, kind: Kind = "cases"): string[] {
   const names = readdirSync(folder).filter((name) => RegExp(`^${kind}-\\d+\\.json$`).test(name));
   if (names.length === 0)
     throw new Error(
@@ -13,7 +16,7 @@ export function indices(folder: string, kind: "cases" | "programs" = "cases"): s
   return names.sort().map((name) => resolve(join(folder, name)));
 }
 
-export function* recordings(folder: string, kind?: "cases" | "programs"): Generator<Recording> {
+export function* recordings(folder: string, kind?: Kind): Generator<Recording> {
   for (const path of indices(folder, kind)) {
     const binary = new Uint8Array(readFileSync(path.replace(/json$/, "bin")));
     yield recording(path, readFileSync(path, "utf8"), binary.buffer);
