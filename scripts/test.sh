@@ -39,7 +39,7 @@ step "The core for wasm32"
 scripts/build_wasm.sh
 step "TypeScript: lavapipe through Node's Dawn"
 web_tests() { (cd web && VK_ICD_FILENAMES=$lavapipe npx vitest run "$@"); }
-web_tests --exclude '**/cases.test.ts'
+web_tests --exclude '**/{cases,kernels,mixed}.test.ts'  # of what is recorded below
 
 step "The npm package and the page"
 scripts/build_web.sh
@@ -76,7 +76,7 @@ on_swiftshader() {
 others() {
   step "Python: all but operators, lavapipe through Dawn"
   VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python --durations 10 \
-    --ignore $ops --ignore tests/python/format --ignore tests/python/wasm --ignore tests/python/benchmarks
+    --ignore $ops --ignore tests/python/format --ignore tests/python/web --ignore tests/python/wasm --ignore tests/python/benchmarks
 }
 
 # Side by side: neither keeps two cores busy by itself.
@@ -85,7 +85,7 @@ step "Python: operators, lavapipe through Dawn; and beside it what is shown afte
 others >build/others.log 2>&1 &
 others=$!
 trap 'kill $others 2>/dev/null || true' EXIT
-VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python/format $ops --durations 10 \
+VK_ICD_FILENAMES=$lavapipe ETWEBGPU_TEST_SCALE=$scale "$python" -m pytest tests/python/format tests/python/web $ops --durations 10 \
   --record build/cases
 (on_swiftshader)  # whose settings end there
 VK_ICD_FILENAMES=$lavapipe "$python" -m pytest tests/python/benchmarks
@@ -97,7 +97,7 @@ cat build/others.log
 
 step "What was compared there: planned by both builds of the core, run by the TypeScript executor in Node"
 "$python" -m pytest tests/python/wasm
-ETWEBGPU_TEST_SHARE=0.33 web_tests cases.test.ts
+ETWEBGPU_TEST_SHARE=0.33 web_tests cases kernels mixed
 
 # `npm run e2e` has the page's faults and SmolLM2 in it as well, which take minutes, and how long tasks take, which a busy
 # machine decides.

@@ -177,6 +177,7 @@ int main(int argc, char** argv) {
                     write(folder / "decoder.pte", program_file(decoder)) &&
                     write(folder / "unknown.pte", unknown_file()) &&
                     write(folder / "states.pte", states_file()) &&
+                    write(folder / "stepped.pte", stepped_file()) &&
                     write(folder / "dequantized.head",
                           head_of(dequantized(4, 1100, 1024).graph, 4, 1024, 1100)) &&
                     write(folder / "products.head", products_head(4, {512, 1024, 1100})) &&

@@ -646,6 +646,7 @@ TEST_F(FormatMutation, DamagedPrograms) {
   damage(whole, 3000, 3, [&](auto b) { check_program(b); });
   damage(testing::program_file(testing::decoder_blob().graph), 500, 4,
          [&](auto b) { check_program(b); });
+  damage(testing::stepped_file(), 3000, 5, [&](auto b) { check_program(b); });
 }
 
 TEST_F(FormatMutation, DamagedTensorFiles) {

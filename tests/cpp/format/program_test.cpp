@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "base/result.h"
 #include "format/delegate.h"
+#include "format/file_json.h"
 #include "format/flat_tensor.h"
 #include "support/format_builder.h"
 
@@ -204,6 +206,102 @@ TEST(FormatProgram, RefusesCallsOfWhatIsNotThere) {
               "argument 1 refers to value 17, but the method has 3 values");
   EXPECT_SAYS(broken([](auto& p) { keep_outside(*p.values[2]->val.AsTensor(), ""); }),
               "value 2 lies in a data file, but has no name");
+}
+
+TEST(FormatProgram, ReadsTheStepsOfAHost) {
+  const ByteVector file = testing::stepped_file();
+  const auto program = Program::read(file);
+  ASSERT_TRUE(program) << program.error().message;
+  const Method& forward = program->methods()[0];
+  ASSERT_TRUE(forward.host_plan);
+  const auto& [steps, values, contents, planned] = *forward.host_plan;
+  const auto said = [&](std::size_t i) {
+    std::string out = cat(static_cast<int>(steps[i].kind), " ", steps[i].index, ":");
+    for (const std::int32_t id : steps[i].ids) out += cat(" ", id);
+    return out;
+  };
+  ASSERT_EQ(steps.size(), 5u);
+  EXPECT_EQ(said(0), "1 0:");  // the delegate's call
+  EXPECT_EQ(said(1), "0 0: 9 6 10 10");
+  EXPECT_EQ(said(2), "3 4: 8");
+  EXPECT_EQ(said(3), "2 0: 9 10");
+  EXPECT_EQ(said(4), "4 0: 10");
+  ASSERT_EQ(values.size(), 11u);
+  EXPECT_EQ(std::get<ProgramList>(values[4]).ids, (std::vector<std::int32_t>{3, 3}));
+  EXPECT_EQ(std::get<ProgramList>(values[6]).ids, (std::vector<std::int32_t>{0, -1}));
+  EXPECT_EQ(planned, std::vector<std::int32_t>{10});
+  ASSERT_EQ(contents.size(), 2u);
+  const FilePart constant = contents.at(9).part, state = contents.at(10).part;
+  EXPECT_EQ(constant.size, 8u);
+  EXPECT_EQ(state.size, 8u);
+  EXPECT_EQ(state.offset + state.size, file.size());
+  EXPECT_LT(constant.offset + 8, state.offset);
+
+  const std::string json = *program_json(file);
+  for (const char* part :
+       {R"({"int":"9223372036854775807"})", R"({"double":"-inf"})", R"({"ids":[0,-1]})",
+        R"({"do":"jump","index":4,"ids":[8]})", R"("planned":[10])"})
+    EXPECT_SAYS(json, part);
+}
+
+TEST(FormatProgram, CallsOfDelegatesAloneAreNoSteps) {
+  const ByteVector file = testing::program_file(testing::decoder_blob().graph);
+  const auto program = Program::read(file);
+  ASSERT_TRUE(program) << program.error().message;
+  EXPECT_FALSE(program->methods()[0].host_plan);
+}
+
+TEST(FormatProgram, RefusesBrokenSteps) {
+  auto broken = [&](auto edit) {
+    fb::ProgramT object = testing::stepped_program_object();
+    fb::ExecutionPlanT& plan = *object.execution_plan[0];
+    edit(object, plan, plan.chains[0]->instructions);
+    return error_of(testing::stepped_file(std::move(object)));
+  };
+  EXPECT_EQ(broken([](auto&, auto&, auto&) {}), "accepted");
+  EXPECT_SAYS(broken([](auto&, auto&, auto& steps) {
+                steps[1]->instr_args.AsKernelCall()->args = {9, 11};
+              }),
+              "step 1 refers to value 11, but the method has 11 values");
+  EXPECT_SAYS(broken([](auto&, auto&, auto& steps) {
+                steps[2]->instr_args.AsJumpFalseCall()->destination_instruction = 6;
+              }),
+              "step 2 jumps to step 6, but there are 5");
+  EXPECT_SAYS(broken([](auto&, auto&, auto& steps) {
+                steps[2]->instr_args.AsJumpFalseCall()->destination_instruction = -1;
+              }),
+              "step 2 jumps to step 18446744073709551615");
+  EXPECT_SAYS(broken([](auto&, auto&, auto& steps) {
+                steps[4]->instr_args.AsFreeCall()->value_index = -1;
+              }),
+              "step 4 refers to value -1");
+  EXPECT_SAYS(broken([](auto&, auto&, auto& steps) { steps[3]->instr_args = {}; }),
+              "step 3: its kind is unknown");
+  EXPECT_SAYS(
+      broken([](auto&, auto& plan, auto&) { plan.values[4]->val.AsIntList()->items = {1 << 20}; }),
+      "value 4 refers to value 1048576");
+  EXPECT_SAYS(broken([](auto&, auto& plan, auto&) {
+                plan.values[4]->val.AsIntList()->items = {1ll << 40};
+              }),
+              "int list refers to value 1099511627776");
+  EXPECT_SAYS(
+      broken([](auto&, auto& plan, auto&) { plan.values[9]->val.AsTensor()->data_buffer_idx = 2; }),
+      "value 9: constant 2, but the program has 2");
+  EXPECT_SAYS(broken([](auto&, auto& plan, auto&) { plan.values[9]->val.AsTensor()->sizes = {3}; }),
+              "value 9: a constant takes 12 bytes, but the file has 8");
+  EXPECT_SAYS(broken([](auto&, auto& plan, auto&) {
+                plan.values[9]->val.AsTensor()->sizes.assign(4, 1 << 20);
+              }),
+              "value 9: a constant of more than 2^64 bytes");
+  EXPECT_SAYS(
+      broken([](auto& program, auto&, auto&) { program.constant_segment->offsets[1] = 25; }),
+      "value 9: a constant begins at 25 of a segment of 24 bytes");
+  EXPECT_SAYS(broken([](auto& program, auto&, auto&) { program.mutable_data_segments.clear(); }),
+              "value 10: mutable data 0, but the program has 0");
+  EXPECT_SAYS(broken([](auto&, auto& plan, auto&) {
+                plan.chains.push_back(std::make_unique<fb::ChainT>());
+              }),
+              "its steps are in 2 chains");
 }
 
 TEST(FormatProgram, KnowsTypesItCannotRun) {

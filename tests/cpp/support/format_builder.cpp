@@ -251,6 +251,76 @@ executorch_flatbuffer::ProgramT program_object(
   return program;
 }
 
+executorch_flatbuffer::ProgramT stepped_program_object() {
+  namespace fb = executorch_flatbuffer;
+  fb::ProgramT program = program_object({});
+  program.execution_plan.resize(1);
+  fb::ExecutionPlanT& plan = *program.execution_plan[0];
+  const auto add = [&](auto value) {
+    auto entry = std::make_unique<fb::EValueT>();
+    entry->val.Set(std::move(value));
+    plan.values.push_back(std::move(entry));
+  };
+  const auto stored = [&](bool planned) {
+    fb::TensorT tensor = *tensor_value({2}, fb::ScalarType::FLOAT).val.AsTensor();
+    tensor.data_buffer_idx = 1;
+    if (planned) tensor.allocation_info = std::make_unique<fb::AllocationDetailsT>();
+    return tensor;
+  };
+  fb::IntT integer;
+  integer.int_val = std::numeric_limits<std::int64_t>::max();
+  fb::IntListT integers;
+  integers.items = {3, 3};
+  fb::OptionalTensorListT tensors;
+  tensors.items = {0, -1};
+  fb::DoubleT number;
+  number.double_val = -std::numeric_limits<double>::infinity();
+  fb::BoolT condition;
+  condition.bool_val = true;
+  add(integer);
+  add(integers);
+  add(fb::NullT());
+  add(tensors);
+  add(number);
+  add(condition);
+  add(stored(false));
+  add(stored(true));
+
+  auto op = std::make_unique<fb::OperatorT>();
+  op->name = "aten::index";
+  op->overload = "Tensor_out";
+  plan.operators.push_back(std::move(op));
+  const auto step = [&](auto content) {
+    auto instruction = std::make_unique<fb::InstructionT>();
+    instruction->instr_args.Set(std::move(content));
+    plan.chains[0]->instructions.push_back(std::move(instruction));
+  };
+  fb::KernelCallT kernel;
+  kernel.args = {9, 6, 10, 10};
+  step(std::move(kernel));
+  fb::JumpFalseCallT jump;
+  jump.cond_value_index = 8;
+  jump.destination_instruction = 4;
+  step(jump);
+  fb::MoveCallT move;
+  move.move_from = 9;
+  move.move_to = 10;
+  step(move);
+  fb::FreeCallT freed;
+  freed.value_index = 10;
+  step(freed);
+
+  const auto place = [](std::uint32_t segment, std::uint64_t offset) {
+    auto out = std::make_unique<fb::SubsegmentOffsetsT>();
+    out->segment_index = segment;
+    out->offsets = {0, offset};
+    return out;
+  };
+  program.constant_segment = place(1, 16);
+  program.mutable_data_segments.push_back(place(2, 0));
+  return program;
+}
+
 ByteVector program_head(executorch_flatbuffer::ProgramT program,
                         std::span<const std::uint64_t> sizes) {
   constexpr std::size_t kHeader = 32;
@@ -274,6 +344,10 @@ ByteVector program_file(executorch_flatbuffer::ProgramT program,
   ByteVector file = program_head(std::move(program), sizes_of(contents));
   append_segments(file, contents);
   return file;
+}
+
+ByteVector stepped_file(executorch_flatbuffer::ProgramT program) {
+  return program_file(std::move(program), {ByteVector(8), ByteVector(24), ByteVector(8)});
 }
 
 ByteVector program_file(const vkgraph::VkGraphT& graph) {

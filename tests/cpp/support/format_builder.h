@@ -142,6 +142,12 @@ executorch_flatbuffer::ProgramT program_object(
     const std::vector<executorch_flatbuffer::EValueT>& values,
     const std::vector<std::string>& keys);
 
+// One that does more than to call its delegate: a kernel, a jump, a move and a freed value, over
+// values of all kinds, of which 9 is a constant in segment 1 and 10 a mutable buffer with first
+// contents in segment 2.
+executorch_flatbuffer::ProgramT stepped_program_object();
+ByteVector stepped_file(executorch_flatbuffer::ProgramT program = stepped_program_object());
+
 // Of dynamic sizes.
 executorch_flatbuffer::EValueT tensor_value(std::vector<std::int32_t> sizes,
                                             executorch_flatbuffer::ScalarType type);

@@ -260,6 +260,10 @@ def test_data_file(builds: tuple[Core, Core]) -> None:
     check_same(builds, lambda core: read_file(core, 1, "weights.ptd"))
 
 
+def test_steps(builds: tuple[Core, Core]) -> None:
+    check_same(builds, lambda core: read_file(core, 0, "stepped.pte"))
+
+
 @on_every_device
 @pytest.mark.parametrize("name", ["add.pte", "decoder.pte", "unknown.pte"])
 def test_program(builds: tuple[Core, Core], name: str, device: str) -> None:

@@ -2,7 +2,7 @@
 import { Core } from "../../src/core.ts";
 import { Gpu } from "../../src/gpu.ts";
 import { recording } from "../../test/cases/files.ts";
-import { disagreements, foreign } from "../../test/cases/replay.ts";
+import { disagreements, foreign, program } from "../../test/cases/replay.ts";
 
 export interface Replayed {
   adapter: string;
@@ -17,6 +17,7 @@ async function replay(wasm: string, index: string, every: number): Promise<Repla
   const gpu = await Gpu.open();
   const binary = await (await fetch(index.replace(/json$/, "bin"))).arrayBuffer();
   const { cases } = recording(index, await (await fetch(index)).text(), binary);
+  const load = /\/cases-\d+\.json$/.test(index) ? undefined : program;
   const out: Replayed = { adapter: gpu.name, cases: 0, leftOut: 0, lines: [] };
   for (const form of cases.filter((_, i) => i % every === 0)) {
     if (foreign(form, gpu) !== undefined) {
@@ -24,7 +25,7 @@ async function replay(wasm: string, index: string, every: number): Promise<Repla
       continue;
     }
     ++out.cases;
-    const lines = await disagreements(core, gpu, form, binary);
+    const lines = await disagreements(core, gpu, form, binary, load);
     out.lines.push(...lines.map((line) => `${form.name}: ${line}`));
   }
   gpu.device.destroy();
