@@ -82,8 +82,12 @@ Result<void> check_runs(const Method& method) {
     kernels += cat(kernels.empty() ? "" : ", ", kernel.name);
   CHECK_OR_FAIL(kernels.empty(), ErrorKind::NotSupported, "method '", method.name, "' leaves ",
                 kernels,
-                " to ExecuTorch's kernels, which are not in the browser: export it with "
-                "executorch_webgpu.lower, which says what stays outside and why");
+                " to ExecuTorch's kernels, which a compiled file has no place for: a page runs the "
+                ".pte itself, or export it with executorch_webgpu.lower, which says what stays "
+                "outside and why");
+  CHECK_OR_FAIL(!method.host_plan, ErrorKind::NotSupported, "method '", method.name,
+                "' does more than to call delegates, which a compiled file has no place for: a "
+                "page runs the .pte itself");
   for (const ProgramDelegate& delegate : method.delegates)
     CHECK_OR_FAIL(delegate.backend == kOurBackend, ErrorKind::NotSupported, "method '", method.name,
                   "' has a delegate for ", delegate.backend, ", not for ", kOurBackend);

@@ -37,8 +37,9 @@ struct ProgramList {
   std::vector<std::int32_t> ids;
 };
 
-using ProgramValue = std::variant<std::monostate, std::int64_t, bool, double, std::string,
-                                  std::vector<double>, std::vector<bool>, ProgramTensor, ProgramList>;
+using ProgramValue =
+    std::variant<std::monostate, std::int64_t, bool, double, std::string, std::vector<double>,
+                 std::vector<bool>, ProgramTensor, ProgramList>;
 
 struct CompileSpec {
   std::string key;
