@@ -110,7 +110,7 @@ export class KernelCall {
   /** An output that kernels fill before they give() it, once its sizes are known to fit. */
   make<T extends DType>(i: number, sizes: readonly number[], dtype: T): InstanceType<(typeof ARRAYS)[T]> {
     this.fit(i, sizes);
-    return new ARRAYS[dtype](elementCount(sizes)) as InstanceType<(typeof ARRAYS)[T]>;
+    return allocated(sizes, dtype);
   }
   /** Output `i`, cast to what it is recorded as. */
   give(i: number, sizes: readonly number[], data: TypedArray, dtype: DType): void {
@@ -130,6 +130,18 @@ export class KernelCall {
   /** Output `i`, a number. */
   set(i: number, value: Scalar): void {
     this.#frame.set(this.#id(i), value);
+  }
+}
+
+/** Zeros. */
+export function allocated<T extends DType>(
+  sizes: readonly number[],
+  dtype: T,
+): InstanceType<(typeof ARRAYS)[T]> {
+  try {
+    return new ARRAYS[dtype](elementCount(sizes)) as InstanceType<(typeof ARRAYS)[T]>;
+  } catch (error) {
+    throw new ModelError(`there is no memory for ${dtype} [${sizes}]`, { cause: error });
   }
 }
 

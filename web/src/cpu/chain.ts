@@ -10,12 +10,12 @@ import type { Chain, Input, Output, RunCall, UploadOptions, Values } from "../me
 import { breathe } from "../tasks.ts";
 import { Tensor } from "../tensor.ts";
 import { type Place, readPlaces } from "../weights.ts";
-import { checkFits, type Frame, KernelCall, type Recorded, type Value } from "./call.ts";
+import { allocated, checkFits, type Frame, KernelCall, type Recorded, type Value } from "./call.ts";
 import { cast } from "./dtypes.ts";
 import { KERNELS } from "./kernels.ts";
 import { VIEWS } from "./movement.ts";
 
-const MOST_STEPS = 1 << 24; // of a call; only a program that jumps back takes more than it has
+const MOST_STEPS = 1 << 20; // of a call; only a program that jumps back takes more than it has
 
 const isKnown = (dtype: string | undefined): dtype is DType =>
   dtype !== undefined && Object.hasOwn(ARRAYS, dtype);
@@ -356,7 +356,7 @@ class Call implements Frame {
     if (this.#plan.host.values[id].dtype === undefined) return null;
     const { dtype, sizes } = this.recorded(id);
     if (!this.#plan.planned.has(id)) throw new ModelError(`value ${id} has not been computed`);
-    const zeros = Tensor.of(new ARRAYS[dtype](elementCount(sizes)), sizes, dtype);
+    const zeros = Tensor.of(allocated(sizes, dtype), sizes, dtype);
     this.#stateIds.add(id);
     this.#values[id] = zeros;
     return zeros;

@@ -48,7 +48,7 @@ export function gather<T extends TypedArray>(
   strides: readonly number[],
   offset = 0,
 ): T {
-  const out = new (data.constructor as new (count: number) => T)(elementCount(sizes));
+  const out = emptyLike(data, elementCount(sizes));
   const last = sizes.length - 1;
   const width = sizes[last] ?? 1;
   const step = strides[last] ?? 1;
@@ -97,15 +97,18 @@ export function broadcastSizes(...all: (readonly number[])[]): number[] {
   });
 }
 
+const emptyLike = <T extends TypedArray>(data: T, count: number): T =>
+  new (data.constructor as new (count: number) => T)(count);
+
 /** Elements repeated to larger sizes; the same array where those are its own. */
 export function broadcast<T extends TypedArray>(data: T, from: readonly number[], to: readonly number[]): T {
   const added = to.length - from.length;
+  const fits = added >= 0 && from.every((size, d) => size === 1 || size === to[d + added]);
+  if (!fits) throw new ModelError(`sizes [${from}] cannot become [${to}]`);
+  const count = elementCount(to);
+  if (data.length === count) return data;
+  if (data.length === 1) return emptyLike(data, count).fill(data[0] as never) as T;
   const own = stridesOf(from);
-  const strides = to.map((size, d) => {
-    const given = from[d - added] ?? 1;
-    if (added < 0 || (given !== 1 && given !== size))
-      throw new ModelError(`sizes [${from}] cannot become [${to}]`);
-    return given === 1 ? 0 : own[d - added];
-  });
-  return data.length === elementCount(to) ? data : gather(data, to, strides);
+  const strides = to.map((_, d) => ((from[d - added] ?? 1) === 1 ? 0 : own[d - added]));
+  return gather(data, to, strides);
 }
