@@ -11,16 +11,28 @@ std::size_t core_count(std::size_t most) {
   return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most);
 }
 
-void run_shares(std::size_t count, const std::function<void(std::size_t)>& share) {
+namespace {
+
+// Fewer where the system has a limit of threads.
+std::vector<std::thread> start_threads(std::size_t count,
+                                       const std::function<void(std::size_t)>& share) {
   std::vector<std::thread> threads;
-  std::size_t begun = 1;
   try {
     threads.reserve(count);
-    for (; begun < count; ++begun) threads.emplace_back(share, begun);
-  } catch (const std::system_error&) {  // a limit of threads: the rest is done here
+    while (threads.size() < count) threads.emplace_back(share, threads.size() + 1);
+  } catch (const std::system_error&) {
+    return threads;
   }
-  if (count > 0) share(0);
-  for (; begun < count; ++begun) share(begun);
+  return threads;
+}
+
+}  // namespace
+
+void run_shares(std::size_t count, const std::function<void(std::size_t)>& share) {
+  if (count == 0) return;
+  std::vector<std::thread> threads = start_threads(count - 1, share);
+  share(0);
+  for (std::size_t i = threads.size() + 1; i < count; ++i) share(i);
   for (std::thread& thread : threads) thread.join();
 }
 
