@@ -1,6 +1,7 @@
 #include "ops/packing.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/checked.h"
@@ -139,20 +140,23 @@ struct HalfSource {
 };
 
 // `count` words of 64 rows each, from word row kw0 of one panel. Sources are read along their
-// contiguous dimension where that is k (cache lines), and along the panel where it is n.
+// contiguous dimension where that is k (cache lines), and along the panel where it is n. Written a
+// block at a time, in order: `out` may be mapped memory that no cache is in front of.
 template <typename Source>
 void fill_panel(const Source& source, std::int64_t first_row, std::int64_t rows, std::int64_t kw0,
                 std::int64_t count, std::uint32_t fill, bool along_rows, std::byte* out) {
-  auto put = [&](std::int64_t kw, std::int64_t lane, std::uint32_t word) {
-    std::memcpy(out + ((kw - kw0) * kPanel + lane) * 4, &word, 4);
-  };
+  std::array<std::uint32_t, kBlock * kPanel> words;
   const std::int64_t block = along_rows ? 1 : kBlock;
   for (std::int64_t begin = kw0; begin < kw0 + count; begin += block) {
-    const std::int64_t end = std::min(begin + block, kw0 + count);
+    const std::int64_t size = std::min(block, kw0 + count - begin);
     for (std::int64_t lane = 0; lane < rows; ++lane)
-      for (std::int64_t kw = begin; kw < end; ++kw) put(kw, lane, source(first_row + lane, kw));
-    for (std::int64_t kw = begin; kw < end; ++kw)
-      for (std::int64_t lane = rows; lane < kPanel; ++lane) put(kw, lane, fill);
+      for (std::int64_t i = 0; i < size; ++i)
+        words[i * kPanel + lane] = source(first_row + lane, begin + i);
+    for (std::int64_t i = 0; i < size; ++i)
+      for (std::int64_t lane = rows; lane < kPanel; ++lane) words[i * kPanel + lane] = fill;
+    const std::size_t bytes = static_cast<std::size_t>(size) * kPanelRowBytes;
+    std::memcpy(out, words.data(), bytes);
+    out += bytes;
   }
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/zeros.h"
+#include "webgpu/parallel.h"
 
 namespace etwebgpu {
 
@@ -120,6 +121,20 @@ bool packs_to_zeros(const PackedConstant& constant,
   return !is_panels(constant.packing) && std::ranges::all_of(sources, all_zero);
 }
 
+// A range of a constant, by several cores.
+void pack(const PackedConstant& constant, std::span<const std::span<const std::byte>> sources,
+          std::uint64_t offset, std::span<std::byte> out) {
+  constexpr std::size_t kMost = 8, kLeast = 512 << 10;  // cores, and bytes for each
+  const std::size_t wanted = std::max<std::size_t>(out.size() / kLeast, 1);
+  const std::size_t count = core_count(std::min(kMost, wanted));
+  const std::size_t each = round_up(div_up(out.size(), count), std::size_t{kPanelRowBytes});
+  run_shares(count, [&](std::size_t i) {
+    const std::size_t from = std::min(i * each, out.size());
+    const std::size_t size = std::min(each, out.size() - from);
+    pack_range(constant, sources, offset + from, out.subspan(from, size));
+  });
+}
+
 Result<void> upload_one(const UploadTarget& target, Sources& sources, Uploader& uploader) {
   const PackedConstant& constant = *target.constant;
   TRY_ASSIGN(const std::uint64_t total, packed_size(constant));
@@ -131,7 +146,7 @@ Result<void> upload_one(const UploadTarget& target, Sources& sources, Uploader& 
     for (std::uint64_t offset = 0; offset < total;) {
       TRY_ASSIGN(const std::span<std::byte> out,
                  uploader.write(target.to.buffer, target.to.offset + offset, total - offset));
-      pack_range(constant, bytes, offset, out);
+      pack(constant, bytes, offset, out);
       offset += out.size();
     }
   }

@@ -19,8 +19,8 @@ calls of delegates and of ExecuTorch's own kernels, the largest difference as a 
 magnitude, and the milliseconds of a call (the median of {repetitions}; {devices}).
 What is in 8 bits is compared with the graph that the exporter writes down, in eager with exact sums
 of integers: it leaves out pairs of quantize and dequantize ([limits.md](limits.md)).
-Times were taken while other work ran on the same two cores: they show an order of magnitude, and
-compare nothing. docs/performance.md has GPUs.
+Times are of two cores, of which other work of the lowest priority took what was left: programs of
+one delegate each, which do the same, are up to a half apart. docs/performance.md has GPUs.
 Written by `./dev test-models --table docs/models.md`, which replaces the rows that it runs;
 – was not run: stock programs for several images of networks whose convolutions ExecuTorch's own
 kernels would compute, for minutes.

@@ -31,6 +31,10 @@ what is refused stands in [limits.md](limits.md).
 Made of recorded cases by `tests/python/operators_table.py`. A share of the random cases is enough
 for it (0.15 here): a whole run compares more.
 
+A whole run's cases (4,325 of at most 1 MB each, 19,324 calls, recorded at b614c37) were replayed on
+an H200 (driver 580.159.04) through Dawn (wgpudawn 0.32.0.4) and wgpu-native (wgpu 0.32.0), and on
+SwiftShader (Chromium's, through Dawn): all agree.
+
 | operator | types | ranks | delegates | dynamic | tested in |
 | --- | --- | --- | ---: | --- | --- |
 """

@@ -52,3 +52,27 @@ test("what is no picture is said", async ({ page }) => {
   await drop(page, await picture(page, "red"));
   await expect(page.locator(".classes .bar").first()).toContainText("red");
 });
+
+test("a lost device is replaced for the next picture", async ({ page }) => {
+  await load(page, /colours/);
+  const kept = await page.workers()[0].evaluateHandle(() => {
+    const devices: { device?: GPUDevice; lost?: GPUDevice | undefined } = {};
+    const create = GPUDevice.prototype.createCommandEncoder;
+    GPUDevice.prototype.createCommandEncoder = function (...given) {
+      devices.device = this;
+      return create.apply(this, given);
+    };
+    return devices;
+  });
+  await drop(page, await picture(page, "#f01010"));
+  const first = page.locator(".classes .bar").first();
+  await expect(first).toContainText("red");
+  await kept.evaluate(async (kept) => {
+    kept.lost = kept.device;
+    kept.device?.destroy();
+    await kept.device?.lost;
+  });
+  await drop(page, await picture(page, "#1040f0"));
+  await expect(first).toContainText("blue");
+  expect(await kept.evaluate(({ device, lost }) => device !== lost)).toBe(true);
+});

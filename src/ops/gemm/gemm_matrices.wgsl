@@ -14,7 +14,7 @@
 #param ROW_MATRICES
 #param COLUMN_MATRICES
 #param DEPTHS              // 32 / MATRIX
-#param X_TASKS             // 4 * TILE / WG, rounded up
+#param X_TASKS             // 8 * TILE / WG, rounded up
 #param WORDS               // per output row in 32 elements
 #param W_TASKS             // COLUMN_QUADS * WORDS / WG, rounded up
 #param GROUP_WORDS         // per scale
@@ -28,7 +28,7 @@
 #include "gemm_shape.wgsl"
 #include "gemm_weights.wgsl"
 #include "gemm_place.wgsl"
-@group(0) @binding(x) var<storage, read> x: array<U4>;  // from gemm_half_rows or gemm_split_rows
+@group(0) @binding(x) var<storage, read> x: array<vec2<u32>>;  // from gemm_half_rows or gemm_split_rows
 #if W_TERMS == 2
 @group(0) @binding(factors) var<storage, read> factors: array<F4>;  // by row of the tiles, then by column
 #endif
@@ -42,7 +42,7 @@ const COLUMNS = 4u * ${COLUMN_QUADS}u;
 const EACH = 32u / ${WORDS}u;  // elements in a word
 const X_TILE = ${TILE}u * PITCH;
 const W_TILE = COLUMNS * PITCH;
-// [term][row][element], task i: 8 from 8 * (i % 4) on of row i / 4.
+// [term][row][element], task i: 4 from 4 * (i % 8) on of row x_row.
 var<workgroup> tile_x: array<f16, ${X_TERMS}u * X_TILE>;
 // [term][column][element], task i: word i % WORDS of quad i / WORDS.
 var<workgroup> tile_w: array<f16, ${W_TERMS}u * W_TILE>;
@@ -95,9 +95,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let end = min(first + part, all_chunks);
 #repeat T X_TASKS
   let x_task${T} = index + ${T}u * ${WG}u;
+  // Eight tasks to a row, and next to it the row four below, which lies in the other banks.
+  let x_row${T} = x_task${T} / 64u * 8u + x_task${T} / 8u % 2u * 4u + x_task${T} / 16u % 4u;
 #repeat E X_TERMS
-  let x_at${T}_${E} = (${E}u * params.row_blocks * ${TILE}u + first_row + x_task${T} / 4u) * all_chunks * 4u + x_task${T} % 4u;
-  var x${T}_${E} = x[x_at${T}_${E} + first * 4u];
+  let x_at${T}_${E} = (${E}u * params.row_blocks * ${TILE}u + first_row + x_row${T}) * all_chunks * 8u + x_task${T} % 8u;
+  var x${T}_${E} = x[x_at${T}_${E} + first * 8u];
 #endrepeat
 #endrepeat
 #repeat T W_TASKS
@@ -118,12 +120,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     // Not by functions: in them it could not be told that no index is past the end, and each would be clamped.
 #repeat T X_TASKS
 #if PARTIAL
-    if (x_task${T} < 4u * ${TILE}u)
+    if (x_task${T} < 8u * ${TILE}u)
 #endif
     {
-      let to = x_task${T} / 4u * PITCH + x_task${T} % 4u * 8u;
+      let to = x_row${T} * PITCH + x_task${T} % 8u * 4u;
 #repeat E X_TERMS
-#repeat J 4
+#repeat J 2
       let pair${J}_${E} = bitcast<vec2<f16>>(x${T}_${E}[${J}]);
       tile_x[${E}u * X_TILE + to + 2u * ${J}u] = pair${J}_${E}.x;
       tile_x[${E}u * X_TILE + to + 2u * ${J}u + 1u] = pair${J}_${E}.y;
@@ -206,7 +208,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     if (chunk + 1u < end) {
 #repeat T X_TASKS
 #repeat E X_TERMS
-      x${T}_${E} = x[x_at${T}_${E} + (chunk + 1u) * 4u];
+      x${T}_${E} = x[x_at${T}_${E} + (chunk + 1u) * 8u];
 #endrepeat
 #endrepeat
 #repeat T W_TASKS

@@ -124,7 +124,8 @@ class Window:
             return packed.permute(2, 0, 1)[:, None]
         depth = self.kernel[0] * self.kernel[1] * channels // self.groups
         taps = packed[:, :depth].reshape(packed.shape[0], *self.kernel, -1)
-        return taps.permute(0, 3, 1, 2)
+        # Copied: findings/one_channel_convolutions_of_strided_columns.sh
+        return taps.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
 
     def sums(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Of integers; weight [OC, C / groups, KH, KW]."""

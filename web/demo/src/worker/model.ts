@@ -2,6 +2,7 @@
 import {
   type Capabilities,
   type Core,
+  DeviceLostError,
   type Gpu,
   type Input,
   LanguageModel,
@@ -70,7 +71,7 @@ export function describeAdapter(gpu: Gpu): Adapter {
 }
 
 export class LoadedModel {
-  readonly #loaded: Program;
+  #loaded: Program;
   readonly #name: string;
   readonly #language: LanguageModel | undefined;
   readonly #notices: string[];
@@ -177,6 +178,10 @@ export class LoadedModel {
   }
 
   async graph(measure: boolean, position: number): Promise<Graph> {
+    return this.#surviving(() => this.#graph(measure, position));
+  }
+
+  async #graph(measure: boolean, position: number): Promise<Graph> {
     const method = this.#method;
     const inputs = stepInputs(method, position);
     const nodes = (await planOf(method, inputs)).map(
@@ -209,12 +214,24 @@ export class LoadedModel {
     const form = pictureOf(this.#method);
     if (form === undefined) throw new ModelError("this model takes no picture");
     const input = pixels(picture, form, normalization);
-    const since = performance.now();
-    const [output] = await this.#method.execute([
-      Tensor.of(input, [1, form.channels, form.height, form.width], "float32"),
-    ]);
-    const milliseconds = performance.now() - since;
-    return { top: topOf((output as Tensor).data as Float32Array), milliseconds };
+    const tensor = Tensor.of(input, [1, form.channels, form.height, form.width], "float32");
+    return this.#surviving(async () => {
+      const since = performance.now();
+      const [output] = await this.#method.execute([tensor]);
+      const milliseconds = performance.now() - since;
+      return { top: topOf((output as Tensor).data as Float32Array), milliseconds };
+    });
+  }
+
+  // Once more on another device where this one is lost meanwhile; an answer has its own way.
+  async #surviving<T>(use: () => Promise<T>): Promise<T> {
+    try {
+      return await use();
+    } catch (error) {
+      if (!(error instanceof DeviceLostError) || this.#language !== undefined) throw error;
+      this.#loaded = await this.#loaded.reload();
+      return use();
+    }
   }
 
   async dispose(): Promise<void> {
