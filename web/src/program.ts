@@ -33,6 +33,10 @@ async function planner(
   const read = await files.delegates(methods, options);
   const numbers = areShared ? sharedStates(core, methods, read) : undefined;
   const chains = await chainFor(methods);
+  // What no file has is told before the first weight is fetched.
+  const places = new Map(
+    methods.map((form) => [form, form.host?.contents.map((one) => files.contents(one))]),
+  );
   return {
     part: ({ delegates }, number) => {
       const delegate = delegates[number];
@@ -40,10 +44,12 @@ async function planner(
       const shared = own && { buffers: states, numbers: own };
       return PlannedDelegate.of(gpu, read.get(delegate)!, options, shared);
     },
-    chain: (form) =>
-      form.host && {
-        upload: (upload) => chains!.CpuChain.create(form, form.host!, (one) => files.contents(one), upload),
-      },
+    chain: (form) => {
+      const { host } = form;
+      return (
+        host && { upload: (upload) => chains!.CpuChain.create(form, host, places.get(form) ?? [], upload) }
+      );
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 /** Whole programs of delegates and kernels on the CPU, recorded by tests/python/web/test_mixed.py. */
 import { afterAll, expect, test } from "vitest";
-import { Program, Tensor } from "../src/index.ts";
+import { DeviceLostError, Program, Tensor } from "../src/index.ts";
 import { bytesAt, type CallForm, tensorAt } from "./cases/files.ts";
 import { recordings } from "./cases/folder.ts";
 import { disagreements, program } from "./cases/replay.ts";
@@ -85,6 +85,20 @@ test("what only delegates use stays on the GPU, and goes when it was used", asyn
   await program.dispose();
 });
 
+test("a state that delegates make and read stays on the GPU, until the program goes", async () => {
+  const { program, calls } = await load("running");
+  const forward = program.method("forward");
+  const { reads, left } = await watched(async () => {
+    for (const inputs of calls) await forward.execute(inputs);
+  });
+  expect({ reads, left }).toEqual({ reads: 0, left: 1 });
+  const after = await watched(async () => {
+    await forward.execute(calls[0]);
+    await program.dispose();
+  });
+  expect(after.left).toBe(0);
+});
+
 test("a call that fails leaves states as they were, and the next works", async () => {
   const { program, calls, expected } = await load("cache");
   const forward = program.method("forward");
@@ -160,6 +174,29 @@ test("calls take turns", async () => {
   const outputs = await Promise.all(calls.map((inputs) => forward.execute(inputs)));
   expect(outputs.map((output) => output.map(dataOf))).toEqual(expected);
   await program.dispose();
+});
+
+test("constants in a data file that is missing are named before anything is loaded", async () => {
+  const { file } = recorded("weights apart");
+  const sentence = /^weight '[^']+' is neither in .* nor in a data file$/;
+  await expect(Program.load(file, { core, gpu })).rejects.toThrow(sentence);
+  const { problems } = await Program.check(file, { core, gpu });
+  expect(problems[0]).toMatch(sentence);
+});
+
+test("a lost device is told as such, and a reloaded program begins anew", async () => {
+  const { file, calls, expected } = recorded("cache");
+  const own = await openGpu();
+  const program = await Program.load(file, { core, gpu: own });
+  await program.method("forward").execute(calls[3]);
+  own.device.destroy();
+  await expect(program.method("forward").execute(calls[0])).rejects.toBeInstanceOf(DeviceLostError);
+  const again = await program.reload();
+  const [logits] = await again.method("forward").execute(calls[0]);
+  (dataOf(logits) as Float32Array).forEach((value, i) => {
+    expect(Math.abs(value - Number(expected[0][0][i]))).toBeLessThan(1e-4);
+  });
+  await again.dispose();
 });
 
 test("outputs can be kept: where they were computed", async () => {

@@ -4,7 +4,7 @@ A folder has pairs of files, `cases-NNN.json` and `cases-NNN.bin`. The first is 
 second, whose bytes are referred to by ranges, [offset, size]. Offsets are multiples of 8; equal
 bytes are there once. Everything is little-endian, and tensors are contiguous. Pairs of
 `kernels-NNN` and `programs-NNN` are alike, but that the "blob" is a whole program (.pte), whose
-`forward` is called.
+`forward` is called, and "data" its data files (.ptd) by name.
 
     {"version": 1, "cases": [CASE, ...]}
 

@@ -4,8 +4,9 @@ the page with what eager PyTorch gives."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 import transformers
 from executorch.exir import ExecutorchBackendConfig, to_edge
 from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
-from executorch_webgpu.lowering import quiet_upstream
+from executorch_webgpu.lowering import lower_program, quiet_upstream
 from support import stock
 from support.case_files import Call, Case
 from support.expected import Expected, Tolerance
@@ -100,6 +101,21 @@ class Counter(nn.Module):
         return self.count, self.count.cumsum(0), before
 
 
+class Running(nn.Module):
+    """A state that two delegates read and one makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.zeros(4, 8))
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.cumsum(self.first(x) + self.total, 0)
+        z = self.second(y) - self.total
+        self.total.copy_(torch.tanh(z))
+        return z
+
+
 class Lengths(nn.Module):
     """Sizes that depend on the input's: computed, and seen as others."""
 
@@ -181,8 +197,14 @@ ALONE: dict[str, tuple[Callable[[], nn.Module], Sequence[Inputs]]] = {
 
 
 def record(
-    name: str, pte: bytes, module: nn.Module | Eager, calls: Sequence[Inputs], record_case: Record
+    name: str,
+    pte: bytes,
+    module: nn.Module | Eager,
+    calls: Sequence[Inputs],
+    record_case: Record,
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
+    """Keep a program with what eager gives; `files` are its .ptd files."""
     eager = copy.deepcopy(module).eval() if isinstance(module, nn.Module) else module
     made = []
     for inputs in calls:
@@ -192,7 +214,7 @@ def record(
         # A state that is given back changes with the next call.
         expected = [Expected([o.clone().numpy()], TOLERANCE) for o in outputs]
         made.append(Call([x.clone().numpy() for x in inputs], list(expected)))
-    record_case("programs", Case(name, {}, False, pte, {}, [], None, made))
+    record_case("programs", Case(name, {}, False, pte, files, [], None, made))
 
 
 @pytest.mark.parametrize("name", STATIC)
@@ -203,6 +225,17 @@ def test_static(name: str, record_case: Record) -> None:
     pte = stock.export({"forward": (copy.deepcopy(module), calls[0])})
     assert kernels_of(pte)
     record(name, pte, module, calls, record_case)
+
+
+def test_lowered(record_case: Record) -> None:
+    torch.manual_seed(0)
+    module = Running().eval()
+    calls = [(numbers(4, 8),) for _ in range(3)]
+    with quiet_upstream(), torch.no_grad():
+        graph = torch.export.export(copy.deepcopy(module), calls[0], strict=False)
+        pte = bytes(lower_program(graph).buffer)
+    assert {"aten::cumsum.out", "aten::copy_"} <= kernels_of(pte)
+    record("running", pte, module, calls, record_case)
 
 
 def test_dynamic(record_case: Record) -> None:
@@ -247,3 +280,17 @@ def test_without_delegates(name: str, record_case: Record) -> None:
         settings = ExecutorchBackendConfig(passes=[InitializedMutableBufferPass(["count"])])
         pte = bytes(to_edge(graph).to_executorch(settings).buffer)
     record(name, pte, module, calls, record_case)
+
+
+def test_constants_in_another_file(tmp_path: Path, record_case: Record) -> None:
+    torch.manual_seed(0)
+    module = Weights()
+    calls = [(numbers(4, 8),)]
+    with quiet_upstream():
+        graph = torch.export.export(copy.deepcopy(module), calls[0], strict=False)
+        settings = ExecutorchBackendConfig(external_constants=True)
+        made = to_edge(graph).to_executorch(settings)
+    made.write_tensor_data_to_file(str(tmp_path))
+    files = {path.name: path.read_bytes() for path in tmp_path.glob("*.ptd")}
+    assert files
+    record("weights apart", bytes(made.buffer), module, calls, record_case, files)

@@ -5,7 +5,7 @@
  */
 import { ARRAYS, dtypeBytes, elementCount, isFloating, type TypedArray } from "../elements.ts";
 import { errorText, ModelError } from "../errors.ts";
-import type { DType, HostContents, HostForm, HostStep, HostValue, ProgramMethod } from "../forms.ts";
+import type { DType, HostForm, HostStep, HostValue, ProgramMethod } from "../forms.ts";
 import type { Chain, Input, Output, RunCall, UploadOptions, Values } from "../method.ts";
 import { breathe } from "../tasks.ts";
 import { Tensor } from "../tensor.ts";
@@ -98,14 +98,13 @@ export class CpuChain implements Chain {
     this.#states = new Map([...contents].filter(isState));
   }
 
-  /** `place` finds elements that a file has. */
+  /** `found` is where the contents that the host has are. */
   static async create(
     form: ProgramMethod,
     host: HostForm,
-    place: (contents: HostContents) => Place,
+    found: readonly Place[],
     { signal, onProgress }: UploadOptions,
   ): Promise<CpuChain> {
-    const found = host.contents.map(place);
     const total = found.reduce((sum, { size }) => sum + size, 0);
     if (total > 0) onProgress?.({ stage: "weights", done: 0, total });
     const bytes = await readPlaces(found, signal);

@@ -66,7 +66,8 @@ async function* replay(
 
 /** The method `forward` of a whole program. */
 export async function program(core: Core, gpu: Gpu, form: CaseForm, binary: ArrayBuffer): Promise<Loaded> {
-  const loaded = await Program.load(bytesAt(binary, form.blob), { core, gpu, selfTest: false });
+  const data = Object.values(form.data).map((range) => bytesAt(binary, range));
+  const loaded = await Program.load(bytesAt(binary, form.blob), { core, gpu, data, selfTest: false });
   return {
     execute: (inputs) => loaded.method("forward").execute(inputs),
     dispose: () => loaded.dispose(),
