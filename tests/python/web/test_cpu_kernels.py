@@ -321,6 +321,8 @@ def copied() -> Iterator[Made]:
         x = some(a, dtype)
         y = some(b, I32)
         yield Made((x, y, False), (y.to(dtype).expand(a).contiguous(),))
+    refusal = "sizes [2,3] and [3,2] do not go together"
+    yield Made((some((2, 3)), some((3, 2)), False), (some((2, 3)),), refusal=refusal)
 
 
 def repeated() -> Iterator[Made]:
@@ -545,6 +547,8 @@ def indexed() -> Iterator[Made]:
         for dtype in (F32, I64, BOOL):
             yield Made((x.to(dtype), indices))
     yield Made((some((2, 0)), [whole((3,), 0, 2)]))
+    apart = [None, whole((2,), 0, 3), None, whole((2,), 0, 5)]
+    yield Made((some((2, 3, 4, 5)), apart))
     for bad in (4, -4, 2**40):
         refusal = f"index {bad} is out of range of dimension 0, whose size is 3"
         yield Made((x, [torch.tensor([0, bad])]), (x[:2],), refusal=refusal)

@@ -318,8 +318,9 @@ class Call implements Frame {
     if (at === undefined) return false;
     const [source, out] = [call.tensor(at), ids.at(-1) as number];
     const recorded = this.recorded(out);
-    const target = at === 1 ? [...call.tensor(0).sizes] : VIEWS[name](call, source.sizes);
-    if (source.dtype !== recorded.dtype || elementCount(target) !== elementCount(source.sizes)) return false;
+    const target = at === 1 ? call.tensor(0).sizes : VIEWS[name](call, source.sizes);
+    if (source.dtype !== recorded.dtype || (at === 1 && String(target) !== String(source.sizes)))
+      return false;
     checkFits("its output", recorded, target);
     const place = this.#values[ids.at(at) as number];
     const kept = place instanceof Tensor ? place.onGpu : undefined;
