@@ -23,6 +23,7 @@ from torch.export import ExportedProgram
 from .attention import keep_attention_whole
 from .constants import memory_conflicts, own_storages
 from .graph import LoweringError
+from .known import keeping_what_is_known
 from .names import name_states, noting_constants, shared_names, users_of
 from .partitioner import StatePartitioner
 from .quick import quick_upstream
@@ -81,7 +82,7 @@ def partition(
     plan = StatePlan(users_of(names))
     while True:
         try:
-            with noting_constants() as noted, quick_upstream():
+            with noting_constants() as noted, quick_upstream(), keeping_what_is_known():
                 edge = to_edge_transform_and_lower(
                     programs,
                     transform_passes={m: [Rewrites(m, names[m], plan)] for m in programs},
@@ -117,7 +118,7 @@ def plan_memory(edge: EdgeProgramManager) -> ExecutorchProgramManager:
         sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
         memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(edge.methods) > 1),
     )
-    with quick_upstream():
+    with quick_upstream(), keeping_what_is_known():
         return edge.to_executorch(config)
 
 
