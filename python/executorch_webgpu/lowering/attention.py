@@ -7,7 +7,6 @@ It becomes `et_vk.sdpa` before that instead, which the partitioner takes.
 
 from __future__ import annotations
 
-import copy
 import math
 import operator
 from collections.abc import Sequence
@@ -16,22 +15,17 @@ from typing import Any
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk.*
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.utils._sympy.value_ranges import bound_sympy
 
-from .graph import append_constant, inputs, operator_name, tensor_of
+from .folded import Folded, writes
+from .graph import append_constant, call, operator_name
 
 aten: Any = torch.ops.aten
-_ATTENTION = aten.scaled_dot_product_attention.default
+ATTENTION = aten.scaled_dot_product_attention.default
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 _MOST_POSITIONS = 4096  # of a causal mask, which is stored
-_MOST_FOLDED = 1 << 24  # elements of a mask that is computed here
-_FOLDED = {"alias", "clone", "contiguous", "detach", "detach_", "expand", "lift_fresh_copy"}
-_FOLDED |= {"reshape", "select", "slice", "squeeze", "to", "_to_copy", "unsqueeze", "view"}
-_FOLDED |= {"arange", "full", "ones", "zeros", "tril", "triu", "logical_not", "bitwise_not"}
-_FOLDED |= {"eq", "ne", "ge", "gt", "le", "lt"}
 
 
 @torch.library.register_fake("et_vk::sdpa")  # type: ignore[untyped-decorator]
@@ -45,41 +39,22 @@ def _sizes(
     return q.new_empty((*lead, q.shape[-2], v.shape[-1]))
 
 
-def keep_attention_whole(program: ExportedProgram) -> ExportedProgram:
-    """The program with `et_vk.sdpa` for each attention that it can say; the given one stays."""
-    if not any(node.target is _ATTENTION for node in program.graph.nodes):
-        return program
-    result = copy.copy(program)
-    result._graph_module = copy.deepcopy(program.graph_module)
-    result._graph_signature = copy.deepcopy(program.graph_signature)
-    result._state_dict = dict(program.state_dict)
-    result._constants = dict(program.constants)
-    rewriter = _Rewriter(result)
-    for node in list(result.graph.nodes):
-        if node.target is _ATTENTION:
+def keep_attention_whole(program: ExportedProgram, folded: Folded) -> None:
+    """Put `et_vk.sdpa` in the place of each attention that it can say."""
+    rewriter = _Rewriter(program, folded)
+    for node in list(program.graph.nodes):
+        if node.target is ATTENTION:
             rewriter.rewrite(node)
-    result.graph.lint()
-    result.graph_module.recompile()
-    return result
 
 
 class _Rewriter:
-    def __init__(self, program: ExportedProgram) -> None:
-        self.program, self.graph = program, program.graph
-        written = set(program.graph_signature.buffers_to_mutate.values())
-        self.known: dict[fx.Node, Tensor | None] = {
-            node: tensor_of(program, spec)
-            for node, spec in inputs(program)
-            if spec.target not in written
-        }
-        for node in self.graph.nodes:
-            if _writes(node) and operator_name(node) not in _FOLDED:
-                self._forget(node)
+    def __init__(self, program: ExportedProgram, folded: Folded) -> None:
+        self.program, self.graph, self.folded = program, program.graph, folded
         self.masks: dict[fx.Node, tuple[fx.Node, fx.Node | None]] = {}
         self.causal: dict[tuple[object, ...], fx.Node] = {}
 
     def rewrite(self, node: fx.Node) -> None:
-        a = _Arguments(node)
+        a = Arguments(node)
         if not a.can_be_whole():
             return
         with self.graph.inserting_before(node):
@@ -96,7 +71,7 @@ class _Rewriter:
         node.replace_all_uses_with(out)
         self.graph.erase_node(node)
 
-    def _attend(self, a: _Arguments, mask: fx.Node | None) -> fx.Node:
+    def _attend(self, a: Arguments, mask: fx.Node | None) -> fx.Node:
         sdpa = torch.ops.et_vk.sdpa.default
         groups = a.groups()
         if groups == 1:
@@ -117,7 +92,7 @@ class _Rewriter:
     def _added_mask(self, mask: fx.Node, dtype: torch.dtype) -> tuple[fx.Node, fx.Node | None]:
         """What is added to the scores, and the queries that see no key where there may be some."""
         if mask not in self.masks:
-            known = self._known(mask)
+            known = self.folded.of(mask)
             if known is not None:
                 self.masks[mask] = self._known_mask(mask, known, dtype)
             elif _value(mask).dtype == torch.bool:
@@ -160,36 +135,10 @@ class _Rewriter:
             self.causal[key] = mask
         return self.causal[key]
 
-    def _known(self, node: fx.Node) -> Tensor | None:
-        """A node's value where it follows from constants alone, by operators that masks are of."""
-        if node not in self.known:
-            self.known[node] = None
-            if operator_name(node) in _FOLDED and _is_small(node):
-                args = fx.node.map_arg((node.args, dict(node.kwargs)), self._known)
-                parts = [self._known(n) for n in node.all_input_nodes]
-                if all(part is not None for part in parts):
-                    self.known[node] = node.target(*args[0], **args[1])  # type: ignore[operator]
-        return self.known[node]
-
-    def _forget(self, node: fx.Node) -> None:
-        """What a call writes does not follow from constants, nor what it is a view of."""
-        while node.all_input_nodes:
-            node = node.all_input_nodes[0]
-            self.known[node] = None
-
     # --- Nodes ---
 
     def _call(self, target: Any, *args: Any) -> fx.Node:
-        node: fx.Node = self.graph.call_function(target, args)
-        values = fx.node.map_arg(args, lambda n: n.meta["val"])
-        mode = next(
-            n.meta["val"].fake_mode
-            for n in self.graph.nodes
-            if isinstance(n.meta.get("val"), FakeTensor)
-        )
-        with mode:
-            node.meta["val"] = target(*values)
-        return node
+        return call(self.graph, target, *args)
 
     def _constant(self, name: str, value: Tensor) -> fx.Node:
         suffix = "" if value.dtype in (torch.float32, torch.bool) else f"_{value.dtype}"[7:]
@@ -207,7 +156,7 @@ class _Rewriter:
         return self._call(aten.reshape.default, node, sizes)
 
 
-class _Arguments:
+class Arguments:
     """Those of scaled_dot_product_attention."""
 
     def __init__(self, node: fx.Node) -> None:
@@ -304,14 +253,10 @@ def _writes_between(first: fx.Node, last: fx.Node) -> bool:
     """Whether a call behind the first and before the last writes what it is given."""
     node = first.next
     while node is not last:
-        if _writes(node):
+        if writes(node):
             return True
         node = node.next
     return False
-
-
-def _writes(node: fx.Node) -> bool:
-    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
 def _behind_copies(node: Any) -> fx.Node:
@@ -329,13 +274,6 @@ def _same_sizes(a: Sequence[Any], b: Sequence[Any]) -> bool:
     return len(a) == len(b) and all(
         statically_known_true(m == n) for m, n in zip(a, b, strict=True)
     )
-
-
-def _is_small(node: fx.Node) -> bool:
-    value = node.meta.get("val")
-    if not isinstance(value, Tensor) or not all(isinstance(n, int) for n in value.shape):
-        return False
-    return value.numel() <= _MOST_FOLDED
 
 
 def _bound(size: Any) -> int | None:

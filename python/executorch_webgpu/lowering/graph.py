@@ -10,6 +10,7 @@ import torch
 from executorch.backends.transforms.utils import create_constant_placeholder
 from executorch.exir.dialects._ops import ops as edge_ops
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -65,6 +66,18 @@ def append(program: ExportedProgram, target: Any, args: tuple[Any, ...], value: 
     with program.graph.inserting_before(program.graph.output_node()):
         node: fx.Node = program.graph.call_function(target, args)
     node.meta["val"] = value
+    return node
+
+
+def call(graph: fx.Graph, target: Any, *args: Any) -> fx.Node:
+    """A call where the graph inserts, whose result looks as the operator says."""
+    node: fx.Node = graph.call_function(target, args)
+    values = fx.node.map_arg(args, lambda n: n.meta["val"])
+    mode = next(
+        n.meta["val"].fake_mode for n in graph.nodes if isinstance(n.meta.get("val"), FakeTensor)
+    )
+    with mode:
+        node.meta["val"] = target(*values)
     return node
 
 

@@ -29,7 +29,7 @@ _READS = (
 
 
 @contextmanager
-def keeping_what_is_known() -> Iterator[None]:
+def keeping_symbols() -> Iterator[None]:
     """Numbers that a program reads stay what they are from one pass to the next."""
     part = Part(_ExportPassBase, "_fx", "self kind target args kwargs meta", _keeping)
     with replaced([part]):
