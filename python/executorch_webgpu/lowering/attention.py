@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk.*
@@ -20,7 +19,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.utils._sympy.value_ranges import bound_sympy
 
 from .folded import Folded, writes
-from .graph import append_constant, call, operator_name
+from .graph import append_constant, call, operator_name, same_sizes, value_of
 
 aten: Any = torch.ops.aten
 ATTENTION = aten.scaled_dot_product_attention.default
@@ -62,11 +61,11 @@ class _Rewriter:
             if a.causal:
                 mask = self._causal_mask(a.q, a.k)
             elif mask is not None:
-                mask, hidden = self._added_mask(mask, _value(a.q).dtype)
+                mask, hidden = self._added_mask(mask, value_of(a.q).dtype)
             out = self._attend(a, mask)
             if hidden is not None:
                 # Softmax gives NaN where a query sees no key; eager's attention gives 0.
-                zero = self._constant("attention_zero", torch.zeros((), dtype=_value(out).dtype))
+                zero = self._constant("attention_zero", torch.zeros((), dtype=value_of(out).dtype))
                 out = self._call(aten.where.self, hidden, zero, out)
         node.replace_all_uses_with(out)
         self.graph.erase_node(node)
@@ -77,11 +76,11 @@ class _Rewriter:
         if groups == 1:
             return self._call(sdpa, a.q, a.k, a.v, mask, a.scale)
         # Of dimensions [batch * kv heads, group], a group's queries share their keys.
-        batch, kv_heads = self._size(a.q, 0), _value(a.k).shape[1]
+        batch, kv_heads = self._size(a.q, 0), value_of(a.k).shape[1]
         many = self._product(batch, kv_heads)
         q = self._view(a.q, many, groups)
         k, v = self._view(a.k, many, 1), self._view(a.v, many, 1)
-        if mask is not None and _value(mask).dim() == 4:
+        if mask is not None and value_of(mask).dim() == 4:
             sizes = [batch, kv_heads * groups, self._size(mask, 2), self._size(mask, 3)]
             mask = self._view(self._call(aten.expand.default, mask, sizes), many, groups)
         out = self._call(sdpa, q, k, v, mask, a.scale)
@@ -95,7 +94,7 @@ class _Rewriter:
             known = self.folded.of(mask)
             if known is not None:
                 self.masks[mask] = self._known_mask(mask, known, dtype)
-            elif _value(mask).dtype == torch.bool:
+            elif value_of(mask).dtype == torch.bool:
                 zero = self._constant("attention_zero", torch.zeros((), dtype=dtype))
                 none = self._constant("attention_none", torch.tensor(-math.inf, dtype=dtype))
                 added = self._call(aten.where.self, mask, zero, none)
@@ -120,16 +119,16 @@ class _Rewriter:
 
     def _causal_mask(self, q: fx.Node, k: fx.Node) -> fx.Node:
         """Row i sees the keys up to i: cut from a stored mask where lengths are dynamic."""
-        dtype = _value(q).dtype
-        queries, keys = (_bound(_value(x).shape[-2]) for x in (q, k))
+        dtype = value_of(q).dtype
+        queries, keys = (_bound(value_of(x).shape[-2]) for x in (q, k))
         assert queries is not None and keys is not None
         visible = torch.ones(queries, keys, dtype=torch.bool).tril()
         stored = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, -math.inf)
         mask = self._constant(f"attention_causal_{queries}_{keys}", stored)
-        key = (mask, *(str(_value(x).shape[-2]) for x in (q, k)))
+        key = (mask, *(str(value_of(x).shape[-2]) for x in (q, k)))
         if key not in self.causal:
             for dim, x in enumerate((q, k)):
-                if not isinstance(_value(x).shape[-2], int):
+                if not isinstance(value_of(x).shape[-2], int):
                     end = self._size(x, -2)
                     mask = self._call(aten.slice.Tensor, mask, dim, 0, end)
             self.causal[key] = mask
@@ -145,7 +144,7 @@ class _Rewriter:
         return append_constant(self.program, name + suffix, value)
 
     def _size(self, node: fx.Node, dim: int) -> Any:
-        size = _value(node).shape[dim]
+        size = value_of(node).shape[dim]
         return size if isinstance(size, int) else self._call(aten.sym_size.int, node, dim)
 
     def _product(self, a: Any, b: int) -> Any:
@@ -173,24 +172,24 @@ class Arguments:
 
     def groups(self) -> int:
         """Query heads that share a kv head."""
-        q, k = _value(self.q).shape, _value(self.k).shape
+        q, k = value_of(self.q).shape, value_of(self.k).shape
         return int(q[1] // k[1]) if self.gqa and len(q) == 4 and q[1] != k[1] else 1
 
     def _share_heads(self, attention: fx.Node) -> None:
         """What is written out for each head of a group is read as often: share it instead."""
         written_out = self.k, self.v
         shared = [_unrepeated(x, attention) for x in written_out]
-        heads = _value(self.q).shape[1]
-        alike = all(statically_known_true(_value(x).shape[1] == heads) for x in written_out)
+        heads = value_of(self.q).shape[1]
+        alike = all(statically_known_true(value_of(x).shape[1] == heads) for x in written_out)
         if self.gqa or None in shared or not alike:
             return
         (self.k, self.v), self.gqa = shared, True
-        if not self._has_groups(*(_value(x) for x in (self.q, *shared))):
+        if not self._has_groups(*(value_of(x) for x in (self.q, *shared))):
             (self.k, self.v), self.gqa = written_out, False
 
     def can_be_whole(self) -> bool:
         """Whether `et_vk.sdpa` can say it."""
-        q, k, v = (_value(x) for x in (self.q, self.k, self.v))
+        q, k, v = (value_of(x) for x in (self.q, self.k, self.v))
         if not 2 <= q.dim() == k.dim() == v.dim() <= 4 or self.dropout:
             return False
         if q.dtype not in (torch.float32, torch.float16) or not q.dtype == k.dtype == v.dtype:
@@ -202,7 +201,7 @@ class Arguments:
         if self.gqa and not self._has_groups(q, k, v):
             return False
         if self.mask is not None:
-            mask = _value(self.mask)
+            mask = value_of(self.mask)
             return mask.dim() <= q.dim() and mask.dtype in (torch.bool, q.dtype) and mask.dim() > 0
         return not self.causal or all(_bound(x.shape[-2]) is not None for x in (q, k))
 
@@ -211,12 +210,8 @@ class Arguments:
             return False
         whole = all(isinstance(x.shape[1], int) for x in (q, k, v)) and k.shape[1] == v.shape[1]
         one_batch = all(statically_known_true(q.shape[0] == x.shape[0]) for x in (k, v))
-        mask_fits = self.mask is None or _value(self.mask).dim() != 3
+        mask_fits = self.mask is None or value_of(self.mask).dim() != 3
         return whole and one_batch and mask_fits and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
-
-
-def _value(node: fx.Node) -> Any:
-    return node.meta["val"]
 
 
 def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:
@@ -228,12 +223,12 @@ def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:
     x: Any
     if given.target is aten.repeat_interleave.self_int:
         x, repeats, *dim = given.args
-        is_heads = dim in ([1], [-3]) and _value(x).dim() == 4 and isinstance(repeats, int)
+        is_heads = dim in ([1], [-3]) and value_of(x).dim() == 4 and isinstance(repeats, int)
         return x if is_heads and not _writes_between(given, reader) else None
     # [:, :, None].expand(batch, n, repeats, rows, width).reshape(batch, n * repeats, rows, width)
     apart: Any = None
     for names, dims in ({"reshape", "view", "_unsafe_view"}, 4), ({"expand"}, 5):
-        apart = _value(found).shape if operator_name(found) in names else ()
+        apart = value_of(found).shape if operator_name(found) in names else ()
         if len(apart) != dims:
             return None
         found = _behind_copies(found.args[0])
@@ -243,8 +238,8 @@ def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:
     batch, n, repeats, *row = apart
     if not all(isinstance(count, int) for count in (n, repeats)):
         return None
-    same = _same_sizes(_value(x).shape, (batch, n, *row)) and _same_sizes(
-        _value(given).shape, (batch, n * repeats, *row)
+    same = same_sizes(value_of(x).shape, (batch, n, *row)) and same_sizes(
+        value_of(given).shape, (batch, n * repeats, *row)
     )
     return x if same and not _writes_between(given, reader) else None
 
@@ -263,17 +258,11 @@ def _behind_copies(node: Any) -> fx.Node:
     """What a node copies, or cuts nothing from."""
     while operator_name(node) in {"clone", "contiguous", "slice"}:
         operand: Any = node.args[0]
-        if not _same_sizes(_value(node).shape, _value(operand).shape):
+        if not same_sizes(value_of(node).shape, value_of(operand).shape):
             break
         node = operand
     found: fx.Node = node
     return found
-
-
-def _same_sizes(a: Sequence[Any], b: Sequence[Any]) -> bool:
-    return len(a) == len(b) and all(
-        statically_known_true(m == n) for m, n in zip(a, b, strict=True)
-    )
 
 
 def _bound(size: Any) -> int | None:

@@ -1,8 +1,8 @@
 """Linear layers whose weights are 8-bit integers, which the program itself converts.
 
-So mode `int8` of ``export_llm`` and torchao's older layers: ``linear(x, weight.to(x)) * scales``. The
-partitioner leaves the conversion outside, so that every call makes floats of the weights again. A
-weight that is *dequantized* stays in the delegate, as the 8-bit constant that it is.
+So mode `int8` of ``export_llm`` has them: ``linear(x, weight.to(x)) * scales``. The partitioner
+leaves the conversion outside, so that every call makes floats of the weights again. A weight that
+is *dequantized* stays in the delegate, as the 8-bit constant that it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  registers quantized_decomposed.*
+import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed.*
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
@@ -59,7 +59,7 @@ def _keep(program: ExportedProgram, layer: fx.Node, folded: Folded) -> None:
 
 
 def _scaled(layer: fx.Node, folded: Folded) -> tuple[fx.Node, fx.Node] | None:
-    """The product with a scale for each output that is all that is made of a layer, and the scales."""
+    """What multiplies a layer's outputs, if nothing else reads them, and the scale of each."""
     users = list(layer.users)
     if len(users) != 1 or users[0].target is not torch.ops.aten.mul.Tensor or _bias(layer):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -110,7 +110,11 @@ def origin(node: fx.Node, *, through_views: bool = False) -> fx.Node:
         if not isinstance(operand, fx.Node) or not is_tensor(operand) or not is_tensor(node):
             return node
         before, after = operand.meta["val"], node.meta["val"]
-        unchanged = name in _COPIES and before.dtype == after.dtype and _same_shape(before, after)
+        unchanged = (
+            name in _COPIES
+            and before.dtype == after.dtype
+            and same_sizes(before.shape, after.shape)
+        )
         if not unchanged and not (through_views and name in _VIEWS):
             return node
         node = operand
@@ -149,7 +153,12 @@ def name_outputs(program: ExportedProgram) -> None:
             spec.arg.name = value.name
 
 
-def _same_shape(a: Tensor, b: Tensor) -> bool:
-    if a.dim() != b.dim():
-        return False
-    return all(statically_known_true(m == n) for m, n in zip(a.shape, b.shape, strict=True))
+def value_of(node: Any) -> Any:
+    """What a node looks like: a tensor without elements, or a number."""
+    return node.meta["val"]
+
+
+def same_sizes(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    return len(a) == len(b) and all(
+        statically_known_true(m == n) for m, n in zip(a, b, strict=True)
+    )

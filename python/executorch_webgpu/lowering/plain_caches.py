@@ -1,10 +1,10 @@
 """Caches that a program writes with plain operators, and the attention over them.
 
 So export_llm's without `use_sdpa_with_kv_cache`: from a position on, `index_copy` or `index_put`
-writes a buffer of [1, heads, positions, width], and attention goes over all of it with the rows of a
-mask from that position on. The partitioner takes neither write. Here they become
-`llama::update_cache` of [1, positions, heads, width], and `llama::custom_sdpa` where the mask is the
-causal one. Where several methods use a buffer it must be such a cache in each.
+writes a buffer of [1, heads, positions, width], and attention goes over all of it, with the rows of
+a mask from that position on. The partitioner takes neither write. Here they become
+`llama::update_cache` of [1, positions, heads, width], and attention `llama::custom_sdpa` where that
+mask is the causal one. Where several methods use a buffer it must be such a cache in each.
 """
 
 from __future__ import annotations
@@ -12,52 +12,50 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import (
     compute_unbacked_bindings,
     statically_known_true,
 )
 
 from .attention import ATTENTION, Arguments
+from .cache_writes import Write, four_sizes, is_one, writes_of
 from .folded import Folded
-from .graph import auto_functionalized_v2, call, inputs, operator_name, outputs, tensor_of
+from .graph import (
+    auto_functionalized_v2,
+    call,
+    inputs,
+    operator_name,
+    outputs,
+    same_sizes,
+    tensor_of,
+    value_of,
+)
 
 aten: Any = torch.ops.aten
 llama: Any = torch.ops.llama
-_IN_PLACE = (aten.index_copy_.default, aten.index_put_.default)
 
 Names = Mapping[str, Mapping[str, str]]
 # An element of a tensor, or another number by its node.
 Number = tuple[object, ...]
 
 
-def functionalized(program: ExportedProgram) -> ExportedProgram:
-    """The program with such writes as values, not in place."""
-    if any(node.target in _IN_PLACE for node in program.graph.nodes):
-        return program.run_decompositions({})
-    return program
-
-
 def keep_caches(
     programs: Mapping[str, ExportedProgram], names: Names, folded: Mapping[str, Folded]
 ) -> None:
     """Rewrite such caches, and causal attention over them."""
-    found = {method: _writes_of(program) for method, program in programs.items()}
+    found = {method: writes_of(program) for method, program in programs.items()}
     if not any(found.values()):
         return
     # It registers llama::*; what has no such caches needs none of them.
     import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401
+
     others = {
-        new
-        for method in programs
-        for old, new in names[method].items()
-        if old not in found[method]
+        new for method in programs for old, new in names[method].items() if old not in found[method]
     }
     # Methods that share a cache write one of its dimensions.
     dims: dict[str, set[int]] = {}
@@ -73,113 +71,15 @@ def keep_caches(
         rewriter.attend()
 
 
-@dataclass(frozen=True)
-class _Write:
-    """A write of `value` into `cache`, from a position in dimension `dim` on."""
-
-    node: fx.Node
-    cache: fx.Node
-    value: fx.Node
-    dim: int
-    position: fx.Node  # a number of the graph's, or a tensor of one
-
-
-def _writes_of(program: ExportedProgram) -> dict[str, _Write]:
-    """The caches of a program by the names of their buffers."""
-    kept = {
-        (value, spec.target)
-        for value, spec in zip(outputs(program), program.graph_signature.output_specs, strict=True)
-    }
-    found = {}
-    for buffer, spec in inputs(program):
-        if spec.kind is not InputKind.BUFFER or spec.target is None or len(buffer.users) != 1:
-            continue
-        write = _write_of(next(iter(buffer.users)), buffer)
-        if write is not None and (write.node, spec.target) in kept:
-            found[spec.target] = write
-    return found
-
-
-def _write_of(node: fx.Node, cache: fx.Node) -> _Write | None:
-    """What a node writes into a cache, from a position on."""
-    sizes = _value(cache).shape
-    if len(sizes) != 4 or sizes[0] != 1 or _value(cache).dtype != torch.float32:
-        return None
-    if node.target is aten.index_copy.default and node.args[0] is cache:
-        dim, index, value = node.args[1:]
-        dim %= 4
-        position = _first_of_run(index)
-    elif node.target is aten.index_put.default and node.args[0] is cache and _overwrites(node):
-        indices: Any = node.args[1]
-        value, dim = node.args[2], len(indices) - 1
-        position = index = indices[-1] if indices[:-1] == [None] * dim else None
-        if position is None or not _is_one(position):
-            return None
-    else:
-        return None
-    rows = _value(index).shape[0] if _value(index).dim() else 1
-    wanted = [*sizes[:dim], rows, *sizes[dim + 1 :]]
-    fits = dim in (1, 2) and position is not None and _value(value).dtype == torch.float32
-    if not fits or not _same_sizes(_without_ones_before(_value(value)), wanted):
-        return None
-    return _Write(node, cache, value, dim, position)
-
-
-def _overwrites(node: fx.Node) -> bool:
-    accumulates: Any = node.args[3] if len(node.args) > 3 else node.kwargs.get("accumulate")
-    return not accumulates
-
-
-def _without_ones_before(value: Tensor) -> list[Any]:
-    """Its sizes as four, of which those in front may have been left out."""
-    sizes = list(value.shape)
-    return [1] * (4 - len(sizes)) + sizes
-
-
-def _first_of_run(index: Any) -> fx.Node | None:
-    """The number that an index [rows] counts up from."""
-    if _is_one(index):
-        found: fx.Node = index
-        return found
-    if operator_name(index) != "add" or index.kwargs or _value(index).dim() != 1:
-        return None
-    for counted, first in (index.args, index.args[::-1]):
-        whole = isinstance(first, fx.Node) and (
-            isinstance(first.meta["val"], torch.SymInt) or _is_one(first)
-        )
-        if whole and _counts_from_zero(counted):
-            return first
-    return None
-
-
-def _is_one(index: Any) -> bool:
-    """True for a tensor of one integer."""
-    value = index.meta.get("val") if isinstance(index, fx.Node) else None
-    whole = isinstance(value, Tensor) and value.dtype in (torch.int64, torch.int32)
-    return whole and value.dim() <= 1 and statically_known_true(value.numel() == 1)
-
-
-def _counts_from_zero(node: Any) -> bool:
-    """True for 0, 1, 2 and so on, of 64 bits."""
-    if not isinstance(node, fx.Node) or node.meta["val"].dtype != torch.int64:
-        return False
-    if node.target is aten.arange.default:
-        return True
-    starts = {aten.arange.start: (0,), aten.arange.start_step: (0, 1)}.get(node.target)
-    given = (node.args[0], *node.args[2:]) if len(node.args) > 1 else ()
-    return starts is not None and given == starts[: len(given)] and len(given) > 0
-
-
 class _Rewriter:
     """Rewrites the caches of one program."""
 
     def __init__(self, program: ExportedProgram, folded: Folded) -> None:
         self.program, self.graph, self.folded = program, program.graph, folded
         self.numbers: dict[Number, fx.Node] = {}
-        # By the new contents, as the rest of the program sees them.
-        self.caches: dict[fx.Node, tuple[_Write, fx.Node]] = {}
+        self.caches: dict[fx.Node, Write] = {}  # by their new contents
 
-    def write(self, name: str, write: _Write) -> None:
+    def write(self, name: str, write: Write) -> None:
         swapped = write.dim == 2
         if swapped:
             self._swap_buffer(name, write.cache)
@@ -192,7 +92,7 @@ class _Rewriter:
         write.node.replace_all_uses_with(seen)
         self.graph.erase_node(write.node)
         self._give_out(name, new)
-        self.caches[seen] = write, new
+        self.caches[new] = write
 
     def attend(self) -> None:
         """Make causal attention over the caches one operator."""
@@ -202,12 +102,14 @@ class _Rewriter:
 
     def _attend(self, node: fx.Node) -> None:
         a = Arguments(node)
-        if not a.can_be_whole() or a.causal or a.mask is None or _value(a.q).dim() != 4:
+        if not a.can_be_whole() or a.causal or a.mask is None or value_of(a.q).dim() != 4:
             return
-        caches = [self.caches.get(x) for x in (a.k, a.v)]
-        if None in caches or a.k is a.v or not all(_is_alone(x, node) for x in (a.k, a.v)):
+        new: list[Any] = [_operand_of_swap(x) for x in (a.k, a.v)]
+        key, value = (self.caches.get(x) for x in new)
+        if key is None or value is None or key is value:
             return
-        (key, new_key), (value, new_value) = caches  # type: ignore[misc]
+        if not all(_is_all_that_reads(node, x) for x in new):
+            return
         if not self._are_caches_of(a, key, value) or not self._is_causal(a, key):
             return
         scale = () if a.scale is None else (a.scale,)
@@ -216,19 +118,18 @@ class _Rewriter:
             q = self._swapped(a.q)
             out = call(
                 self.graph, llama.custom_sdpa.default,
-                q, new_key, new_value, start, None, 0.0, True, *scale,
+                q, *new, start, None, 0.0, True, *scale,
             )  # fmt: skip
             seen = self._swapped(out)
         node.replace_all_uses_with(seen)
         self.graph.erase_node(node)
 
-    def _are_caches_of(self, a: Arguments, key: _Write, value: _Write) -> bool:
-        """Whether an attention's keys and values are caches alike, of its heads, written at once."""
-        q, k, v = (_value(x) for x in (a.q, a.k, a.v))
-        rows = [_value(write.value).shape[-2 if write.dim == 2 else -3] for write in (key, value)]
+    def _are_caches_of(self, a: Arguments, key: Write, value: Write) -> bool:
+        """Whether keys and values are caches alike, of an attention's heads, written at once."""
+        q, k, v = (value_of(x) for x in (a.q, a.k, a.v))
+        rows = [four_sizes(write.value)[write.dim] for write in (key, value)]
         return (
-            key.dim == value.dim == 2
-            and k.shape == v.shape
+            k.shape == v.shape
             and q.dtype == torch.float32
             and q.shape[3] == k.shape[3]
             and statically_known_true(q.shape[0] == 1)
@@ -237,14 +138,14 @@ class _Rewriter:
             and self._key(key.position) == self._key(value.position)
         )
 
-    def _is_causal(self, a: Arguments, key: _Write) -> bool:
-        """Whether row i of an attention's mask sees the positions up to the first new one plus i."""
+    def _is_causal(self, a: Arguments, key: Write) -> bool:
+        """Whether row i of the mask sees positions up to the first new one plus i."""
         mask = a.mask
         while operator_name(mask) in ("unsqueeze", "view", "reshape") and _adds_ones(mask):
             mask = mask.args[0]
-        rows, positions = _value(a.q).shape[2], _value(a.k).shape[2]
-        sizes = _value(mask).shape
-        if len(sizes) < 2 or not _same_sizes(sizes, [*[1] * (len(sizes) - 2), rows, positions]):
+        rows, positions = value_of(a.q).shape[2], value_of(a.k).shape[2]
+        sizes = value_of(mask).shape
+        if len(sizes) < 2 or not same_sizes(sizes, [*[1] * (len(sizes) - 2), rows, positions]):
             return False
         first = _first_row(mask)
         if first is None or self._key(first) != self._key(key.position):
@@ -258,11 +159,11 @@ class _Rewriter:
         node: Any = number
         if node.target in (aten.item.default, aten._local_scalar_dense.default):
             node = node.args[0]
-        if node.target is aten.select.int and _value(node.args[0]).dim() == 1:
+        if node.target is aten.select.int and value_of(node.args[0]).dim() == 1:
             tensor, _, index = node.args
-            count = _value(tensor).shape[0]
+            count = value_of(tensor).shape[0]
             return tensor, index % count if isinstance(count, int) else index
-        return (node, 0) if _value_of_one(node) else (node,)
+        return (node, 0) if is_one(node) and value_of(node).dim() == 1 else (node,)
 
     def _number(self, position: fx.Node) -> fx.Node:
         """The position as a number of the graph's."""
@@ -283,22 +184,22 @@ class _Rewriter:
                 row = call(self.graph, aten.view.default, position, [1])
                 position = call(self.graph, aten.select.int, row, 0, 0)
             number = self.graph.call_function(aten.item.default, (position,))
-        env = _value(position).fake_mode.shape_env
+        env = value_of(position).fake_mode.shape_env
         number.meta["val"] = env.create_unbacked_symint()
         number.meta["unbacked_bindings"] = compute_unbacked_bindings(env, number.meta["val"])
-        return number
+        return number  # type: ignore[no-any-return]
 
     def _swapped(self, node: fx.Node) -> fx.Node:
         """Dimensions 1 and 2 in each other's place."""
-        if node.target is aten.transpose.int and {d % 4 for d in node.args[1:]} == {1, 2}:  # type: ignore[operator]
-            operand: Any = node.args[0]
-            return operand  # type: ignore[no-any-return]
+        operand = _operand_of_swap(node)
+        if operand is not None:
+            return operand
         return call(self.graph, aten.transpose.int, node, 1, 2)
 
-    def _with_four_dimensions(self, write: _Write) -> fx.Node:
-        if _value(write.value).dim() == 4:
+    def _with_four_dimensions(self, write: Write) -> fx.Node:
+        if value_of(write.value).dim() == 4:
             return write.value
-        sizes = _without_ones_before(_value(write.value))
+        sizes = four_sizes(write.value)
         # Of one row, so that sizes are numbers.
         return call(self.graph, aten.view.default, write.value, sizes)
 
@@ -309,7 +210,7 @@ class _Rewriter:
             (llama.update_cache.default,),
             {"value": value, "start_pos": start, "_cache_base_index": 0, "_all_bases": [cache]},
         )
-        old = _value(cache)
+        old = value_of(cache)
         write.meta["val"] = (old.new_empty(1), old.new_empty(old.shape))
         new: fx.Node = self.graph.call_function(operator.getitem, (write, 1))
         new.meta["val"] = write.meta["val"][1]
@@ -323,7 +224,7 @@ class _Rewriter:
         program = self.program
         table = program._state_dict if name in program.state_dict else program._constants
         table[name] = swapped
-        cache.meta["val"] = _value(cache).new_empty(swapped.shape)
+        cache.meta["val"] = value_of(cache).new_empty(swapped.shape)
 
     def _give_out(self, name: str, new: fx.Node) -> None:
         """What a buffer is after a call."""
@@ -335,30 +236,17 @@ class _Rewriter:
         self.graph.output_node().args = (tuple(values),)
 
 
-def _value(node: fx.Node) -> Any:
-    return node.meta["val"]
+def _operand_of_swap(node: fx.Node) -> fx.Node | None:
+    """What stands in a node with dimensions 1 and 2 in each other's place."""
+    if node.target is not aten.transpose.int or value_of(node).dim() != 4:
+        return None
+    operand, *dims = node.args
+    return operand if {d % 4 for d in dims} == {1, 2} else None  # type: ignore[return-value, operator]
 
 
-def _value_of_one(node: fx.Node) -> bool:
-    return isinstance(node.meta["val"], Tensor) and _value(node).dim() == 1
-
-
-def _same_sizes(a: Any, b: Any) -> bool:
-    return len(a) == len(b) and all(
-        statically_known_true(m == n) for m, n in zip(a, b, strict=True)
-    )
-
-
-def _is_alone(seen: fx.Node, attention: fx.Node) -> bool:
-    """True for contents that nothing but one attention reads, repeated for its heads or not."""
-    nodes = list(seen.users)
-    for node in nodes:
-        if node is attention or node.op == "output":
-            continue
-        nodes += node.users
-        if attention not in node.users and not node.users:
-            continue
-    return all(_leads_only_to(node, attention) for node in seen.users)
+def _is_all_that_reads(attention: fx.Node, contents: fx.Node) -> bool:
+    """True where contents, repeated for its heads or not, go to one attention and are kept."""
+    return all(user.op == "output" or _leads_only_to(user, attention) for user in contents.users)
 
 
 def _leads_only_to(node: fx.Node, attention: fx.Node) -> bool:
@@ -369,14 +257,14 @@ def _leads_only_to(node: fx.Node, attention: fx.Node) -> bool:
 
 def _adds_ones(node: fx.Node) -> bool:
     """True for a view that only has more dimensions of one in front."""
-    before, after = _value(node.args[0]).shape, _value(node).shape  # type: ignore[arg-type]
+    before, after = value_of(node.args[0]).shape, value_of(node).shape
     more = len(after) - len(before)
-    return more >= 0 and _same_sizes(after, [1] * more + list(before))
+    return more >= 0 and same_sizes(after, [1] * more + list(before))
 
 
 def _first_row(mask: fx.Node) -> fx.Node | None:
     """The number of the first row of a table's that a mask is."""
-    rows = _value(mask).dim() - 2
+    rows = value_of(mask).dim() - 2
     first: Any = None
     if mask.target is aten.slice.Tensor and len(mask.args) in (4, 5):
         _, dim, first, _, *step = mask.args
@@ -385,7 +273,7 @@ def _first_row(mask: fx.Node) -> fx.Node | None:
     elif mask.target is aten.index.Tensor:
         indices: Any = mask.args[1]
         first = indices[-1] if indices == [None] * rows + indices[-1:] else None
-        if not _is_one(first):
+        if not is_one(first):
             return None
     return first if isinstance(first, fx.Node) else None
 

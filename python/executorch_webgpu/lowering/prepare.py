@@ -9,9 +9,10 @@ from torch.export import ExportedProgram
 
 from .attention import keep_attention_whole
 from .bare_numbers import use_bare_numbers
+from .cache_writes import functionalized
 from .eight_bits import keep_eight_bits
 from .folded import Folded, written_buffers
-from .plain_caches import functionalized, keep_caches
+from .plain_caches import keep_caches
 
 Names = Mapping[str, Mapping[str, str]]
 
@@ -23,9 +24,7 @@ def prepared(programs: Mapping[str, ExportedProgram], names: Names) -> dict[str,
         names: of each method's buffers, those that are the same for the same buffer.
     """
     own = {method: _own(functionalized(program)) for method, program in programs.items()}
-    everywhere = {
-        names[m].get(name, name) for m, p in own.items() for name in written_buffers(p)
-    }
+    everywhere = {names[m].get(name, name) for m, p in own.items() for name in written_buffers(p)}
     folded = {
         m: Folded(p, {old for old, new in names[m].items() if new in everywhere})
         for m, p in own.items()
