@@ -24,7 +24,6 @@ from .quick import Part, replaced
 _READS = (
     torch.ops.aten._local_scalar_dense.default,
     edge_ops.edge.et_vk.select_as_symint.default,
-    executorch_call_delegate,
 )
 
 
@@ -39,7 +38,7 @@ def keeping_symbols() -> Iterator[None]:
 def _keeping(upstream: Callable[..., Any]) -> Callable[..., Any]:
     def fx_of_pass(self: Any, kind: Any, target: Any, args: Any, kwargs: Any, meta: Any) -> Any:
         known = meta.data.get("val")
-        if target not in _READS or not _is_known(known):
+        if not _is_kept(target, known):
             return upstream(self, kind, target, args, kwargs, meta)
         with patch.object(self, "interpreter", SimpleNamespace(call_function=lambda *_: known)):
             return upstream(self, kind, target, args, kwargs, meta)
@@ -47,8 +46,9 @@ def _keeping(upstream: Callable[..., Any]) -> Callable[..., Any]:
     return fx_of_pass
 
 
-def _is_known(value: Any) -> bool:
-    """Whether it is such a number, or has one among others."""
-    if isinstance(value, tuple | list):
-        return any(map(_is_known, value))
-    return isinstance(value, torch.SymInt) and bool(free_unbacked_symbols(value))
+def _is_kept(target: Any, known: Any) -> bool:
+    """Whether a call gives such a number, or is a delegate, in which some may be read."""
+    if target is executorch_call_delegate:
+        return isinstance(known, tuple | list)
+    is_read = target in _READS and isinstance(known, torch.SymInt)
+    return is_read and bool(free_unbacked_symbols(known))
