@@ -9,6 +9,7 @@ from torch.export import ExportedProgram
 
 from .attention import keep_attention_whole
 from .bare_numbers import use_bare_numbers
+from .byte_tables import look_up_in_bytes
 from .cache_writes import functionalized
 from .eight_bits import keep_eight_bits
 from .folded import Folded, written_buffers
@@ -33,6 +34,7 @@ def prepared(programs: Mapping[str, ExportedProgram], names: Names) -> dict[str,
     for method, program in own.items():
         keep_attention_whole(program, folded[method])
         keep_eight_bits(program, folded[method])
+        look_up_in_bytes(program, folded[method])
         use_bare_numbers(program, folded[method])
         program.graph.lint()
         program.graph_module.recompile()

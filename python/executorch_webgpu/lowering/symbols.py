@@ -19,7 +19,7 @@ from executorch.exir.pass_base import _ExportPassBase
 from torch._higher_order_ops.executorch_call_delegate import executorch_call_delegate
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from .quick import Part, replaced
+from .quick import Part, given_out, replaced
 
 _READS = (
     torch.ops.aten._local_scalar_dense.default,
@@ -37,8 +37,8 @@ def keeping_symbols() -> Iterator[None]:
 
 def _keeping(upstream: Callable[..., Any]) -> Callable[..., Any]:
     def fx_of_pass(self: Any, kind: Any, target: Any, args: Any, kwargs: Any, meta: Any) -> Any:
-        known = meta.data.get("val")
-        if not _is_kept(target, known):
+        known = _known(target, args, meta.data.get("val"))
+        if known is None:
             return upstream(self, kind, target, args, kwargs, meta)
         with patch.object(self, "interpreter", SimpleNamespace(call_function=lambda *_: known)):
             return upstream(self, kind, target, args, kwargs, meta)
@@ -46,9 +46,9 @@ def _keeping(upstream: Callable[..., Any]) -> Callable[..., Any]:
     return fx_of_pass
 
 
-def _is_kept(target: Any, known: Any) -> bool:
-    """Whether a call gives such a number, or is a delegate, in which some may be read."""
+def _known(target: Any, args: Any, before: Any) -> Any:
+    """What a call gives that reads a number, or is a delegate, in which some may be read."""
     if target is executorch_call_delegate:
-        return isinstance(known, tuple | list)
-    is_read = target in _READS and isinstance(known, torch.SymInt)
-    return is_read and bool(free_unbacked_symbols(known))
+        return given_out(args[0].original_module)
+    is_read = target in _READS and isinstance(before, torch.SymInt)
+    return before if is_read and free_unbacked_symbols(before) else None

@@ -43,3 +43,20 @@ def test_what_is_cut_apart_is_cut_in_delegates():
     called = [str(n.target) for n in graph.nodes if n.op == "call_function"]
     assert sum("delegate" in name for name in called) > 1
     assert not any("slice" in name for name in called), called
+
+
+def one_delegate_alone(s, x, p):
+    """The second does not read the number, but what is asserted of it could be there."""
+    n, start = x.shape[0], p[0].item()
+    torch._check(start >= 0)
+    torch._check(start + n <= 8)
+    total = torch.cumsum(x + s.table.narrow(0, start, n), 0)
+    return (total * 2).view(2, 2 * n) + 1
+
+
+def test_any_number_of_rows():
+    rows = torch.export.Dim("rows", min=2, max=7)
+    steps = [(torch.randn(n, 4), torch.tensor([place])) for n, place in ((3, 2), (7, 1), (2, 6))]
+    follows_eager(
+        Stated(one_delegate_alone, table=TABLE), *steps, dynamic_shapes=(({0: rows}, None),)
+    )
