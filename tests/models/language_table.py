@@ -34,8 +34,9 @@ fuses a norm, for it asks the epsilon for its number, and PT2E has made a buffer
 is a number again. A plain cache of any length fails where upstream's passes go through a delegate
 again, for each read of the position is then a new number, and what the program asserts of it may be
 outside; lowered, the number stays the one that it is, and the cache is in the delegate as with
-`custom`. An 8-bit cache stays outside, in both: it is quantized by numbers in float64, which
-delegates do not have, and attention over it is ExecuTorch's own kernel.
+`custom`. So is an embedding of 8 bits (`8,0`), as the bytes that it has. An 8-bit cache stays outside,
+lowered, too: it is quantized by numbers in float64, which delegates do not have, and attention over
+it is ExecuTorch's own kernel.
 
 PyPI's optimum-executorch (1.1.0) has no recipe with this partitioner and cannot be installed beside
 the rest: it pins transformers 5.0.0rc1, and with it huggingface_hub below 2 and tokenizers below

@@ -61,7 +61,10 @@ def refusal(how: str, form: Form) -> str | None:
 LOWERED = [
     form
     for form in FORMS
-    if form.attention != "custom" or form.weights in ("int8", "vulkan_8w") or form == Form("4w")
+    if form.attention != "custom"
+    or form.weights in ("int8", "vulkan_8w")
+    or form.embedding == "8,0"
+    or form == Form("4w")
 ]
 WANTED = [
     *(("export_llm", form) for form in FORMS),

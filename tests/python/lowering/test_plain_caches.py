@@ -137,6 +137,15 @@ def test_any_length():
     follows_eager(module, *steps, dynamic_shapes=(shapes,))
 
 
+def test_a_kernel_of_executorchs_before():
+    """Of a delegate that keeps the caches, too, only outputs are given out."""
+
+    def forward(s, q, k, v, p):
+        return one(s, torch.cumsum(q, 3), k, v, p)
+
+    follows_eager(Stated(forward, **buffers()), *[inputs(start=p, step=p) for p in (1, 2, 3)])
+
+
 # --- What only looks like it ---
 
 
