@@ -45,8 +45,8 @@ LAYERS = {
     "with a bias": lambda s, x: F.linear(x, s.w.float(), s.bias) * s.scales,
     "read before its scales": lambda s, x: (F.linear(x, s.w.float()) * s.scales, _raw(s, x)),
     "two products": lambda s, x: (lambda y: (y * s.scales, y + 1))(F.linear(x, s.w.float())),
-    "one scale": lambda s, x: F.linear(x, s.w.float()) * s.scales[:1],
-    "a scale for each row": lambda s, x: F.linear(x, s.w.float()) * s.rows[:, None],
+    "one scale": lambda s, x: F.linear(x, s.w.float()) * s.single,
+    "a scale for each row": lambda s, x: F.linear(x, s.w.float()) * s.rows,
     "itself": lambda s, x: (lambda y: y * y)(F.linear(x, s.w.float())),
     "for two": lambda s, x: (layer(s, x), F.linear(x + 1, s.w.float()) * s.others),
 }
@@ -60,7 +60,9 @@ def _raw(s, x):
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name, rows):
     forward = LAYERS[name]
-    given = module(forward, rows=scales_for(rows, 1), others=scales_for(OUT, 2))
+    given = module(
+        forward, rows=scales_for(rows, 1)[:, None], single=scales_for(1), others=scales_for(OUT, 2)
+    )
     x = whole(rows, IN)
     edge = partition(graph_of(given, (x,)))
     called = [str(n.target) for n in edge.exported_program().graph.nodes]
@@ -97,13 +99,15 @@ def test_weights_that_change():
     [
         lambda s, x: F.linear(x, s.w.to(torch.int32).float()) * s.scales,
         lambda s, x: F.linear(x.double(), s.w.double()).float() * s.scales,
-        lambda s, x: F.linear(x, (s.w.to(torch.uint8)).float()) * s.scales,
+        lambda s, x: F.linear(x, s.unsigned.float()) * s.scales,
+        lambda s, x: F.linear(x, s.wide.float()) * s.scales,
         lambda s, x: F.embedding(x.abs().long() % OUT, s.w.float()),
     ],
-    ids=["wider on the way", "float64", "unsigned", "a table"],
+    ids=["wider on the way", "float64", "unsigned", "32 bits", "a table"],
 )
 def test_conversions_of_other_kinds(forward):
-    given = module(forward)
+    others = {"unsigned": of_bytes(OUT, IN).to(torch.uint8), "wide": of_bytes(OUT, IN).int() * 3}
+    given = module(forward, **others)
     x = whole(3, IN)
     program = plan_memory(partition(graph_of(given, (x,))))
     compare(Program(bytes(program.buffer))(x), given(x), "layer")

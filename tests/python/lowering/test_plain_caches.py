@@ -8,7 +8,7 @@ import pytest
 import torch
 from executorch_webgpu.lowering import partition
 from executorch_webgpu.lowering.prepare import prepared
-from support.lowered import Stated, follows_eager, graph_of, methods_follow_eager
+from support.lowered import Stated, follows_eager, graph_of, lowered, methods_follow_eager
 from torch.nn import functional as F
 
 CONTEXT, HEADS, WIDTH = 12, 2, 8
@@ -323,3 +323,9 @@ def opened(s, q, k, v, p):
 
 def test_a_method_that_writes_the_mask():
     methods_follow_eager(state, {"one": one, "open": opened}, ("one", "open", "one"), step)
+
+
+def test_a_position_before_the_first_is_refused():
+    program = lowered(graph_of(Stated(one, **buffers()), inputs()))
+    with pytest.raises(RuntimeError):
+        program(*inputs(start=-1))
