@@ -71,6 +71,14 @@ def test_layers(name, rows):
     compare(Program(bytes(program.buffer))(x), given(x), name)
 
 
+@pytest.mark.parametrize("sizes", [(7, 13), (5, 12), (1, 4), (9, 1), (66, 130)], ids=str)
+def test_odd_sizes(sizes):
+    given = Stated(layer, w=of_bytes(*sizes), scales=scales_for(sizes[0]))
+    x = whole(2, 3, sizes[1])
+    program = plan_memory(partition(graph_of(given, (x,))))
+    compare(Program(bytes(program.buffer))(x), given(x), "layer")
+
+
 def test_weights_stay_bytes():
     wide = {"w": of_bytes(256, 512), "scales": scales_for(256)}
     given = Stated(layer, **wide)

@@ -151,12 +151,17 @@ def test_a_kernel_of_executorchs_before():
 
 def banded(s, q, k, v, p):
     put(s, k, v, p)
-    return attend(q, s.k, s.v, (s.mask & ~s.mask.tril(-4))[p])
+    return attend(q, s.k, s.v, s.band[p])
 
 
 def shifted(s, q, k, v, p):
     put(s, k, v, p)
-    return attend(q, s.k, s.v, s.mask.roll(-1, 0)[p])
+    return attend(q, s.k, s.v, s.next[p])
+
+
+def weighed(s, q, k, v, p):
+    put(s, k, v, p)
+    return attend(q, s.k, s.v, s.weights[p])
 
 
 def rows_of_others(s, q, k, v, p, other):
@@ -189,11 +194,19 @@ def mask_written(s, q, k, v, p):
 ALMOST = {
     "banded": banded,
     "shifted": shifted,
+    "weighed": weighed,
     "rows of others": rows_of_others,
     "read again": read_again,
     "keys for values": keys_for_values,
     "written apart": written_apart,
     "mask written": mask_written,
+}
+
+
+MASKS = {
+    "band": VISIBLE & ~VISIBLE.tril(-4),
+    "next": VISIBLE.roll(-1, 0) | (torch.arange(CONTEXT) == 0),
+    "weights": numbers(CONTEXT, CONTEXT).masked_fill(~VISIBLE, -math.inf),
 }
 
 
@@ -203,7 +216,7 @@ def test_attention_that_is_no_causal_one(name):
     forward = ALMOST[name]
     more = (at(2),) if "other" in forward.__code__.co_varnames else ()
     steps = [(*inputs(start=start, step=10 * start), *more) for start in (3, 4, 9, 2)]
-    module = Stated(forward, **buffers())
+    module = Stated(forward, **buffers(**MASKS))
     assert operators(module, steps[0]) == [UPDATED]
     follows_eager(module, *steps)
 
