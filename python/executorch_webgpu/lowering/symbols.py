@@ -47,8 +47,10 @@ def _keeping(upstream: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _known(target: Any, args: Any, before: Any) -> Any:
-    """What a call gives that reads a number, or is a delegate, in which some may be read."""
+    """What a call gives that reads a number, or of a delegate that reads some."""
     if target is executorch_call_delegate:
-        return given_out(args[0].original_module)
+        delegated = args[0].original_module
+        reads = any(node.target in _READS for node in delegated.graph.nodes)
+        return given_out(delegated) if reads else None
     is_read = target in _READS and isinstance(before, torch.SymInt)
     return before if is_read and free_unbacked_symbols(before) else None
