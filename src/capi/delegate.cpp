@@ -42,7 +42,8 @@ Result<Capabilities> tested_capabilities(const std::shared_ptr<Device>& device,
   return tested->capabilities;
 }
 
-// Elements of constants that embeddings look up as floats: those of 4 bits are another operator's.
+// Elements of constants that embeddings look up as floats: those of 4 bits are another operator's,
+// and those of 8 are made of others.
 std::uint64_t float_table_elements(const Graph& graph) {
   std::set<std::int32_t> tables;
   std::uint64_t elements = 0;
@@ -50,6 +51,7 @@ std::uint64_t float_table_elements(const Graph& graph) {
     if (call.name != "aten.embedding.default" || call.args.empty()) continue;
     const TensorInfo* table = graph.tensor(call.args[0]);
     if (table == nullptr || table->constant < 0 || !tables.insert(table->constant).second) continue;
+    if (graph.constants[static_cast<std::size_t>(table->constant)].made) continue;
     elements += static_cast<std::uint64_t>(table->bound.numel());
   }
   return elements;

@@ -25,8 +25,18 @@ that decides which of two steps a value takes (one call in 32 of one form here, 
 Written by `./dev test-models -k export_llm --table docs/models.md`.
 
 `export_llm` makes one method with the Vulkan backend, and no `.ptd` files: programs with both were
-made of its graphs, by the stock partitioner and by `lower_program`. Mode `int8` leaves its weights
-outside of the delegate, as inputs that go to the GPU in floats with every call.
+made of its graphs, by the stock partitioner and by `lower_program`.
+
+What of `export_llm` fails, or goes round the delegate, does so for reasons that `lower_program`
+works round. Mode `int8` has its weights outside, as inputs that go to the GPU in floats with every
+call; lowered, they are constants of 8 bits in the delegate. `vulkan_8w` fails where upstream's
+pass fuses a norm: it asks the epsilon for its number, and PT2E has made a buffer of that. Lowered,
+it is a number again. A plain cache of any length fails where upstream's passes go through a
+delegate again: each read of the position is then another number, and what the program asserts of
+it may be outside. Lowered, the number stays the one that it is, and the cache is in the delegate
+as with `custom`. So is an embedding of 8 bits (`8,0`), as the bytes that it has. An 8-bit cache
+stays outside, lowered, too: it is quantized by numbers in float64, which delegates do not have,
+and attention over it is ExecuTorch's own kernel.
 
 PyPI's optimum-executorch (1.1.0) has no recipe with this partitioner and cannot be installed beside
 the rest: it pins transformers 5.0.0rc1, and with it huggingface_hub below 2 and tokenizers below

@@ -7,31 +7,24 @@ It becomes `et_vk.sdpa` before that instead, which the partitioner takes.
 
 from __future__ import annotations
 
-import copy
 import math
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import executorch.backends.vulkan.custom_ops_lib  # noqa: F401  registers et_vk.*
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.utils._sympy.value_ranges import bound_sympy
 
-from .graph import append_constant, inputs, operator_name, tensor_of
+from .folded import Folded, writes
+from .graph import append_constant, call, operator_name, same_sizes, value_of
 
 aten: Any = torch.ops.aten
-_ATTENTION = aten.scaled_dot_product_attention.default
+ATTENTION = aten.scaled_dot_product_attention.default
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 _MOST_POSITIONS = 4096  # of a causal mask, which is stored
-_MOST_FOLDED = 1 << 24  # elements of a mask that is computed here
-_FOLDED = {"alias", "clone", "contiguous", "detach", "detach_", "expand", "lift_fresh_copy"}
-_FOLDED |= {"reshape", "select", "slice", "squeeze", "to", "_to_copy", "unsqueeze", "view"}
-_FOLDED |= {"arange", "full", "ones", "zeros", "tril", "triu", "logical_not", "bitwise_not"}
-_FOLDED |= {"eq", "ne", "ge", "gt", "le", "lt"}
 
 
 @torch.library.register_fake("et_vk::sdpa")  # type: ignore[untyped-decorator]
@@ -45,41 +38,22 @@ def _sizes(
     return q.new_empty((*lead, q.shape[-2], v.shape[-1]))
 
 
-def keep_attention_whole(program: ExportedProgram) -> ExportedProgram:
-    """The program with `et_vk.sdpa` for each attention that it can say; the given one stays."""
-    if not any(node.target is _ATTENTION for node in program.graph.nodes):
-        return program
-    result = copy.copy(program)
-    result._graph_module = copy.deepcopy(program.graph_module)
-    result._graph_signature = copy.deepcopy(program.graph_signature)
-    result._state_dict = dict(program.state_dict)
-    result._constants = dict(program.constants)
-    rewriter = _Rewriter(result)
-    for node in list(result.graph.nodes):
-        if node.target is _ATTENTION:
+def keep_attention_whole(program: ExportedProgram, folded: Folded) -> None:
+    """Put `et_vk.sdpa` in the place of each attention that it can say."""
+    rewriter = _Rewriter(program, folded)
+    for node in list(program.graph.nodes):
+        if node.target is ATTENTION:
             rewriter.rewrite(node)
-    result.graph.lint()
-    result.graph_module.recompile()
-    return result
 
 
 class _Rewriter:
-    def __init__(self, program: ExportedProgram) -> None:
-        self.program, self.graph = program, program.graph
-        written = set(program.graph_signature.buffers_to_mutate.values())
-        self.known: dict[fx.Node, Tensor | None] = {
-            node: tensor_of(program, spec)
-            for node, spec in inputs(program)
-            if spec.target not in written
-        }
-        for node in self.graph.nodes:
-            if _writes(node) and operator_name(node) not in _FOLDED:
-                self._forget(node)
+    def __init__(self, program: ExportedProgram, folded: Folded) -> None:
+        self.program, self.graph, self.folded = program, program.graph, folded
         self.masks: dict[fx.Node, tuple[fx.Node, fx.Node | None]] = {}
         self.causal: dict[tuple[object, ...], fx.Node] = {}
 
     def rewrite(self, node: fx.Node) -> None:
-        a = _Arguments(node)
+        a = Arguments(node)
         if not a.can_be_whole():
             return
         with self.graph.inserting_before(node):
@@ -87,26 +61,26 @@ class _Rewriter:
             if a.causal:
                 mask = self._causal_mask(a.q, a.k)
             elif mask is not None:
-                mask, hidden = self._added_mask(mask, _value(a.q).dtype)
+                mask, hidden = self._added_mask(mask, value_of(a.q).dtype)
             out = self._attend(a, mask)
             if hidden is not None:
                 # Softmax gives NaN where a query sees no key; eager's attention gives 0.
-                zero = self._constant("attention_zero", torch.zeros((), dtype=_value(out).dtype))
+                zero = self._constant("attention_zero", torch.zeros((), dtype=value_of(out).dtype))
                 out = self._call(aten.where.self, hidden, zero, out)
         node.replace_all_uses_with(out)
         self.graph.erase_node(node)
 
-    def _attend(self, a: _Arguments, mask: fx.Node | None) -> fx.Node:
+    def _attend(self, a: Arguments, mask: fx.Node | None) -> fx.Node:
         sdpa = torch.ops.et_vk.sdpa.default
         groups = a.groups()
         if groups == 1:
             return self._call(sdpa, a.q, a.k, a.v, mask, a.scale)
         # Of dimensions [batch * kv heads, group], a group's queries share their keys.
-        batch, kv_heads = self._size(a.q, 0), _value(a.k).shape[1]
+        batch, kv_heads = self._size(a.q, 0), value_of(a.k).shape[1]
         many = self._product(batch, kv_heads)
         q = self._view(a.q, many, groups)
         k, v = self._view(a.k, many, 1), self._view(a.v, many, 1)
-        if mask is not None and _value(mask).dim() == 4:
+        if mask is not None and value_of(mask).dim() == 4:
             sizes = [batch, kv_heads * groups, self._size(mask, 2), self._size(mask, 3)]
             mask = self._view(self._call(aten.expand.default, mask, sizes), many, groups)
         out = self._call(sdpa, q, k, v, mask, a.scale)
@@ -117,10 +91,10 @@ class _Rewriter:
     def _added_mask(self, mask: fx.Node, dtype: torch.dtype) -> tuple[fx.Node, fx.Node | None]:
         """What is added to the scores, and the queries that see no key where there may be some."""
         if mask not in self.masks:
-            known = self._known(mask)
+            known = self.folded.of(mask)
             if known is not None:
                 self.masks[mask] = self._known_mask(mask, known, dtype)
-            elif _value(mask).dtype == torch.bool:
+            elif value_of(mask).dtype == torch.bool:
                 zero = self._constant("attention_zero", torch.zeros((), dtype=dtype))
                 none = self._constant("attention_none", torch.tensor(-math.inf, dtype=dtype))
                 added = self._call(aten.where.self, mask, zero, none)
@@ -145,58 +119,32 @@ class _Rewriter:
 
     def _causal_mask(self, q: fx.Node, k: fx.Node) -> fx.Node:
         """Row i sees the keys up to i: cut from a stored mask where lengths are dynamic."""
-        dtype = _value(q).dtype
-        queries, keys = (_bound(_value(x).shape[-2]) for x in (q, k))
+        dtype = value_of(q).dtype
+        queries, keys = (_bound(value_of(x).shape[-2]) for x in (q, k))
         assert queries is not None and keys is not None
         visible = torch.ones(queries, keys, dtype=torch.bool).tril()
         stored = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, -math.inf)
         mask = self._constant(f"attention_causal_{queries}_{keys}", stored)
-        key = (mask, *(str(_value(x).shape[-2]) for x in (q, k)))
+        key = (mask, *(str(value_of(x).shape[-2]) for x in (q, k)))
         if key not in self.causal:
             for dim, x in enumerate((q, k)):
-                if not isinstance(_value(x).shape[-2], int):
+                if not isinstance(value_of(x).shape[-2], int):
                     end = self._size(x, -2)
                     mask = self._call(aten.slice.Tensor, mask, dim, 0, end)
             self.causal[key] = mask
         return self.causal[key]
 
-    def _known(self, node: fx.Node) -> Tensor | None:
-        """A node's value where it follows from constants alone, by operators that masks are of."""
-        if node not in self.known:
-            self.known[node] = None
-            if operator_name(node) in _FOLDED and _is_small(node):
-                args = fx.node.map_arg((node.args, dict(node.kwargs)), self._known)
-                parts = [self._known(n) for n in node.all_input_nodes]
-                if all(part is not None for part in parts):
-                    self.known[node] = node.target(*args[0], **args[1])  # type: ignore[operator]
-        return self.known[node]
-
-    def _forget(self, node: fx.Node) -> None:
-        """What a call writes does not follow from constants, nor what it is a view of."""
-        while node.all_input_nodes:
-            node = node.all_input_nodes[0]
-            self.known[node] = None
-
     # --- Nodes ---
 
     def _call(self, target: Any, *args: Any) -> fx.Node:
-        node: fx.Node = self.graph.call_function(target, args)
-        values = fx.node.map_arg(args, lambda n: n.meta["val"])
-        mode = next(
-            n.meta["val"].fake_mode
-            for n in self.graph.nodes
-            if isinstance(n.meta.get("val"), FakeTensor)
-        )
-        with mode:
-            node.meta["val"] = target(*values)
-        return node
+        return call(self.graph, target, *args)
 
     def _constant(self, name: str, value: Tensor) -> fx.Node:
         suffix = "" if value.dtype in (torch.float32, torch.bool) else f"_{value.dtype}"[7:]
         return append_constant(self.program, name + suffix, value)
 
     def _size(self, node: fx.Node, dim: int) -> Any:
-        size = _value(node).shape[dim]
+        size = value_of(node).shape[dim]
         return size if isinstance(size, int) else self._call(aten.sym_size.int, node, dim)
 
     def _product(self, a: Any, b: int) -> Any:
@@ -207,7 +155,7 @@ class _Rewriter:
         return self._call(aten.reshape.default, node, sizes)
 
 
-class _Arguments:
+class Arguments:
     """Those of scaled_dot_product_attention."""
 
     def __init__(self, node: fx.Node) -> None:
@@ -224,24 +172,24 @@ class _Arguments:
 
     def groups(self) -> int:
         """Query heads that share a kv head."""
-        q, k = _value(self.q).shape, _value(self.k).shape
+        q, k = value_of(self.q).shape, value_of(self.k).shape
         return int(q[1] // k[1]) if self.gqa and len(q) == 4 and q[1] != k[1] else 1
 
     def _share_heads(self, attention: fx.Node) -> None:
         """What is written out for each head of a group is read as often: share it instead."""
         written_out = self.k, self.v
         shared = [_unrepeated(x, attention) for x in written_out]
-        heads = _value(self.q).shape[1]
-        alike = all(statically_known_true(_value(x).shape[1] == heads) for x in written_out)
+        heads = value_of(self.q).shape[1]
+        alike = all(statically_known_true(value_of(x).shape[1] == heads) for x in written_out)
         if self.gqa or None in shared or not alike:
             return
         (self.k, self.v), self.gqa = shared, True
-        if not self._has_groups(*(_value(x) for x in (self.q, *shared))):
+        if not self._has_groups(*(value_of(x) for x in (self.q, *shared))):
             (self.k, self.v), self.gqa = written_out, False
 
     def can_be_whole(self) -> bool:
         """Whether `et_vk.sdpa` can say it."""
-        q, k, v = (_value(x) for x in (self.q, self.k, self.v))
+        q, k, v = (value_of(x) for x in (self.q, self.k, self.v))
         if not 2 <= q.dim() == k.dim() == v.dim() <= 4 or self.dropout:
             return False
         if q.dtype not in (torch.float32, torch.float16) or not q.dtype == k.dtype == v.dtype:
@@ -253,7 +201,7 @@ class _Arguments:
         if self.gqa and not self._has_groups(q, k, v):
             return False
         if self.mask is not None:
-            mask = _value(self.mask)
+            mask = value_of(self.mask)
             return mask.dim() <= q.dim() and mask.dtype in (torch.bool, q.dtype) and mask.dim() > 0
         return not self.causal or all(_bound(x.shape[-2]) is not None for x in (q, k))
 
@@ -262,12 +210,8 @@ class _Arguments:
             return False
         whole = all(isinstance(x.shape[1], int) for x in (q, k, v)) and k.shape[1] == v.shape[1]
         one_batch = all(statically_known_true(q.shape[0] == x.shape[0]) for x in (k, v))
-        mask_fits = self.mask is None or _value(self.mask).dim() != 3
+        mask_fits = self.mask is None or value_of(self.mask).dim() != 3
         return whole and one_batch and mask_fits and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
-
-
-def _value(node: fx.Node) -> Any:
-    return node.meta["val"]
 
 
 def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:
@@ -279,12 +223,12 @@ def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:
     x: Any
     if given.target is aten.repeat_interleave.self_int:
         x, repeats, *dim = given.args
-        is_heads = dim in ([1], [-3]) and _value(x).dim() == 4 and isinstance(repeats, int)
+        is_heads = dim in ([1], [-3]) and value_of(x).dim() == 4 and isinstance(repeats, int)
         return x if is_heads and not _writes_between(given, reader) else None
     # [:, :, None].expand(batch, n, repeats, rows, width).reshape(batch, n * repeats, rows, width)
     apart: Any = None
     for names, dims in ({"reshape", "view", "_unsafe_view"}, 4), ({"expand"}, 5):
-        apart = _value(found).shape if operator_name(found) in names else ()
+        apart = value_of(found).shape if operator_name(found) in names else ()
         if len(apart) != dims:
             return None
         found = _behind_copies(found.args[0])
@@ -294,8 +238,8 @@ def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:
     batch, n, repeats, *row = apart
     if not all(isinstance(count, int) for count in (n, repeats)):
         return None
-    same = _same_sizes(_value(x).shape, (batch, n, *row)) and _same_sizes(
-        _value(given).shape, (batch, n * repeats, *row)
+    same = same_sizes(value_of(x).shape, (batch, n, *row)) and same_sizes(
+        value_of(given).shape, (batch, n * repeats, *row)
     )
     return x if same and not _writes_between(given, reader) else None
 
@@ -304,38 +248,21 @@ def _writes_between(first: fx.Node, last: fx.Node) -> bool:
     """Whether a call behind the first and before the last writes what it is given."""
     node = first.next
     while node is not last:
-        if _writes(node):
+        if writes(node):
             return True
         node = node.next
     return False
-
-
-def _writes(node: fx.Node) -> bool:
-    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
 def _behind_copies(node: Any) -> fx.Node:
     """What a node copies, or cuts nothing from."""
     while operator_name(node) in {"clone", "contiguous", "slice"}:
         operand: Any = node.args[0]
-        if not _same_sizes(_value(node).shape, _value(operand).shape):
+        if not same_sizes(value_of(node).shape, value_of(operand).shape):
             break
         node = operand
     found: fx.Node = node
     return found
-
-
-def _same_sizes(a: Sequence[Any], b: Sequence[Any]) -> bool:
-    return len(a) == len(b) and all(
-        statically_known_true(m == n) for m, n in zip(a, b, strict=True)
-    )
-
-
-def _is_small(node: fx.Node) -> bool:
-    value = node.meta.get("val")
-    if not isinstance(value, Tensor) or not all(isinstance(n, int) for n in value.shape):
-        return False
-    return value.numel() <= _MOST_FOLDED
 
 
 def _bound(size: Any) -> int | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from executorch.backends.transforms.utils import create_constant_placeholder
 from executorch.exir.dialects._ops import ops as edge_ops
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -68,6 +69,18 @@ def append(program: ExportedProgram, target: Any, args: tuple[Any, ...], value: 
     return node
 
 
+def call(graph: fx.Graph, target: Any, *args: Any) -> fx.Node:
+    """A call where the graph inserts, whose result looks as the operator says."""
+    node: fx.Node = graph.call_function(target, args)
+    values = fx.node.map_arg(args, lambda n: n.meta["val"])
+    mode = next(
+        n.meta["val"].fake_mode for n in graph.nodes if isinstance(n.meta.get("val"), FakeTensor)
+    )
+    with mode:
+        node.meta["val"] = target(*values)
+    return node
+
+
 def append_constant(
     program: ExportedProgram, name: str, value: Tensor, *, is_weight: bool = False
 ) -> fx.Node:
@@ -97,7 +110,11 @@ def origin(node: fx.Node, *, through_views: bool = False) -> fx.Node:
         if not isinstance(operand, fx.Node) or not is_tensor(operand) or not is_tensor(node):
             return node
         before, after = operand.meta["val"], node.meta["val"]
-        unchanged = name in _COPIES and before.dtype == after.dtype and _same_shape(before, after)
+        unchanged = (
+            name in _COPIES
+            and before.dtype == after.dtype
+            and same_sizes(before.shape, after.shape)
+        )
         if not unchanged and not (through_views and name in _VIEWS):
             return node
         node = operand
@@ -136,7 +153,12 @@ def name_outputs(program: ExportedProgram) -> None:
             spec.arg.name = value.name
 
 
-def _same_shape(a: Tensor, b: Tensor) -> bool:
-    if a.dim() != b.dim():
-        return False
-    return all(statically_known_true(m == n) for m, n in zip(a.shape, b.shape, strict=True))
+def value_of(node: Any) -> Any:
+    """What a node looks like: a tensor without elements, or a number."""
+    return node.meta["val"]
+
+
+def same_sizes(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    return len(a) == len(b) and all(
+        statically_known_true(m == n) for m, n in zip(a, b, strict=True)
+    )

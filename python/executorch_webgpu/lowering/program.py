@@ -20,14 +20,15 @@ from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEv
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 
-from .attention import keep_attention_whole
 from .constants import memory_conflicts, own_storages
 from .graph import LoweringError
 from .names import name_states, noting_constants, shared_names, users_of
 from .partitioner import StatePartitioner
+from .prepare import prepared
 from .quick import quick_upstream
 from .rewrites import Rewrites
 from .states import PlanAgain, StatePlan
+from .symbols import keeping_symbols
 
 __all__ = ["LoweringError", "lower_program", "partition", "plan_memory", "quiet_upstream"]
 
@@ -77,11 +78,11 @@ def partition(
     given = {"forward": methods} if isinstance(methods, ExportedProgram) else dict(methods)
     names = shared_names(given)
     conflicts = {names[m].get(n, n): other for (m, n), other in memory_conflicts(given).items()}
-    programs = {m: keep_attention_whole(own_storages(p)) for m, p in given.items()}
+    programs = prepared({m: own_storages(p) for m, p in given.items()}, names)
     plan = StatePlan(users_of(names))
     while True:
         try:
-            with noting_constants() as noted, quick_upstream():
+            with noting_constants() as noted, quick_upstream(), keeping_symbols():
                 edge = to_edge_transform_and_lower(
                     programs,
                     transform_passes={m: [Rewrites(m, names[m], plan)] for m in programs},
@@ -117,7 +118,7 @@ def plan_memory(edge: EdgeProgramManager) -> ExecutorchProgramManager:
         sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
         memory_planning_pass=MemoryPlanningPass(share_mutable_buffers=len(edge.methods) > 1),
     )
-    with quick_upstream():
+    with quick_upstream(), keeping_symbols():
         return edge.to_executorch(config)
 
 

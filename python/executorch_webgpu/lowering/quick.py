@@ -223,8 +223,9 @@ class _Interpreter(fx.Interpreter):
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target is executorch_call_delegate:
-            given = _given_out(args[0].original_module)
-            return super().call_function(target, args, kwargs) if given is None else given
+            given = given_out(args[0].original_module)
+            can_be_kept = given is not None and _can_be_kept(given)
+            return given if can_be_kept else super().call_function(target, args, kwargs)
         call = self.sizes.call(target, args, kwargs, self.times)
         if call in self.sizes.results:
             return self.sizes.results[call]
@@ -234,16 +235,15 @@ class _Interpreter(fx.Interpreter):
         return result
 
 
-def _given_out(delegated: ExportedProgram) -> tuple[Any, ...] | None:
+def given_out(delegated: ExportedProgram) -> tuple[Any, ...] | None:
     """What a delegate gives, without the states it writes; upstream calls all that is inside.
 
-    None where that does not tell.
+    None where its graph does not tell.
     """
     values = {node.name: _value(node) for node in delegated.graph.output_node().all_input_nodes}
     specs = delegated.graph_signature.output_specs
     users = [spec.arg.name for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
-    given = tuple(values.get(name) for name in users)
-    return given if _can_be_kept(given) else None
+    return tuple(values[name] for name in users) if values.keys() >= set(users) else None
 
 
 def _value(node: fx.Node) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from executorch.exir.pass_base import ExportedProgramPassBase, ExportedProgramPassResult
 from torch.export import ExportedProgram
 
+from .asserts import drop_asserts
 from .caches import settle_caches
 from .computed import make_constants
 from .four_bits import pad_four_bit_layers
@@ -28,6 +29,7 @@ class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
 
     def call(self, exported_program: ExportedProgram) -> ExportedProgramPassResult:
         program = rename_buffers(copy.copy(exported_program), self.names)
+        drop_asserts(program)
         make_constants(program)
         view_what_lies_so(program)
         keep_out_wide_numbers(program)

@@ -6,6 +6,7 @@
 #include "ops/families.h"
 #include "ops/gemm/epilogue.h"
 #include "ops/linear/matmul.h"
+#include "ops/quantized/dequantized.h"
 
 namespace etwebgpu {
 namespace {
@@ -45,17 +46,14 @@ bool is_constant_row(const LowerContext& c, std::size_t bias, std::int64_t n) {
 void take_bytes(const LowerContext& c, Gemm& linear) {
   constexpr std::int64_t kWordBytes = 4;
   GemmPart& part = linear.parts.back();
-  const auto& made = c.graph().constants[static_cast<std::size_t>(part.weight.constant)].made;
-  if (!made || made->zero_points || made->zero_point != 0 || part.weight.transposed) return;
-  const TensorInfo& weight = made->elements;
-  if (weight.dtype != DType::Int8 || weight.bound != part.weight.dims || made->blocks[0] != 1)
-    return;
-  const std::int64_t depth = weight.bound[1], group = made->blocks[1];
-  if (group < depth && group % kWordBytes != 0) return;
-  part.weight = {weight.constant, weight.dtype, weight.bound};
-  part.scales = {made->scales.constant, made->scales.dtype, Dims{weight.bound[0], depth / group}};
+  const auto bytes =
+      byte_matrix(c.graph().constants[static_cast<std::size_t>(part.weight.constant)]);
+  if (!bytes || bytes->elements.dims != part.weight.dims || part.weight.transposed) return;
+  if (bytes->group < bytes->elements.dims[1] && bytes->group % kWordBytes != 0) return;
+  part.weight = bytes->elements;
+  part.scales = bytes->scales;
   linear.packing = Packing::Q8Panels;
-  linear.group_size = group;
+  linear.group_size = bytes->group;
 }
 
 // Linear layer over a constant weight: [N, K], or [K, N] if transposed.

@@ -7,6 +7,7 @@
 
 #include "ops/families.h"
 #include "ops/movement/lookup.h"
+#include "ops/quantized/dequantized.h"
 
 namespace etwebgpu {
 namespace {
@@ -16,6 +17,8 @@ std::string_view element_kind(const Lookup& lookup) {
   switch (lookup.packing) {
     case Packing::Q4Panels:
       return "q4";
+    case Packing::Q8Panels:
+      return "q8";
     case Packing::HalfPanels:
       return "f16";
     default:
@@ -91,6 +94,18 @@ Result<void> infer_embedding(InferContext& c) {
   return set_lookup_sizes(c, c.sizes(1), weight[1]);
 }
 
+// A table that was dequantized as the 8-bit integers that it was.
+Result<void> take_bytes(LowerContext& c, Lookup& l, PackedPart& table) {
+  const auto bytes = byte_matrix(c.graph().constants[static_cast<std::size_t>(table.constant)]);
+  if (!bytes || bytes->elements.dims != table.dims) return {};
+  table = bytes->elements;
+  l.packing = Packing::Q8Panels;
+  l.group_size = bytes->group;
+  l.scale_stride = bytes->scales.dims[1];
+  TRY_ASSIGN(l.scales, c.packed({Packing::Words, {bytes->scales}}));
+  return {};
+}
+
 Result<void> lower_embedding(LowerContext& c) {
   Lookup l{.table = c.value(0), .indices = c.value(1), .out = c.output()};
   l.rows = c.sizes(0)[0];
@@ -100,6 +115,7 @@ Result<void> lower_embedding(LowerContext& c) {
     l.panels = true;
     l.packing = c.dtype(0) == DType::Float16 ? Packing::HalfPanels : Packing::FloatPanels;
     TRY_ASSIGN(PackedPart part, c.part(0));
+    TRY(take_bytes(c, l, part));
     part.rows = l.rows;
     TRY_ASSIGN(l.table, c.packed({l.packing, {part}}));
   }

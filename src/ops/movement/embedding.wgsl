@@ -1,6 +1,6 @@
 // out[i] = table[indices[i]], or zeros where the index lies outside the table. One invocation per element.
 #param WG
-#param TABLE : q4 | f16 | f32 | words  // panels of ops/packing.h; words: a plain matrix
+#param TABLE : q4 | q8 | f16 | f32 | words  // panels of ops/packing.h; words: a plain matrix
 #param ELEMENTS                        // of a word
 #param SCALES : 0 | 1                  // one per row and group
 //   count       indices
@@ -27,6 +27,8 @@ fn element(row: u32, k: u32) -> f32 {
   return bitcast<f32>(word);
 #elif TABLE == f16
   return unpack2x16float(word)[k % 2u];
+#elif TABLE == q8
+  return f32(extractBits(bitcast<i32>(word), k % 4u * 8u, 8u));
 #elif TABLE == q4
   return f32(i32((word >> (k % 8u * 4u)) & 15u) - 8);
 #endif

@@ -86,4 +86,18 @@ std::vector<std::byte> dequantize(const Dequantized& made, Stretch wanted,
   return bytes;
 }
 
+std::optional<ByteMatrix> byte_matrix(const Constant& constant) {
+  const auto& made = constant.made;
+  if (!made || made->zero_points || made->zero_point != 0) return std::nullopt;
+  const TensorInfo& bytes = made->elements;
+  if (bytes.dtype != DType::Int8 || bytes.bound.rank() != 2 || bytes.bound.numel() == 0 ||
+      made->blocks[0] != 1)
+    return std::nullopt;
+  const std::int64_t group = made->blocks[1];
+  return ByteMatrix{.elements = {bytes.constant, bytes.dtype, bytes.bound},
+                    .scales = {made->scales.constant, made->scales.dtype,
+                               Dims{bytes.bound[0], bytes.bound[1] / group}},
+                    .group = group};
+}
+
 }  // namespace etwebgpu

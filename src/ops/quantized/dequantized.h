@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "ir/graph.h"
+#include "ops/packing.h"
 
 namespace etwebgpu {
 
@@ -34,5 +36,13 @@ inline std::vector<std::byte> dequantize(const Dequantized& made,
                                          std::span<const std::byte> zero_points) {
   return dequantize(made, {0, made.elements.bound.numel()}, elements, scales, zero_points);
 }
+
+// The 8-bit matrix [N, K] behind a constant that is dequantized without zero points, with a scale
+// for each row or for each of its groups of `group` elements; nothing for other constants.
+struct ByteMatrix {
+  PackedPart elements, scales;  // scales [N, K / group]
+  std::int64_t group = 0;
+};
+std::optional<ByteMatrix> byte_matrix(const Constant& constant);
 
 }  // namespace etwebgpu

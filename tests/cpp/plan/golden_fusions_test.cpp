@@ -305,6 +305,19 @@ TEST(GoldenFusions, LayersReadTheBytesOfDequantizedWeights) {
   expect_fusion("dequantized_layers", b);
 }
 
+TEST(GoldenFusions, EmbeddingsReadBytes) {
+  GraphBuilder b;
+  const ValueId weight = b.constant({kHidden, kDim}, DType::Int8);
+  const ValueId table = dequantized(b, weight, {1, kDim / 2}, {kHidden, 2});
+  const ValueId rows =
+      b.call("aten.embedding.default",
+             {table, b.input({kTokens}, DType::Int64), b.number(-1), b.flag(false), b.flag(false)},
+             {kTokens, kDim});
+  b.output(rows);
+  b.output(layer(b, rows, table));
+  expect_fusion("dequantized_table", b);
+}
+
 TEST(GoldenFusions, OtherDequantizedConstantsAreFloats) {
   GraphBuilder b;
   const ValueId x = b.input({kTokens, kDim}), weight = b.constant({kTokens, kDim}, DType::Int8);

@@ -298,6 +298,18 @@ void add_embeddings(Graphs& graphs) {
                    b.flag(false)},
                   {3, 16});
   });
+  for (const std::int64_t groups : {1, 2}) {
+    graphs.add("embedding of bytes", [&](GraphBuilder& b) {
+      const ValueId table =
+          b.call("torchao.dequantize_affine.default",
+                 {b.constant({100, 32}, DType::Int8), b.ints({1, 32 / groups}),
+                  b.constant({100, groups}), b.none(), b.none(), b.none(), b.none(), b.number(6)},
+                 {100, 32});
+      return b.call("aten.embedding.default",
+                    {table, b.input({3}, DType::Int64), b.number(-1), b.flag(false), b.flag(false)},
+                    {3, 32});
+    });
+  }
   graphs.add("embedding of nibbles", [](GraphBuilder& b) {
     return b.call("et_vk.embedding_q4gsw.default",
                   {b.constant({100, 32}, DType::UInt8), b.constant({100, 2}), b.number(32),

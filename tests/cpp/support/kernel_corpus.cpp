@@ -98,7 +98,8 @@ class Maker {
   Corpus corpus{.kernels = executors_own(), .errors = {}};
 
   void add(const NamedGraph& graph, const DeviceClass& device) {
-    auto model = Model::create(graph.graph, device.capabilities, device.options);
+    const Surroundings surroundings{.is_zero = [](std::int32_t) -> Result<bool> { return true; }};
+    auto model = Model::create(graph.graph, device.capabilities, device.options, surroundings);
     if (!model) return add_error(graph, device, model.error());
     add(**model, (*model)->bound_plan(), device);
     const auto narrow = (*model)->prepare(bound_inputs(graph.graph), false);

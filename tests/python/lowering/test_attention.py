@@ -129,16 +129,16 @@ def test_one_delegate(name):
     ("name", "kv_heads"), [("repeated heads", 1), ("heads written out", 1), ("plain", 4)]
 )
 def test_heads_written_out_are_shared(name, kv_heads):
-    from executorch_webgpu.lowering.attention import keep_attention_whole
+    from executorch_webgpu.lowering.prepare import prepared
 
     function, inputs = CASES[name]
-    whole = keep_attention_whole(graph_of(Stated(function), inputs))
+    whole = prepared({"": graph_of(Stated(function), inputs)}, {"": {}})[""]
     (call,) = (n for n in whole.graph.nodes if n.target is torch.ops.et_vk.sdpa.default)
     assert call.args[1].meta["val"].shape[1] == kv_heads
 
 
 def test_a_mask_that_is_written_in_part():
-    from executorch_webgpu.lowering.attention import keep_attention_whole
+    from executorch_webgpu.lowering.prepare import prepared
 
     def function(s, q, k):
         mask = torch.ones(7, 9, dtype=torch.bool)
@@ -146,7 +146,7 @@ def test_a_mask_that_is_written_in_part():
         return attend(q, k, k, mask, enable_gqa=True)
 
     module = Stated(function)
-    whole = keep_attention_whole(graph_of(module, (Q, KV)))
+    whole = prepared({"": graph_of(module, (Q, KV))}, {"": {}})[""]
     compare([whole.module()(Q, KV)], module(Q, KV), "mask")
 
 

@@ -121,6 +121,55 @@ def test_other_uses_read_floats(
             check_outputs(got, [given.float().mul(expected).to(dtype), expected], TIGHT)
 
 
+@pytest.mark.parametrize("zeros", ["none", "zeros", "some"])
+@pytest.mark.parametrize("scales_dtype", [F32, F16])
+@pytest.mark.parametrize(
+    ("rows", "width", "block"),
+    [
+        (70, 64, (1, 64)),
+        (5, 63, (1, 63)),
+        (130, 30, (1, 5)),
+        (64, 24, (1, 4)),
+        (9, 6, (1, 1)),
+        (12, 8, (3, 8)),
+    ],
+)
+def test_embedding(
+    rows: int, width: int, block: tuple[int, int], scales_dtype: torch.dtype, zeros: str
+) -> None:
+    counts = rows // block[0], width // block[1]
+    weight = random_integers((rows, width), (rows, width))
+    scales = (torch.rand(counts, generator=generator_for(rows, width)) * 0.02).to(scales_dtype)
+    points = {"none": None, "zeros": torch.zeros(counts, dtype=torch.int8)}.get(
+        zeros, random_integers(counts, "zero points")
+    )
+    g = GraphBuilder()
+    indices = g.input(I32, (2, 3))
+    made, expected = dequantize(g, weight, block, scales, points)
+    args = (made, indices, -1, False, False)
+    g.output(g.call("aten.embedding.default", *args, out=(F32, (2, 3, width))))
+    with g.load() as model:
+        for n in (3, 1, 2):
+            given = torch.randint(0, rows, (2, n), generator=generator_for(n)).to(I32)
+            check_outputs(model.run(given), [expected[given.long()]], TIGHT)
+
+
+def test_an_embedding_tied_to_a_layer() -> None:
+    """And an index outside of the table."""
+    weight = random_integers((20, 12), "tied")
+    scales = torch.rand(20, 1, generator=generator_for("tied")) * 0.02
+    g = GraphBuilder()
+    indices = g.input(I32, (3,))
+    made, expected = dequantize(g, weight, (1, 12), scales, None)
+    args = (made, indices, -1, False, False)
+    rows = g.call("aten.embedding.default", *args, out=(F32, (3, 12)))
+    g.output(rows, g.call("aten.linear.default", rows, made, None, out=(F32, (3, 20))))
+    with g.load() as model:
+        found = torch.stack([expected[19], torch.zeros(12), expected[0]])
+        got = model.run(torch.tensor([19, 20, 0], dtype=I32))
+        check_outputs(got, [found, found @ expected.t()], SUMS)
+
+
 def test_a_product_with_the_matrix_itself() -> None:
     """[K, N], as mm takes it: with a scale for each row of K."""
     weight = random_integers((12, 20), "mm")
