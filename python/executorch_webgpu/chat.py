@@ -13,6 +13,7 @@ from .tokenizer import ChatTokenizer, Message, StopTexts, TextStream
 
 if TYPE_CHECKING:
     from .generate import Continue, Decoder, Logits
+    from .seeing import Picture
 
 
 # Tokens that come at once are shown at once: few enough to look like a stream.
@@ -141,6 +142,7 @@ class Conversation:
         max_tokens: int | None = None,
         stopped: Callable[[], bool] = lambda: False,
         role: str = "user",
+        pictures: Sequence[Picture] = (),
     ) -> Iterator[str]:
         """Pieces of the answer as they come, each of whole characters.
 
@@ -149,13 +151,17 @@ class Conversation:
             max_tokens: end the answer after so many.
             stopped: asked between the model's steps; True ends the answer, which then stays in the
                 conversation as far as it got.
+            pictures: that the question is about, if the tokenizer and the model take any.
 
         Raises:
             PromptTooLong: before any text; the conversation is as it was.
             ContextFull: after the last piece that fits; the answer stays in the conversation.
             WebGPUError: the model failed; what it had not read yet is fed with the next question.
         """
-        said = [*self._messages, Message(role=role, content=question)]
+        asked = Message(role=role, content=question)
+        if pictures:
+            asked["pictures"] = pictures
+        said = [*self._messages, asked]
         messages, text, kept, tokens = self._fitting(said)
         self.dropped = len(said) - len(messages)
         self._messages, self._text, self._ending = messages, text, ""
@@ -187,8 +193,10 @@ class Conversation:
             if count <= most or (shorter is None and count <= context):
                 return messages, text, kept, tokens
             if shorter is None:
+                seen = sum(len(p.tokens) for m in messages for p in m.get("pictures", ()))
+                of_pictures = f" ({seen} of pictures)" if seen else ""
                 raise PromptTooLong(
-                    f"{count} tokens do not fit into the model's context of {context}"
+                    f"{count} tokens{of_pictures} do not fit into the model's context of {context}"
                 )
             messages, most = shorter, context * _KEPT_WHEN_DROPPING
 
@@ -254,7 +262,7 @@ class Conversation:
                     self._feed(min(len(self._pending) - 1, self._model.chunk))
                 tokens = self._step(count)
             except DeviceLostError as error:
-                self._start_over(error)
+                self.start_over(error)
             else:
                 self._revivals = 0
                 return tokens
@@ -278,12 +286,15 @@ class Conversation:
                 logits = self._feed(count)
                 self.timing.prompt_tokens += count
             except DeviceLostError as error:
-                self._start_over(error)
+                self.start_over(error)
         self.timing.prompt_seconds = time.perf_counter() - started
         return logits
 
-    def _start_over(self, error: DeviceLostError) -> None:
-        """Everything is to be fed again: the cache was lost with its device."""
+    def start_over(self, error: DeviceLostError) -> None:
+        """Everything is to be fed again: the cache was lost with its device.
+
+        Raises `error` when that has happened too often.
+        """
         if self._revivals == _MOST_REVIVALS:
             raise error
         self._revivals += 1

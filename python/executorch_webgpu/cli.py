@@ -210,6 +210,12 @@ def chat(
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Answer this and quit.")
     ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="A picture that the first message is about; may be repeated."
+        ),
+    ] = None,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Instructions for the whole conversation.")
     ] = None,
@@ -257,13 +263,16 @@ def chat(
 ) -> None:
     """Talk with a model. Ctrl-C stops an answer; at the prompt it quits, as Ctrl-D and /exit do.
 
-    /clear starts the conversation over, and /tool TEXT is what a function answers that the model
-    has asked for. Without a terminal, every line of stdin is a message or one of these commands.
+    /clear starts the conversation over, /image FILE shows a picture that the next message is
+    about, and /tool TEXT is what a function answers that the model has asked for. Without a
+    terminal, every line of stdin is a message or one of these commands.
     """
     from .chat import Conversation
-    from .generate import LanguageModel, Sampler
+    from .generate import Sampler
+    from .parts import DecoderInParts, load_decoder
     from .saved_chat import check_can_save
     from .saved_chat import load as load_conversation
+    from .seeing import SeeingTokenizer
     from .talk import Talk, lines, read_tools
     from .tokenizer import ChatTokenizer
 
@@ -279,13 +288,15 @@ def chat(
     _tell_memory(path, data)
     # The program before its tokenizer: a truncated one should not be blamed on what lies beside it.
     with _notes.status(f"Loading {path.name}"):
-        language_model = LanguageModel.load(path, data)
+        language_model = load_decoder(path, data)
     tokenizer = ChatTokenizer.load(path.parent)
     if language_model.vocabulary is not None and tokenizer.size > language_model.vocabulary:
         raise WebGPUError(
             f"the tokenizer beside {path.name} has {tokenizer.size} tokens, but the model "
             f"{language_model.vocabulary}: it is another model's"
         )
+    if isinstance(language_model, DecoderInParts):
+        tokenizer = SeeingTokenizer(tokenizer, language_model.image_token)
     stop_tokens = language_model.eos | ({tokenizer.eos} if tokenizer.eos is not None else set())
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     conversation = Conversation(
@@ -300,7 +311,10 @@ def chat(
     )
     if load is not None:
         load_conversation(load, conversation, tokenizer)
-    talk = Talk(conversation, tokenizer, _notes, max_tokens, save, show_thinking)
+    see = language_model.see
+    talk = Talk(conversation, tokenizer, _notes, see, max_tokens, save, show_thinking)
+    for picture in image or ():
+        talk.look_at(picture)
     if prompt is not None:
         talk.answer(prompt)
         return
@@ -309,12 +323,8 @@ def chat(
     for line in lines(_notes):
         if line == "/exit":
             break
-        if line == "/clear":
-            talk.clear()
-        elif line == "/tool" or line.startswith("/tool "):
-            talk.answer_or_explain(line.removeprefix("/tool").strip(), "tool")
-        elif line:
-            talk.answer_or_explain(line)
+        with talk.explaining():
+            talk.obey(line)
 
 
 @app.command()
@@ -611,8 +621,9 @@ def _tell_memory(model: Path, data: list[Path] | None) -> None:
     """What a language model will take, before any of it is taken."""
     from .bench import is_language_model
     from .check import memory_needed
+    from .parts import is_in_parts
 
-    if not is_language_model(model, data):
+    if not is_language_model(model, data) and not is_in_parts(model, data):
         return
     memory = memory_needed(model, data)
     if memory.total:  # else it is refused, and loading says why

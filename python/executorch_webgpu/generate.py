@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from .errors import WebGPUError
 from .files import DataPath, StrPath
@@ -15,7 +15,10 @@ from .runtime import Model, load
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
+
+    from .seeing import Picture
 
     Logits = NDArray[np.float32]
 
@@ -47,47 +50,46 @@ class Decoder(Protocol):
         """Make the model usable, with an empty cache, after its device was lost."""
 
 
-class LanguageModel:
-    """A program with ``forward(tokens [1, S] int64, position [1] int64) -> logits``."""
+class CachedDecoder:
+    """What programs with a key-value cache have in common, whatever their decoder takes.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        longest_input: tokens that one call takes.
+        methods: that a conversation begins with.
+    """
+
+    def __init__(self, model: Model, longest_input: int, methods: Sequence[str]) -> None:
         self._model = model
+        self._first_methods = methods
         self.path: Path = model.path
-        signature = model.signature() if "forward" in model.method_names else []
-        shapes = [sizes for kind, sizes in signature if kind == "int64"]
-        if [len(sizes) for sizes in shapes] != [2, 1]:
-            takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "nothing"
-            raise WebGPUError(
-                f"{model.path} is not a language model: forward takes {takes}, "
-                "not tokens [1, S] and a position [1] of int64"
-            )
-        self.longest_input: int = shapes[0][1]
+        self.longest_input = longest_input
         self.context: int = model.constant(
-            "get_max_context_len", model.constant("get_max_seq_len", self.longest_input + 1)
+            "get_max_context_len", model.constant("get_max_seq_len", longest_input + 1)
         )
-        self.chunk = min(_CHUNK, self.longest_input)
+        self.chunk = min(_CHUNK, longest_input)
         self.vocabulary: int | None = model.constant("get_vocab_size", None)
         eos = model.constant("get_eos_ids", [])
         self.eos: frozenset[int] = frozenset(eos if isinstance(eos, list) else [eos])
 
-    @classmethod
-    def load(cls, path: StrPath, data_path: DataPath = None) -> LanguageModel:
-        """Load a program and its ``forward``, and import the kernels that these need.
-
-        Raises WebGPUError if it is no language model.
-        """
-        model = cls(load(path, data_path))
-        model._model.import_kernels()
-        model._model.load_method("forward")
-        return model
+    def ready(self) -> Self:
+        """Import the kernels that the program needs and load the methods to begin with."""
+        self._model.import_kernels()
+        for name in self._first_methods:
+            self._model.load_method(name)
+        return self
 
     def __call__(self, tokens: Sequence[int], position: int) -> Logits:
         """Feed 1 to `longest_input` tokens; see `Decoder`."""
-        import torch
+        raise NotImplementedError
 
-        (logits,) = self._model.forward(torch.tensor([tokens]), torch.tensor([position]))
-        last: Logits = logits.reshape(-1, logits.shape[-1])[-1].float().numpy()
-        return last
+    @property
+    def continue_greedily(self) -> Continue | None:
+        """Several tokens at a time, where the program can."""
+        return None
+
+    def see(self, path: Path) -> Picture:
+        """A picture for messages. Raises WebGPUError where the program takes none."""
+        raise WebGPUError(f"{self.path} has no vision part, so it cannot see {path}")
 
     def revive(self) -> None:
         """Load the program again after its device was lost. Its cache is empty then."""
@@ -107,6 +109,35 @@ class LanguageModel:
         else:
             self([0], tokens)
 
+
+class LanguageModel(CachedDecoder):
+    """A program with ``forward(tokens [1, S] int64, position [1] int64) -> logits``."""
+
+    def __init__(self, model: Model) -> None:
+        signature = model.signature() if "forward" in model.method_names else []
+        shapes = [sizes for kind, sizes in signature if kind == "int64"]
+        if [len(sizes) for sizes in shapes] != [2, 1]:
+            takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "nothing"
+            raise WebGPUError(
+                f"{model.path} is not a language model: forward takes {takes}, "
+                "not tokens [1, S] and a position [1] of int64"
+            )
+        super().__init__(model, shapes[0][1], ["forward"])
+
+    @classmethod
+    def load(cls, path: StrPath, data_path: DataPath = None) -> LanguageModel:
+        """Load a program and its ``forward``, and import the kernels that these need.
+
+        Raises WebGPUError if it is no language model.
+        """
+        return cls(load(path, data_path)).ready()
+
+    def __call__(self, tokens: Sequence[int], position: int) -> Logits:
+        import torch
+
+        (logits,) = self._model.forward(torch.tensor([tokens]), torch.tensor([position]))
+        return last_row(logits)
+
     @property
     def delegates(self) -> list[Delegate]:
         """The delegates of ``forward`` on the device."""
@@ -124,6 +155,12 @@ class LanguageModel:
             return None
         # Asked for at each call: another one, after a lost device.
         return lambda *call: self.delegates[0].generate(*call)
+
+
+def last_row(logits: torch.Tensor) -> Logits:
+    """Of logits [..., S, V], those after the last token."""
+    last: Logits = logits.reshape(-1, logits.shape[-1])[-1].float().numpy()
+    return last
 
 
 @dataclass
@@ -181,6 +218,7 @@ class Sampler:
         if self.repetition_penalty == 1 or not seen:
             return logits
         out, tokens = logits.copy(), np.unique(seen)
+        tokens = tokens[tokens < len(logits)]  # the others are rows of pictures
         penalty = np.float32(self.repetition_penalty)
         out[tokens] = np.where(out[tokens] > 0, out[tokens] / penalty, out[tokens] * penalty)
         return out

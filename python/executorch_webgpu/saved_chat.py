@@ -20,6 +20,9 @@ from .tokenizer import ChatTokenizer, Message
 _VERSION = 1
 _LARGEST_FILE = 256 << 20  # bytes
 
+# Their embeddings belong to one program, and the files they come from may change.
+NO_PICTURES = "a conversation about pictures cannot be saved: leave out --save"
+
 
 def check_can_save(path: Path) -> None:
     """Raise WebGPUError where no conversation can be saved, before one is had."""
@@ -32,6 +35,8 @@ def check_can_save(path: Path) -> None:
 def save(path: Path, conversation: Conversation, tokenizer: ChatTokenizer) -> None:
     """Write the conversation, whole or not at all. Raises WebGPUError where that cannot be."""
     messages, text, tokens = conversation.state()
+    if any("pictures" in message for message in messages):
+        raise WebGPUError(NO_PICTURES)
     content = {
         "version": _VERSION,
         "tokenizer": tokenizer.digest,

@@ -6,50 +6,88 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from .chat import ContextFull, Conversation
-from .errors import WebGPUError
+from .errors import DeviceLostError, WebGPUError
 from .interrupt import stop_on_interrupt
-from .saved_chat import save
+from .saved_chat import NO_PICTURES, save
 from .thinking import Thinking
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .seeing import Picture
     from .tokenizer import ChatTokenizer
 
 
 @dataclass
 class Talk:
-    """Asks, shows, and keeps the conversation in `saved`, if that is given, after each answer."""
+    """Asks, shows, and keeps the conversation in `saved`, if that is given, after each answer.
+
+    `see` makes pictures of files; the next message is about those that were looked at.
+    """
 
     conversation: Conversation
     tokenizer: ChatTokenizer
     notes: Console
+    see: Callable[[Path], Picture]
     max_tokens: int | None = None
     saved: Path | None = None
     show_thinking: bool = False
+    _pictures: list[Picture] = field(default_factory=list, init=False)
 
     def clear(self) -> None:
         """Start over, in the saved file as well."""
         self.conversation.clear()
+        self._pictures.clear()
         self._save()
 
-    def answer_or_explain(self, question: str, role: str = "user") -> None:
-        """`answer`, but at a terminal a failure ends the answer only."""
+    def look_at(self, path: Path) -> None:
+        """Have the next message be about a picture, too.
+
+        Raises WebGPUError where the file is none, or the model has no eyes.
+        """
+        if self.saved is not None:
+            raise WebGPUError(NO_PICTURES)
+        picture = self._seen(path)
+        self._pictures.append(picture)
+        self.notes.print(f"[dim]{escape(picture.name)}: {len(picture.tokens)} tokens[/]")
+
+    def _seen(self, path: Path) -> Picture:
+        while True:
+            try:
+                return self.see(path)
+            except DeviceLostError as error:
+                self.conversation.start_over(error)
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """At a terminal a failure is said, and ends what is done here only."""
         try:
-            self.answer(question, role)
+            yield
         except WebGPUError as error:
             if not sys.stdin.isatty():
                 raise
             self.notes.print(f"[red]{escape(str(error))}[/]")
+
+    def obey(self, line: str) -> None:
+        """Do what a line says: a command, or else a message to answer."""
+        command, _, rest = line.partition(" ")
+        if line == "/clear":
+            self.clear()
+        elif command == "/tool":
+            self.answer(rest.strip(), "tool")
+        elif command == "/image":
+            self.look_at(Path(rest.strip()))
+        elif line:
+            self.answer(line)
 
     def answer(self, question: str, role: str = "user") -> None:
         """Print the answer as it comes, then how fast it came."""
@@ -63,8 +101,9 @@ class Talk:
 
     def _write_answer(self, question: str, role: str) -> None:
         with stop_on_interrupt() as stopped:
+            pictures, self._pictures = self._pictures, []
             try:
-                pieces = self.conversation.ask(question, self.max_tokens, stopped, role)
+                pieces = self.conversation.ask(question, self.max_tokens, stopped, role, pictures)
                 _write_pieces(self._shown(pieces))
             except ContextFull as full:
                 self._warn(f"{full}: the answer ends here.")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from .errors import WebGPUError
 from .files import write_atomically
@@ -21,6 +21,8 @@ from .files import write_atomically
 if TYPE_CHECKING:
     import jinja2
     import tokenizers
+
+    from .seeing import Picture
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -31,6 +33,7 @@ class Message(TypedDict):
 
     role: str
     content: str
+    pictures: NotRequired[Sequence[Picture]]  # that it is about
 
 
 class ChatTokenizer:
@@ -147,6 +150,11 @@ class ChatTokenizer:
 
         Raises WebGPUError when the template, which is code of the model's maker, fails.
         """
+        return self._rendered(messages, tools)
+
+    def _rendered(
+        self, messages: Sequence[Mapping[str, object]], tools: Sequence[object] | None
+    ) -> str:
         try:
             text: str = self._template.render(
                 messages=messages,

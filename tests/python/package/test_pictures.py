@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,40 @@ def test_pixels_are_normalized(tmp_path: Path) -> None:
     got = Preparing().load(tmp_path / "a.png", *INPUT)
     expected = (torch.from_numpy(pixels).double() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
     torch.testing.assert_close(got.double(), expected.permute(2, 0, 1)[None], rtol=0, atol=1e-6)
+
+
+def test_the_whole_of_a_wide_picture(tmp_path: Path) -> None:
+    """As the file beside the model says, or else from -1 to 1."""
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    beside = tmp_path / "preprocessor_config.json"
+    for said, resample, mean, std in (
+        (None, Image.Resampling.LANCZOS, 0.5, 0.5),
+        ({"image_mean": [0.25] * 3, "image_std": [2] * 3, "resample": 3}, 3, 0.25, 2.0),
+        ({"image_mean": [0.25] * 3, "do_normalize": False}, Image.Resampling.LANCZOS, 0.0, 1.0),
+    ):
+        if said is not None:
+            beside.write_text(json.dumps(said))
+        got = Preparing.beside(tmp_path / "model.pte").load(tmp_path / "a.png", *INPUT)
+        whole = np.array(Image.fromarray(pixels).resize((6, 8), resample), np.float32)
+        expected = (torch.from_numpy(whole) / 255 - mean) / std
+        torch.testing.assert_close(got, expected.permute(2, 0, 1)[None], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "cannot read"),
+        ("[]", "is no JSON object"),
+        ('{"image_mean": 0.5}', "has no numbers of three colours"),
+        ('{"image_std": [1, 0, 1]}', "has no numbers of three colours"),
+        ('{"resample": 9}', "no filter as resample"),
+    ],
+)
+def test_what_lies_beside_a_model_is_broken(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    with pytest.raises(WebGPUError, match=says):
+        Preparing.beside(tmp_path / "model.pte")
 
 
 def test_the_middle_of_a_wide_picture(tmp_path: Path) -> None:
@@ -130,8 +165,8 @@ def test_wrong_options(colours: Path, tmp_path: Path, arguments: list[str], sent
 def test_files_that_are_no_pictures(colours: Path, tmp_path: Path) -> None:
     good = picture(tmp_path / "good.png").read_bytes()
     for name, content, sentence in [
-        ("text.jpg", b"hello", "is neither an array (.npy) nor a picture"),
-        ("empty.png", b"", "is neither an array (.npy) nor a picture"),
+        ("text.jpg", b"hello", "is no picture that can be read"),
+        ("empty.png", b"", "is no picture that can be read"),
         ("cut.png", good[: len(good) // 2], "cannot be read: "),
     ]:
         path = tmp_path / name
