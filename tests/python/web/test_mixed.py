@@ -15,11 +15,10 @@ import transformers
 from executorch.exir import ExecutorchBackendConfig, to_edge
 from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 from executorch_webgpu.lowering import lower_program, quiet_upstream
-from support import stock
+from support import mixed, stock
 from support.case_files import Call, Case
 from support.expected import Expected, Tolerance
 from support.export_llm import Eager, Form, make_checkpoint, official
-from support.mixed import EightBitEmbedding, save_decoder
 from support.networks import First
 from support.program_text import kernels_of
 from torch import Tensor, nn
@@ -252,12 +251,18 @@ def test_dynamic(record_case: Record) -> None:
     record("lengths", pte, module, calls, record_case)
 
 
-def test_an_embedding_in_bytes(tmp_path: Path, record_case: Record) -> None:
-    model = EightBitEmbedding(40).eval()
-    saved = save_decoder(tmp_path, "model", copy.deepcopy(model))
+def test_an_embedding_in_bytes(record_case: Record) -> None:
+    model = mixed.EightBitEmbedding(40).eval()
     calls = [(tokens(*range(n)), torch.tensor([at])) for n, at in ((3, 0), (20, 5), (1, 63))]
-    assert "quantized_decomposed::embedding_byte.dtype_out" in kernels_of(saved.pte.read_bytes())
-    record("embedding", saved.pte.read_bytes(), model, calls, record_case)
+    pte = stock.export(
+        {"forward": (copy.deepcopy(model), calls[0])},
+        dynamic_shapes={
+            "tokens": {1: torch.export.Dim("length", max=mixed.CONTEXT - 1)},
+            "position": None,
+        },
+    )
+    assert "quantized_decomposed::embedding_byte.dtype_out" in kernels_of(pte)
+    record("embedding", pte, model, calls, record_case)
 
 
 @pytest.mark.parametrize(
