@@ -18,9 +18,18 @@ _IN_PLACE = (aten.index_copy_.default, aten.index_put_.default)
 
 
 def functionalized(program: ExportedProgram) -> ExportedProgram:
-    """The program with such writes as values, not in place."""
-    if any(node.target in _IN_PLACE for node in program.graph.nodes):
-        program = program.run_decompositions({})
+    """The program with such writes as values, not in place.
+
+    A view there may be of what lies in memory as eager's attention gives it, and not as another
+    operator in its place does: so views become reshapes, which may copy.
+    """
+    if not any(node.target in _IN_PLACE for node in program.graph.nodes):
+        return program
+    program = program.run_decompositions({})
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
+    program.graph_module.recompile()
     return program
 
 
