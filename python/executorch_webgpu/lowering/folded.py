@@ -33,8 +33,8 @@ class Folded:
         }
         for node in program.graph.nodes:
             if writes(node) and operator_name(node) not in _FOLDED:
-                for written in _written_by(node):
-                    self._forget(written)
+                for changed in _written_by(node):
+                    self._forget(changed)
 
     def of(self, node: Any) -> Tensor | None:
         """A node's value; None where it is not known."""
@@ -63,10 +63,11 @@ def writes(node: fx.Node) -> bool:
 def _written_by(node: fx.Node) -> list[fx.Node]:
     """What a call writes of what it is given, which need not come first."""
     found: list[fx.Node] = []
-    for index, argument in enumerate(node.target._schema.arguments if writes(node) else ()):  # type: ignore[union-attr]
+    target: Any = node.target
+    for index, argument in enumerate(target._schema.arguments if writes(node) else ()):
         if argument.alias_info is not None and argument.alias_info.is_write:
             given = node.args[index : index + 1] or node.kwargs.get(argument.name)
-            fx.node.map_arg(given, found.append)  # type: ignore[arg-type]
+            fx.node.map_arg(given, found.append)
     return found
 
 
