@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from torch import Tensor, fx
@@ -33,7 +33,8 @@ class Folded:
         }
         for node in program.graph.nodes:
             if writes(node) and operator_name(node) not in _FOLDED:
-                self._forget(node)
+                for changed in _written_by(node):
+                    self._forget(changed)
 
     def of(self, node: Any) -> Tensor | None:
         """A node's value; None where it is not known."""
@@ -50,9 +51,8 @@ class Folded:
 
     def _forget(self, node: fx.Node) -> None:
         """What a call writes does not follow from constants, nor what it is a view of."""
-        while node.all_input_nodes:
-            node = node.all_input_nodes[0]
-            self._values[node] = None
+        for viewed in _views(node):
+            self._values[viewed] = None
 
 
 def writes(node: fx.Node) -> bool:
@@ -60,15 +60,33 @@ def writes(node: fx.Node) -> bool:
     return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
+def _written_by(node: fx.Node) -> list[fx.Node]:
+    """What a call writes of what it is given, which need not come first."""
+    found: list[fx.Node] = []
+    target: Any = node.target
+    for index, argument in enumerate(target._schema.arguments if writes(node) else ()):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            given = node.args[index : index + 1] or node.kwargs.get(argument.name)
+            fx.node.map_arg(given, found.append)
+    return found
+
+
+def _views(node: fx.Node) -> Iterator[fx.Node]:
+    """A node and what it may be a view of."""
+    yield node
+    while node.all_input_nodes:
+        node = node.all_input_nodes[0]
+        yield node
+
+
 def written_buffers(program: ExportedProgram) -> set[str]:
     """The buffers that a method writes, whether its graph says so in its signature or in place."""
     found = set(program.graph_signature.buffers_to_mutate.values())
     buffers = {n: s.target for n, s in inputs(program) if s.kind is InputKind.BUFFER}
     for node in program.graph.nodes:
-        if writes(node):
-            while node.all_input_nodes:
-                node = node.all_input_nodes[0]
-            found.add(buffers.get(node))
+        found |= {
+            buffers.get(viewed) for written in _written_by(node) for viewed in _views(written)
+        }
     return {name for name in found if name is not None}
 
 

@@ -171,18 +171,21 @@ class _Rewriter:
             return position
         key = self._key(position)
         if key not in self.numbers:
-            self.numbers[key] = self._read(position)
+            self.numbers[key] = self._read(*key)
         return self.numbers[key]
 
-    def _read(self, position: fx.Node) -> fx.Node:
-        """The number in a tensor, as a delegate reads it: selected from a dimension."""
-        after = position
-        if position.op == "placeholder":
+    def _read(self, tensor: Any, index: Any = None) -> fx.Node:
+        """The number in a tensor, as a delegate reads it: selected from a dimension.
+
+        Right behind the tensor, so in front of all that is written from there on.
+        """
+        after = tensor
+        if tensor.op == "placeholder":
             after = [node for node in self.graph.nodes if node.op == "placeholder"][-1]
         with self.graph.inserting_before(after.next):
-            if operator_name(position) != "select":
-                row = call(self.graph, aten.view.default, position, [1])
-                position = call(self.graph, aten.select.int, row, 0, 0)
+            if index is None:
+                tensor, index = call(self.graph, aten.view.default, tensor, [1]), 0
+            position = call(self.graph, aten.select.int, tensor, 0, index)
             number = self.graph.call_function(aten.item.default, (position,))
         env = value_of(position).fake_mode.shape_env
         number.meta["val"] = env.create_unbacked_symint()

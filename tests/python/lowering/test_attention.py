@@ -150,6 +150,24 @@ def test_a_mask_that_is_written_in_part():
     compare([whole.module()(Q, KV)], module(Q, KV), "mask")
 
 
+def test_a_mask_that_a_custom_operator_writes():
+    """What it writes is not what it is given first."""
+    import executorch.extension.llm.custom_ops.custom_ops  # noqa: F401  registers llama::*
+    from executorch_webgpu.lowering.prepare import prepared
+
+    def function(s, q, row, place):
+        start = place.item()
+        torch._check(start >= 0)
+        torch._check(start < 7)
+        torch.ops.llama.update_cache(row, s.seen, start)
+        return attend(q, q, q, s.seen.view(7, 7) > 0)
+
+    module, row = Stated(function, seen=torch.ones(1, 7, 1, 7)), torch.tensor([[[[0.0] * 6 + [1]]]])
+    given = Q, row, torch.tensor(2)
+    whole = prepared({"": graph_of(module, given)}, {"": {}})[""]
+    compare([whole.module()(*given)], module(*given), "mask")
+
+
 def test_any_number_of_heads():
     heads = torch.export.Dim("heads", min=2, max=6)
     module = Stated(lambda s, q, k: attend(q, k, k))

@@ -67,6 +67,13 @@ def many(s, q, k, v, p):
     return attend(q, s.k, s.v, s.mask.narrow(0, start, k.shape[1]))
 
 
+def values_first(s, q, k, v, p):
+    """Each write selects the position for itself, and the second cache is written first."""
+    s.v.index_copy_(2, torch.arange(1) + p[0], v.transpose(1, 2))
+    s.k.index_copy_(2, torch.arange(1) + p[0], k.transpose(1, 2))
+    return attend(q, s.k, s.v, s.mask[p])
+
+
 def for_groups(s, q, k, v, p):
     put(s, k, v, p)
     keys, values = (x.repeat_interleave(2, 1) for x in (s.k, s.v))
@@ -96,6 +103,7 @@ LYING = (1, CONTEXT, HEADS, WIDTH)
 CACHES = {
     "one": (one, (), HEADS),
     "many": (many, (), HEADS),
+    "values first": (values_first, (), HEADS),
     "for groups": (for_groups, (), 2 * HEADS),
     "of groups": (of_groups, (), 2 * HEADS),
     "of floats": (of_floats, (), HEADS),

@@ -108,6 +108,14 @@ def with_scalar(dtypes: Sequence[torch.dtype], *scalars: Any, **kwargs: Any) -> 
         yield Made((some((2, 5), dtype), scalar), **kwargs)
 
 
+def taken_from_a_scalar() -> Iterator[Made]:
+    for made in with_scalar((F32, I64, I32), 3):
+        yield Made((*made.arguments, 2))
+    # Products of more bits than doubles have.
+    for dtype in (I32, I64):
+        yield Made((torch.tensor([2**31 - 1, 5 - 2**31], dtype=dtype), 3, 2**30 + 1))
+
+
 def unary(dtypes: Sequence[torch.dtype], **kwargs: Any) -> Iterator[Made]:
     for shape, dtype in itertools.product(SHAPES, dtypes):
         yield Made((some(shape, dtype),), **kwargs)
@@ -518,6 +526,7 @@ def sums_of_products() -> Iterator[Made]:
         a, b = some((2, 3), plain=True), some((3, 4), plain=True)
         yield Made((some(bias, plain=True), a, b, 1, 1), relative=1e-5)
         yield Made((some(bias, plain=True), a, b, 0.5, 2.0), relative=1e-5)
+    yield Made((some((4,), I64), some((2, 3), I64), some((3, 4), I64), 3, -2))
 
 
 def largest() -> Iterator[Made]:
@@ -557,7 +566,7 @@ def indexed() -> Iterator[Made]:
     yield Made(made, (some((3, 5)),), refusal=refusal)
 
 
-def index_written(dtypes: Sequence[torch.dtype] = (F32, I64)) -> Iterator[Made]:
+def index_written(dtypes: Sequence[torch.dtype] = (F32, I64, F16)) -> Iterator[Made]:
     for dtype in dtypes:
         x = some((3, 4, 5), dtype, plain=True)
         for indices in (
@@ -610,9 +619,11 @@ def scattered(number: bool) -> Iterator[Made]:
 
 
 def added_up() -> Iterator[Made]:
-    for dtype in (F32, I64):
+    for dtype in (F32, I64, F16):
         x, index = some((3, 4), dtype, plain=True), whole((2, 4), 0, 3)
-        yield Made((x, 0, index, some((2, 4), dtype, plain=True)), relative=CLOSE)
+        yield Made(
+            (x, 0, index, some((2, 4), dtype, plain=True)), relative=1e-3 if dtype == F16 else CLOSE
+        )
 
 
 def index_selected() -> Iterator[Made]:
@@ -714,6 +725,8 @@ def sizes_of() -> Iterator[Made]:
 def first_elements() -> Iterator[Made]:
     for value, dtype in ((5, I64), (-3, I32), (1.5, F32), (True, BOOL)):
         yield Made((torch.tensor([value], dtype=dtype),), (value,))
+    # ExecuTorch's own takes none.
+    yield Made((torch.tensor([1.5], dtype=F16),), (1.5,), portable=False)
 
 
 A, Q, P = "aten::", "quantized_decomposed::", "executorch_prim::"
@@ -723,9 +736,7 @@ KERNELS: dict[str, Callable[[], Iterator[Made]]] = {
     A + "add.Scalar_out": lambda: (Made((*m.arguments, 1)) for m in with_scalar(NUMBERS, 2, -3)),
     A + "sub.out": lambda: scaled(NUMBERS),
     A + "sub.Scalar_out": lambda: (Made((*m.arguments, 2)) for m in with_scalar(NUMBERS, 2, 5)),
-    A + "rsub.Scalar_out": lambda: (
-        Made((*m.arguments, 2)) for m in with_scalar((F32, I64, I32), 3)
-    ),
+    A + "rsub.Scalar_out": taken_from_a_scalar,
     A + "mul.out": lambda: binary((*NUMBERS, F16, BOOL)),
     A + "mul.Scalar_out": lambda: with_scalar((*NUMBERS, F16), 0.42044820762685725, 3, -1),
     # Of one divisor ExecuTorch's own multiplies with the reciprocal.

@@ -354,14 +354,7 @@ export const ELEMENTWISE: Record<string, Kernel> = Object.fromEntries<Kernel>([
   ["aten::div.out_mode", (c) => division(c, c.tensor(0), c.tensor(1), c.text(2))],
   ["aten::div.Scalar_mode_out", (c) => division(c, c.tensor(0), c.scalar(1), c.text(2))],
   ["aten::floor_divide.out", (c) => division(c, c.tensor(0), c.tensor(1), "floor")],
-  [
-    "aten::rsub.Scalar_out",
-    (c) => {
-      const [x, other, scale] = [c.tensor(0), c.scalar(1), c.scalar(2)];
-      const dtype = promoteScalar(promoted([x, other]), scale);
-      each(c, 3, [x, other, scale], dtype, (a, b, alpha) => b - a * alpha);
-    },
-  ],
+  ["aten::rsub.Scalar_out", (c) => addition(-1)(c, c.scalar(1), c.tensor(0))],
   [
     "aten::bitwise_not.out",
     (c) => {

@@ -1,6 +1,7 @@
 /** Kernels that read and write where tensors of indices say. */
 import { elementCount, isFloating, type TypedArray } from "../elements.ts";
 import { ModelError } from "../errors.ts";
+import { halfToFloat } from "../half.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Kernel, KernelCall } from "./call.ts";
 import { cast, scalarArray } from "./dtypes.ts";
@@ -116,7 +117,8 @@ function write(
   const wideHalf = adds && x.dtype === "float16";
   const result = wideHalf ? cast(x.data, x.dtype, "float32") : x.data.slice();
   fill(result, (into, at, value) => {
-    into[at] = (adds ? (into[at] as number) + (value as number) : value) as never;
+    const added = wideHalf ? halfToFloat(value as number) : (value as number);
+    into[at] = (adds ? (into[at] as number) + added : value) as never;
   });
   c.give(out, x.sizes, result, wideHalf ? "float32" : x.dtype);
 }

@@ -4,7 +4,7 @@ import { ModelError } from "../errors.ts";
 import type { DType } from "../forms.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Kernel, KernelCall } from "./call.ts";
-import { cast, wide } from "./dtypes.ts";
+import { cast, type Scalar, scalarArray, wide } from "./dtypes.ts";
 import { dimension, gather, stridesOf } from "./strided.ts";
 
 /** A tensor as rows, each of which becomes one element. */
@@ -241,7 +241,14 @@ function topk(c: KernelCall): void {
 }
 
 /** Products of matrices [batch, n, k] and [batch, k, m], summed in doubles. */
-function products(c: KernelCall, out: number, a: Tensor, b: Tensor, add?: Tensor, beta = 1, alpha = 1): void {
+function products(
+  c: KernelCall,
+  out: number,
+  a: Tensor,
+  b: Tensor,
+  add?: Tensor,
+  factors: readonly Scalar[] = [],
+): void {
   const [n, k] = a.sizes.slice(-2);
   const m = b.sizes.at(-1) as number;
   const batch = elementCount(a.sizes.slice(0, -2));
@@ -267,6 +274,7 @@ function products(c: KernelCall, out: number, a: Tensor, b: Tensor, add?: Tensor
   if (add !== undefined) {
     const [rows, columns] = [add.sizes.at(-2) ?? 1, add.sizes.at(-1) ?? 1];
     const bias = cast(add.data, add.dtype, dtype) as unknown as number[];
+    const [beta, alpha] = factors.map((factor) => scalarArray(factor, dtype)[0] as number);
     for (let r = 0; r < n; ++r)
       for (let j = 0; j < m; ++j)
         result[r * m + j] =
@@ -296,5 +304,5 @@ export const REDUCTIONS: Record<string, Kernel> = {
   "aten::topk.values": topk,
   "aten::mm.out": (c) => products(c, 2, c.tensor(0), c.tensor(1)),
   "aten::bmm.out": (c) => products(c, 2, c.tensor(0), c.tensor(1)),
-  "aten::addmm.out": (c) => products(c, 5, c.tensor(1), c.tensor(2), c.tensor(0), c.number(3), c.number(4)),
+  "aten::addmm.out": (c) => products(c, 5, c.tensor(1), c.tensor(2), c.tensor(0), [c.scalar(3), c.scalar(4)]),
 };

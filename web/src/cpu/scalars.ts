@@ -2,7 +2,7 @@
 import { elementCount, isFloating } from "../elements.ts";
 import { ModelError } from "../errors.ts";
 import type { Kernel } from "./call.ts";
-import type { Scalar } from "./dtypes.ts";
+import { readable, type Scalar } from "./dtypes.ts";
 import { roundEven } from "./elementwise.ts";
 import { dimension } from "./strided.ts";
 
@@ -132,7 +132,8 @@ export const SCALARS: Record<string, Kernel> = Object.fromEntries<Kernel>([
     (c) => {
       const { data, dtype } = c.tensor(0);
       if (data.length < 1) throw new ModelError("there is no element to take");
-      c.set(1, dtype === "bool" ? Boolean(data[0]) : isFloating(dtype) ? Number(data[0]) : BigInt(data[0]));
+      const [element] = readable(data.subarray(0, 1), dtype);
+      c.set(1, dtype === "bool" ? Boolean(element) : isFloating(dtype) ? Number(element) : BigInt(element));
     },
   ],
 ]);
