@@ -83,6 +83,19 @@ function part(x: Tensor, strides: number[], dim: number, begin: number, count: n
   };
 }
 
+/** What a slice takes, whose arguments begin with the dimension at `first`. */
+const sliced = (c: KernelCall, first: number) => (x: Tensor, strides: number[]) => {
+  const dim = dimension(c.int(first), x.sizes.length);
+  const { begin, count, step } = slice(c, first + 1, x.sizes[dim]);
+  return part(x, strides, dim, begin, count, step);
+};
+
+/** What a selection takes, as a slice of one; a dimension and an index, from `first` on. */
+const selected = (c: KernelCall, first: number) => (x: Tensor, strides: number[]) => {
+  const dim = dimension(c.int(first), x.sizes.length);
+  return { dim, ...part(x, strides, dim, index(c.int(first + 1), x.sizes[dim], dim), 1) };
+};
+
 function index(at: number, size: number, dim: number): number {
   if (!(at >= -size && at < size))
     throw new ModelError(`index ${at} is out of range of dimension ${dim}, whose size is ${size}`);
@@ -306,12 +319,7 @@ export const MOVEMENT: Record<string, Kernel> = {
         [...x.sizes.keys()].map((d) => (d === a ? b : d === b ? a : d)),
       );
     }),
-  "aten::slice_copy.Tensor_out": (c) =>
-    moved(c, 5, (x, strides) => {
-      const dim = dimension(c.int(1), x.sizes.length);
-      const { begin, count, step } = slice(c, 2, x.sizes[dim]);
-      return part(x, strides, dim, begin, count, step);
-    }),
+  "aten::slice_copy.Tensor_out": (c) => moved(c, 5, sliced(c, 1)),
   "aten::narrow_copy.out": (c) =>
     moved(c, 4, (x, strides) => {
       const dim = dimension(c.int(1), x.sizes.length);
@@ -322,21 +330,11 @@ export const MOVEMENT: Record<string, Kernel> = {
     }),
   "aten::select_copy.int_out": (c) =>
     moved(c, 3, (x, strides) => {
-      const dim = dimension(c.int(1), x.sizes.length);
-      const { sizes, ...rest } = part(x, strides, dim, index(c.int(2), x.sizes[dim], dim), 1);
-      return { ...rest, sizes: sizes.toSpliced(dim, 1), strides: strides.toSpliced(dim, 1) };
+      const { dim, sizes, offset } = selected(c, 1)(x, strides);
+      return { offset, sizes: sizes.toSpliced(dim, 1), strides: strides.toSpliced(dim, 1) };
     }),
-  "aten::slice_scatter.out": (c) =>
-    overwritten(c, 6, (x, strides) => {
-      const dim = dimension(c.int(2), x.sizes.length);
-      const { begin, count, step } = slice(c, 3, x.sizes[dim]);
-      return part(x, strides, dim, begin, count, step);
-    }),
-  "aten::select_scatter.out": (c) =>
-    overwritten(c, 4, (x, strides) => {
-      const dim = dimension(c.int(2), x.sizes.length);
-      return part(x, strides, dim, index(c.int(3), x.sizes[dim], dim), 1);
-    }),
+  "aten::slice_scatter.out": (c) => overwritten(c, 6, sliced(c, 2)),
+  "aten::select_scatter.out": (c) => overwritten(c, 4, selected(c, 2)),
   "aten::cat.out": cat,
   "aten::stack.out": stack,
   "aten::split_with_sizes_copy.out": (c) => split(c, 3, c.int(2), c.ints(1)),
