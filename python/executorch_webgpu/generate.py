@@ -50,6 +50,16 @@ class Decoder(Protocol):
         """Make the model usable, with an empty cache, after its device was lost."""
 
 
+def no_language_model(
+    model: Model, method: str, signature: Sequence[tuple[str, Sequence[int]]], wanted: str
+) -> WebGPUError:
+    """A method of a program takes something else than a decoder's would."""
+    takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "nothing"
+    return WebGPUError(
+        f"{model.path} is not a language model: {method} takes {takes}, not {wanted}"
+    )
+
+
 class CachedDecoder:
     """What programs with a key-value cache have in common, whatever their decoder takes.
 
@@ -117,10 +127,8 @@ class LanguageModel(CachedDecoder):
         signature = model.signature() if "forward" in model.method_names else []
         shapes = [sizes for kind, sizes in signature if kind == "int64"]
         if [len(sizes) for sizes in shapes] != [2, 1]:
-            takes = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in signature) or "nothing"
-            raise WebGPUError(
-                f"{model.path} is not a language model: forward takes {takes}, "
-                "not tokens [1, S] and a position [1] of int64"
+            raise no_language_model(
+                model, "forward", signature, "tokens [1, S] and a position [1] of int64"
             )
         super().__init__(model, shapes[0][1], ["forward"])
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .errors import WebGPUError
 from .files import DataPath, StrPath
-from .generate import CachedDecoder, LanguageModel, last_row
+from .generate import CachedDecoder, LanguageModel, last_row, no_language_model
 from .pictures import Preparing
 from .runtime import Model, inspect, load
 from .seeing import FIRST_ROW, Picture
@@ -73,14 +73,14 @@ class DecoderInParts(CachedDecoder):
         self._parts = parts
         takes = model.signature(parts.decoder)
         if [len(sizes) for _, sizes in takes] != [3, 1] or takes[1][0] != "int64":
-            given = ", ".join(f"{kind} {list(sizes)}" for kind, sizes in takes) or "nothing"
-            raise WebGPUError(
-                f"{model.path} is not a language model: {parts.decoder} takes {given}, not "
-                "embeddings [1, S, D] and their positions [S] or the first of them [1]"
-            )
+            wanted = "embeddings [1, S, D] and their positions [S] or the first of them [1]"
+            raise no_language_model(model, parts.decoder, takes, wanted)
+        embeds = model.signature(parts.embedding)
+        if [(kind, len(sizes)) for kind, sizes in embeds] != [("int64", 2)]:
+            raise no_language_model(model, parts.embedding, embeds, "tokens [1, S] of int64")
         (_, (_, rows, self._width)), (_, (positions,)) = takes
-        ((_, tokens),) = model.signature(parts.embedding)
-        super().__init__(model, min(rows, tokens[-1]), [parts.embedding, parts.decoder])
+        ((_, (_, tokens)),) = embeds
+        super().__init__(model, min(rows, tokens), [parts.embedding, parts.decoder])
         self._takes_all_positions = positions > 1
         self._rows: list[torch.Tensor] = []  # of the pictures seen, [N, D] each
 

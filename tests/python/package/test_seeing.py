@@ -279,6 +279,9 @@ class Described:
         (lambda: Described(vision_encoder=[("uint8", (3, 8, 8))]), "takes uint8 [3, 8, 8], not"),
         (lambda: Described(vision_encoder=[]), "takes nothing, not a picture"),
         (lambda: Described(text_decoder=[("int64", (1, 8))]), "text_decoder takes int64 [1, 8]"),
+        (lambda: Described(token_embedding=[]), "token_embedding takes nothing, not tokens [1, S]"),
+        (lambda: Described(token_embedding=[("int32", (1, 8))]), "token_embedding takes int32"),
+        (lambda: Described(token_embedding=[("int64", (8,))]), "token_embedding takes int64 [8]"),
     ],
 )
 def test_parts_that_do_not_fit(
