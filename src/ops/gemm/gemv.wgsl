@@ -6,6 +6,7 @@
 // With STAGED, x is not there yet: every workgroup prepares it for itself while its weights are on their way.
 #param LOADS   // words of a step
 #param HALVES  // groups of four elements of K in a step
+#param UNROLL : 1 | 2 | 3 | 4  // steps at once
 #param ROWS = 1 : 1
 #if RUN != 0
 #requires subgroups
