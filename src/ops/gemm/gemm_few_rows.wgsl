@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   var next${M}_${L}_${U} = weights[base${M} + ((known + ${U}u) * ${LOADS}u + ${L}u) * 16u];
 #endrepeat
 #endrepeat
-  var next_scale${M} = scales[(panel${M} * params.groups + known / params.group_steps) * 16u + quad${M} % 16u];
+  var next_scale${M} = scale_quad(panel${M}, quad${M} % 16u, known / params.group_steps);
 #endrepeat
   let last_quad = end * ${HALVES}u - 1u;
 #repeat T X_TASKS
@@ -121,7 +121,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
 #endrepeat
       let scale${M} = next_scale${M};
-      next_scale${M} = scales[(panel${M} * params.groups + known / params.group_steps) * 16u + quad${M} % 16u];
+      next_scale${M} = scale_quad(panel${M}, quad${M} % 16u, known / params.group_steps);
 #endrepeat
       if (within) {
 #repeat U UNIT

@@ -47,7 +47,7 @@ var<workgroup> tile_x: array<f16, ${X_TERMS}u * X_TILE>;
 // [term][column][element], task i: word i % WORDS of quad i / WORDS.
 var<workgroup> tile_w: array<f16, ${W_TERMS}u * W_TILE>;
 
-// A word of each of four columns, and their scales: a column quad's begin at `at`. What lies past the end of K is
+// A word of each of four columns, which begin at `at`, and their scales. What lies past the end of K is
 // multiplied by zero; columns past the last are never read from the sums.
 fn fetch_words(at: u32, word: u32) -> U4 {
 #if WHOLE
@@ -57,9 +57,9 @@ fn fetch_words(at: u32, word: u32) -> U4 {
 #endif
 }
 
-fn fetch_scale(at: u32, word: u32) -> F4 {
+fn fetch_scale(at: vec2<u32>, word: u32) -> F4 {
 #if SCALES
-  let scale = scales[at + min(word / ${GROUP_WORDS}u, params.groups - 1u) * 16u];
+  let scale = scale_quad(at.x, at.y, min(word / ${GROUP_WORDS}u, params.groups - 1u));
 #else
   let scale = F4(1.0);
 #endif
@@ -106,7 +106,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let task${T} = index + ${T}u * ${WG}u;
   let place${T} = place(block, task${T} / ${WORDS}u);
   let words_at${T} = place${T}.x * params.words * 16u + place${T}.y;
-  let scales_at${T} = place${T}.x * params.groups * 16u + place${T}.y;
 #if W_TERMS == 2
   // A power of two, of which this is 1 / factor.
   let shrink${T} = bitcast<F4>(U4(0x7f000000u) - bitcast<U4>(
@@ -114,7 +113,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
   var word${T} = first * ${WORDS}u + task${T} % ${WORDS}u;
   var words${T} = fetch_words(words_at${T}, word${T});
-  var scale${T} = fetch_scale(scales_at${T}, word${T});
+  var scale${T} = fetch_scale(place${T}, word${T});
 #endrepeat
   for (var chunk = first; chunk < end; chunk++) {
     // Not by functions: in them it could not be told that no index is past the end, and each would be clamped.
@@ -214,7 +213,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat T W_TASKS
       word${T} += ${WORDS}u;
       words${T} = fetch_words(words_at${T}, word${T});
-      scale${T} = fetch_scale(scales_at${T}, word${T});
+      scale${T} = fetch_scale(place${T}, word${T});
 #endrepeat
     }
 #repeat D DEPTHS

@@ -33,7 +33,7 @@ fn fetch_scale(block: u32, quad: u32, word: u32) -> F4 {
 #if SCALES
   let at = place(block, quad);
   let group = min(word, params.words - 1u) / params.group_steps;
-  let scale = scales[(at.x * params.groups + group) * 16u + at.y];
+  let scale = scale_quad(at.x, at.y, group);
 #else
   let scale = F4(1.0);
 #endif

@@ -40,9 +40,8 @@ const PARTIALS = ${WG}u;
     let q${M}_${L}_${U} = weights[base${M} + (step${U} * ${LOADS}u + ${L}u) * 16u];
 #endrepeat
 #if SCALES
-    let scale${M}_${U} = select(
-        F4(0.0), scales[(panel${M} * params.groups + step${U} / params.group_steps) * 16u + column],
-        counts${U});
+    let scale${M}_${U} =
+        select(F4(0.0), scale_quad(panel${M}, column, step${U} / params.group_steps), counts${U});
 #else
     let scale${M}_${U} = F4(select(0.0, 1.0, counts${U}));
 #endif

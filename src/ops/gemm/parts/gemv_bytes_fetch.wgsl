@@ -4,6 +4,5 @@
 #repeat S 4
     q${M}_${S} = weights[base${M} + (unit * 4u + ${S}u) * 16u];
 #endrepeat
-    let group${M} = panel${M} * params.groups + unit * 4u / params.group_steps;
-    scale${M} = select(F4(0.0), scales[group${M} * 16u + column], next == unit);
+    scale${M} = select(F4(0.0), scale_quad(panel${M}, column, unit * 4u / params.group_steps), next == unit);
 #endrepeat
