@@ -49,7 +49,7 @@ export async function measure(
   await warm(() => decode(generation, at, 64));
   const step = await medianOf(5, () => decode(generation, at, tokens));
   await warm(() => prefill(runner, prompt));
-  const prompts = await medianOf(15, () => prefill(runner, prompt));
+  const prompts = await medianOf(7, () => prefill(runner, prompt));
   const { ms, dispatches } = await encodeOnly(gpu, runner, at);
   const bare = await bareLoop(gpu, dispatches);
   generation.dispose();
