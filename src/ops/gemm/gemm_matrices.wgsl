@@ -57,12 +57,16 @@ fn fetch_words(at: u32, word: u32) -> U4 {
 #endif
 }
 
-fn fetch_scale(at: vec2<u32>, word: u32) -> F4 {
-#if SCALES
-  let scale = scale_quad(at.x, at.y, min(word / ${GROUP_WORDS}u, params.groups - 1u));
-#else
-  let scale = F4(1.0);
-#endif
+fn group_of(word: u32) -> u32 {
+  return min(word / ${GROUP_WORDS}u, params.groups - 1u);
+}
+
+fn fetch_scale(at: vec2<u32>, word: u32) -> Scales {
+  return scale_words(at.x, at.y, group_of(word));
+}
+
+fn fetched_scale(words: Scales, word: u32) -> F4 {
+  let scale = scale_of(words, group_of(word));
 #if WHOLE
   return scale;
 #else
@@ -138,6 +142,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
     {
       let to = task${T} / ${WORDS}u * 4u * PITCH + task${T} % ${WORDS}u * EACH;
+      let scales${T} = fetched_scale(scale${T}, word${T});
 #repeat C 4
       {
 #if WEIGHT == q4
@@ -145,7 +150,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
         // Two nibbles at a time, four elements apart, as mantissa bits of 2^10; they lie side by side, as x has them
         // (gemm_split_rows). The scale in two parts, of which the upper has eight bits: f16 holds its products, since
         // -8 to 7 are three bits at most times a power of two.
-        let s = scale${T}[${C}] * shrink${T}[${C}];
+        let s = scales${T}[${C}] * shrink${T}[${C}];
         let coarse = bitcast<f32>((bitcast<u32>(s) + 0x8000u) & 0xffff0000u);
 #repeat J 4
         {
@@ -163,7 +168,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #else
         // A nibble as mantissa bits of 2^23, without shifting it down: the scale makes up for its place. Scales are
         // kept such that f16, which ends at 65504, holds all weights.
-        let s = clamp(scale${T}[${C}], -8188.0, 8188.0);
+        let s = clamp(scales${T}[${C}], -8188.0, 8188.0);
 #repeat H 2
         let n${H} = words${T}[${C}] >> (16u * ${H}u);
 #repeat J 4
@@ -175,9 +180,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
 #elif WEIGHT == q8
 #if W_TERMS == 2
-        let s = scale${T}[${C}] * shrink${T}[${C}];
+        let s = scales${T}[${C}] * shrink${T}[${C}];
 #else
-        let s = clamp(scale${T}[${C}], -511.0, 511.0);
+        let s = clamp(scales${T}[${C}], -511.0, 511.0);
 #endif
 #repeat J 4
         {
@@ -195,7 +200,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
 #elif WEIGHT == f16
         // Not a product: what lies past the end may be no number.
-        let pair = bitcast<vec2<f16>>(select(0u, words${T}[${C}], scale${T}[${C}] > 0.0));
+        let pair = bitcast<vec2<f16>>(select(0u, words${T}[${C}], scales${T}[${C}] > 0.0));
         tile_w[to + ${C}u * PITCH] = pair.x;
         tile_w[to + ${C}u * PITCH + 1u] = pair.y;
 #endif

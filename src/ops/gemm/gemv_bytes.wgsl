@@ -19,7 +19,7 @@ var<workgroup> x_scales: array<f32, ${UNITS}u>;
 #include "gemv_begin.wgsl"
   var unit = 0u;
 #repeat M MATS
-  var scale${M} = F4(0.0);
+  var scale${M} = Scales();
 #repeat S 4
   var q${M}_${S} = U4(0u);
 #endrepeat
@@ -62,7 +62,12 @@ var<workgroup> x_scales: array<f32, ${UNITS}u>;
     let x_scale = x_scales[unit];
 #repeat M MATS
     let sum${M} = F4(sum${M}_2 * 256 + sum${M}_1) * 256.0 + F4(sum${M}_0);
-    total${M} += sum${M} * (scale${M} * x_scale);
+    let scaled${M} = sum${M} * (scale_of(scale${M}, unit * 4u / params.group_steps) * x_scale);
+#if LOOP
+    total${M} += scaled${M};
+#else
+    total${M} = select(F4(0.0), scaled${M}, slice == unit);
+#endif
 #endrepeat
 #if LOOP
     let next = first + ${SLICES}u;

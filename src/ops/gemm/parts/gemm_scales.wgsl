@@ -1,4 +1,6 @@
-// The scales of a matrix product's weights, in panels: float-panels, or half-panels, whose words have two groups each.
+// The scales of a matrix product's weights, in panels: float-panels, or half-panels, whose words have two groups each;
+// ones if there are none. They are fetched (scale_words) apart from where they become numbers (scale_of): what a
+// fetched word is computed to waits for it.
 #param SCALES = 0 : 0 | f32 | f16
 #if SCALES == f32
 @group(0) @binding(scales) var<storage, read> scales: array<F4>;
@@ -8,17 +10,38 @@
 
 // The low (0) or high (1) f16 of each word.
 fn half(words: U4, which: u32) -> F4 {
-  return F4(unpack2x16float(words.x)[which], unpack2x16float(words.y)[which], unpack2x16float(words.z)[which],
-            unpack2x16float(words.w)[which]);
+  let wanted = words >> U4(which * 16u);
+  return F4(unpack2x16float(wanted.x).x, unpack2x16float(wanted.y).x, unpack2x16float(wanted.z).x,
+            unpack2x16float(wanted.w).x);
 }
 
-#if SCALES == f32
 // Of a column quad of a panel and a group along K.
-fn scale_quad(panel: u32, column: u32, group: u32) -> F4 {
-  return scales[(panel * params.groups + group) * 16u + column];
+#if SCALES == f16
+alias Scales = U4;
+
+fn scale_words(panel: u32, column: u32, group: u32) -> Scales {
+  return scales[(panel * ((params.groups + 1u) / 2u) + group / 2u) * 16u + column];
 }
-#elif SCALES == f16
-fn scale_quad(panel: u32, column: u32, group: u32) -> F4 {
-  return half(scales[(panel * ((params.groups + 1u) / 2u) + group / 2u) * 16u + column], group % 2u);
+
+fn scale_of(words: Scales, group: u32) -> F4 {
+  return half(words, group % 2u);
+}
+#else
+alias Scales = F4;
+
+fn scale_words(panel: u32, column: u32, group: u32) -> Scales {
+#if SCALES
+  return scales[(panel * params.groups + group) * 16u + column];
+#else
+  return F4(1.0);
+#endif
+}
+
+fn scale_of(words: Scales, group: u32) -> F4 {
+  return words;
 }
 #endif
+
+fn scale_quad(panel: u32, column: u32, group: u32) -> F4 {
+  return scale_of(scale_words(panel, column, group), group);
+}

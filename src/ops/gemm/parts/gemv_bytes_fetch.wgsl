@@ -4,5 +4,5 @@
 #repeat S 4
     q${M}_${S} = weights[base${M} + (unit * 4u + ${S}u) * 16u];
 #endrepeat
-    scale${M} = select(F4(0.0), scale_quad(panel${M}, column, unit * 4u / params.group_steps), next == unit);
+    scale${M} = scale_words(panel${M}, column, unit * 4u / params.group_steps);
 #endrepeat
