@@ -16,10 +16,34 @@ const PARTIALS = ${RUNS}u * ${LANES}u;
 var<workgroup> x_bytes: array<vec2<u32>, ${STEPS}u * 3u>;
 var<workgroup> x_scales: array<f32, ${UNITS}u>;
 
+// A scale between where it is fetched and where it is used: of one matrix the number, whose few registers leave room for
+// another workgroup; of two the word, for which nothing waits.
+#if MATS == 1
+alias Held = F4;
+
+fn hold_scale(panel: u32, column: u32, group: u32) -> Held {
+  return scale_quad(panel, column, group);
+}
+
+fn held_scale(held: Held, group: u32) -> F4 {
+  return held;
+}
+#else
+alias Held = Scales;
+
+fn hold_scale(panel: u32, column: u32, group: u32) -> Held {
+  return scale_words(panel, column, group);
+}
+
+fn held_scale(held: Held, group: u32) -> F4 {
+  return scale_of(held, group);
+}
+#endif
+
 #include "gemv_begin.wgsl"
   var unit = 0u;
 #repeat M MATS
-  var scale${M} = Scales();
+  var scale${M} = Held();
 #repeat S 4
   var q${M}_${S} = U4(0u);
 #endrepeat
@@ -59,15 +83,16 @@ var<workgroup> x_scales: array<f32, ${UNITS}u>;
 #endrepeat
     }
 #endrepeat
+#if LOOP
+    const counts = true;
+#else
+    let counts = slice == unit;
+#endif
     let x_scale = x_scales[unit];
 #repeat M MATS
     let sum${M} = F4(sum${M}_2 * 256 + sum${M}_1) * 256.0 + F4(sum${M}_0);
-    let scaled${M} = sum${M} * (scale_of(scale${M}, unit * 4u / params.group_steps) * x_scale);
-#if LOOP
-    total${M} += scaled${M};
-#else
-    total${M} = select(F4(0.0), scaled${M}, slice == unit);
-#endif
+    let scaled${M} = sum${M} * (held_scale(scale${M}, unit * 4u / params.group_steps) * x_scale);
+    total${M} += select(F4(0.0), scaled${M}, counts);
 #endrepeat
 #if LOOP
     let next = first + ${SLICES}u;

@@ -4,5 +4,5 @@
 #repeat S 4
     q${M}_${S} = weights[base${M} + (unit * 4u + ${S}u) * 16u];
 #endrepeat
-    scale${M} = scale_words(panel${M}, column, unit * 4u / params.group_steps);
+    scale${M} = hold_scale(panel${M}, column, unit * 4u / params.group_steps);
 #endrepeat
