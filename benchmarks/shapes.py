@@ -58,7 +58,7 @@ def _made_up_weights(model: nn.Module) -> dict[str, QuantizedWeight]:
 
     def weight(rows: int, columns: int) -> QuantizedWeight:
         values = torch.randint(LOWEST, HIGHEST + 1, (1, columns), generator=generator)
-        scales = torch.rand(1, columns // GROUP_SIZE, generator=generator) + 0.5
+        scales = (torch.rand(1, columns // GROUP_SIZE, generator=generator) + 0.5).half()
         return QuantizedWeight(values.to(torch.int8).expand(rows, -1), scales.expand(rows, -1))
 
     weights = {

@@ -46,11 +46,10 @@ export async function measure(
   const runner = await load(core, gpu, blob, facts, f16);
   const loadMs = performance.now() - began;
   const generation = await Generation.create(core, runner);
-  // A GPU's clock takes seconds to rise from idle.
-  for (const warm = performance.now(); performance.now() - warm < WARM_MS; ) await decode(generation, at, 64);
+  await warm(() => decode(generation, at, 64));
   const step = await medianOf(5, () => decode(generation, at, tokens));
-  for (let i = 0; i < 2; ++i) await prefill(runner, prompt);
-  const prompts = await medianOf(5, () => prefill(runner, prompt));
+  await warm(() => prefill(runner, prompt));
+  const prompts = await medianOf(7, () => prefill(runner, prompt));
   const { ms, dispatches } = await encodeOnly(gpu, runner, at);
   const bare = await bareLoop(gpu, dispatches);
   generation.dispose();
@@ -116,6 +115,12 @@ export async function medianOf(times: number, measured: () => Promise<number>): 
   const found: number[] = [];
   for (let i = 0; i < times; ++i) found.push(await measured());
   return median(found);
+}
+
+// A GPU's clock takes seconds to rise from idle, and code is compiled while it runs.
+async function warm(call: () => Promise<number>): Promise<void> {
+  const began = performance.now();
+  while (performance.now() - began < WARM_MS) await call();
 }
 
 // Milliseconds a token.

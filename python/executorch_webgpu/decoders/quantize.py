@@ -11,7 +11,7 @@ llama.cpp's quantizers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -39,7 +39,7 @@ class QuantizedWeight:
 
     Attributes:
         values: int8 [N, K], each in [-8, 7], or of 8 bits in [-128, 127].
-        scales: float32 [N, K / group size], of either sign.
+        scales: float32 [N, K / group size], of either sign; or float16, see `with_half_scales`.
     """
 
     values: Tensor
@@ -57,7 +57,7 @@ class QuantizedWeight:
     def dequantize(self) -> Tensor:
         """The float32 matrix [N, K] that the integers and scales stand for."""
         groups = self.values.view(*self.scales.shape, self.group_size)
-        return (groups * self.scales.unsqueeze(-1)).view(self.values.shape)
+        return (groups * self.scales.float().unsqueeze(-1)).view(self.values.shape)
 
 
 def quantize(
@@ -97,10 +97,33 @@ def quantize(
 def quantize_to_bytes(weight: Tensor, group_size: int) -> QuantizedWeight:
     """Quantize a float32 matrix [N, K] to 8 bits, each to the nearest of 255 steps."""
     groups = weight.float().view(len(weight), -1, group_size)
-    scales = groups.abs().amax(-1) / 127
+    scales = _rounded(groups.abs().amax(-1) / 127)
     inverse = torch.where(scales == 0, 0.0, scales.reciprocal())
     values = (groups * inverse.unsqueeze(-1)).round_().to(torch.int8)
     return QuantizedWeight(values.view(weight.shape), scales, 8)
+
+
+def with_half_scales(weight: QuantizedWeight) -> QuantizedWeight:
+    """The same matrix with scales in float16, if that has all of them.
+
+    A file and a GPU's memory then have a tenth less to hold, and a GPU as much less to read for
+    each token.
+    """
+    scales = weight.scales.half()
+    same = _are_normal_halves(weight.scales) & (scales == weight.scales) | (weight.scales == 0)
+    return replace(weight, scales=scales) if bool(same.all()) else weight
+
+
+def _are_normal_halves(scales: Tensor) -> Tensor:
+    """Whether float16 has them near; of numbers below its normal ones GPUs may make zeros."""
+    limits = torch.finfo(torch.float16)
+    sizes = scales.abs()
+    return (sizes >= limits.smallest_normal) & (sizes <= limits.max)
+
+
+def _rounded(scales: Tensor) -> Tensor:
+    """To float16 where that has them near: a thousandth of what the values lose."""
+    return torch.where(_are_normal_halves(scales), scales.half().float(), scales)
 
 
 def halves(weight: QuantizedWeight) -> tuple[QuantizedWeight, QuantizedWeight]:
@@ -115,7 +138,8 @@ def halves(weight: QuantizedWeight) -> tuple[QuantizedWeight, QuantizedWeight]:
     for rows in parts_of(len(weight.values)):
         part = weight.rows(rows)
         sixteens[rows], ones[rows], scales[rows] = _halves(part.values, part.scales)
-    return QuantizedWeight(sixteens, scales * 16), QuantizedWeight(ones, scales)
+    high = with_half_scales(QuantizedWeight(sixteens, scales.float() * 16))
+    return high, QuantizedWeight(ones, scales)
 
 
 def _halves(values: Tensor, scales: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,7 +175,7 @@ def _search(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         scale, _ = _fit(x, weighted_x, weight, best_inverse)
         consider(scale.reciprocal())
     scale, _ = _fit(x, weighted_x, weight, best_inverse)
-    return scale, _round(x, best_inverse)
+    return _rounded(scale), _round(x, best_inverse)
 
 
 def _round(x: Tensor, inverse_scale: Tensor) -> Tensor:

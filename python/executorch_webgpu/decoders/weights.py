@@ -17,7 +17,7 @@ from gguf.quants import dequantize
 from torch import Tensor
 
 from ..heap import parts_of
-from .quantize import QuantizedWeight, quantize, quantize_to_bytes
+from .quantize import QuantizedWeight, quantize, quantize_to_bytes, with_half_scales
 
 # How many bits weights are to have; 32 for floats. None for those of the file where a program can
 # have them, else for the nearest.
@@ -115,6 +115,8 @@ def convert(
             squares += float(before.square().sum())
         whole = _put(whole, rows, part, found)
     assert whole is not None
+    if isinstance(whole, QuantizedWeight):
+        whole = with_half_scales(whole)
     return Converted(whole, (changed / squares) ** 0.5 if squares else 0.0)
 
 

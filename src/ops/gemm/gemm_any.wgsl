@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat M MATS
 #if SCALES
     sum${M} += e * element(base${M}, k) *
-               scales[(panel${M} * params.groups + k / params.group_size) * 16u + column];
+               scale_quad(panel${M}, column, k / params.group_size);
 #else
     sum${M} += e * element(base${M}, k);
 #endif

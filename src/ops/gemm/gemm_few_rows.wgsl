@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   var next${M}_${L}_${U} = weights[base${M} + ((known + ${U}u) * ${LOADS}u + ${L}u) * 16u];
 #endrepeat
 #endrepeat
-  var next_scale${M} = scales[(panel${M} * params.groups + known / params.group_steps) * 16u + quad${M} % 16u];
+  var next_scale${M} = scale_words(panel${M}, quad${M} % 16u, known / params.group_steps);
 #endrepeat
   let last_quad = end * ${HALVES}u - 1u;
 #repeat T X_TASKS
@@ -111,6 +111,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
     for (var unit = 0u; unit < ${UNITS}u; unit++) {
       let within = step < end;
+#repeat M MATS
+      let scale${M} = scale_of(next_scale${M}, known / params.group_steps);
+#endrepeat
       step += UNIT_STEPS;
       known = min(step, params.steps - ${UNIT}u);
 #repeat M MATS
@@ -120,8 +123,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
       next${M}_${L}_${U} = weights[base${M} + ((known + ${U}u) * ${LOADS}u + ${L}u) * 16u];
 #endrepeat
 #endrepeat
-      let scale${M} = next_scale${M};
-      next_scale${M} = scales[(panel${M} * params.groups + known / params.group_steps) * 16u + quad${M} % 16u];
+      next_scale${M} = scale_words(panel${M}, quad${M} % 16u, known / params.group_steps);
 #endrepeat
       if (within) {
 #repeat U UNIT

@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   for (var group = 0u; group < params.groups; group++) {
 #repeat S SETS
 #if SCALES
-    let s${S} = scales[scale${S} + group * 16u];
+    let s${S} = scale_quad(panel${S}, quad${S} % 16u, group);
 #else
     const s${S} = 1.0;
 #endif

@@ -77,6 +77,7 @@ class Lowering {
   Lowering(LowerContext& c, const Gemm& gemm) : c_(c), g_(gemm), type_(weight_type(gemm.packing)) {
     words_ = panel_words(g_.packing, g_.parts[0].weight);
     groups_ = g_.group_size > 0 ? g_.depth / g_.group_size : 1;
+    scale_words_ = has_half_scales() ? div_up(groups_, std::int64_t{2}) : groups_;
     for (const GemmPart& part : g_.parts) {
       starts_.push_back(panels_);
       panels_ += div_up(part.columns, kPanel);
@@ -108,8 +109,8 @@ class Lowering {
  private:
   // Depends on the weights alone, so that all plans share them.
   Result<Packed> pack() {
-    PackedConstant weights{g_.packing, {}}, scales{Packing::FloatPanels, {}},
-        bias{Packing::FloatPanels, {}};
+    PackedConstant weights{g_.packing, {}}, bias{Packing::FloatPanels, {}},
+        scales{has_half_scales() ? Packing::HalfPanels : Packing::FloatPanels, {}};
     for (const GemmPart& part : g_.parts) {
       auto add = [&](PackedConstant& to, PackedPart source) {
         source.rows = part.columns;
@@ -133,6 +134,15 @@ class Lowering {
     return buffer;
   }
 
+  // Scales that were exported in f16 stay so: with groups of 32, every tenth byte of a 4-bit
+  // weight.
+  bool has_half_scales() const {
+    return std::ranges::all_of(g_.parts, [](const GemmPart& part) {
+      return part.scales && part.scales->dtype == DType::Float16;
+    });
+  }
+  Literal scale_type() const { return has_half_scales() ? Literal("f16") : Literal("f32"); }
+
   // --- Sections ---
 
   std::int64_t binding_limit() const {
@@ -140,7 +150,7 @@ class Lowering {
   }
 
   Result<std::int64_t> panels_per_binding(const GemmRoute& route) const {
-    const auto bytes = static_cast<std::int64_t>(kPanelRowBytes) * std::max(words_, groups_);
+    const auto bytes = static_cast<std::int64_t>(kPanelRowBytes) * std::max(words_, scale_words_);
     // Column blocks of several panels begin with a binding.
     const std::int64_t unit = std::max<std::int64_t>(1, route.quads / kQuadsPerPanel);
     CHECK_OR_FAIL(unit * bytes <= binding_limit(), ErrorKind::NotSupported, "a weight of ",
@@ -205,7 +215,7 @@ class Lowering {
       k.params({{"padded_rows", padded_rows}});
     }
     if (panels > 0) {
-      k.read("scales", *packed.scales);
+      k.define("SCALES", scale_type()).read("scales", *packed.scales);
       k.params({{"groups", groups_}, {"panels", panels}});
     }
     k.write("out", halves.rows);
@@ -355,7 +365,8 @@ class Lowering {
   void bind_weights(KernelCall& k, const Packed& packed, const Section& s) const {
     k.define("WEIGHT", type_.name).read("weights", packed.weights, panels_range(s, words_));
     if (packed.scales)
-      k.define("SCALES", 1).read("scales", *packed.scales, panels_range(s, groups_));
+      k.define("SCALES", scale_type())
+          .read("scales", *packed.scales, panels_range(s, scale_words_));
     k.params({{"k", g_.depth}, {"groups", groups_}, {"words", words_}});
   }
   void bind_results(KernelCall& k, const Packed& packed, const Section& s) const {
@@ -376,7 +387,7 @@ class Lowering {
   const Gemm& g_;
   const WeightType type_;
   GemmDoor x_, out_;
-  std::int64_t words_ = 0, groups_ = 1;
+  std::int64_t words_ = 0, groups_ = 1, scale_words_ = 1;
   std::int64_t panels_ = 0;           // of all parts; of one part if gated
   std::vector<std::int64_t> starts_;  // by part: its first panel
 };

@@ -47,7 +47,7 @@ var<workgroup> tile_x: array<f16, ${X_TERMS}u * X_TILE>;
 // [term][column][element], task i: word i % WORDS of quad i / WORDS.
 var<workgroup> tile_w: array<f16, ${W_TERMS}u * W_TILE>;
 
-// A word of each of four columns, and their scales: a column quad's begin at `at`. What lies past the end of K is
+// A word of each of four columns, which begin at `at`, and their scales. What lies past the end of K is
 // multiplied by zero; columns past the last are never read from the sums.
 fn fetch_words(at: u32, word: u32) -> U4 {
 #if WHOLE
@@ -57,12 +57,16 @@ fn fetch_words(at: u32, word: u32) -> U4 {
 #endif
 }
 
-fn fetch_scale(at: u32, word: u32) -> F4 {
-#if SCALES
-  let scale = scales[at + min(word / ${GROUP_WORDS}u, params.groups - 1u) * 16u];
-#else
-  let scale = F4(1.0);
-#endif
+fn group_of(word: u32) -> u32 {
+  return min(word / ${GROUP_WORDS}u, params.groups - 1u);
+}
+
+fn fetch_scale(at: vec2<u32>, word: u32) -> Scales {
+  return scale_words(at.x, at.y, group_of(word));
+}
+
+fn fetched_scale(words: Scales, word: u32) -> F4 {
+  let scale = scale_of(words, group_of(word));
 #if WHOLE
   return scale;
 #else
@@ -106,7 +110,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
   let task${T} = index + ${T}u * ${WG}u;
   let place${T} = place(block, task${T} / ${WORDS}u);
   let words_at${T} = place${T}.x * params.words * 16u + place${T}.y;
-  let scales_at${T} = place${T}.x * params.groups * 16u + place${T}.y;
 #if W_TERMS == 2
   // A power of two, of which this is 1 / factor.
   let shrink${T} = bitcast<F4>(U4(0x7f000000u) - bitcast<U4>(
@@ -114,7 +117,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
   var word${T} = first * ${WORDS}u + task${T} % ${WORDS}u;
   var words${T} = fetch_words(words_at${T}, word${T});
-  var scale${T} = fetch_scale(scales_at${T}, word${T});
+  var scale${T} = fetch_scale(place${T}, word${T});
 #endrepeat
   for (var chunk = first; chunk < end; chunk++) {
     // Not by functions: in them it could not be told that no index is past the end, and each would be clamped.
@@ -139,6 +142,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
     {
       let to = task${T} / ${WORDS}u * 4u * PITCH + task${T} % ${WORDS}u * EACH;
+      let scales${T} = fetched_scale(scale${T}, word${T});
 #repeat C 4
       {
 #if WEIGHT == q4
@@ -146,7 +150,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
         // Two nibbles at a time, four elements apart, as mantissa bits of 2^10; they lie side by side, as x has them
         // (gemm_split_rows). The scale in two parts, of which the upper has eight bits: f16 holds its products, since
         // -8 to 7 are three bits at most times a power of two.
-        let s = scale${T}[${C}] * shrink${T}[${C}];
+        let s = scales${T}[${C}] * shrink${T}[${C}];
         let coarse = bitcast<f32>((bitcast<u32>(s) + 0x8000u) & 0xffff0000u);
 #repeat J 4
         {
@@ -164,7 +168,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #else
         // A nibble as mantissa bits of 2^23, without shifting it down: the scale makes up for its place. Scales are
         // kept such that f16, which ends at 65504, holds all weights.
-        let s = clamp(scale${T}[${C}], -8188.0, 8188.0);
+        let s = clamp(scales${T}[${C}], -8188.0, 8188.0);
 #repeat H 2
         let n${H} = words${T}[${C}] >> (16u * ${H}u);
 #repeat J 4
@@ -176,9 +180,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endif
 #elif WEIGHT == q8
 #if W_TERMS == 2
-        let s = scale${T}[${C}] * shrink${T}[${C}];
+        let s = scales${T}[${C}] * shrink${T}[${C}];
 #else
-        let s = clamp(scale${T}[${C}], -511.0, 511.0);
+        let s = clamp(scales${T}[${C}], -511.0, 511.0);
 #endif
 #repeat J 4
         {
@@ -196,7 +200,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
 #elif WEIGHT == f16
         // Not a product: what lies past the end may be no number.
-        let pair = bitcast<vec2<f16>>(select(0u, words${T}[${C}], scale${T}[${C}] > 0.0));
+        let pair = bitcast<vec2<f16>>(select(0u, words${T}[${C}], scales${T}[${C}] > 0.0));
         tile_w[to + ${C}u * PITCH] = pair.x;
         tile_w[to + ${C}u * PITCH + 1u] = pair.y;
 #endif
@@ -214,7 +218,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #repeat T W_TASKS
       word${T} += ${WORDS}u;
       words${T} = fetch_words(words_at${T}, word${T});
-      scale${T} = fetch_scale(scales_at${T}, word${T});
+      scale${T} = fetch_scale(place${T}, word${T});
 #endrepeat
     }
 #repeat D DEPTHS

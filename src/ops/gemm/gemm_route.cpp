@@ -80,19 +80,22 @@ class Routing {
     const std::int64_t run = subgroup_run(), steps = g_.depth / type_.step;
     const std::int64_t lanes = std::min(lanes_for(16, 192), run > 0 ? run : 16);
     const Slices s = slice(lanes, steps, 4);
-    GemmRoute route = gemv("gemv", lanes, s, {{"LOADS", type_.loads}, {"HALVES", type_.halves}});
+    GemmRoute route =
+        gemv("gemv", lanes, s.invocations, s.loop,
+             {{"LOADS", type_.loads}, {"HALVES", type_.halves}, {"UNROLL", s.unroll}});
     route.params.push_back("steps");
     return route;
   }
-  // Every workgroup rounds all of x, so there are fewer of them.
+  // Every workgroup rounds all of x, so there are fewer of them. An invocation has a unit of work
+  // at a time: with more, or two matrices, the registers of 512 keep a second workgroup off a
+  // processor.
   GemmRoute gemv_bytes() const {
     const std::int64_t steps = g_.depth / type_.step, units = g_.depth / 32;
     const std::int64_t lanes = bytes_lanes();
-    const Slices at_once = slice(lanes, units, 2);
-    // In a loop, two at once would have to wait for registers.
-    const Slices s = at_once.loop ? slice(lanes, units, 1) : at_once;
-    return gemv("gemv_bytes", lanes, s,
-                {{"STEPS", steps}, {"UNITS", units}, {"TURNS", div_up(steps, s.invocations)}});
+    const std::int64_t most = c_.workgroup_size(kMostInvocations / matrices_of_column());
+    const std::int64_t wg = std::min(most, round_up(lanes * units, subgroup_run()));
+    return gemv("gemv_bytes", lanes, wg, units > wg / lanes,
+                {{"STEPS", steps}, {"UNITS", units}, {"TURNS", div_up(steps, wg)}});
   }
   // Where scale groups are whole blocks of x, and a workgroup's memory takes x (25 bytes for 8
   // elements, and split attention's floats) and the sums of each run.
@@ -135,19 +138,19 @@ class Routing {
     const std::int64_t wg = std::min(most, invocations(unroll));
     return {wg, unroll, units > wg / lanes * unroll};
   }
-  GemmRoute gemv(std::string_view kernel, std::int64_t lanes, const Slices& s, Defines more) const {
+  GemmRoute gemv(std::string_view kernel, std::int64_t lanes, std::int64_t invocations, bool loop,
+                 Defines more) const {
     const std::int64_t run = subgroup_run();
     GemmRoute route{{.kernel = kernel, .defines = std::move(more), .fixed = true}, lanes};
     route.params = {"group_steps"};
     route.staged_rows = staged(1);
     for (const auto& [name, value] : Defines{{"MATS", matrices_of_column()},
                                              {"LANES", lanes},
-                                             {"SLICES", s.invocations / lanes},
-                                             {"WG", s.invocations},
-                                             {"UNROLL", s.unroll},
-                                             {"LOOP", s.loop ? 1 : 0},
+                                             {"SLICES", invocations / lanes},
+                                             {"WG", invocations},
+                                             {"LOOP", loop ? 1 : 0},
                                              {"RUN", run},
-                                             {"RUNS", run > 0 ? s.invocations / run : 0}}) {
+                                             {"RUNS", run > 0 ? invocations / run : 0}}) {
       route.defines.emplace_back(name, value);
     }
     return route;

@@ -68,7 +68,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
 #repeat M MATS
 #if SCALES
-    let scale${M} = scales[(panel${M} * params.groups + step / params.group_steps) * 16u + local_quad % 16u];
+    let scale${M} = scale_quad(panel${M}, local_quad % 16u, step / params.group_steps);
 #else
     const scale${M} = 1.0;
 #endif

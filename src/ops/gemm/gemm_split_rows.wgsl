@@ -18,9 +18,7 @@ alias U4 = vec4<u32>;
 #params
 #include "gemm_rows.wgsl"
 #include "elementwise_math.wgsl"
-#if W_TERMS == 2
-@group(0) @binding(scales) var<storage, read> scales: array<F4>;
-#endif
+#include "gemm_scales.wgsl"
 @group(0) @binding(out) var<storage, read_write> out: array<vec4<f16>>;  // high, [padded row][quad], then low
 @group(0) @binding(factors) var<storage, read_write> factors: array<f32>;  // by padded row, then by column
 var<workgroup> peaks: array<atomic<u32>, 64>;  // largest magnitudes, as bits, where NaN is above all
@@ -65,10 +63,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: 
   workgroupBarrier();
 #if W_TERMS == 2
   if (!is_row) {
-    let begin = min(row - params.rows, params.panels - 1u) * params.groups * 16u;
+    let of_panel = min(row - params.rows, params.panels - 1u);
     var largest = U4(0u);  // of four columns, since WG is a multiple of 16
     for (var i = lane; i < params.groups * 16u; i += ${WG}u) {
-      largest = max(largest, bitcast<U4>(abs(scales[begin + i])));
+      largest = max(largest, bitcast<U4>(abs(scale_quad(of_panel, i % 16u, i / 16u))));
     }
 #repeat C 4
     atomicMax(&peaks[lane % 16u * 4u + ${C}u], largest[${C}]);

@@ -29,15 +29,17 @@ fn fetch_words(block: u32, quad: u32, word: u32) -> U4 {
   return weights[(at.x * params.words + min(word, params.words - 1u)) * 16u + at.y];
 }
 
-fn fetch_scale(block: u32, quad: u32, word: u32) -> F4 {
-#if SCALES
+fn group_of(word: u32) -> u32 {
+  return min(word, params.words - 1u) / params.group_steps;
+}
+
+fn fetch_scale(block: u32, quad: u32, word: u32) -> Scales {
   let at = place(block, quad);
-  let group = min(word, params.words - 1u) / params.group_steps;
-  let scale = scales[(at.x * params.groups + group) * 16u + at.y];
-#else
-  let scale = F4(1.0);
-#endif
-  return select(F4(0.0), scale, word < params.words);
+  return scale_words(at.x, at.y, group_of(word));
+}
+
+fn fetched_scale(words: Scales, word: u32) -> F4 {
+  return select(F4(0.0), scale_of(words, group_of(word)), word < params.words);
 }
 
 // Weight task i of a chunk covers column quad i % 16 and this word.
@@ -147,7 +149,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
 #endrepeat
 #repeat T W_TASKS
     if (w_task${T} < 16u * ${WORDS}u) {
-      stage_words(w_task${T}, words${T}, scale${T});
+      stage_words(w_task${T}, words${T}, fetched_scale(scale${T}, task_word(chunk, w_task${T})));
     }
 #endrepeat
     workgroupBarrier();

@@ -6,6 +6,7 @@
 // With STAGED, x is not there yet: every workgroup prepares it for itself while its weights are on their way.
 #param LOADS   // words of a step
 #param HALVES  // groups of four elements of K in a step
+#param UNROLL : 1 | 2 | 3 | 4  // steps at once
 #param ROWS = 1 : 1
 #if RUN != 0
 #requires subgroups
@@ -38,13 +39,7 @@ const PARTIALS = ${WG}u;
 #repeat L LOADS
     let q${M}_${L}_${U} = weights[base${M} + (step${U} * ${LOADS}u + ${L}u) * 16u];
 #endrepeat
-#if SCALES
-    let scale${M}_${U} = select(
-        F4(0.0), scales[(panel${M} * params.groups + step${U} / params.group_steps) * 16u + column],
-        counts${U});
-#else
-    let scale${M}_${U} = F4(select(0.0, 1.0, counts${U}));
-#endif
+    let scale${M}_${U} = scale_words(panel${M}, column, step${U} / params.group_steps);
 #endrepeat
 #endrepeat
 #if STAGED
@@ -63,7 +58,7 @@ const PARTIALS = ${WG}u;
 #endif
 #include "gemv_step.wgsl"
 #repeat M MATS
-      total${M} += sum${M}_0 * scale${M}_${U};
+      total${M} += sum${M}_0 * select(F4(0.0), scale_of(scale${M}_${U}, step / params.group_steps), counts${U});
 #endrepeat
 #if NORM
       total_square += select(0.0, square0, counts${U});

@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: ve
     }
 #repeat S SETS
 #if SCALES
-    total${S} += sum${S} * scales[scale${S} + group * 16u];
+    total${S} += sum${S} * scale_quad(panel${S}, quad${S} % 16u, group);
 #else
     total${S} += sum${S};
 #endif

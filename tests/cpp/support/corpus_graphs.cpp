@@ -340,7 +340,7 @@ void add_rotary(Graphs& graphs) {
 
 // --- Linear layers ---
 
-enum class Weight { Floats, Halves, Bytes, Nibbles, Groups };
+enum class Weight { Floats, Halves, Bytes, Nibbles, Groups, GroupsOfHalves };
 
 ValueId linear(GraphBuilder& b, ValueId x, std::int64_t columns, Weight weight, bool bias = false,
                std::int64_t group = 32) {
@@ -364,6 +364,8 @@ ValueId linear(GraphBuilder& b, ValueId x, std::int64_t columns, Weight weight, 
                     sizes);
     case Weight::Groups:
       return b.linear(x, columns, bias, group);
+    case Weight::GroupsOfHalves:
+      return b.linear(x, columns, bias, group, DType::Float16);
   }
   return {};
 }
@@ -376,8 +378,8 @@ ValueId gated(GraphBuilder& b, ValueId x, std::int64_t columns, std::int64_t gro
 }
 
 void add_linear(Graphs& graphs) {
-  for (const Weight weight :
-       {Weight::Floats, Weight::Halves, Weight::Bytes, Weight::Nibbles, Weight::Groups}) {
+  for (const Weight weight : {Weight::Floats, Weight::Halves, Weight::Bytes, Weight::Nibbles,
+                              Weight::Groups, Weight::GroupsOfHalves}) {
     // One row, few and many; columns that are whole vectors, and not.
     for (const std::int64_t rows : {1, 2, 5, 17, 40, 100, 700}) {
       for (const std::int64_t columns : {60, 130, 1001})
@@ -390,8 +392,10 @@ void add_linear(Graphs& graphs) {
                  [&](GraphBuilder& b) { return linear(b, b.input({3, 34}), 20, weight); });
     }
   }
-  graphs.add("groups of half a step",
-             [](GraphBuilder& b) { return b.linear(b.input({3, 64}), 20, false, 4); });
+  for (const DType scales : {DType::Float32, DType::Float16}) {
+    graphs.add("groups of half a step",
+               [&](GraphBuilder& b) { return b.linear(b.input({3, 64}), 20, false, 4, scales); });
+  }
   graphs.add("a gate of groups of half a step",
              [](GraphBuilder& b) { return gated(b, b.input({3, 64}), 20, 4); });
   // Long and wide: loops along K for one row, large tiles for many, and a full GPU.

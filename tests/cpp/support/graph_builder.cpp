@@ -19,14 +19,16 @@ ValueId GraphBuilder::call(std::string name, std::vector<ValueId> args, ValueId 
   return out;
 }
 
-ValueId GraphBuilder::linear(ValueId x, std::int64_t columns, bool bias, std::int64_t group) {
+ValueId GraphBuilder::linear(ValueId x, std::int64_t columns, bool bias, std::int64_t group,
+                             DType scales) {
   Dims out = bound(x);
   const std::int64_t depth = out.back();
   out[out.rank() - 1] = columns;
-  return call("et_vk.linear_q4gsw.default",
-              {x, constant({columns, depth / 2}, DType::UInt8), constant({depth / group, columns}),
-               number(group), bias ? constant({columns}) : none()},
-              out);
+  return call(
+      "et_vk.linear_q4gsw.default",
+      {x, constant({columns, depth / 2}, DType::UInt8), constant({depth / group, columns}, scales),
+       number(group), bias ? constant({columns}) : none()},
+      out);
 }
 
 ValueId GraphBuilder::token(ValueId x, std::int64_t index) {

@@ -64,7 +64,8 @@ class GraphBuilder {
     return call("et_vk.prepack.default", {constant(sizes)}, sizes);
   }
   // Of 4-bit weights, with a scale for each `group` of a row.
-  ValueId linear(ValueId x, std::int64_t columns, bool bias = false, std::int64_t group = 32);
+  ValueId linear(ValueId x, std::int64_t columns, bool bias = false, std::int64_t group = 32,
+                 DType scales = DType::Float32);
   // x[:, index] of x [1, S, ...].
   ValueId token(ValueId x, std::int64_t index);
   ValueId view(ValueId x, const Dims& sizes) {

@@ -16,7 +16,7 @@ from executorch_webgpu.decoders.export import Recipe, build
 from executorch_webgpu.decoders.gguf_file import GgufFile
 from executorch_webgpu.decoders.lower import _QuantizedLinear
 from executorch_webgpu.decoders.parameters import pair_order
-from executorch_webgpu.decoders.quantize import QuantizedWeight, halves
+from executorch_webgpu.decoders.quantize import QuantizedWeight, halves, with_half_scales
 from executorch_webgpu.decoders.sources import open_source
 from executorch_webgpu.decoders.weights import Stored, convert, is_exact
 from executorch_webgpu.errors import WebGPUError
@@ -81,6 +81,23 @@ def test_other_weights_become_the_nearest(kind: Type) -> None:
     assert found.error == pytest.approx(change.item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 1e4, 1e6])
+def test_scales_are_halves_where_halves_have_them(size: float) -> None:
+    """Below f16's normal numbers a GPU may take zero for them, above there is nothing."""
+    weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(0)) * size
+    found = convert(Stored("F32", weight), 4, 32, None, lambda _: None)
+    assert isinstance(found.weight, QuantizedWeight) and found.error < 0.12
+    has_halves = found.weight.scales.dtype == torch.float16
+    assert has_halves == (size in (1e-3, 1.0, 1e4))
+    # What a file has exactly is kept exactly.
+    scales = torch.tensor([[size], [0.0]])
+    exact = QuantizedWeight(torch.ones(2, 32, dtype=torch.int8), scales, 4)
+    assert with_half_scales(exact).scales.dtype == (
+        torch.float16 if size in (1.0, 1e4) else torch.float32
+    )
+    assert with_half_scales(exact).dequantize().equal(exact.dequantize())
+
+
 def test_halves_of_bytes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.arange(-128, 128, dtype=torch.int16).to(torch.int8)
     for part in (values[:248], -values[9:], values[96:160]):
@@ -135,7 +152,8 @@ def test_rows_of_q4_0_files_reach_the_program(name: str, tmp_path: Path) -> None
     layer = model.layers[1].attention.k
     assert isinstance(layer, _QuantizedLinear) and stored is not None
     assert torch.equal(layer.values, stored.values[first : first + count][order])
-    assert torch.equal(layer.scales, stored.scales[first : first + count][order])
+    assert layer.scales.dtype == torch.float16
+    assert torch.equal(layer.scales.float(), stored.scales[first : first + count][order])
 
 
 def test_a_files_kinds_are_told(tmp_path: Path) -> None:

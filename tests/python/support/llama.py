@@ -89,11 +89,11 @@ class Llama:
 
     def _linear(self, args: list[int]) -> Tensor:
         packed, scales = self._constant(args[1]), self._constant(args[2])
-        return _dequantized(packed, scales.t(), low_first=True)
+        return _dequantized(packed, scales.float().t(), low_first=True)
 
     def _embedding(self, args: list[int]) -> Tensor:
         packed, scales = self._constant(args[0]), self._constant(args[1])
-        return _dequantized(packed, scales, low_first=bool(self._scalar(args[4])))
+        return _dequantized(packed, scales.float(), low_first=bool(self._scalar(args[4])))
 
     def _constant(self, value_id: int) -> Tensor:
         graph = self._delegate.graph

@@ -12,12 +12,14 @@ from .delegate import GraphBuilder
 LONG_SUMS = Tolerance(1e-4, 3e-4)
 
 
-def random_weight(n: int, k: int, group: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def random_weight(
+    n: int, k: int, group: int, seed: int, scale_type: torch.dtype = F32
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Packed bytes [N, K/2], every nibble from 0 to 15, and scales [K/G, N] of both signs."""
     generator = generator_for("weight", n, k, group, seed)
     packed = torch.randint(0, 256, (n, k // 2), generator=generator).to(torch.uint8)
     scales = torch.rand(k // group, n, generator=generator) * 0.2 - 0.1
-    return packed, scales
+    return packed, scales.to(scale_type)
 
 
 def unpacked(packed: torch.Tensor, low_first: bool) -> torch.Tensor:
@@ -44,7 +46,7 @@ def linear_graph(
 ) -> GraphBuilder:
     g = GraphBuilder()
     x = g.input(dtype, x_bound)
-    weight = (g.constant(packed), g.constant(scales.to(dtype)), group)
+    weight = (g.constant(packed), g.constant(scales if dtype == F32 else scales.to(dtype)), group)
     constant_bias = None if bias is None else g.constant(bias.to(dtype))
     out = (dtype, (*x_bound[:-1], packed.shape[0]))
     g.output(g.call("et_vk.linear_q4gsw.default", x, *weight, constant_bias, out=out))

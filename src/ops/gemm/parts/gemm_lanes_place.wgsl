@@ -1,5 +1,5 @@
-// The columns of an invocation of gemm_lanes or gemv_lanes, by four: quad{S} of the dispatch, and where their
-// weights (base{S}) and scales (scale{S}) begin; and PLACES, by which gemm_lanes_weights wants x multiplied.
+// The columns of an invocation of gemm_lanes or gemv_lanes, by four: quad{S} of the dispatch, their panel, and where
+// their weights begin (base{S}); and PLACES, by which gemm_lanes_weights wants x multiplied.
 #param COLUMN_QUADS  // of a workgroup: WG, or WG * SETS if not GATED
 #if WEIGHT == q4
   const PLACES = F4(1.0, 0.0625, 0.00390625, 0.000244140625);  // undo what a nibble's place makes of it
@@ -15,7 +15,4 @@
   let panel${S} = quad${S} / 16u;
 #endif
   let base${S} = panel${S} * params.words * 16u + quad${S} % 16u;
-#if SCALES
-  let scale${S} = panel${S} * params.groups * 16u + quad${S} % 16u;
-#endif
 #endrepeat

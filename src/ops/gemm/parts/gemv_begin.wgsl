@@ -4,8 +4,7 @@
 #param WG                  // LANES * SLICES
 #param LANES               // a power of two
 #param SLICES
-#param UNROLL : 1 | 2 | 3 | 4  // steps, or units, at once
-#param LOOP : 0 | 1        // 0: SLICES * UNROLL of them are all
+#param LOOP : 0 | 1        // 0: what an invocation has at once is all
 #param RUN                 // neighbours that are surely in one subgroup; 0: no subgroups, and WG is a power of two
 #param RUNS                // WG / RUN
 #repeat M MATS

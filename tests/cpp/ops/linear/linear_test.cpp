@@ -176,7 +176,7 @@ TEST(Linear, BytesOfAnOutputLayerTakeWideBlocks) {
   const Plan& plan = model.at(1);
   EXPECT_EQ(model.parameter(plan, "LANES"), "32");
   EXPECT_EQ(plan.dispatches[0].grid.x, 501u);  // of 1,002 panels
-  EXPECT_EQ(model.parameter(plan, "LOOP"), "0");
+  EXPECT_EQ(model.parameter(plan, "LOOP"), "1");
 }
 
 TEST(Linear, SoftwareAdaptersTakeColumns) {

@@ -38,7 +38,7 @@ def test_linear_q4gsw(seed: int) -> None:
     n = rng.choice((1, 2, 7, 8, 33, 64, 65, 100, 200, 257))
     rows = rng.choice((1, 5, 33, 64, 200))
     outer = ((), (1,), (1, 1), (2,))[seed % 4]
-    packed, scales = random_weight(n, k, group, seed)
+    packed, scales = random_weight(n, k, group, seed, (F32, F16)[seed // 6 % 2])
     bias = torch.randn(n, generator=generator_for(seed)) if seed % 3 == 0 else None
     live = [rows, 1, rng.randint(1, rows), 1, rng.randint(1, rows), rows]
     rng.shuffle(live)
@@ -52,10 +52,11 @@ def test_linear_q4gsw(seed: int) -> None:
             check_outputs(model.run(x), [expected], LONG_SUMS, where)
 
 
-def test_linear_q4gsw_row_counts_from_1_to_200() -> None:
+@pytest.mark.parametrize("scale_type", [F32, F16])
+def test_linear_q4gsw_row_counts_from_1_to_200(scale_type: torch.dtype) -> None:
     """Every route by row count on one loaded model, growing and shrinking."""
     rng = rng_for("row counts")
-    packed, scales = random_weight(97, 96, 32, 0)
+    packed, scales = random_weight(97, 96, 32, 0, scale_type)
     counts = [*range(1, 20), 31, 32, 33, 63, 64, 65, 127, 128, 129, 199, 200]
     rng.shuffle(counts)
     with linear_graph((1, 200, 96), packed, scales, 32, None).load() as model:
@@ -78,17 +79,18 @@ def test_linear_q4gsw_of_model_sizes(shape: tuple[int, int]) -> None:
 
 # The fourth is so deep that invocations go around, the last so wide that workgroups take two panels
 # where subgroups are large, with half a workgroup left over.
+@pytest.mark.parametrize("scale_type", [F32, F16])
 @pytest.mark.parametrize(
     ("n", "k", "group"),
     [(2080, 2048, 32), (515, 8192, 128), (33000, 160, 32), (3080, 4160, 32), (64130, 96, 32)],
 )
-def test_one_row_of_large_layers(n: int, k: int, group: int) -> None:
+def test_one_row_of_large_layers(n: int, k: int, group: int, scale_type: torch.dtype) -> None:
     """Layers of so many weights that GPUs multiply x's bytes: rounding must not show.
 
     A block of x with one large element leaves the others few of its bits, and its error must be
     small beside what that element gives; a block of zeros and one of denormals give nothing.
     """
-    packed, scales = random_weight(n, k, group, 0)
+    packed, scales = random_weight(n, k, group, 0, scale_type)
     with linear_graph((4, k), packed, scales, group, None).load() as model:
         for seed in range(3):
             x = torch.randn(1, k, generator=generator_for(seed))
