@@ -218,6 +218,22 @@ test("seen tokens become less likely, and seeds repeat", async () => {
   expect(await drawn(LOGITS, { temperature: 1, seed: 12 }, [], 50)).not.toEqual(first);
 });
 
+/** The kernel's hash, for a draw that is hard to meet. */
+function hash(of: number): number {
+  let h = of;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+test("the most noise that there is lets no unlikely token win", async () => {
+  const unlikely = 100;
+  let seed = 0;
+  while (hash(hash(hash(seed)) ^ unlikely) < 0xffffff00) ++seed;
+  const logits = LOGITS.map((value, i) => (i === unlikely ? -50 : value));
+  expect(await drawn(logits, { temperature: 1, topK: 0, seed }, [], 1)).not.toEqual([unlikely]);
+});
+
 // A word for each token.
 const words = Object.fromEntries(Array.from({ length: VOCABULARY }, (_, i) => [`w${i}`, i]));
 const TOKENIZER = {
