@@ -329,7 +329,7 @@ function sentencesOf(found: Omit<Check, "sentences" | "signatures" | "constants"
 const CHATS: Record<NonNullable<Check["chat"]>, string> = {
   "on the GPU": "It chats, and its tokens stay on the GPU.",
   "in the page":
-    "It chats, but is more than one delegate's graph: each step's logits come to the page, which chooses the token.",
+    "It chats, less quickly than one delegate with a cache: each step's logits come to the page, which chooses the token.",
 };
 
 const sentence = (text: string): string => `${text[0].toUpperCase()}${text.slice(1)}.`;

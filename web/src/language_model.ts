@@ -170,8 +170,9 @@ export class LanguageModel {
     } finally {
       queue.close();
       await done;
-      // The last token has been given but not fed. Of what failed nobody knows how far it came.
-      const fed = all.length + Math.max(answer.stats.newTokens - 1, 0);
+      // The last token has been given but not fed, unless an end came after it. Of what failed nobody knows how far it came.
+      const { promptTokens, newTokens, end } = answer.stats;
+      const fed = promptTokens + (end === "eos" ? newTokens : Math.max(newTokens - 1, 0));
       this.#fed.length = Math.min(this.#fed.length, hasFailed ? position : fed);
     }
   }
