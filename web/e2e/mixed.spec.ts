@@ -34,4 +34,12 @@ test("a conversation with a cache outside of delegates is the native runtime's",
     await expect(answers(page).nth(i).locator(".text")).toHaveText(run.answers[i]);
     expect(run.answers[i].trim().split(" ")).toHaveLength(run.tokens);
   }
+
+  await page.getByRole("tab", { name: "Graph" }).click();
+  await expect(page.getByText("22 steps on the CPU")).toBeVisible();
+  await page.getByRole("button", { name: "Measure a step" }).click();
+  await expect(page.getByText("A step takes GPU and CPU")).toBeVisible();
+  const attention = page.getByRole("button", { name: /custom_quantized_sdpa/ });
+  await attention.click();
+  await expect(page.locator(".details")).toContainText("none: it runs on the CPU");
 });

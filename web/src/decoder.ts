@@ -42,6 +42,10 @@ export function decoderOf(method: ProgramMethod, constants: Constants): Decoder 
       `method '${name}' takes exactly ${longest} tokens and has no cache, so that nothing can follow them`,
     );
   const given = constants.get("get_max_context_len") ?? constants.get("get_max_seq_len");
+  if (!hasCache && given === undefined)
+    throw new ModelError(
+      `method '${name}' takes tokens alone, as encoders do as well: a language model without a cache has get_max_seq_len`,
+    );
   const most = longest + 1; // the last one is not fed
   const isOneDelegate =
     method.host === undefined && method.delegates.length === 1 && method.calls.length === 1;

@@ -5,7 +5,7 @@
  *     const model = await LanguageModel.load({ program, tokenizer: { json, config } });
  *     for await (const text of model.generate([{ role: "user", content: "Hello!" }])) show(text);
  */
-import { DECODER, type Decoder, decoderOf } from "./decoder.ts";
+import { DECODER, type Decoder, decoderOf, findDecoder } from "./decoder.ts";
 import { DeviceLostError, ModelError } from "./errors.ts";
 import { type Generates, Generation } from "./generation.ts";
 import type { Program } from "./program.ts";
@@ -72,6 +72,12 @@ export class LanguageModel {
     const decoder = decoderOf(program.method(DECODER).form, program.constants);
     const generation = await generationOf(program, decoder);
     return new LanguageModel(program, decoder, generation, new ChatTokenizer(tokenizer));
+  }
+
+  /** Whether there is a method that it can talk to. */
+  static takes(program: Program): boolean {
+    const forms = [...program.methods.values()].map(({ form }) => form);
+    return findDecoder(forms, program.constants) !== undefined;
   }
 
   get program(): Program {

@@ -3,7 +3,8 @@ import { afterAll, expect, test } from "vitest";
 import { HostGeneration } from "../src/cpu/generation.ts";
 import { decoderOf } from "../src/decoder.ts";
 import { Generation } from "../src/generation.ts";
-import { LanguageModel, type Method, Program, Tensor } from "../src/index.ts";
+import { LanguageModel, type Method, Program, planOf, profile, Tensor } from "../src/index.ts";
+import type { Constants } from "../src/refusals.ts";
 import { FileServer } from "./file_server.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { recorded } from "./recorded_programs.ts";
@@ -183,6 +184,33 @@ test("the page's tokens are the GPU's, of one model and seed", async () => {
   await program.dispose();
 });
 
+test("a step's kernels are listed and timed, on the GPU and on the CPU", async () => {
+  const program = await Program.load(recorded(BYTES_OF_CACHE).file, { core, gpu });
+  const forward = program.method("forward");
+  const inputs = [Tensor.of([5], [1, 1], "int64"), Tensor.of([0], [1], "int64")];
+  const [expected] = (await forward.execute(inputs)) as [Tensor];
+  const plan = await planOf(forward, inputs);
+  const onCpu = plan.filter(({ onCpu }) => onCpu).map(({ call }) => call);
+  expect(onCpu).toHaveLength(22);
+  expect(onCpu).toContain("llama.custom_quantized_sdpa.out");
+  expect(plan.length).toBeGreaterThan(22 + 3);
+  const firstOnCpu = plan.findIndex(({ onCpu }) => onCpu);
+  for (const [i, { onCpu, after }] of plan.entries()) {
+    for (const other of after) expect(other).toBeLessThan(i);
+    if (onCpu) expect(after).toEqual([i - 1]);
+    if (i >= firstOnCpu) expect(after, `step ${i}`).not.toEqual([]);
+  }
+  const { milliseconds, kernels } = await profile(forward, inputs);
+  expect(milliseconds).toBeGreaterThan(0);
+  const timed = kernels.flatMap(({ dispatches }) => dispatches);
+  expect(timed.sort((a, b) => a - b)).toEqual([...plan.keys()]);
+  for (const { kernel, dispatches } of kernels)
+    for (const i of dispatches) expect(plan[i].kernel).toBe(kernel);
+  const [again] = (await forward.execute(inputs)) as [Tensor];
+  expect(again.data).toEqual(expected.data);
+  await program.dispose();
+});
+
 test("a check says where tokens are chosen, before weights are fetched", async () => {
   const found = await Program.check(server.serve("mixed.pte", recorded(BYTES_OF_CACHE).file), {
     core,
@@ -232,7 +260,12 @@ test("forms of decoders: positions of all tokens, numbers, a fixed length withou
   expect(inputs({ dtype: "int64", sizes: [16], dynamic: true })[1]).toEqual(Tensor.of([3, 4], [2], "int64"));
   expect(inputs({ dtype: "int32", sizes: [1, 1] })[1]).toEqual(Tensor.of([3], [1, 1], "int32"));
   expect(inputs({ value: 0 })[1]).toBe(3);
-  expect(() => decoderOf({ ...forward, inputs: [{ ...tokens, dynamic: false }] }, new Map())).toThrow(
+  const alone = (input: object, constants: Constants) =>
+    decoderOf({ ...forward, inputs: [{ ...tokens, ...input }] }, constants);
+  const length: Constants = new Map([["get_max_seq_len", 16]]);
+  expect(alone({}, length)).toMatchObject({ longest: 16, context: 16, hasCache: false });
+  expect(() => alone({ dynamic: false }, length)).toThrow(
     "method 'forward' takes exactly 16 tokens and has no cache, so that nothing can follow them",
   );
+  expect(() => alone({}, new Map())).toThrow("method 'forward' takes tokens alone, as encoders do");
 });

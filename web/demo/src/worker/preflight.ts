@@ -20,7 +20,7 @@ export async function check(
     signal,
     onNotice: (text) => notices.push(text),
   });
-  const { kind, method } = kindOf(signatures);
+  const { kind, method } = kindOf(signatures, chat !== undefined);
   const context = constants.get("get_max_seq_len");
   const picture = method && pictureOf(method);
   return {
