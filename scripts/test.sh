@@ -102,5 +102,5 @@ ETWEBGPU_TEST_SHARE=0.33 web_tests cases kernels mixed damaged
 # `npm run e2e` has the page's faults and SmolLM2 in it as well, which take minutes, and how long tasks take, which a busy
 # machine decides.
 step "The page, and operators, in Chromium"
-(cd web && npx playwright test cases chat graph images labels page screenshots --grep-invert "long task")
+(cd web && npx playwright test cases chat graph images mixed labels page screenshots --grep-invert "long task")
 step "Done"
