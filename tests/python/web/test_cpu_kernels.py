@@ -643,6 +643,74 @@ def embedded() -> Iterator[Made]:
     yield Made(made, (some((1, 5)),), refusal=refusal)
 
 
+# --- Windows ---
+
+
+def convolved() -> Iterator[Made]:
+    """Of one dimension and two, forwards and backwards, in groups, of any stride and dilation."""
+    forms = (
+        ((1, 1), (0, 0), (1, 1)),
+        ((2, 3), (1, 2), (1, 1)),
+        ((1, 2), (2, 0), (2, 3)),
+    )
+    for rank, (stride, padding, dilation), back, (groups, bias) in itertools.product(
+        (1, 2), forms, (False, True), ((1, True), (2, False), (4, True))
+    ):
+        for dtype in (F32, F64) if groups == 1 else (F32,):
+            x = some((2, 4, 11, 9)[: rank + 2], dtype, plain=True)
+            to = 4 // groups if back else 8
+            weight = some((4 if back else to, to if back else 4 // groups, 3, 2)[: rank + 2], dtype)
+            weight = torch.nan_to_num(weight, 1.0, 1.0, -1.0)
+            more = [int(back and s > 1) for s in stride[:rank]]
+            numbers = (list(stride[:rank]), list(padding[:rank]), list(dilation[:rank]), back, more)
+            channels = to * groups if back else to
+            adds = some((channels,), dtype, plain=True) if bias else None
+            yield Made((x, weight, adds, *numbers, groups), relative=CLOSE * 10)
+    sizes = "x is float32 [1,2,3,3,3] and its weight [2,2,1,1,1]"
+    refusal = f"{sizes}, but convolutions of floats over one or two dimensions are there"
+    solid = (some((1, 2, 3, 3, 3)), some((2, 2, 1, 1, 1)), None)
+    ones, none = [1, 1, 1], [0, 0, 0]
+    yield Made((*solid, ones, none, ones, False, none, 1), refusal=refusal)
+
+
+POOLS = (
+    ([2, 2], [], [0, 0]),
+    ([3, 2], [2, 1], [1, 0]),
+    ([3, 3], [2, 2], [1, 1]),
+    ([4, 5], [3, 4], [2, 2]),
+)
+
+
+def averaged() -> Iterator[Made]:
+    for (kernel, stride, padding), ceil, counts, divisor in itertools.product(
+        POOLS, (False, True), (False, True), (None, 3)
+    ):
+        x = some((2, 3, 9, 8) if ceil else (3, 9, 8), F64 if counts else F32, plain=True)
+        yield Made((x, kernel, stride, padding, ceil, counts, divisor), relative=CLOSE)
+
+
+def averaged_to_sizes() -> Iterator[Made]:
+    for shape, sizes in itertools.product(((2, 3, 9, 8), (3, 5, 4)), ([1, 1], [4, 3], [9, 11])):
+        yield Made((some(shape, plain=True), sizes), relative=CLOSE)
+
+
+def largest_in_windows() -> Iterator[Made]:
+    for (kernel, stride, padding), ceil, dilation in itertools.product(
+        POOLS[:3], (False, True), ([1, 1], [2, 1])
+    ):
+        for dtype in (F32, F64):
+            x = some((2, 3, 9, 8), dtype, plain=dtype == F64)
+            # ExecuTorch's own loses NaN where something follows it.
+            made = (x, kernel, stride, padding, dilation, ceil)
+            yield Made(made, portable=not x.isnan().any())
+
+
+def places_of_what_is_there() -> Iterator[Made]:
+    for shape, dtype in itertools.product(SHAPES, (F32, I64, BOOL, U8)):
+        x = some(shape, dtype)
+        yield Made((x,), bound=(x.numel(), x.dim()))
+
+
 # --- 8 bits ---
 
 
@@ -1003,6 +1071,11 @@ KERNELS: dict[str, Callable[[], Iterator[Made]]] = {
         for verb in ("quantize", "dequantize")
         for form in ("per_tensor", "per_tensor.Tensor", "per_channel", "per_token")
     },
+    A + "convolution.out": convolved,
+    A + "avg_pool2d.out": averaged,
+    A + "_adaptive_avg_pool2d.out": averaged_to_sizes,
+    A + "max_pool2d_with_indices.out": largest_in_windows,
+    A + "nonzero.out": places_of_what_is_there,
     "llama::custom_sdpa.out": lambda: attended(False),
     "llama::custom_quantized_sdpa.out": lambda: attended(True),
     P + "add.Scalar": lambda: numbers(lambda a, b: a + b),

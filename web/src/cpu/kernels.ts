@@ -7,6 +7,7 @@ import { MOVEMENT } from "./movement.ts";
 import { QUANTIZED } from "./quantized.ts";
 import { REDUCTIONS } from "./reductions.ts";
 import { SCALARS } from "./scalars.ts";
+import { WINDOWS } from "./windows.ts";
 
 export const KERNELS: ReadonlyMap<string, Kernel> = new Map(
   Object.entries({
@@ -17,5 +18,6 @@ export const KERNELS: ReadonlyMap<string, Kernel> = new Map(
     ...QUANTIZED,
     ...REDUCTIONS,
     ...SCALARS,
+    ...WINDOWS,
   }),
 );

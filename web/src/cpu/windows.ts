@@ -1,0 +1,255 @@
+/** Kernels over windows of planes: convolutions and pooling. */
+import { elementCount, isFloating } from "../elements.ts";
+import { ModelError } from "../errors.ts";
+import type { Tensor } from "../tensor.ts";
+import type { Kernel, KernelCall } from "./call.ts";
+import { readable } from "./dtypes.ts";
+
+/** Along one dimension: which places of the smaller side a tap of the window has, and where these are on the other. */
+interface Span {
+  first: number;
+  end: number;
+  stride: number;
+  offset: number;
+}
+
+function span(large: number, small: number, stride: number, offset: number): Span {
+  const first = Math.max(0, Math.ceil(-offset / stride));
+  const end = Math.min(small, Math.floor((large - 1 - offset) / stride) + 1);
+  return { first, end, stride, offset };
+}
+
+// --- Convolutions ---
+
+/** [batch, channels, height, width], of height 1 where there is but one dimension. */
+const planes = ({ sizes }: Tensor): number[] =>
+  sizes.length === 3 ? [sizes[0], sizes[1], 1, sizes[2]] : [...sizes];
+
+interface Window {
+  stride: number[];
+  padding: number[];
+  dilation: number[];
+  /** Sizes at the ends that no tap may reach. */
+  more: number[];
+  transposed: boolean;
+  groups: number;
+}
+
+/** Of height and width; what is said for one dimension holds for both, but for a height of 1. */
+function pair(given: readonly number[], rank: number, ofHeight: number, unless = ofHeight): number[] {
+  const all = given.length === 0 ? [unless] : given;
+  if (rank === 1) return [ofHeight, all[0]];
+  return [all[0], all[1] ?? all[0]];
+}
+
+function windowOf(c: KernelCall, rank: number): Window {
+  return {
+    stride: pair(c.ints(3), rank, 1),
+    padding: pair(c.ints(4), rank, 0),
+    dilation: pair(c.ints(5), rank, 1),
+    transposed: c.flag(6),
+    more: pair(c.ints(7), rank, 0),
+    groups: c.int(8),
+  };
+}
+
+function convolved(
+  large: number,
+  kernel: number,
+  d: number,
+  { stride, padding, dilation, more, transposed }: Window,
+): number {
+  const reach = dilation[d] * (kernel - 1) + 1;
+  if (transposed) return (large - 1) * stride[d] - 2 * padding[d] + reach + more[d];
+  return Math.floor((large + 2 * padding[d] - reach) / stride[d]) + 1;
+}
+
+function convolution(c: KernelCall): void {
+  const [x, weight, bias] = [c.tensor(0), c.tensor(1), c.optional(2)];
+  const rank = x.sizes.length - 2;
+  if ((rank !== 1 && rank !== 2) || weight.sizes.length !== x.sizes.length || !isFloating(x.dtype))
+    throw new ModelError(
+      `x is ${x.dtype} [${x.sizes}] and its weight [${weight.sizes}], but convolutions of floats over one or two dimensions are there`,
+    );
+  const window = windowOf(c, rank);
+  const { transposed, groups } = window;
+  const [batch, channels, height, width] = planes(x);
+  const [rows, columns, ...kernel] = planes(weight);
+  const [from, to] = transposed ? [rows, columns * groups] : [columns * groups, rows];
+  if (from !== channels || to % groups !== 0 || (bias !== undefined && bias.data.length !== to))
+    throw new ModelError(`x [${x.sizes}] does not fit a weight [${weight.sizes}] in ${groups} groups`);
+  const out = [height, width].map((size, d) => convolved(size, kernel[d], d, window));
+  const sizes = [batch, to, ...out.slice(2 - rank)];
+  const dtype = x.dtype === "float64" ? "float64" : "float32";
+  const result = c.make(9, sizes, dtype);
+  const [xs, ws, bs] = [x, weight, bias].map((one) => one && readable(one.data, one.dtype));
+  const plane = out[0] * out[1];
+  for (let n = 0; n < batch; ++n)
+    for (let o = 0; o < to; ++o) {
+      const sums = new Float64Array(plane).fill(Number(bs?.[o] ?? 0));
+      const group = Math.floor((o * groups) / to);
+      for (let i = 0; i < channels / groups; ++i) {
+        const channel = (group * channels) / groups + i;
+        const row = transposed ? channel : o;
+        const column = transposed ? o - (group * to) / groups : i;
+        slide(
+          { data: sums, sizes: out, at: 0 },
+          { data: xs as Numbers, sizes: [height, width], at: (n * channels + channel) * height * width },
+          { data: ws as Numbers, sizes: kernel, at: (row * columns + column) * kernel[0] * kernel[1] },
+          window,
+        );
+      }
+      result.set(sums, (n * to + o) * plane);
+    }
+  c.give(9, sizes, result, dtype);
+}
+
+type Numbers = Float32Array | Float64Array;
+interface Plane {
+  data: Numbers;
+  sizes: readonly number[];
+  at: number;
+}
+
+/** Adds what one channel gives to another. */
+function slide(out: Plane, x: Plane, kernel: Plane, { stride, padding, dilation, transposed }: Window): void {
+  const [large, small] = transposed ? [out.sizes, x.sizes] : [x.sizes, out.sizes];
+  for (let k = 0; k < kernel.sizes[0] * kernel.sizes[1]; ++k) {
+    const weight = kernel.data[kernel.at + k];
+    const tap = [Math.floor(k / kernel.sizes[1]), k % kernel.sizes[1]];
+    const [rows, columns] = [0, 1].map((d) =>
+      span(large[d], small[d], stride[d], tap[d] * dilation[d] - padding[d]),
+    );
+    for (let r = rows.first; r < rows.end; ++r) {
+      let at = (r * rows.stride + rows.offset) * large[1] + columns.first * columns.stride + columns.offset;
+      const begin = r * small[1];
+      for (let i = begin + columns.first; i < begin + columns.end; ++i, at += columns.stride)
+        if (transposed) out.data[at] += weight * x.data[x.at + i];
+        else out.data[i] += weight * x.data[x.at + at];
+    }
+  }
+}
+
+// --- Pooling ---
+
+/** Windows along a dimension, as they are before they are cut to what is there. */
+type Windows = { count: number; begin(at: number): number; end(at: number): number; step: number };
+
+function pooled(c: KernelCall, d: number, size: number, dilated: boolean, ceils: boolean): Windows {
+  const kernel = pair(c.ints(1), 2, 1)[d];
+  const stride = c.ints(2).length === 0 ? kernel : pair(c.ints(2), 2, 1)[d];
+  const padding = pair(c.ints(3), 2, 0)[d];
+  const step = dilated ? pair(c.ints(4), 2, 1)[d] : 1;
+  const reach = step * (kernel - 1) + 1;
+  let count = Math.floor((size + 2 * padding - reach + (ceils ? stride - 1 : 0)) / stride) + 1;
+  if (ceils && (count - 1) * stride >= size + padding) --count; // one that begins behind the padding
+  const begin = (at: number): number => at * stride - padding;
+  return { count, begin, end: (at) => Math.min(begin(at) + reach, size + padding), step };
+}
+
+/** What one output is of. */
+interface Place {
+  /** Where its plane begins. */
+  plane: number;
+  rows: Taken;
+  columns: Taken;
+}
+
+function poolOf(
+  { sizes }: Tensor,
+  windows: (d: number, size: number) => Windows,
+): { sizes: number[]; places: () => Generator<Place> } {
+  if (sizes.length !== 3 && sizes.length !== 4) throw new ModelError(`planes are pooled, not [${sizes}]`);
+  const [height, width] = sizes.slice(-2);
+  const [down, across] = [windows(0, height), windows(1, width)];
+  function* places(): Generator<Place> {
+    for (let plane = 0; plane < elementCount(sizes); plane += height * width)
+      for (let r = 0; r < down.count; ++r)
+        for (let q = 0; q < across.count; ++q)
+          yield { plane, rows: taken(down, r, height), columns: taken(across, q, width) };
+  }
+  return { sizes: [...sizes.slice(0, -2), down.count, across.count], places };
+}
+
+/** Places of one window, and how many there are with those in the padding. */
+interface Taken {
+  places: number[];
+  padded: number;
+}
+
+function taken({ begin, end, step }: Windows, at: number, size: number): Taken {
+  const places: number[] = [];
+  for (let i = begin(at); i < Math.min(end(at), size); i += step) if (i >= 0) places.push(i);
+  return { places, padded: end(at) - begin(at) };
+}
+
+function averages(
+  c: KernelCall,
+  out: number,
+  windows: (d: number, size: number) => Windows,
+  divisor: Divisor,
+): void {
+  const x = c.tensor(0);
+  if (!isFloating(x.dtype)) throw new ModelError(`means of ${x.dtype} are not there`);
+  const data = readable(x.data, x.dtype) as Numbers;
+  const dtype = x.dtype === "float64" ? "float64" : "float32";
+  const { sizes, places } = poolOf(x, windows);
+  const result = c.make(out, sizes, dtype);
+  const width = x.sizes.at(-1) ?? 1;
+  let at = 0;
+  for (const { plane, rows, columns } of places()) {
+    let sum = 0;
+    for (const r of rows.places) for (const q of columns.places) sum += data[plane + r * width + q];
+    result[at++] = sum / divisor(rows, columns);
+  }
+  c.give(out, sizes, result, dtype);
+}
+type Divisor = (rows: Taken, columns: Taken) => number;
+const ofThose: Divisor = (rows, columns) => rows.places.length * columns.places.length;
+
+function averagePool(c: KernelCall): void {
+  const given = c.int(6, 0);
+  const divisor: Divisor = c.flag(5) ? (rows, columns) => rows.padded * columns.padded : ofThose;
+  const windows = (d: number, size: number): Windows => pooled(c, d, size, false, c.flag(4));
+  averages(c, 7, windows, given === 0 ? divisor : () => given);
+}
+
+function adaptiveAveragePool(c: KernelCall): void {
+  const counts = c.ints(1);
+  const windows = (d: number, size: number): Windows => ({
+    count: counts[d],
+    begin: (at) => Math.floor((at * size) / counts[d]),
+    end: (at) => Math.ceil(((at + 1) * size) / counts[d]),
+    step: 1,
+  });
+  averages(c, 2, windows, ofThose);
+}
+
+function maxPool(c: KernelCall): void {
+  const x = c.tensor(0);
+  const data = readable(x.data, x.dtype) as unknown as (number | bigint)[];
+  const { sizes, places } = poolOf(x, (d, size) => pooled(c, d, size, true, c.flag(5)));
+  const largest = c.make(6, sizes, x.dtype);
+  const indices = c.make(7, sizes, "int64");
+  const width = x.sizes.at(-1) ?? 1;
+  let to = 0;
+  for (const { plane, rows, columns } of places()) {
+    let best = plane + rows.places[0] * width + columns.places[0];
+    for (const r of rows.places)
+      for (const q of columns.places) {
+        const at = plane + r * width + q;
+        if (data[at] > data[best] || Number.isNaN(data[at])) best = at;
+      }
+    largest[to] = x.data[best] as never;
+    indices[to++] = BigInt(best - plane);
+  }
+  c.give(6, sizes, largest, x.dtype);
+  c.give(7, sizes, indices, "int64");
+}
+
+export const WINDOWS: Record<string, Kernel> = {
+  "aten::convolution.out": convolution,
+  "aten::avg_pool2d.out": averagePool,
+  "aten::_adaptive_avg_pool2d.out": adaptiveAveragePool,
+  "aten::max_pool2d_with_indices.out": maxPool,
+};
