@@ -15,7 +15,7 @@ import transformers
 from executorch.exir import ExecutorchBackendConfig, to_edge
 from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 from executorch_webgpu.lowering import lower_program, quiet_upstream
-from support import mixed, stock
+from support import mixed, networks, stock
 from support.case_files import Call, Case
 from support.expected import Expected, Tolerance
 from support.export_llm import Eager, Exported, Form, lowered, make_checkpoint, official
@@ -234,6 +234,14 @@ def test_static(name: str, record_case: Record) -> None:
     pte = stock.export({"forward": (copy.deepcopy(module), calls[0])})
     assert kernels_of(pte)
     record(name, pte, module, calls, record_case)
+
+
+def test_several_images(record_case: Record) -> None:
+    """Whose convolutions the stock partitioner leaves outside."""
+    module, inputs = networks.make("detection head", 4)
+    pte = stock.export({"forward": (copy.deepcopy(module), inputs)})
+    assert "aten::convolution.out" in kernels_of(pte)
+    record("detection head of 4", pte, module, [inputs], record_case)
 
 
 def test_lowered(record_case: Record) -> None:

@@ -64,68 +64,89 @@ function convolved(
   return Math.floor((large + 2 * padding[d] - reach) / stride[d]) + 1;
 }
 
+function checkFloats({ dtype, sizes }: Tensor, weight: Tensor): void {
+  const isKnown = sizes.length === 3 || sizes.length === 4;
+  if (!isKnown || weight.sizes.length !== sizes.length || !isFloating(dtype))
+    throw new ModelError(
+      `x is ${dtype} [${sizes}] and its weight [${weight.sizes}], but convolutions of floats over one or two dimensions are there`,
+    );
+}
+
 function convolution(c: KernelCall): void {
   const [x, weight, bias] = [c.tensor(0), c.tensor(1), c.optional(2)];
-  const rank = x.sizes.length - 2;
-  if ((rank !== 1 && rank !== 2) || weight.sizes.length !== x.sizes.length || !isFloating(x.dtype))
-    throw new ModelError(
-      `x is ${x.dtype} [${x.sizes}] and its weight [${weight.sizes}], but convolutions of floats over one or two dimensions are there`,
-    );
-  const window = windowOf(c, rank);
+  checkFloats(x, weight);
+  const window = windowOf(c, x.sizes.length - 2);
   const { transposed, groups } = window;
-  const [batch, channels, height, width] = planes(x);
+  const [batch, channels, ...given] = planes(x);
   const [rows, columns, ...kernel] = planes(weight);
   const [from, to] = transposed ? [rows, columns * groups] : [columns * groups, rows];
   if (from !== channels || to % groups !== 0 || (bias !== undefined && bias.data.length !== to))
     throw new ModelError(`x [${x.sizes}] does not fit a weight [${weight.sizes}] in ${groups} groups`);
-  const out = [height, width].map((size, d) => convolved(size, kernel[d], d, window));
-  const sizes = [batch, to, ...out.slice(2 - rank)];
+  const made = given.map((size, d) => convolved(size, kernel[d], d, window));
+  const sizes = [batch, to, ...made.slice(4 - x.sizes.length)];
   const dtype = x.dtype === "float64" ? "float64" : "float32";
   const result = c.make(9, sizes, dtype);
-  const [xs, ws, bs] = [x, weight, bias].map((one) => one && readable(one.data, one.dtype));
-  const plane = out[0] * out[1];
-  for (let n = 0; n < batch; ++n)
-    for (let o = 0; o < to; ++o) {
-      const sums = new Float64Array(plane).fill(Number(bs?.[o] ?? 0));
-      const group = Math.floor((o * groups) / to);
-      for (let i = 0; i < channels / groups; ++i) {
-        const channel = (group * channels) / groups + i;
-        const row = transposed ? channel : o;
-        const column = transposed ? o - (group * to) / groups : i;
-        slide(
-          { data: sums, sizes: out, at: 0 },
-          { data: xs as Numbers, sizes: [height, width], at: (n * channels + channel) * height * width },
-          { data: ws as Numbers, sizes: kernel, at: (row * columns + column) * kernel[0] * kernel[1] },
-          window,
-        );
-      }
-      result.set(sums, (n * to + o) * plane);
+  const [data, weights, biases] = [x, weight, bias].map(
+    (one) => one && (readable(one.data, one.dtype) as Numbers),
+  );
+  const [taps, area, each] = [tapsOf(given, made, kernel, window), elementCount(given), elementCount(kernel)];
+  const [many, few] = [channels / groups, to / groups];
+  for (let plane = 0; plane < batch * to; ++plane) {
+    const [n, o] = [Math.floor(plane / to), plane % to];
+    const group = Math.floor(o / few);
+    const sums = new Float64Array(elementCount(made)).fill(biases?.[o] ?? 0);
+    for (let i = group * many; i < (group + 1) * many; ++i) {
+      const pair = transposed ? i * columns + (o % few) : o * columns + (i % many);
+      slide(
+        { data: sums, width: made[1], at: 0 },
+        { data: data!, width: given[1], at: (n * channels + i) * area },
+        { data: weights!, width: kernel[1], at: pair * each },
+        taps,
+        transposed,
+      );
     }
+    result.set(sums, plane * sums.length);
+  }
   c.give(9, sizes, result, dtype);
 }
 
 type Numbers = Float32Array | Float64Array;
+
+/** Of one channel, or of one pair of them. */
 interface Plane {
   data: Numbers;
-  sizes: readonly number[];
+  width: number;
   at: number;
 }
 
+/** Where each element of the kernel meets both planes. */
+function tapsOf(
+  given: readonly number[],
+  made: readonly number[],
+  kernel: readonly number[],
+  { stride, padding, dilation, transposed }: Window,
+): Span[][] {
+  const [large, small] = transposed ? [made, given] : [given, made];
+  return Array.from({ length: kernel[0] * kernel[1] }, (_, k) =>
+    [Math.floor(k / kernel[1]), k % kernel[1]].map((tap, d) =>
+      span(large[d], small[d], stride[d], tap * dilation[d] - padding[d]),
+    ),
+  );
+}
+
 /** Adds what one channel gives to another. */
-function slide(out: Plane, x: Plane, kernel: Plane, { stride, padding, dilation, transposed }: Window): void {
-  const [large, small] = transposed ? [out.sizes, x.sizes] : [x.sizes, out.sizes];
-  for (let k = 0; k < kernel.sizes[0] * kernel.sizes[1]; ++k) {
+function slide(out: Plane, x: Plane, kernel: Plane, taps: readonly Span[][], transposed: boolean): void {
+  const [large, small] = transposed ? [out.width, x.width] : [x.width, out.width];
+  const [sums, data] = [out.data, x.data];
+  for (const [k, [rows, columns]] of taps.entries()) {
     const weight = kernel.data[kernel.at + k];
-    const tap = [Math.floor(k / kernel.sizes[1]), k % kernel.sizes[1]];
-    const [rows, columns] = [0, 1].map((d) =>
-      span(large[d], small[d], stride[d], tap[d] * dilation[d] - padding[d]),
-    );
+    const step = columns.stride;
+    const count = columns.end - columns.first;
     for (let r = rows.first; r < rows.end; ++r) {
-      let at = (r * rows.stride + rows.offset) * large[1] + columns.first * columns.stride + columns.offset;
-      const begin = r * small[1];
-      for (let i = begin + columns.first; i < begin + columns.end; ++i, at += columns.stride)
-        if (transposed) out.data[at] += weight * x.data[x.at + i];
-        else out.data[i] += weight * x.data[x.at + at];
+      const begin = (r * rows.stride + rows.offset) * large + columns.first * step + columns.offset;
+      const at = r * small + columns.first;
+      if (transposed) for (let i = 0; i < count; ++i) sums[begin + i * step] += weight * data[x.at + at + i];
+      else for (let i = 0; i < count; ++i) sums[at + i] += weight * data[x.at + begin + i * step];
     }
   }
 }
