@@ -172,6 +172,18 @@ test.each<[string, SamplingOptions]>([
     }
 });
 
+test.each([
+  [0.699, [0, 1]],
+  [0.701, [0, 1, 2]],
+])("the fewest that have a share of %d take part, in the page as on the GPU", async (topP, those) => {
+  const logits = [0.4, 0.3, 0.2, 0.1].map(Math.log);
+  const options = { temperature: 1, topK: 0, topP, seed: 8 };
+  const sampler = new Sampler(options, []);
+  const tokens = Array.from({ length: 60 }, () => sampler.next(Float32Array.from(logits)));
+  expect([...new Set(tokens)].sort()).toEqual(those);
+  expect(tokens).toEqual(await drawn(logits, options, [], 60));
+});
+
 test("logits that are no numbers are refused in the page, and so are options out of range", () => {
   const sampler = new Sampler({}, []);
   expect(() => sampler.next(Float32Array.of(1, Number.NaN))).toThrow(
