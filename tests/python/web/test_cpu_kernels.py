@@ -687,6 +687,8 @@ def averaged() -> Iterator[Made]:
     ):
         x = some((2, 3, 9, 8) if ceil else (3, 9, 8), F64 if counts else F32, plain=True)
         yield Made((x, kernel, stride, padding, ceil, counts, divisor), relative=CLOSE)
+    refusal = "2 elements, 1 apart, at strides of 0 are no windows"
+    yield Made((x, [2, 2], [0, 1], [0, 0], False, True, None), refusal=refusal)
 
 
 def averaged_to_sizes() -> Iterator[Made]:

@@ -161,6 +161,8 @@ function pooled(c: KernelCall, d: number, size: number, dilated: boolean, ceils:
   const stride = c.ints(2).length === 0 ? kernel : pair(c.ints(2), 2, 1)[d];
   const padding = pair(c.ints(3), 2, 0)[d];
   const step = dilated ? pair(c.ints(4), 2, 1)[d] : 1;
+  if (!(kernel > 0 && stride > 0 && step > 0 && padding >= 0))
+    throw new ModelError(`${kernel} elements, ${step} apart, at strides of ${stride} are no windows`);
   const reach = step * (kernel - 1) + 1;
   let count = Math.floor((size + 2 * padding - reach + (ceils ? stride - 1 : 0)) / stride) + 1;
   if (ceils && (count - 1) * stride >= size + padding) --count; // one that begins behind the padding
@@ -200,7 +202,8 @@ interface Taken {
 
 function taken({ begin, end, step }: Windows, at: number, size: number): Taken {
   const places: number[] = [];
-  for (let i = begin(at); i < Math.min(end(at), size); i += step) if (i >= 0) places.push(i);
+  const inPadding = Math.max(0, Math.ceil(-begin(at) / step));
+  for (let i = begin(at) + inPadding * step; i < Math.min(end(at), size); i += step) places.push(i);
   return { places, padded: end(at) - begin(at) };
 }
 
