@@ -39,7 +39,7 @@ step "The core for wasm32"
 scripts/build_wasm.sh
 step "TypeScript: lavapipe through Node's Dawn"
 web_tests() { (cd web && VK_ICD_FILENAMES=$lavapipe npx vitest run "$@"); }
-web_tests --exclude '**/{cases,kernels,mixed,damaged}.test.ts'  # of what is recorded below
+web_tests --exclude '**/{cases,kernels,mixed,mixed_chat,damaged}.test.ts'  # of what is recorded below
 
 step "The npm package and the page"
 scripts/build_web.sh
@@ -102,5 +102,5 @@ ETWEBGPU_TEST_SHARE=0.33 web_tests cases kernels mixed damaged
 # `npm run e2e` has the page's faults and SmolLM2 in it as well, which take minutes, and how long tasks take, which a busy
 # machine decides.
 step "The page, and operators, in Chromium"
-(cd web && npx playwright test cases chat graph images labels page screenshots --grep-invert "long task")
+(cd web && npx playwright test cases chat graph images mixed labels page screenshots --grep-invert "long task")
 step "Done"

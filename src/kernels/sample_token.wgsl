@@ -69,7 +69,7 @@ fn hash(a: u32) -> u32 {
 
 fn noise(at: u32) -> f32 {
   let bits = hash(hash(hash(params.seed) ^ token[2]) ^ at);
-  let uniform_part = (f32(bits >> 8u) + 0.5) * 0x1p-24f;
+  let uniform_part = (f32(bits >> 9u) + 0.5) * 0x1p-23f;  // never rounded to 1, whose noise is infinite
   return -log(-log(uniform_part));
 }
 

@@ -97,7 +97,7 @@ ByteVector unknown_file() {
       {});
   fb::ExecutionPlanT& forward = *program.execution_plan[0];
   auto kernel = std::make_unique<fb::OperatorT>();
-  kernel->name = "aten::convolution";
+  kernel->name = "aten::grid_sampler_2d";
   kernel->overload = "out";
   forward.operators.push_back(std::move(kernel));
   auto instruction = std::make_unique<fb::InstructionT>();

@@ -1,5 +1,6 @@
 /** What a program would take, said before any of its weights is fetched: the preflight of Program.check. */
 import type { CoreModel, LoadSettings } from "./core.ts";
+import { findDecoder } from "./decoder.ts";
 import { errorText, ModelError } from "./errors.ts";
 import { type DelegateFile, type FileOptions, ProgramFiles, sharedStates } from "./files.ts";
 import {
@@ -47,6 +48,8 @@ export interface Check {
   missingOperators: string[];
   /** Kernels outside of delegates, which the page computes itself on the CPU where it has them. */
   leftOutside: string[];
+  /** Where LanguageModel chooses tokens, if it can chat with it: from each step's logits where those come to the page. */
+  chat?: "on the GPU" | "in the page";
   /** Why it cannot be loaded. */
   problems: string[];
   /** What is as well to know: inputs that are too large for this adapter. */
@@ -70,10 +73,15 @@ export async function check(from: Source, options: CheckOptions): Promise<Check>
     out.addChain(method, files, chains?.chainRefusals(method) ?? []);
   }
   const signatures = methods.map(({ name, inputs, outputs }) => ({ name, inputs, outputs }));
+  const constants = constantsOf(files.form);
+  const decoder = findDecoder(methods, constants);
   return {
-    ...(await out.result(methods.map(({ name }) => name))),
+    ...(await out.result(
+      methods.map(({ name }) => name),
+      decoder && (decoder.choosesOnGpu ? "on the GPU" : "in the page"),
+    )),
     signatures,
-    constants: constantsOf(files.form),
+    constants,
   };
 }
 
@@ -245,7 +253,7 @@ class Findings {
     }
   }
 
-  async result(methods: string[]): Promise<Omit<Check, "signatures" | "constants">> {
+  async result(methods: string[], chat?: Check["chat"]): Promise<Omit<Check, "signatures" | "constants">> {
     const total = this.#memory.total;
     const { memoryBudget = Number.POSITIVE_INFINITY } = this.#options;
     if (total > memoryBudget)
@@ -259,6 +267,7 @@ class Findings {
       memory: this.#memory,
       missingOperators: [...this.#missing],
       leftOutside: [...this.#outside],
+      ...(chat && { chat }),
       problems: [...this.#problems],
       warnings: [...this.#warnings],
       wishes: this.#wishesFound(),
@@ -303,7 +312,7 @@ async function weightsOf(places: readonly Place[]): Promise<Check["weights"]> {
 }
 
 function sentencesOf(found: Omit<Check, "sentences" | "signatures" | "constants">): string[] {
-  const { runs, methods, weights, memory, problems, warnings, wishes } = found;
+  const { runs, methods, weights, memory, chat, problems, warnings, wishes } = found;
   const kept = weights.total - weights.toFetch;
   const here = kept > 0 ? `, ${bytesText(kept)} of which are here already` : "";
   return [
@@ -311,10 +320,17 @@ function sentencesOf(found: Omit<Check, "sentences" | "signatures" | "constants"
     `Its weights are ${bytesText(weights.total)}${here}.`,
     `It takes ${bytesText(memory.total)} of GPU memory: ${bytesText(memory.constants)} for constants, ` +
       `${bytesText(memory.states)} for states and, with the largest inputs, ${bytesText(memory.activations)} for activations.`,
+    ...(runs && chat ? [CHATS[chat]] : []),
     ...[...problems, ...warnings].map(sentence),
     ...wishes.map(({ feature, why }) => `This adapter lacks ${feature}: ${why}.`),
   ];
 }
+
+const CHATS: Record<NonNullable<Check["chat"]>, string> = {
+  "on the GPU": "It chats, and its tokens stay on the GPU.",
+  "in the page":
+    "It chats, less quickly than one delegate with a cache: each step's logits come to the page, which chooses the token.",
+};
 
 const sentence = (text: string): string => `${text[0].toUpperCase()}${text.slice(1)}.`;
 

@@ -34,7 +34,14 @@ export interface Start {
   text?: readonly number[];
 }
 
-export class Generation {
+/** What makes tokens of tokens: on the GPU (below), or with the host's help (cpu/generation.ts). */
+export interface Generates {
+  /** Calls `take` with each new token in order, which says whether to go on. */
+  run(start: Start, take: (token: number) => boolean): Promise<void>;
+  dispose(): void;
+}
+
+export class Generation implements Generates {
   readonly #core: Core;
   readonly #runner: Runner;
   readonly #gpu: Gpu;
@@ -88,10 +95,7 @@ export class Generation {
     for (const landing of this.#landings) landing.destroy();
   }
 
-  /**
-   * Calls `take` with each new token in order, which says whether to go on. Up to ON_THE_WAY more may then have been
-   * fed; they are overwritten by what is fed next.
-   */
+  /** Up to ON_THE_WAY more tokens than are taken may have been fed; they are overwritten by what is fed next. */
   run(start: Start, take: (token: number) => boolean): Promise<void> {
     return this.#runner.inTurn(() => this.#run(start, take));
   }

@@ -1,14 +1,15 @@
 /**
- * Chat with a program of tokens [1, S] and a position [1] whose first output is logits.
+ * Chat with a program of tokens [1, S] and a position [1] whose first output is logits. Where that is one delegate's
+ * graph, tokens stay on the GPU; else each step's logits come to the page.
  *
  *     const model = await LanguageModel.load({ program, tokenizer: { json, config } });
  *     for await (const text of model.generate([{ role: "user", content: "Hello!" }])) show(text);
  */
+import { DECODER, type Decoder, decoderOf, findDecoder } from "./decoder.ts";
 import { DeviceLostError, ModelError } from "./errors.ts";
-import { Generation } from "./generation.ts";
-import type { Method } from "./method.ts";
+import { type Generates, Generation } from "./generation.ts";
 import type { Program } from "./program.ts";
-import { type SamplingOptions, samplingParams } from "./sampling.ts";
+import { type SamplingOptions, samplingDefaults } from "./sampling.ts";
 import { Tensor } from "./tensor.ts";
 import { ChatTokenizer, type Message, TextStream, type TokenizerFiles } from "./tokenizer.ts";
 
@@ -33,27 +34,26 @@ export interface Stats {
 }
 
 const MOST_CHUNK = 512;
-const METHOD = "forward";
 
 export class LanguageModel {
   readonly tokenizer: ChatTokenizer;
   readonly context: number;
   #program: Program;
-  #generation: Generation;
+  #generation: Generates;
+  readonly #decoder: Decoder;
   readonly #chunk: number;
   readonly #eos: ReadonlySet<number>;
   // What the cache holds, from its start.
   #fed: number[] = [];
   #stats: Stats | undefined;
 
-  private constructor(program: Program, generation: Generation, tokenizer: ChatTokenizer) {
+  private constructor(program: Program, decoder: Decoder, generation: Generates, tokenizer: ChatTokenizer) {
     this.#program = program;
+    this.#decoder = decoder;
     this.#generation = generation;
     this.tokenizer = tokenizer;
-    const longest = program.method(METHOD).inputs[0].sizes?.[1] ?? 1;
-    this.#chunk = Math.min(longest, MOST_CHUNK);
-    const context = program.constants.get("get_max_context_len") ?? program.constants.get("get_max_seq_len");
-    this.context = typeof context === "number" ? context : longest + 1;
+    this.#chunk = Math.min(decoder.longest, MOST_CHUNK);
+    this.context = decoder.context;
     const eos = program.constants.get("get_eos_ids") ?? [];
     const named = tokenizer.eos;
     this.#eos = new Set(
@@ -69,7 +69,15 @@ export class LanguageModel {
     program: Program;
     tokenizer: TokenizerFiles;
   }): Promise<LanguageModel> {
-    return new LanguageModel(program, await generationOf(program), new ChatTokenizer(tokenizer));
+    const decoder = decoderOf(program.method(DECODER).form, program.constants);
+    const generation = await generationOf(program, decoder);
+    return new LanguageModel(program, decoder, generation, new ChatTokenizer(tokenizer));
+  }
+
+  /** Whether there is a method that it can talk to. */
+  static takes(program: Program): boolean {
+    const forms = [...program.methods.values()].map(({ form }) => form);
+    return findDecoder(forms, program.constants) !== undefined;
   }
 
   get program(): Program {
@@ -115,7 +123,7 @@ export class LanguageModel {
       );
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
     const sampling = { ...options, seed }; // the same after a lost device
-    samplingParams(sampling); // refuses what is out of range before anything is fed
+    samplingDefaults(sampling); // refuses what is out of range before anything is fed
     const room = this.context - prompt.length;
     const most = options.maxTokens ?? Number.POSITIVE_INFINITY;
     const answer = new Answer(prompt.length, Math.min(most, room), most > room ? "context" : "length");
@@ -168,14 +176,16 @@ export class LanguageModel {
     } finally {
       queue.close();
       await done;
-      // The last token has been given but not fed. Of what failed nobody knows how far it came.
-      const fed = all.length + Math.max(answer.stats.newTokens - 1, 0);
+      // The last token has been given but not fed, unless an end came after it. Of what failed nobody knows how far it came.
+      const { promptTokens, newTokens, end } = answer.stats;
+      const fed = promptTokens + (end === "eos" ? newTokens : Math.max(newTokens - 1, 0));
       this.#fed.length = Math.min(this.#fed.length, hasFailed ? position : fed);
     }
   }
 
   // Feeds in chunks what the cache does not have, up to what one call takes; gives where that begins.
   async #feedAllBut(all: readonly number[], answer: Answer, signal?: AbortSignal): Promise<number> {
+    if (!this.#decoder.hasCache) return 0;
     let position = 0;
     while (position < this.#fed.length && position < all.length - 1 && this.#fed[position] === all[position])
       ++position;
@@ -190,30 +200,27 @@ export class LanguageModel {
     return position;
   }
 
-  get #method(): Method {
-    return this.#program.method(METHOD);
-  }
-
+  // Nobody reads what these give.
   async #feed(tokens: readonly number[], position: number): Promise<void> {
-    const [first, second] = this.#method.inputs;
-    const at = second.dtype === undefined ? position : Tensor.of([position], [1], "int64");
-    const input = Tensor.of(tokens, [1, tokens.length], first.dtype === "int32" ? "int32" : "int64");
-    await this.#method.execute([input, at]);
+    const inputs = this.#decoder.inputs(tokens, position);
+    const outputs = await this.#program.method(DECODER).execute(inputs, { keep: true });
+    for (const output of outputs) if (output instanceof Tensor) output.dispose();
   }
 
   async #revive(): Promise<void> {
     this.#fed = [];
     this.#generation.dispose();
     this.#program = await this.#program.reload();
-    this.#generation = await generationOf(this.#program);
+    this.#generation = await generationOf(this.#program, this.#decoder);
   }
 }
 
-function generationOf(program: Program): Promise<Generation> {
-  const { runner } = program.method(METHOD);
-  if (runner === undefined)
-    throw new ModelError(`method '${METHOD}' is more than one delegate's graph, which does not generate`);
-  return Generation.create(program.core, runner);
+async function generationOf(program: Program, decoder: Decoder): Promise<Generates> {
+  const method = program.method(DECODER);
+  if (decoder.choosesOnGpu && method.runner !== undefined)
+    return Generation.create(program.core, method.runner);
+  const { HostGeneration } = await import("./cpu/generation.ts");
+  return new HostGeneration(method, decoder);
 }
 
 /** Counts an answer's tokens and says when it is over. */

@@ -33,9 +33,22 @@ export interface Values {
 /** Runs a delegate's call; its outputs stay on the GPU where `kept` says so. */
 export type RunCall = (call: number, values: Values, kept: (id: number) => boolean) => Promise<void>;
 
+/** Hears of a call's steps (profile.ts). */
+export interface Watcher {
+  /** Before a delegate is called. */
+  delegate(runner: Runner, inputs: readonly Input[], wanted: readonly WantedOutput[]): Promise<void>;
+  /** After a kernel on the CPU. */
+  kernel(name: string, milliseconds: number): void;
+}
+
 /** What a method does where that is more than to call delegates (cpu/chain.ts). */
 export interface Chain {
-  execute(inputs: readonly Input[], run: RunCall, kept: (output: number) => boolean): Promise<Output[]>;
+  execute(
+    inputs: readonly Input[],
+    run: RunCall,
+    kept: (output: number) => boolean,
+    watcher?: Watcher,
+  ): Promise<Output[]>;
   dispose(): Promise<void>;
 }
 export interface PlannedChain {
@@ -107,7 +120,11 @@ export class Method {
   }
 
   /** Inputs as `inputs` lists them, numbers for integers. */
-  async execute(inputs: readonly Input[], options: ExecuteOptions = {}): Promise<Output[]> {
+  execute(inputs: readonly Input[], options: ExecuteOptions = {}): Promise<Output[]> {
+    return this.watched(inputs, options);
+  }
+
+  async watched(inputs: readonly Input[], options: ExecuteOptions, watcher?: Watcher): Promise<Output[]> {
     const { form } = this;
     if (inputs.length !== form.inputs.length)
       throw new ModelError(
@@ -116,8 +133,8 @@ export class Method {
     const isKept = (at: number): boolean =>
       typeof options.keep === "object" ? (options.keep[at] ?? false) : (options.keep ?? false);
     if (this.#chain !== undefined) {
-      const run: RunCall = (call, values, kept) => this.#call(call, values, kept);
-      return this.#chain.execute(inputs, run, isKept);
+      const run: RunCall = (call, values, kept) => this.#call(call, values, kept, watcher);
+      return this.#chain.execute(inputs, run, isKept, watcher);
     }
     const values = new Map<number, Output>(form.inputs.map(({ id }, i) => [id, inputs[i]]));
     const access: Values = {
@@ -132,7 +149,7 @@ export class Method {
     };
     let out: Output[] = [];
     try {
-      for (let c = 0; c < form.calls.length; ++c) await this.#call(c, access, kept);
+      for (let c = 0; c < form.calls.length; ++c) await this.#call(c, access, kept, watcher);
       out = form.outputs.map(({ id, value }) => values.get(id) ?? value ?? null);
       return out;
     } finally {
@@ -141,7 +158,7 @@ export class Method {
     }
   }
 
-  async #call(c: number, values: Values, kept: (id: number) => boolean): Promise<void> {
+  async #call(c: number, values: Values, kept: (id: number) => boolean, watcher?: Watcher): Promise<void> {
     const call = this.form.calls[c];
     const { runner, aliased } = this.#parts[call.delegate];
     let match = this.#matches[c];
@@ -168,6 +185,7 @@ export class Method {
       const first = targets[match.outputs.indexOf(output)];
       return { dtype: first?.dtype as DType | undefined, keep: first !== undefined && kept(first.id) };
     });
+    await watcher?.delegate(runner, inputs, wanted);
     const outputs = await runner.execute(inputs, wanted);
     for (const [i, { id }] of targets.entries()) values.set(id, outputs[match.outputs[i]]);
   }

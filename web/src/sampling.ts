@@ -1,4 +1,4 @@
-/** How the next token is chosen from logits; the GPU does it (src/kernels/sample_token.wgsl). */
+/** How the next token is chosen from logits, on the GPU (src/kernels/sample_token.wgsl) or here (cpu/sampler.ts). */
 import { ModelError } from "./errors.ts";
 
 export interface SamplingOptions {
@@ -29,21 +29,34 @@ const RANGES = {
   repetitionPenalty: [1e-6, 1e6],
 } as const;
 
-/** The kernel's params (SamplingParams of src/kernels/token_choice.h). */
-export function samplingParams(options: SamplingOptions): Uint8Array<ArrayBuffer> {
+/** All of them; throws where one is out of range. */
+export function samplingDefaults(options: SamplingOptions): Required<SamplingOptions> {
   for (const [name, [least, most]] of Object.entries(RANGES)) {
     const value = options[name as keyof typeof RANGES];
     if (value !== undefined && !(value >= least && value <= most))
       throw new ModelError(`${name} is ${value}, but must be from ${least} to ${most}`);
   }
+  return {
+    temperature: options.temperature ?? 0,
+    topK: options.topK ?? 40,
+    topP: options.topP ?? 1,
+    minP: options.minP ?? 0,
+    repetitionPenalty: options.repetitionPenalty ?? 1,
+    seed: options.seed ?? Math.floor(Math.random() * 2 ** 32),
+  };
+}
+
+/** The kernel's params (SamplingParams of src/kernels/token_choice.h). */
+export function samplingParams(options: SamplingOptions): Uint8Array<ArrayBuffer> {
+  const { temperature, topK, topP, minP, repetitionPenalty, seed } = samplingDefaults(options);
   const bytes = new ArrayBuffer(32);
   const floats = new Float32Array(bytes);
   const words = new Uint32Array(bytes);
-  floats[0] = options.temperature ?? 0;
-  words[1] = options.topK ?? 40;
-  floats[2] = options.topP ?? 1;
-  floats[3] = options.minP ?? 0;
-  floats[4] = options.repetitionPenalty ?? 1;
-  words[5] = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+  floats[0] = temperature;
+  words[1] = topK;
+  floats[2] = topP;
+  floats[3] = minP;
+  floats[4] = repetitionPenalty;
+  words[5] = seed;
   return new Uint8Array(bytes);
 }

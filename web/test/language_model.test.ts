@@ -4,9 +4,10 @@ import { LanguageModel, Program, Tensor } from "../src/index.ts";
 import type { SamplingOptions } from "../src/sampling.ts";
 import { refuseNext } from "./counted_device.ts";
 import { collectedHeap, loadCore, openGpu, sample } from "./support.ts";
+import { ASKED, answer, wordTokenizer } from "./words.ts";
 
 const core = await loadCore();
-const VOCABULARY = 64;
+const TOKENIZER = wordTokenizer(64);
 
 const load = async (): Promise<Program> =>
   Program.load(sample("decoder.pte"), { core, gpu: await openGpu() });
@@ -107,145 +108,6 @@ test("two thousand steps leave the memory as it was", async () => {
   await program.dispose();
 }, 120_000);
 
-// A stand-in for a model: the same logits for any text.
-async function drawn(
-  logits: number[],
-  sampling: SamplingOptions,
-  seen: number[],
-  draws: number,
-): Promise<number[]> {
-  const gpu = await openGpu();
-  const { device } = gpu;
-  const text = core.tokenKernel(true, 0, logits.length, gpu.capabilities);
-  const pipeline = await gpu.pipeline("sample_token", text, "rwwu");
-  const { samplingParams } = await import("../src/sampling.ts");
-  const { STORAGE, COPY_DST, COPY_SRC, UNIFORM, MAP_READ } = GPUBufferUsage;
-  const filled = (
-    data: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>,
-    usage: number,
-  ) => {
-    const buffer = device.createBuffer({ size: data.byteLength, usage: usage | COPY_DST });
-    device.queue.writeBuffer(buffer, 0, data);
-    return buffer;
-  };
-  const bits = new Uint32Array(Math.ceil(logits.length / 32));
-  for (const token of seen) bits[token >>> 5] |= 1 << (token & 31);
-  const token = filled(new Uint32Array(4), STORAGE | COPY_SRC);
-  const seenBuffer = filled(bits, STORAGE);
-  const landing = device.createBuffer({ size: 4 * draws, usage: MAP_READ | COPY_DST });
-  const group = device.createBindGroup({
-    layout: gpu.layout("rwwu"),
-    entries: [
-      filled(Float32Array.from(logits), STORAGE),
-      seenBuffer,
-      token,
-      filled(samplingParams(sampling), UNIFORM),
-    ].map((buffer, binding) => ({ binding, resource: { buffer } })),
-  });
-  for (let i = 0; i < draws; ++i) {
-    device.queue.writeBuffer(seenBuffer, 0, bits);
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(1);
-    pass.end();
-    encoder.copyBufferToBuffer(token, 0, landing, 4 * i, 4);
-    device.queue.submit([encoder.finish()]);
-  }
-  await landing.mapAsync(GPUMapMode.READ);
-  const out = [...new Uint32Array(landing.getMappedRange().slice(0))];
-  device.destroy();
-  return out;
-}
-
-const LOGITS = Array.from({ length: 203 }, (_, i) => 3 * Math.sin(1.7 * i) - 0.01 * i);
-const DRAWS = 400;
-
-function probabilities(logits: number[], temperature: number): number[] {
-  const most = Math.max(...logits);
-  const weights = logits.map((value) => Math.exp((value - most) / temperature));
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  return weights.map((weight) => weight / total);
-}
-
-function allowed(p: number[], { topK = 0, topP = 1, minP = 0 }: SamplingOptions): Set<number> {
-  let order = [...p.keys()].sort((a, b) => p[b] - p[a]);
-  if (topK > 0) order = order.slice(0, topK);
-  const whole = order.reduce((sum, i) => sum + p[i], 0);
-  let mass = 0;
-  const kept = order.filter((i, n) => {
-    const takes = n === 0 || mass < topP * whole;
-    mass += p[i];
-    return takes && p[i] >= minP * p[order[0]];
-  });
-  return new Set(kept);
-}
-
-test.each<SamplingOptions>([
-  { temperature: 1, topK: 0 },
-  { temperature: 0.7, topK: 5 },
-  { temperature: 1.3, topK: 0, topP: 0.6 },
-  { temperature: 1, topK: 30, topP: 0.8 },
-  { temperature: 1, topK: 0, minP: 0.3 },
-])("tokens are drawn by their probability: %o", async (sampling) => {
-  const p = probabilities(LOGITS, sampling.temperature!);
-  const set = allowed(p, sampling);
-  const counts = new Map<number, number>();
-  for (const token of await drawn(LOGITS, { ...sampling, seed: 7 }, [], DRAWS))
-    counts.set(token, (counts.get(token) ?? 0) + 1);
-  const mass = [...set].reduce((sum, i) => sum + p[i], 0);
-  for (const [token] of counts) expect(set, `token ${token}`).toContain(token);
-  let deviation = 0;
-  for (const token of set) {
-    const expected = (DRAWS * p[token]) / mass;
-    if (expected > 5)
-      deviation = Math.max(deviation, Math.abs((counts.get(token) ?? 0) - expected) / Math.sqrt(expected));
-  }
-  expect(deviation).toBeLessThan(5);
-});
-
-test("seen tokens become less likely, and seeds repeat", async () => {
-  const best = largest(LOGITS);
-  const penalty = { temperature: 0, repetitionPenalty: 100, topK: 0 };
-  expect(new Set(await drawn(LOGITS, penalty, [], 3))).toEqual(new Set([best]));
-  const others = LOGITS.map((value, i) => (i === best ? value / 100 : value));
-  expect(new Set(await drawn(LOGITS, penalty, [best], 3))).toEqual(new Set([largest(others)]));
-  const sampling = { temperature: 1, seed: 11 };
-  const first = await drawn(LOGITS, sampling, [], 50);
-  expect(await drawn(LOGITS, sampling, [], 50)).toEqual(first);
-  expect(new Set(first).size).toBeGreaterThan(5);
-  expect(await drawn(LOGITS, { temperature: 1, seed: 12 }, [], 50)).not.toEqual(first);
-});
-
-// A word for each token.
-const words = Object.fromEntries(Array.from({ length: VOCABULARY }, (_, i) => [`w${i}`, i]));
-const TOKENIZER = {
-  json: {
-    version: "1.0",
-    added_tokens: [],
-    normalizer: null,
-    pre_tokenizer: { type: "WhitespaceSplit" },
-    post_processor: null,
-    decoder: null,
-    model: { type: "WordLevel", vocab: words, unk_token: "w0" },
-  },
-  config: {
-    tokenizer_class: "PreTrainedTokenizerFast",
-    chat_template: "{% for m in messages %}{{ m.content }} {% endfor %}",
-  },
-};
-const ASKED = [{ role: "user", content: "w3 w1 w4" }];
-
-async function answer(
-  model: LanguageModel,
-  options: Parameters<LanguageModel["generate"]>[1],
-): Promise<string> {
-  let text = "";
-  for await (const piece of model.generate(ASKED, options)) text += piece;
-  return text;
-}
-
 test("an answer is the same again, continued from the cache, and after the device was lost at any step", async () => {
   const program = await load();
   const expected = (await take(program, [3, 1, 4], 12)).map((token) => `w${token}`).join(" ");
@@ -271,6 +133,16 @@ test("an answer is the same again, continued from the cache, and after the devic
   expect(await answer(model, {})).toMatch(/^w\d+( w\d+)*$/);
   expect(model.stats).toMatchObject({ end: "context" });
   model.dispose();
+});
+
+test("a next turn goes on behind what was fed, which the last token of an answer was not", async () => {
+  const model = await LanguageModel.load({ program: await load(), tokenizer: TOKENIZER });
+  const fresh = await LanguageModel.load({ program: await load(), tokenizer: TOKENIZER });
+  const first = await answer(model, { maxTokens: 6 });
+  const asked = [{ role: "user", content: `${ASKED[0].content} ${first} w9 w2` }];
+  expect(await answer(model, { maxTokens: 6 }, asked)).toBe(await answer(fresh, { maxTokens: 6 }, asked));
+  expect([model.stats?.cachedTokens, fresh.stats?.cachedTokens]).toEqual([3 + 5, 0]);
+  await Promise.all([model.dispose(), fresh.dispose()]);
 });
 
 test("an answer whose step the GPU refuses fails, and the next one is the same as ever", async () => {

@@ -1,12 +1,11 @@
 /** Whole programs of delegates and kernels on the CPU, recorded by tests/python/web/test_mixed.py. */
 import { afterAll, expect, test } from "vitest";
 import { DeviceLostError, Program, Tensor } from "../src/index.ts";
-import { bytesAt, type CallForm, tensorAt } from "./cases/files.ts";
-import { recordings } from "./cases/folder.ts";
 import { disagreements, program } from "./cases/replay.ts";
 import { FileServer } from "./file_server.ts";
 import { MemoryStore } from "./memory_store.ts";
-import { loadCore, openGpu, path } from "./support.ts";
+import { programs, recorded } from "./recorded_programs.ts";
+import { loadCore, openGpu } from "./support.ts";
 
 const core = await loadCore();
 const gpu = await openGpu();
@@ -16,30 +15,9 @@ afterAll(() => {
   gpu.device.destroy();
 });
 
-const cases = [...recordings(process.env.ETWEBGPU_CASES ?? path("build/cases"), "programs")].flatMap(
-  ({ cases, binary }) => cases.map((form) => ({ name: form.name, form, binary })),
-);
-
-test.each(cases)("$name agrees with eager", async ({ form, binary }) => {
+test.each(programs)("$name agrees with eager", async ({ form, binary }) => {
   expect(await disagreements(core, gpu, form, binary, program)).toEqual([]);
 });
-
-function recorded(name: string) {
-  const { form, binary } = cases.find((one) => one.name === name)!;
-  const inputs = ({ inputs }: CallForm) =>
-    inputs.map((input) => {
-      if (typeof input === "number") return input;
-      const { data, sizes, dtype } = tensorAt(binary, input, input.range);
-      return Tensor.of(data.slice(), sizes, dtype); // equal bytes are there once
-    });
-  return {
-    file: bytesAt(binary, form.blob),
-    calls: form.calls.map(inputs),
-    expected: form.calls.map(({ outputs }) =>
-      outputs.map((output) => tensorAt(binary, output!, output!.alternatives[0]).data),
-    ),
-  };
-}
 
 const load = async (name: string) => {
   const { file, ...rest } = recorded(name);

@@ -102,6 +102,8 @@ export interface GraphNode {
   weightBytes: number;
   /** Nodes whose results it reads. */
   reads: number[];
+  /** A kernel that the page computes, which is no dispatch. */
+  onCpu: boolean;
   milliseconds?: number;
 }
 

@@ -6,7 +6,7 @@
 import { ARRAYS, dtypeBytes, elementCount, isFloating, type TypedArray } from "../elements.ts";
 import { errorText, ModelError } from "../errors.ts";
 import type { DType, HostForm, HostStep, HostValue, ProgramMethod } from "../forms.ts";
-import type { Chain, Input, Output, RunCall, UploadOptions, Values } from "../method.ts";
+import type { Chain, Input, Output, RunCall, UploadOptions, Values, Watcher } from "../method.ts";
 import { breathe } from "../tasks.ts";
 import { Tensor } from "../tensor.ts";
 import { type Place, readPlaces } from "../weights.ts";
@@ -121,10 +121,15 @@ export class CpuChain implements Chain {
   }
 
   /** Calls take turns. */
-  execute(inputs: readonly Input[], run: RunCall, kept: (output: number) => boolean): Promise<Output[]> {
+  execute(
+    inputs: readonly Input[],
+    run: RunCall,
+    kept: (output: number) => boolean,
+    watcher?: Watcher,
+  ): Promise<Output[]> {
     const turn = this.#turn.then(async () => {
       if (this.#disposed) throw new ModelError("the program has been disposed of");
-      const call = new Call(this.#plan, this.#constants, this.#states);
+      const call = new Call(this.#plan, this.#constants, this.#states, watcher);
       try {
         call.begin(inputs);
         await call.steps(run, kept);
@@ -206,6 +211,7 @@ class Call implements Frame {
   readonly #plan: Plan;
   readonly #constants: ReadonlyMap<number, Tensor>;
   readonly #states: ReadonlyMap<number, Tensor>; // before the call
+  readonly #watcher: Watcher | undefined;
   readonly #values: (Value | undefined)[];
   /** Mutable buffers: what is read before it is written. */
   readonly #stateIds: Set<number>;
@@ -215,8 +221,14 @@ class Call implements Frame {
   readonly #made = new Map<GPUBuffer, Tensor>();
   readonly #given = new Set<TypedArray>();
 
-  constructor(plan: Plan, constants: ReadonlyMap<number, Tensor>, states: ReadonlyMap<number, Tensor>) {
+  constructor(
+    plan: Plan,
+    constants: ReadonlyMap<number, Tensor>,
+    states: ReadonlyMap<number, Tensor>,
+    watcher?: Watcher,
+  ) {
     this.#plan = plan;
+    this.#watcher = watcher;
     this.#constants = constants;
     this.#states = states;
     this.#stateIds = new Set(states.keys());
@@ -306,10 +318,13 @@ class Call implements Frame {
   }
 
   async #kernel(name: string, ids: readonly number[]): Promise<void> {
+    const began = performance.now();
     const call = new KernelCall(this, ids);
-    if (this.#view(name, call, ids)) return;
-    await this.#fetch(ids);
-    KERNELS.get(name)!(call);
+    if (!this.#view(name, call, ids)) {
+      await this.#fetch(ids);
+      KERNELS.get(name)!(call);
+    }
+    this.#watcher?.kernel(name, performance.now() - began);
   }
 
   /** Wherever the elements are, they stay there. */

@@ -2,7 +2,7 @@
 import { elementCount, isFloating, type TypedArray } from "../elements.ts";
 import { ModelError } from "../errors.ts";
 import { halfToFloat } from "../half.ts";
-import type { Tensor } from "../tensor.ts";
+import { Tensor } from "../tensor.ts";
 import type { Kernel, KernelCall } from "./call.ts";
 import { cast, scalarArray } from "./dtypes.ts";
 import { broadcast, broadcastSizes, dimension, gather, offsetsOf, spread, stridesOf } from "./strided.ts";
@@ -196,7 +196,20 @@ function rows(
   c.give(out, sizes, result, x.dtype);
 }
 
+/** Places of what is not zero, a row for each. */
+function nonzero(c: KernelCall): void {
+  const x = c.tensor(0);
+  const found = maskIndices(Tensor.of(cast(x.data, x.dtype, "bool"), x.sizes, "bool"));
+  const rank = found.length;
+  const count = rank > 0 ? found[0].data.length : Number(x.data.length > 0 && Number(x.data[0]) !== 0);
+  const out = c.make(1, [count, rank], "int64");
+  for (const [d, { data }] of found.entries())
+    for (let i = 0; i < count; ++i) out[i * rank + d] = BigInt(data[i]);
+  c.give(1, [count, rank], out, "int64");
+}
+
 export const INDEXING: Record<string, Kernel> = {
+  "aten::nonzero.out": nonzero,
   "aten::index.Tensor_out": indexed,
   "aten::index_put.out": indexPut,
   "aten::index_put_": indexPut,

@@ -1,4 +1,5 @@
 /** ExecuTorch's own kernels in TypeScript, by the names that programs call them by. */
+import { ATTENTION } from "./attention.ts";
 import type { Kernel } from "./call.ts";
 import { ELEMENTWISE } from "./elementwise.ts";
 import { INDEXING } from "./indexing.ts";
@@ -6,7 +7,17 @@ import { MOVEMENT } from "./movement.ts";
 import { QUANTIZED } from "./quantized.ts";
 import { REDUCTIONS } from "./reductions.ts";
 import { SCALARS } from "./scalars.ts";
+import { WINDOWS } from "./windows.ts";
 
 export const KERNELS: ReadonlyMap<string, Kernel> = new Map(
-  Object.entries({ ...ELEMENTWISE, ...INDEXING, ...MOVEMENT, ...QUANTIZED, ...REDUCTIONS, ...SCALARS }),
+  Object.entries({
+    ...ATTENTION,
+    ...ELEMENTWISE,
+    ...INDEXING,
+    ...MOVEMENT,
+    ...QUANTIZED,
+    ...REDUCTIONS,
+    ...SCALARS,
+    ...WINDOWS,
+  }),
 );

@@ -127,10 +127,13 @@ function waiting(): HTMLElement {
 
 function summary(graph: Graph, steps: readonly Step[], isChat: boolean): HTMLElement {
   const weights = steps.reduce((sum, { weightBytes }) => sum + weightBytes, 0);
-  const kernels = new Set(graph.nodes.map(({ kernel }) => kernel)).size;
+  const dispatches = steps.filter(({ onCpu }) => !onCpu);
+  const kernels = new Set(dispatches.map(({ kernel }) => kernel)).size;
+  const onCpu = steps.length - dispatches.length;
   const parts = [
-    plural(graph.nodes.length, "dispatch", "dispatches"),
+    plural(dispatches.length, "dispatch", "dispatches"),
     plural(kernels, "kernel"),
+    ...(onCpu > 0 ? [`${plural(onCpu, "step")} on the CPU`] : []),
     `${bytes(weights)} of weights read`,
     isChat ? "one token" : graph.inputs.join(" and "),
   ];
@@ -148,7 +151,7 @@ function bars(graph: Graph, steps: readonly Step[]): HTMLElement[] {
     length.style.width = `${(100 * value(bar)) / most}%`;
     const text =
       whole === undefined
-        ? plural(bar.count, "dispatch", "dispatches")
+        ? plural(bar.count, bar.onCpu ? "step" : "dispatch", bar.onCpu ? "steps" : "dispatches")
         : `${milliseconds(bar.milliseconds)} · ${percent(bar.milliseconds / sum)}`;
     const row = element(
       "li",
@@ -168,7 +171,7 @@ function bars(graph: Graph, steps: readonly Step[]): HTMLElement[] {
       { class: "quiet" },
       whole === undefined
         ? "Not measured yet."
-        : `A step takes the GPU ${milliseconds(whole)}; its kernels one by one, each repeated until the clock can tell, ${milliseconds(sum)}.`,
+        : `A step takes ${steps.some(({ onCpu }) => onCpu) ? "GPU and CPU" : "the GPU"} ${milliseconds(whole)}; its kernels one by one, each repeated until the clock can tell, ${milliseconds(sum)}.`,
     ),
     element("ol", { class: "bars" }, ...list),
   ];
@@ -233,7 +236,7 @@ function select(opener: HTMLElement, step: Step, details: HTMLElement): void {
   opener.setAttribute("aria-pressed", "true");
   const rows: [string, string][] = [
     ["Operator", step.call],
-    ["Workgroups", step.grid.join(" × ")],
+    ["Workgroups", step.onCpu ? "none: it runs on the CPU" : step.grid.join(" × ")],
     ["Weights", step.weights.length > 0 ? `${bytes(step.weightBytes)}: ${step.weights.join(", ")}` : "none"],
     ["Reads from", step.reads.length > 0 ? step.reads.map((i) => `dispatch ${i}`).join(", ") : "inputs"],
     ...(step.milliseconds === undefined
@@ -242,7 +245,7 @@ function select(opener: HTMLElement, step: Step, details: HTMLElement): void {
     ["Kernel", step.kernel],
   ];
   details.append(
-    element("h4", {}, `Dispatch ${step.index}: ${titleOf(step)}`),
+    element("h4", {}, `${step.onCpu ? "Step" : "Dispatch"} ${step.index}: ${titleOf(step)}`),
     element(
       "dl",
       { class: "rows" },

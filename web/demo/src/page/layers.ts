@@ -96,6 +96,7 @@ export interface Bar {
   title: string;
   template: string;
   family: Family;
+  onCpu: boolean;
   count: number;
   milliseconds: number;
 }
@@ -103,10 +104,10 @@ export interface Bar {
 /** Time by kernel and what it is for, the longest first. */
 export function barsOf(steps: readonly Step[]): Bar[] {
   const bars = new Map<string, Bar>();
-  for (const { operator, template, kernel, roles, family, milliseconds = 0 } of steps) {
+  for (const { operator, template, kernel, roles, family, onCpu, milliseconds = 0 } of steps) {
     const title = titleOf({ operator, roles });
     const key = `${title} ${kernel}`;
-    const bar = bars.get(key) ?? { title, template, family, count: 0, milliseconds: 0 };
+    const bar = bars.get(key) ?? { title, template, family, onCpu, count: 0, milliseconds: 0 };
     bar.count += 1;
     bar.milliseconds += milliseconds;
     bars.set(key, bar);

@@ -39,8 +39,6 @@ export interface MethodForm {
 }
 
 const isFloat = (value: ProgramValue | undefined): boolean => value?.dtype?.startsWith("float") ?? false;
-const isInteger = (value: ProgramValue | undefined): boolean => value?.dtype?.startsWith("int") ?? false;
-
 /** The picture that a method takes, if that is what its one input looks like: [1, channels, height, width]. */
 export function pictureOf({ inputs, outputs }: MethodForm): PictureForm | undefined {
   const [batch, channels, height, width] = inputs[0]?.sizes ?? [];
@@ -49,13 +47,12 @@ export function pictureOf({ inputs, outputs }: MethodForm): PictureForm | undefi
   return { channels, height, width, classes: outputs[0].sizes?.at(-1) ?? 0 };
 }
 
-/** Tokens and a position give logits: a decoder with its cache inside. */
-const isDecoder = ({ inputs, outputs }: MethodForm): boolean =>
-  inputs.length === 2 && inputs.every(isInteger) && inputs[0].sizes?.length === 2 && isFloat(outputs[0]);
-
-export function kindOf(methods: readonly MethodForm[]): { kind: ModelKind; method: MethodForm | undefined } {
-  const decoder = methods.find(isDecoder);
-  if (decoder !== undefined) return { kind: "chat", method: decoder };
+/** Chats go through the method `forward`. */
+export function kindOf(
+  methods: readonly MethodForm[],
+  chats: boolean,
+): { kind: ModelKind; method: MethodForm | undefined } {
+  if (chats) return { kind: "chat", method: methods.find(({ name }) => name === "forward") };
   const image = methods.find((method) => pictureOf(method) !== undefined);
   return image === undefined ? { kind: "other", method: methods[0] } : { kind: "image", method: image };
 }
@@ -120,10 +117,10 @@ export class LoadedModel {
       onNotice: (text) => notices.push(text),
     });
     try {
-      const { kind, method: form } = kindOf([...program.methods.values()]);
+      const { kind, method: form } = kindOf([...program.methods.values()], LanguageModel.takes(program));
       if (form === undefined) throw new ModelError(`${files.name} has no method that runs`);
       const method = program.method(form.name);
-      await method.runner?.prepare(stepInputs(method, 0), (done, total) =>
+      await method.runner?.prepare(stepInputs(method, kind, 0), (done, total) =>
         report({ stage: "kernels", done, total }),
       );
       signal.throwIfAborted();
@@ -183,17 +180,19 @@ export class LoadedModel {
 
   async #graph(measure: boolean, position: number): Promise<Graph> {
     const method = this.#method;
-    const inputs = stepInputs(method, position);
+    const inputs = stepInputs(method, this.kind, position);
     const nodes = (await planOf(method, inputs)).map(
-      ({ call, kernel, grid, weights, weightBytes, after }) => ({
+      ({ call, kernel, grid, weights, weightBytes, after, onCpu = false }) => ({
         call,
         kernel,
         grid,
         weights,
         weightBytes,
         reads: after,
+        onCpu,
       }),
     );
+    if (method.runner === undefined) this.#language?.reset(); // its cache has another token now
     const graph: Graph = { method: method.name, inputs: inputs.map(describeInput), nodes };
     if (!measure) return graph;
     const { milliseconds, kernels } = await profile(method, inputs);
@@ -240,8 +239,8 @@ export class LoadedModel {
 }
 
 /** Inputs of one step: a token at a position, or zeros of the program's sizes. */
-function stepInputs(method: Method, position: number): Input[] {
-  const decodes = isDecoder(method);
+function stepInputs(method: Method, kind: ModelKind, position: number): Input[] {
+  const decodes = kind === "chat";
   return method.inputs.map(({ dtype, sizes, value }, i) => {
     if (dtype === undefined || sizes === undefined) return Number(value ?? 0);
     const own = decodes ? sizes.map(() => 1) : sizes;
