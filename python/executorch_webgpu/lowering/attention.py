@@ -80,7 +80,7 @@ class _Rewriter:
         many = self._product(batch, kv_heads)
         q = self._view(a.q, many, groups)
         k, v = self._view(a.k, many, 1), self._view(a.v, many, 1)
-        if mask is not None and value_of(mask).dim() == 4:
+        if mask is not None and not _is_for_all(value_of(mask)):
             sizes = [batch, kv_heads * groups, self._size(mask, 2), self._size(mask, 3)]
             mask = self._view(self._call(aten.expand.default, mask, sizes), many, groups)
         out = self._call(sdpa, q, k, v, mask, a.scale)
@@ -212,6 +212,11 @@ class Arguments:
         one_batch = all(statically_known_true(q.shape[0] == x.shape[0]) for x in (k, v))
         mask_fits = self.mask is None or value_of(self.mask).dim() != 3
         return whole and one_batch and mask_fits and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
+
+
+def _is_for_all(mask: Tensor) -> bool:
+    """Whether all heads of all batches have this mask."""
+    return mask.dim() < 4 or same_sizes(mask.shape[:2], (1, 1))
 
 
 def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:
