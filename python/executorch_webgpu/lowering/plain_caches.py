@@ -231,11 +231,10 @@ class _Rewriter:
         return call(self.graph, aten.transpose.int, node, 1, 2)
 
     def _with_four_dimensions(self, write: Write) -> fx.Node:
-        if value_of(write.value).dim() == 4:
-            return write.value
-        sizes = four_sizes(write.value)
-        # Of one row, so that sizes are numbers.
-        return call(self.graph, aten.view.default, write.value, sizes)
+        value = write.value
+        while value_of(value).dim() < 4:
+            value = call(self.graph, aten.unsqueeze.default, value, 0)
+        return value
 
     def _updated(self, cache: fx.Node, value: fx.Node, start: fx.Node) -> fx.Node:
         """The new contents of a cache."""

@@ -16,6 +16,7 @@ from .graph import name_outputs
 from .names import rename_buffers
 from .numbers import keep_out_wide_numbers
 from .outputs import separate_outputs
+from .rotary import keep_other_embeddings
 from .scalars import use_tensors_for_numbers
 from .states import StatePlan
 from .strides import view_what_lies_so
@@ -35,6 +36,7 @@ class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
         keep_out_wide_numbers(program)
         use_tensors_for_numbers(program)
         drop_what_changes_nothing(program)
+        keep_other_embeddings(program)
         pad_four_bit_layers(program)
         separate_outputs(program)
         settle_caches(program, self.plan.outside)

@@ -1,7 +1,7 @@
 """What gives its operand as it is, where the stock partitioner fails with it or leaves it outside.
 
-So splits into one piece, and expansions to the sizes that a tensor has, which matrix products and
-transformers' rotary embeddings are full of.
+So splits into one piece, expansions to the sizes that a tensor has, which matrix products and
+transformers' rotary embeddings are full of, and copies over a tensor, of which nothing is read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from torch.export import ExportedProgram
 from .graph import operator_name, same_sizes, value_of
 
 _SPLITS = {"split_copy", "split_with_sizes_copy", "unsafe_split_with_sizes"}
+# By operator, which of its operands it gives where types and sizes are the same.
+_GIVEN = {"expand_copy": 0, "copy": 1}
 
 
 def drop_what_changes_nothing(program: ExportedProgram) -> None:
@@ -23,12 +25,13 @@ def drop_what_changes_nothing(program: ExportedProgram) -> None:
             for piece in list(node.users):
                 _drop(piece, node.args[0])
             program.graph.erase_node(node)
-        elif name == "expand_copy" and _has_sizes_of(node, node.args[0]):
-            _drop(node, node.args[0])
+        elif name in _GIVEN and _is_like(node, node.args[_GIVEN[name]]):
+            _drop(node, node.args[_GIVEN[name]])
 
 
-def _has_sizes_of(a: Any, b: Any) -> bool:
-    return same_sizes(value_of(a).shape, value_of(b).shape)
+def _is_like(a: Any, b: Any) -> bool:
+    a, b = value_of(a), value_of(b)
+    return a.dtype == b.dtype and same_sizes(a.shape, b.shape)
 
 
 def _drop(node: fx.Node, operand: Any) -> None:
