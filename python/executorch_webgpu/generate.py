@@ -167,10 +167,15 @@ class LanguageModel(CachedDecoder):
         (forward,) = [method for method in methods if method["name"] == "forward"]
         if forward["kernel_calls"] != 0 or forward["delegate_calls"] != 1:
             return None
-        if not self.delegates:
+        if not self.delegates or (self._takes_all_positions and not self._has_tokens_first()):
             return None
         # Asked for at each call: another one, after a lost device.
         return lambda *call: self.delegates[0].generate(*call)
+
+    def _has_tokens_first(self) -> bool:
+        """Whether the delegate has the program's order: its own is that of the inputs' uses."""
+        kinds = self._model.delegate_inputs()
+        return len(kinds) == 2 and ", " in kinds[0]  # of two sizes
 
 
 def last_row(logits: torch.Tensor) -> Logits:

@@ -45,6 +45,8 @@ REFUSED = {
 }
 CASES = [*(("lowered", form) for form in FORMS), *(("stock", form) for form in STOCK)]
 TOLERANCE = 2e-5
+# Of calls that eager itself is not settled about: weights of 8 bits have finer steps beside them.
+MOST_UNSETTLED = {"qlinear 8da8w": 0.5}
 
 
 @pytest.mark.parametrize(("how", "form"), CASES, ids=str)
@@ -56,7 +58,8 @@ def test_form(how: str, form: Form, tmp_path: Path, note: Callable[[Row], None])
         path.write_bytes(HOW[how](exported).buffer)
         model = executorch_webgpu.load(path)
         model.import_kernels()
-        return model, difference_over(exported.calls, exported, model.forward)
+        unsettled = MOST_UNSETTLED.get(form.said, 0.1)
+        return model, difference_over(exported.calls, exported, model.forward, unsettled)
 
     if how == "stock" and form.said in REFUSED:
         with pytest.raises(Exception, match=REFUSED[form.said]) as raised:

@@ -206,12 +206,11 @@ class _Rewriter:
     def _read(self, tensor: Any, *index: Any) -> fx.Node:
         """An element of a tensor as a number, as a delegate reads it: selected from a dimension.
 
-        Right behind the tensor, so in front of all that is written from there on.
+        In front of all that uses the tensor, so of all that is written from there on; and behind
+        what uses other inputs before, for a delegate has its inputs in the order of their uses.
         """
-        after = tensor
-        if tensor.op == "placeholder":
-            after = [node for node in self.graph.nodes if node.op == "placeholder"][-1]
-        with self.graph.inserting_before(after.next):
+        first = next(node for node in self.graph.nodes if node in tensor.users)
+        with self.graph.inserting_before(first):
             if not index:
                 tensor, index = call(self.graph, aten.view.default, tensor, [1]), (0,)
             position = tensor

@@ -260,10 +260,11 @@ def difference_over(
     calls: Sequence[tuple[Tensor, ...]],
     eager: Settles,
     run: Callable[..., Sequence[Tensor]],
+    most_unsettled: float = 0.1,
 ) -> float:
     """The largest difference between logits, as a share of the largest of a call's.
 
-    Of calls that eager itself is settled about: nine of ten must be.
+    Of calls that eager itself is settled about: nine of ten must be, if nothing else is said.
     """
     worst, unsettled = 0.0, 0
     for inputs in calls:
@@ -274,5 +275,5 @@ def difference_over(
         apart = (got.reshape(expected.shape) - expected).abs().max() / expected.abs().max()
         worst = max(worst, float(apart)) if settled else worst
         unsettled += not settled
-    assert 10 * unsettled <= len(calls)
+    assert unsettled <= most_unsettled * len(calls)
     return worst
