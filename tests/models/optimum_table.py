@@ -32,9 +32,9 @@ optimum's own) are rings whose places ExecuTorch's kernels compute and write.
 What optimum-executorch 1.1.0 itself cannot do with this torch and these models: T5
 (`text2text-generation`; its cache of the encoder's keys has one length, and its encoder any), Gemma
 2 and 3 past their window without its own cache and attention (eager refuses the position, too).
-`qlinear` `8da8w` is one delegate, too, and is not in the table: by hand its logits were up to 1e-02
-from eager's, and eager's own move in more than one call of ten when norms' weights change in their
-last bits. Rows by the stock partitioner are those that were run; it takes longer.
+`qlinear` `8da8w` is one delegate, too, and not in the table: by hand its logits were up to 1e-02
+from eager's, and whether all of that is the rounding of activations is not known. Rows by the stock
+partitioner are those that were run; it takes longer.
 A speech model's parts (Whisper's) were run by hand, not in the table: encoder and sampler are one
 delegate each, and the decoder two, with ExecuTorch's kernels for the cache of the encoder's keys.
 
