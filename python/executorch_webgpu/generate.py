@@ -78,7 +78,8 @@ class CachedDecoder:
         )
         self.chunk = min(_CHUNK, longest_input)
         self.vocabulary: int | None = model.constant("get_vocab_size", None)
-        eos = model.constant("get_eos_ids", [])
+        # optimum-executorch knows one that ends an answer, by another name.
+        eos = model.constant("get_eos_ids", model.constant("get_eos_id", []))
         self.eos: frozenset[int] = frozenset(eos if isinstance(eos, list) else [eos])
 
     def ready(self) -> Self:
@@ -121,7 +122,10 @@ class CachedDecoder:
 
 
 class LanguageModel(CachedDecoder):
-    """A program with ``forward(tokens [1, S] int64, position [1] int64) -> logits``."""
+    """A program with ``forward(tokens [1, S] int64, position [1] int64) -> logits``.
+
+    Or with a position for each token, [S], as optimum-executorch's ``cache_position``.
+    """
 
     def __init__(self, model: Model) -> None:
         signature = model.signature() if "forward" in model.method_names else []
@@ -130,7 +134,9 @@ class LanguageModel(CachedDecoder):
             raise no_language_model(
                 model, "forward", signature, "tokens [1, S] and a position [1] of int64"
             )
-        super().__init__(model, shapes[0][1], ["forward"])
+        (_, longest), (positions,) = shapes
+        self._takes_all_positions = positions > 1
+        super().__init__(model, longest, ["forward"])
 
     @classmethod
     def load(cls, path: StrPath, data_path: DataPath = None) -> LanguageModel:
@@ -143,7 +149,9 @@ class LanguageModel(CachedDecoder):
     def __call__(self, tokens: Sequence[int], position: int) -> Logits:
         import torch
 
-        (logits,) = self._model.forward(torch.tensor([tokens]), torch.tensor([position]))
+        count = len(tokens) if self._takes_all_positions else 1
+        positions = torch.arange(position, position + count)
+        (logits,) = self._model.forward(torch.tensor([tokens]), positions)
         return last_row(logits)
 
     @property
@@ -159,10 +167,15 @@ class LanguageModel(CachedDecoder):
         (forward,) = [method for method in methods if method["name"] == "forward"]
         if forward["kernel_calls"] != 0 or forward["delegate_calls"] != 1:
             return None
-        if not self.delegates:
+        if not self.delegates or (self._takes_all_positions and not self._has_tokens_first()):
             return None
         # Asked for at each call: another one, after a lost device.
         return lambda *call: self.delegates[0].generate(*call)
+
+    def _has_tokens_first(self) -> bool:
+        """Whether the delegate has the program's order: its own is that of the inputs' uses."""
+        kinds = self._model.delegate_inputs()
+        return len(kinds) == 2 and ", " in kinds[0]  # of two sizes
 
 
 def last_row(logits: torch.Tensor) -> Logits:

@@ -179,6 +179,12 @@ class Model:
         self.load_method(name)
         return self._delegates[name]
 
+    def delegate_inputs(self, name: str = "forward") -> list[str]:
+        """What a method's first delegate takes, as in "int32[1, 31]"."""
+        methods = inspect(self.path, self._data_paths)["methods"]
+        (graph,) = [m["delegates"][0]["graph"] for m in methods if m["name"] == name]
+        return [graph["values"][i] for i in graph["inputs"]]
+
     def execute(self, name: str, inputs: Sequence[Value] = ()) -> list[Any]:
         """Run a method: a list of its outputs, tensors being copies of the backend's. Inputs may
         have any layout.

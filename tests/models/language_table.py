@@ -38,10 +38,6 @@ as with `custom`. So is an embedding of 8 bits (`8,0`), as the bytes that it has
 stays outside, lowered, too: it is quantized by numbers in float64, which delegates do not have,
 and attention over it is ExecuTorch's own kernel.
 
-PyPI's optimum-executorch (1.1.0) has no recipe with this partitioner and cannot be installed beside
-the rest: it pins transformers 5.0.0rc1, and with it huggingface_hub below 2 and tokenizers below
-0.23.1, where the tests here have transformers 5.24.0 and huggingface_hub 2.4.0.
-
 | weights | embedding | attention | length | by | calls | difference | ms | outside of delegates |
 | --- | --- | --- | --- | --- | --- | ---: | ---: | --- |
 """
@@ -103,7 +99,7 @@ def measured(
         form.attention,
         form.length,
         how,
-        ", ".join(_outside(methods)) or "nothing",
+        ", ".join(names_outside(methods)) or "nothing",
         sum(method["delegate_calls"] for method in methods),
         sum(method["kernel_calls"] for method in methods),
         difference,
@@ -114,11 +110,17 @@ def measured(
 
 def refused(form: Any, how: str, error: BaseException) -> LanguageRow:
     """A row of what could not be exported."""
-    (line, *_) = str(error).splitlines()
-    why = f"{type(error).__name__}: {line}".replace("|", "\\|")
+    why = why_refused(error)
     return LanguageRow(form.weights, form.embedding, form.attention, form.length, how, why)
 
 
-def _outside(methods: Sequence[Mapping[str, Any]]) -> list[str]:
+def why_refused(error: BaseException) -> str:
+    """An error as in a table."""
+    (line, *_) = str(error).splitlines()
+    return f"{type(error).__name__}: {line}".replace("|", "\\|")
+
+
+def names_outside(methods: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Operators that methods leave to ExecuTorch's kernels."""
     names = {kernel["name"] for method in methods for kernel in method["host_kernels"]}
     return sorted(f"`{name}`" for name in names)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import language_table
 import models_table
+import optimum_table
 
 
 class Row(Protocol):
@@ -30,6 +31,7 @@ class _Kind:
 _KINDS = (
     _Kind("models.json", models_table.Row, models_table.text),
     _Kind("language_models.json", language_table.LanguageRow, language_table.text),
+    _Kind("optimum.json", optimum_table.OptimumRow, optimum_table.text),
 )
 
 
@@ -48,7 +50,7 @@ class Document:
         data = [asdict(one) for one in rows.values()]
         self._data(kind).write_text(json.dumps(data, indent=1) + "\n")
         texts = [kind.text(list(rows.values())) for kind, rows in self.rows.items()]
-        self.target.write_text("\n".join(texts))
+        self.target.write_text("\n".join(filter(None, texts)))
 
     def _data(self, kind: _Kind) -> Path:
         return self.target.parent / "results" / kind.file

@@ -69,6 +69,7 @@ class _Rewriter:
                 out = self._call(aten.where.self, hidden, zero, out)
         node.replace_all_uses_with(out)
         self.graph.erase_node(node)
+        _let_views_copy(out)
 
     def _attend(self, a: Arguments, mask: fx.Node | None) -> fx.Node:
         sdpa = torch.ops.et_vk.sdpa.default
@@ -80,7 +81,7 @@ class _Rewriter:
         many = self._product(batch, kv_heads)
         q = self._view(a.q, many, groups)
         k, v = self._view(a.k, many, 1), self._view(a.v, many, 1)
-        if mask is not None and value_of(mask).dim() == 4:
+        if mask is not None and not _is_for_all(value_of(mask)):
             sizes = [batch, kv_heads * groups, self._size(mask, 2), self._size(mask, 3)]
             mask = self._view(self._call(aten.expand.default, mask, sizes), many, groups)
         out = self._call(sdpa, q, k, v, mask, a.scale)
@@ -212,6 +213,20 @@ class Arguments:
         one_batch = all(statically_known_true(q.shape[0] == x.shape[0]) for x in (k, v))
         mask_fits = self.mask is None or value_of(self.mask).dim() != 3
         return whole and one_batch and mask_fits and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
+
+
+def _let_views_copy(node: fx.Node) -> None:
+    """What eager's attention gives may lie in memory so that a view of its heads needs no copy."""
+    for user in node.users:
+        if user.target is aten.view.default:
+            user.target = aten.reshape.default
+        elif operator_name(user) in ("transpose", "permute", "alias"):
+            _let_views_copy(user)
+
+
+def _is_for_all(mask: Tensor) -> bool:
+    """Whether all heads of all batches have this mask."""
+    return mask.dim() < 4 or same_sizes(mask.shape[:2], (1, 1))
 
 
 def _unrepeated(heads: fx.Node, reader: fx.Node) -> fx.Node | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +42,16 @@ class Write:
     cache: fx.Node
     value: fx.Node
     dim: int
-    position: fx.Node  # a number of the graph's, or a tensor of one
+    # A number of the graph's, or a tensor of one, or of the numbers from it on.
+    position: fx.Node
 
 
-def writes_of(program: ExportedProgram) -> dict[str, Write]:
-    """The caches of a program by the names of their buffers."""
+def writes_of(program: ExportedProgram, consecutive: Collection[str]) -> dict[str, Write]:
+    """The caches of a program by the names of their buffers.
+
+    Args:
+        consecutive: inputs whose numbers count up by one.
+    """
     kept = {
         (value, spec.target)
         for value, spec in zip(outputs(program), program.graph_signature.output_specs, strict=True)
@@ -54,17 +60,19 @@ def writes_of(program: ExportedProgram) -> dict[str, Write]:
     for buffer, spec in inputs(program):
         if spec.kind is not InputKind.BUFFER or spec.target is None or len(buffer.users) != 1:
             continue
-        write = _write_of(next(iter(buffer.users)), buffer)
+        write = _write_of(next(iter(buffer.users)), buffer, consecutive)
         if write is not None and (write.node, spec.target) in kept:
             found[spec.target] = write
     return found
 
 
-def _write_of(node: fx.Node, cache: fx.Node) -> Write | None:
+def _write_of(node: fx.Node, cache: fx.Node, consecutive: Collection[str]) -> Write | None:
     """What a node writes into a cache, from a position on."""
     sizes = value_of(cache).shape
-    run = _run_of(node) if node.args and node.args[0] is cache and len(sizes) == 4 else None
-    if run is None or sizes[0] != 1:
+    if len(sizes) != 4 or sizes[0] != 1 or not node.args or node.args[0] is not cache:
+        return None
+    run = _run_of(node, consecutive)
+    if run is None:
         return None
     dim, rows, position, value = run
     wanted = [*sizes[:dim], rows, *sizes[dim + 1 :]]
@@ -74,17 +82,21 @@ def _write_of(node: fx.Node, cache: fx.Node) -> Write | None:
     return Write(node, cache, value, dim, position)
 
 
-def _run_of(node: fx.Node) -> tuple[int, Any, fx.Node, fx.Node] | None:
+def _run_of(
+    node: fx.Node, consecutive: Collection[str]
+) -> tuple[int, Any, fx.Node, fx.Node] | None:
     """The dimension, number of rows, first position and values of a write of a run."""
     args: Any = node.args
     if node.target is aten.index_copy.default:
         _, dim, index, value = args
-        position = _first_of_run(index)
+        position = _first_of_run(index, consecutive)
         rows = value_of(index).shape[0] if value_of(index).dim() else 1
         return None if position is None else (dim % 4, rows, position, value)
     if node.target is aten.index_put.default and _overwrites(node):
         _, (*before, index), value = args[:3]
-        return (len(before), 1, index, value) if not any(before) and is_one(index) else None
+        if not any(before) and (is_one(index) or counts_up(index, consecutive)):
+            rows = value_of(index).shape[0] if value_of(index).dim() else 1
+            return len(before), rows, index, value
     return None
 
 
@@ -99,8 +111,16 @@ def four_sizes(value: fx.Node) -> list[Any]:
     return [1] * (4 - len(sizes)) + sizes
 
 
-def _first_of_run(index: Any) -> fx.Node | None:
+def counts_up(index: Any, consecutive: Collection[str]) -> bool:
+    """True for an input of one dimension that is said to count up."""
+    is_input = isinstance(index, fx.Node) and index.op == "placeholder"
+    return is_input and index.name in consecutive and value_of(index).dim() == 1
+
+
+def _first_of_run(index: Any, consecutive: Collection[str]) -> fx.Node | None:
     """The number that an index [rows] counts up from."""
+    if counts_up(index, consecutive):
+        return index  # type: ignore[no-any-return]
     is_sum = operator_name(index) == "add" and not index.kwargs and value_of(index).dim() == 1
     for counted, first in (index.args, index.args[::-1]) if is_sum else ():
         whole = isinstance(first, fx.Node) and (

@@ -17,7 +17,8 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from .graph import aten, auto_functionalized_v2, in_place_call, keep_out
+from .elements import element_of, is_read
+from .graph import aten, auto_functionalized_v2, in_place_call, is_tensor, keep_out
 
 
 def settle_caches(program: ExportedProgram, outside: Collection[str]) -> None:
@@ -82,6 +83,10 @@ def _same(a: Any, b: Any) -> bool:
         calls = a.op == b.op == "call_function" and a.target == b.target
         if a is b or (calls and _same((a.args, a.kwargs), (b.args, b.kwargs))):
             return True
+        if is_read(a) and is_read(b):
+            return _same(element_of(a), element_of(b))
+        if is_tensor(a) or is_tensor(b):
+            return False
         return statically_known_true(a.meta["val"] == b.meta["val"])
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):
         return len(a) == len(b) and all(map(_same, a, b))

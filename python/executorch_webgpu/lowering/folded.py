@@ -15,7 +15,7 @@ _MOST = 1 << 24  # elements of what is computed here
 _FOLDED = {"alias", "clone", "contiguous", "detach", "detach_", "expand", "lift_fresh_copy"}
 _FOLDED |= {"reshape", "select", "slice", "squeeze", "to", "_to_copy", "unsqueeze", "view"}
 _FOLDED |= {"arange", "full", "ones", "zeros", "tril", "triu", "logical_not", "bitwise_not"}
-_FOLDED |= {"eq", "ne", "ge", "gt", "le", "lt", "where", "masked_fill"}
+_FOLDED |= {"add", "eq", "ne", "ge", "gt", "le", "lt", "where", "masked_fill"}
 
 
 class Folded:

@@ -1,17 +1,18 @@
 """Caches that a program writes with plain operators, and the attention over them.
 
-So export_llm's without `use_sdpa_with_kv_cache`: from a position on, `index_copy` or `index_put`
-writes a buffer of [1, heads, positions, width], and attention goes over all of it, with the rows of
-a mask from that position on. The partitioner takes neither write. Here they become
-`llama::update_cache` of [1, positions, heads, width], and attention `llama::custom_sdpa` where that
-mask is the causal one. Where several methods use a buffer it must be such a cache in each.
+So export_llm's without `use_sdpa_with_kv_cache`, and transformers' static ones: from a position on,
+`index_copy` or `index_put` writes a buffer of [1, heads, positions, width], and attention goes over
+all of it, with the rows of a mask from that position on, or with one of comparisons. The
+partitioner takes neither write. Here they become `llama::update_cache` of [1, positions, heads,
+width], and attention `llama::custom_sdpa` where that mask is the causal one. Where several methods
+use a buffer it must be such a cache in each.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ from torch.fx.experimental.symbolic_shapes import (
 )
 
 from .attention import ATTENTION, Arguments
-from .cache_writes import Write, four_sizes, is_one, writes_of
+from .cache_writes import Write, counts_up, four_sizes, is_one, writes_of
+from .elements import element_of, is_read
 from .folded import Folded
 from .graph import (
     auto_functionalized_v2,
@@ -40,15 +42,24 @@ aten: Any = torch.ops.aten
 llama: Any = torch.ops.llama
 
 Names = Mapping[str, Mapping[str, str]]
+# Operators that compare a position with that which is written, and the order of the two.
+_UP_TO = {"le": 1, "ge": -1}
 # An element of a tensor, or another number by its node.
 Number = tuple[object, ...]
 
 
 def keep_caches(
-    programs: Mapping[str, ExportedProgram], names: Names, folded: Mapping[str, Folded]
+    programs: Mapping[str, ExportedProgram],
+    names: Names,
+    folded: Mapping[str, Folded],
+    consecutive: Collection[str],
 ) -> None:
-    """Rewrite such caches, and causal attention over them."""
-    found = {method: writes_of(program) for method, program in programs.items()}
+    """Rewrite such caches, and causal attention over them.
+
+    Args:
+        consecutive: inputs whose numbers count up by one, as positions of new tokens do.
+    """
+    found = {method: writes_of(program, consecutive) for method, program in programs.items()}
     if not any(found.values()):
         return
     # It registers llama::*; what has no such caches needs none of them.
@@ -63,7 +74,7 @@ def keep_caches(
         for old, write in writes.items():
             dims.setdefault(names[method].get(old, old), set()).add(write.dim)
     for method, writes in found.items():
-        rewriter = _Rewriter(programs[method], folded[method])
+        rewriter = _Rewriter(programs[method], folded[method], consecutive)
         for old, write in writes.items():
             name = names[method].get(old, old)
             if name not in others and len(dims[name]) == 1:
@@ -74,8 +85,11 @@ def keep_caches(
 class _Rewriter:
     """Rewrites the caches of one program."""
 
-    def __init__(self, program: ExportedProgram, folded: Folded) -> None:
+    def __init__(
+        self, program: ExportedProgram, folded: Folded, consecutive: Collection[str]
+    ) -> None:
         self.program, self.graph, self.folded = program, program.graph, folded
+        self.consecutive = consecutive
         self.numbers: dict[Number, fx.Node] = {}
         self.caches: dict[fx.Node, Write] = {}  # by their new contents
 
@@ -91,6 +105,9 @@ class _Rewriter:
             seen = self._swapped(new) if swapped else new
         write.node.replace_all_uses_with(seen)
         self.graph.erase_node(write.node)
+        for reader in list(seen.users):
+            if seen is not new and _operand_of_swap(reader) is seen:
+                reader.replace_all_uses_with(new)
         self._give_out(name, new)
         self.caches[new] = write
 
@@ -140,30 +157,42 @@ class _Rewriter:
 
     def _is_causal(self, a: Arguments, key: Write) -> bool:
         """Whether row i of the mask sees positions up to the first new one plus i."""
-        mask = a.mask
-        while operator_name(mask) in ("unsqueeze", "view", "reshape") and _adds_ones(mask):
-            mask = mask.args[0]
         rows, positions = value_of(a.q).shape[2], value_of(a.k).shape[2]
-        sizes = value_of(mask).shape
-        if len(sizes) < 2 or not same_sizes(sizes, [*[1] * (len(sizes) - 2), rows, positions]):
-            return False
+        mask = _without_ones(a.mask)
+        for sizes in (value_of(a.mask).shape, value_of(mask).shape):
+            ones = [1] * (len(sizes) - 2)
+            if len(sizes) < 2 or not same_sizes(sizes, [*ones, rows, positions]):
+                return False
+        if operator_name(mask) in _UP_TO:
+            return self._compares(mask, key)
         first = _first_row(mask)
         if first is None or self._key(first) != self._key(key.position):
             return False
         return _sees_what_was(self.folded.of(mask.args[0]), positions)
 
+    def _compares(self, mask: fx.Node, key: Write) -> bool:
+        """Whether a mask shows in each row the positions up to the one that is written there."""
+        positions, written = mask.args[:: _UP_TO[operator_name(mask)]]
+        known = self.folded.of(positions)
+        row = _without_ones(written)
+        counts = counts_up(row, self.consecutive) or is_one(row)
+        if known is None or not counts or self._key(row) != self._key(key.position):
+            return False
+        count = value_of(row).shape[0] if value_of(row).dim() else 1
+        is_column = value_of(written).dim() >= 2 and same_sizes(
+            value_of(written).shape[-2:], [count, 1]
+        )
+        along = torch.arange(known.numel())
+        return is_column and known.shape[-1:] == along.shape and torch.equal(known.flatten(), along)
+
     # --- Nodes ---
 
     def _key(self, number: fx.Node) -> Number:
-        """Equal for equal numbers."""
-        node: Any = number
-        if node.target in (aten.item.default, aten._local_scalar_dense.default):
-            node = node.args[0]
-        if node.target is aten.select.int and value_of(node.args[0]).dim() == 1:
-            tensor, _, index = node.args
-            count = value_of(tensor).shape[0]
-            return tensor, index % count if isinstance(count, int) else index
-        return (node, 0) if is_one(node) and value_of(node).dim() == 1 else (node,)
+        """Equal for equal numbers; of several that count up, for the first."""
+        if isinstance(value_of(number), torch.SymInt) and not is_read(number):
+            return (number,)
+        tensor, index = element_of(number)
+        return tensor, *index
 
     def _number(self, position: fx.Node) -> fx.Node:
         """The position as a number of the graph's."""
@@ -174,18 +203,19 @@ class _Rewriter:
             self.numbers[key] = self._read(*key)
         return self.numbers[key]
 
-    def _read(self, tensor: Any, index: Any = None) -> fx.Node:
-        """The number in a tensor, as a delegate reads it: selected from a dimension.
+    def _read(self, tensor: Any, *index: Any) -> fx.Node:
+        """An element of a tensor as a number, as a delegate reads it: selected from a dimension.
 
-        Right behind the tensor, so in front of all that is written from there on.
+        In front of all that uses the tensor, so of all that is written from there on; and behind
+        what uses other inputs before, for a delegate has its inputs in the order of their uses.
         """
-        after = tensor
-        if tensor.op == "placeholder":
-            after = [node for node in self.graph.nodes if node.op == "placeholder"][-1]
-        with self.graph.inserting_before(after.next):
-            if index is None:
-                tensor, index = call(self.graph, aten.view.default, tensor, [1]), 0
-            position = call(self.graph, aten.select.int, tensor, 0, index)
+        first = next(node for node in self.graph.nodes if node in tensor.users)
+        with self.graph.inserting_before(first):
+            if not index:
+                tensor, index = call(self.graph, aten.view.default, tensor, [1]), (0,)
+            position = tensor
+            for at in index:
+                position = call(self.graph, aten.select.int, position, 0, at)
             number = self.graph.call_function(aten.item.default, (position,))
         env = value_of(position).fake_mode.shape_env
         number.meta["val"] = env.create_unbacked_symint()
@@ -200,11 +230,10 @@ class _Rewriter:
         return call(self.graph, aten.transpose.int, node, 1, 2)
 
     def _with_four_dimensions(self, write: Write) -> fx.Node:
-        if value_of(write.value).dim() == 4:
-            return write.value
-        sizes = four_sizes(write.value)
-        # Of one row, so that sizes are numbers.
-        return call(self.graph, aten.view.default, write.value, sizes)
+        value = write.value
+        while value_of(value).dim() < 4:
+            value = call(self.graph, aten.unsqueeze.default, value, 0)
+        return value
 
     def _updated(self, cache: fx.Node, value: fx.Node, start: fx.Node) -> fx.Node:
         """The new contents of a cache."""
@@ -258,11 +287,20 @@ def _leads_only_to(node: fx.Node, attention: fx.Node) -> bool:
     return bool(node.users) and all(_leads_only_to(user, attention) for user in node.users)
 
 
+def _without_ones(node: Any) -> Any:
+    """What a tensor is but for dimensions of one in front of others, or behind."""
+    while operator_name(node) in ("unsqueeze", "view", "reshape", "expand") and _adds_ones(node):
+        node = node.args[0]
+    return node
+
+
 def _adds_ones(node: fx.Node) -> bool:
-    """True for a view that only has more dimensions of one in front."""
-    before, after = value_of(node.args[0]).shape, value_of(node).shape
-    more = len(after) - len(before)
-    return more >= 0 and same_sizes(after, [1] * more + list(before))
+    """True for a view that only has more dimensions of one."""
+    before, after = (
+        [size for size in value_of(x).shape if not statically_known_true(size == 1)]
+        for x in (node.args[0], node)
+    )
+    return same_sizes(before, after)
 
 
 def _first_row(mask: fx.Node) -> fx.Node | None:

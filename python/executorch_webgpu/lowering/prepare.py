@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch.export import ExportedProgram
 
@@ -18,11 +18,14 @@ from .plain_caches import keep_caches
 Names = Mapping[str, Mapping[str, str]]
 
 
-def prepared(programs: Mapping[str, ExportedProgram], names: Names) -> dict[str, ExportedProgram]:
+def prepared(
+    programs: Mapping[str, ExportedProgram], names: Names, consecutive: Collection[str] = ()
+) -> dict[str, ExportedProgram]:
     """The programs with what the exporter would take apart whole; the given ones stay as they are.
 
     Args:
         names: of each method's buffers, those that are the same for the same buffer.
+        consecutive: inputs whose numbers count up by one.
     """
     own = {method: _own(functionalized(program)) for method, program in programs.items()}
     everywhere = {names[m].get(name, name) for m, p in own.items() for name in written_buffers(p)}
@@ -30,7 +33,7 @@ def prepared(programs: Mapping[str, ExportedProgram], names: Names) -> dict[str,
         m: Folded(p, {old for old, new in names[m].items() if new in everywhere})
         for m, p in own.items()
     }
-    keep_caches(own, names, folded)
+    keep_caches(own, names, folded, consecutive)
     for method, program in own.items():
         keep_attention_whole(program, folded[method])
         keep_eight_bits(program, folded[method])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +42,7 @@ def lower_program(
     *,
     dim_order: bool = False,
     portable: bool = False,
+    consecutive: Collection[str] = (),
 ) -> ExecutorchProgramManager:
     """An ExecuTorch program of one method, "forward", or of several by name.
 
@@ -55,11 +56,21 @@ def lower_program(
         dim_order: keep executorch's dim_order operators for copies.
         portable: delegate only what every runtime of the delegate takes; else convolutions of
             several images, too, which ExecuTorch's Vulkan runtime does not compute.
+        consecutive: inputs whose numbers count up by one from the first, by their names, as the
+            positions of new tokens do in transformers' `cache_position`. Caches that are written
+            there, and attention to what was written before, are kept in the delegate then.
 
     Raises:
         LoweringError: the program cannot be lowered so that it computes what eager PyTorch does.
     """
-    edge = partition(methods, options, constants, dim_order=dim_order, portable=portable)
+    edge = partition(
+        methods,
+        options,
+        constants,
+        dim_order=dim_order,
+        portable=portable,
+        consecutive=consecutive,
+    )
     return plan_memory(edge)
 
 
@@ -70,6 +81,7 @@ def partition(
     *,
     dim_order: bool = False,
     portable: bool = False,
+    consecutive: Collection[str] = (),
 ) -> EdgeProgramManager:
     """The program with delegates in place of what the WebGPU partitioner takes.
 
@@ -78,7 +90,7 @@ def partition(
     given = {"forward": methods} if isinstance(methods, ExportedProgram) else dict(methods)
     names = shared_names(given)
     conflicts = {names[m].get(n, n): other for (m, n), other in memory_conflicts(given).items()}
-    programs = prepared({m: own_storages(p) for m, p in given.items()}, names)
+    programs = prepared({m: own_storages(p) for m, p in given.items()}, names, consecutive)
     plan = StatePlan(users_of(names))
     while True:
         try:

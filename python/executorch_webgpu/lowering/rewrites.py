@@ -16,10 +16,11 @@ from .graph import name_outputs
 from .names import rename_buffers
 from .numbers import keep_out_wide_numbers
 from .outputs import separate_outputs
+from .rotary import keep_other_embeddings
 from .scalars import use_tensors_for_numbers
-from .splits import drop_splits_into_one
 from .states import StatePlan
 from .strides import view_what_lies_so
+from .unchanged import drop_what_changes_nothing
 from .writes import write_states
 
 
@@ -34,7 +35,8 @@ class Rewrites(ExportedProgramPassBase):  # type: ignore[misc]
         view_what_lies_so(program)
         keep_out_wide_numbers(program)
         use_tensors_for_numbers(program)
-        drop_splits_into_one(program)
+        drop_what_changes_nothing(program)
+        keep_other_embeddings(program)
         pad_four_bit_layers(program)
         separate_outputs(program)
         settle_caches(program, self.plan.outside)

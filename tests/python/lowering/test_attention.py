@@ -82,6 +82,10 @@ CASES = {
         lambda s, q, k: attend(q, k.repeat_interleave(2, 1), k.repeat_interleave(2, -3)),
         (Q, KV),
     ),
+    "groups with one mask": (
+        lambda s, q, k, m: attend(q, k, k, m, enable_gqa=True),
+        (Q[:1], KV[:1], some(1, 1, 7, 9)),
+    ),
     "heads written out": (
         lambda s, q, k, m: attend(q, written_out(k, 2), written_out(k * 2, 2), m),
         (Q, KV, some(2, 1, 7, 9)),
@@ -97,6 +101,10 @@ CASES = {
     "batches beside heads": (lambda s, q, k: attend(q, *2 * [apart(k, 2, 9, 8, batch=2)]), BESIDE),
     "widths beside heads": (lambda s, q, k: attend(q, *2 * [apart(k, 2, 9, 2)]), WIDE),
     "heads changed since": (lambda s, q, k: attend(q, *2 * [changed_since(k * 2)]), (Q, KV)),
+    "heads side by side": (
+        lambda s, q: attend(*3 * [q.transpose(1, 2)]).transpose(1, 2).view(2, 4, 56),
+        (Q,),
+    ),
     "module": (lambda s, x: s.attention(x, x, x, need_weights=False)[0], (numbers(2, 7, 16),)),
 }  # fmt: skip
 
@@ -179,7 +187,14 @@ def test_any_number_of_heads():
 
 
 @pytest.mark.parametrize(
-    "name", ["causal", "causal groups", "mask of bools", "heads written out causal"]
+    "name",
+    [
+        "causal",
+        "causal groups",
+        "mask of bools",
+        "groups with one mask",
+        "heads written out causal",
+    ],
 )
 def test_any_length(name):
     function, inputs = CASES[name]

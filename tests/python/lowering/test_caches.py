@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers llama::*
-from support.lowered import Stated, follows_eager
+from executorch_webgpu.lowering import partition, quiet_upstream
+from support.lowered import Stated, follows_eager, graph_of
 
 update, attend = torch.ops.llama.update_cache, torch.ops.llama.custom_sdpa
 
@@ -132,3 +133,37 @@ def test_prompts_of_dynamic_length(body):
     shapes = {"inputs": (tokens, tokens, tokens, None)}
     steps = [step(0, 3), step(3, 1), step(4, 5)]
     follows_eager(module(body), *steps, dynamic_shapes=shapes)
+
+
+def read_anew(s, q, k, v, positions):
+    """As two writes and the attention of transformers' decoders may read it."""
+    at, again, of_rows = (
+        x.item() for x in (positions[0], positions[0:][0], positions[None][-1][0])
+    )
+    for number in (at, again, of_rows):
+        torch._check(number >= 0)
+        torch._check(number < 10)
+    update(k, s.k, at), update(v, s.v, again)
+    return attend(q, s.k, s.v, of_rows, None, 0.0, True)
+
+
+def other_positions(s, q, k, v, positions):
+    """As `read_anew`, but the attention's is that of the second row."""
+    at, second = (x.item() for x in (positions[0], positions[None][0][1]))
+    for number in (at, second):
+        torch._check(number >= 0)
+        torch._check(number < 10)
+    update(k, s.k, at), update(v, s.v, at)
+    return attend(q, s.k, s.v, second, None, 0.0, True)
+
+
+@pytest.mark.parametrize(("forward", "outside"), [(read_anew, 0), (other_positions, 1)])
+def test_one_position_by_several_ways(forward, outside):
+    caches = {name: torch.zeros(1, 16, 2, 8) for name in ("k", "v")}
+    module = Stated(forward, **caches)
+    steps = [(*step(at)[:3], torch.arange(at, at + 2)) for at in (0, 2, 5)]
+    with quiet_upstream(), torch.no_grad():
+        edge = partition(graph_of(module, steps[0]))
+    called = [str(n.target) for n in edge.exported_program().graph.nodes]
+    assert sum("custom_sdpa" in name for name in called) == outside
+    follows_eager(module, *steps)

@@ -9,7 +9,7 @@ import torch
 from executorch_webgpu.lowering import partition
 from support.cases import generator_for
 from support.export import export_delegate
-from support.lowered import Stated, graph_of, lowered
+from support.lowered import Stated, follows_eager, graph_of, lowered
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -20,6 +20,13 @@ def agrees(module: nn.Module, *inputs: Tensor, dynamic_shapes: Any = None) -> No
         for x in inputs:
             expected = [module(x).detach()]
             torch.testing.assert_close(delegate.run(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def _outside(edge: Any) -> list[str]:
+    """What a program calls beside delegates."""
+    nodes = edge.exported_program().graph.nodes
+    called = [str(node.target) for node in nodes if node.op == "call_function"]
+    return [name for name in called if "getitem" not in name and "delegate" not in name]
 
 
 def test_convolutions_of_several_images() -> None:
@@ -86,3 +93,65 @@ def test_states_are_no_numbers() -> None:
     method = program.load()
     for _ in range(4):
         assert torch.equal(method.execute([torch.ones(4)])[0], eager(torch.ones(4)))
+
+
+# --- What changes nothing ---
+
+
+def test_expansions_to_the_sizes_that_are_there() -> None:
+    def forward(s: nn.Module, x: Tensor) -> Tensor:
+        turns = s.frequencies[None, :, None].expand(1, -1, 1) @ x[:, None].expand(1, 1, -1)
+        return turns.transpose(1, 2).cos().expand(1, x.shape[1], 6)
+
+    rows = Dim("rows", min=1, max=16)
+    module = Stated(forward, frequencies=torch.rand(6, generator=generator_for(0)))
+    given = [torch.arange(n, n + n)[None].float() for n in (3, 1, 16)]
+    edge = partition(graph_of(module, given[:1], (({1: rows},),)))
+    assert not _outside(edge)
+    follows_eager(module, *[(x,) for x in given], dynamic_shapes=(({1: rows},),))
+
+
+def test_copies_over_what_nothing_reads() -> None:
+    """As CachePositionsManager's, whose next positions stand beside a kernel of ExecuTorch's."""
+
+    def forward(s: nn.Module, x: Tensor) -> Tensor:
+        s.seen.copy_(torch.where(torch.arange(8) < x.shape[0], s.seen, torch.full((8,), -1)))
+        s.seen.index_copy_(0, x % 8, x)
+        return s.seen.float() + x.sum()
+
+    steps = [(torch.arange(n, n + 3),) for n in (0, 3, 7)]
+    follows_eager(Stated(forward, seen=torch.zeros(8, dtype=torch.long)), *steps)
+
+
+# --- What looks like a rotary embedding of rows before heads ---
+
+
+def _halves_swapped(x: Tensor) -> Tensor:
+    left, right = x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]
+    return torch.cat((-right, left), -1)
+
+
+def rotated(s: nn.Module, q: Tensor, k: Tensor, angles: Tensor) -> tuple[Tensor, ...]:
+    """With heads [1, heads, rows, width] and a table [1, rows, turned], as transformers' Phi 3."""
+    cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+    turned = cos.shape[-1]
+    return tuple(
+        torch.cat(
+            [x[..., :turned] * cos + _halves_swapped(x[..., :turned]) * sin, x[..., turned:]], -1
+        )
+        for x in (q, k)
+    )
+
+
+@pytest.mark.parametrize("turned", [8, 6])
+def test_rotary_embeddings_of_heads_before_rows(turned: int) -> None:
+    rows = Dim("rows", min=1, max=16)
+    shapes = (({2: rows}, {2: rows}, {1: rows}),)
+    steps = [
+        tuple(
+            torch.randn(sizes, generator=generator_for(n))
+            for sizes in ((1, 4, n, 8), (1, 2, n, 8), (1, n, turned))
+        )
+        for n in (5, 1, 16)
+    ]
+    follows_eager(Stated(rotated), *steps, dynamic_shapes=shapes)

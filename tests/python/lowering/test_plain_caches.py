@@ -111,9 +111,10 @@ CACHES = {
 }
 
 
-def operators(module, given, dynamic_shapes=None):
+def operators(module, given, dynamic_shapes=None, consecutive=()):
     """The names of llama's operators in a module's graph."""
-    graph = prepared({"": graph_of(module, given, dynamic_shapes)}, {"": {}})[""].graph
+    program = graph_of(module, given, dynamic_shapes)
+    graph = prepared({"": program}, {"": {}}, consecutive)[""].graph
     targets = [getattr(node.args[0] if node.args else None, "name", str) for node in graph.nodes]
     targets += [getattr(node.target, "name", str) for node in graph.nodes]
     names = [name() for name in targets if callable(name)]
@@ -152,6 +153,114 @@ def test_a_kernel_of_executorchs_before():
         return one(s, torch.cumsum(q, 3), k, v, p)
 
     follows_eager(Stated(forward, **buffers()), *[inputs(start=p, step=p) for p in (1, 2, 3)])
+
+
+# --- Positions of all rows are given, and said to be consecutive: transformers' static caches ---
+
+
+def copied_to(s, k, v, positions):
+    s.k.index_copy_(2, positions, k.transpose(1, 2))
+    s.v.index_copy_(2, positions, v.transpose(1, 2))
+
+
+def up_to(positions):
+    """The mask of transformers' decoders."""
+    rows = positions[None, None, :, None]
+    seen = torch.arange(CONTEXT)[None, None, None] + 0 <= rows
+    return seen.expand(1, -1, positions.shape[0], CONTEXT)
+
+
+def compared(s, q, k, v, positions):
+    copied_to(s, k, v, positions)
+    return attend(q, s.k, s.v, up_to(positions))
+
+
+def compared_for_groups(s, q, k, v, positions):
+    s.k[:, :, positions] = k.transpose(1, 2)
+    s.v[:, :, positions] = v.transpose(1, 2)
+    sizes = 1, HEADS, 2, CONTEXT, WIDTH
+    keys, values = (x[:, :, None].expand(sizes).reshape(1, -1, *sizes[3:]) for x in (s.k, s.v))
+    mask = positions[:, None] >= torch.arange(CONTEXT)
+    return attend(q, keys, values, mask, scale=0.3)
+
+
+def attended_from_the_first(s, q, k, v, positions):
+    """By ExecuTorch's operator, over the plain cache."""
+    copied_to(s, k, v, positions)
+    start = positions[None][0][0].item()
+    torch._check(start >= 0)
+    torch._check(start < CONTEXT)
+    rows = (x.transpose(1, 2) for x in (q, s.k, s.v))
+    return torch.ops.llama.custom_sdpa(*rows, start, None, 0.0, True)
+
+
+def windowed(s, q, k, v, positions):
+    copied_to(s, k, v, positions)
+    near = torch.arange(CONTEXT) > positions[:, None] - 3
+    return attend(q, s.k, s.v, up_to(positions) & near)
+
+
+def before(s, q, k, v, positions):
+    copied_to(s, k, v, positions)
+    return attend(q, s.k, s.v, torch.arange(CONTEXT) < positions[:, None] + 0)
+
+
+def behind(s, q, k, v, positions):
+    copied_to(s, k, v, positions)
+    return attend(q, s.k, s.v, torch.arange(CONTEXT) >= positions[:, None])
+
+
+def up_to_others(s, q, k, v, positions):
+    copied_to(s, k, v, positions)
+    return attend(q, s.k, s.v, up_to(positions + 1))
+
+
+def up_to_twice(s, q, k, v, positions):
+    copied_to(s, k, v, positions)
+    return attend(q, s.k, s.v, torch.arange(0, 2 * CONTEXT, 2) <= positions[:, None])
+
+
+def placed(rows=1, heads=HEADS, start=3):
+    return *inputs(rows, heads, step=10 * start)[:3], torch.arange(start, start + rows)
+
+
+@pytest.mark.parametrize(
+    ("forward", "heads", "whole"),
+    [
+        (compared, HEADS, True),
+        (compared_for_groups, 2 * HEADS, True),
+        (attended_from_the_first, 2 * HEADS, True),
+        (windowed, HEADS, False),
+        (before, HEADS, False),
+        (behind, HEADS, False),
+        (up_to_others, HEADS, False),
+        (up_to_twice, HEADS, False),
+    ],
+)
+@pytest.mark.parametrize("length", ["any", "one"])
+def test_consecutive_positions(forward, heads, whole, length):
+    rows = torch.export.Dim("rows", min=1, max=CONTEXT - 1)
+    shapes = (({2: rows}, {1: rows}, {1: rows}, {0: rows}),) if length == "any" else None
+    runs = ((0, 5), (5, 1), (6, 3), (2, 4), (9, 3), (0, 11))
+    if length == "one":
+        runs = [(start, 1) for start in (3, 0, 4, 11)]
+    steps = [placed(count, heads, start) for start, count in runs]
+    module, said = Stated(forward, **buffers()), ["inputs_3"]
+    wanted = [ATTENDED, UPDATED] if whole else [UPDATED]
+    assert operators(module, steps[0], shapes, said) == wanted
+    edge = partition(graph_of(module, steps[0], shapes), consecutive=said)
+    calls = [n for n in edge.exported_program().graph.nodes if n.op == "call_function"]
+    assert all("getitem" in str(n.target) or "delegate" in str(n.target) for n in calls), calls
+    follows_eager(module, *steps, dynamic_shapes=shapes, consecutive=said)
+
+
+def test_positions_that_nobody_said_anything_of():
+    module = Stated(compared, **buffers())
+    given = [
+        (*inputs(3, step=n)[:3], torch.tensor(at)) for n, at in enumerate(([1, 5, 2], [7, 0, 6]))
+    ]
+    assert operators(module, given[0]) == []
+    follows_eager(module, *given)
 
 
 # --- What only looks like it ---

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
@@ -114,6 +114,16 @@ def config(form: Form, checkpoint: Path) -> LlmConfig:
     return made
 
 
+class Settles(Protocol):
+    """A model in eager that knows where its own logits are about to take another step."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Logits."""
+
+    def is_settled(self, expected: Tensor, *inputs: Tensor) -> bool:
+        """Whether norms' weights that differ in their last bits give these logits, too."""
+
+
 class Eager:
     """The model with its weights as they were quantized; PT2E does that to the graph."""
 
@@ -121,7 +131,7 @@ class Eager:
         in_graph = form.weights == "vulkan_8w"
         self._module = builder.pre_autograd_graph_module if in_graph else builder.model
         # Where x is rounded to 8 bits, its last bits may decide which of two steps it takes.
-        self._nearby = _with_other_bits(self._module) if form.weights == "8da4w" else None
+        self._nearby = with_other_bits(self._module) if form.weights == "8da4w" else None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         return _logits(self._module, *inputs)
@@ -134,7 +144,8 @@ class Eager:
         return bool(moved <= 1e-4 * expected.abs().max())
 
 
-def _with_other_bits(module: nn.Module) -> nn.Module:
+def with_other_bits(module: nn.Module) -> nn.Module:
+    """A copy whose norms' weights differ in their last bits."""
     generator = torch.Generator().manual_seed(0)
     other = copy.deepcopy(module)
     for parameter in other.parameters():
@@ -247,7 +258,7 @@ def _at(position: Tensor) -> dict[str, Tensor]:
 
 def difference_over(
     calls: Sequence[tuple[Tensor, ...]],
-    eager: Eager,
+    eager: Settles,
     run: Callable[..., Sequence[Tensor]],
 ) -> float:
     """The largest difference between logits, as a share of the largest of a call's.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,15 +47,21 @@ def graph_of(module: nn.Module, inputs: Sequence[Any], dynamic_shapes: Any = Non
         )
 
 
-def lowered(methods: Any, **options: Any) -> Program:
+def lowered(methods: Any, *, consecutive: Collection[str] = (), **options: Any) -> Program:
     with quiet_upstream(), torch.no_grad():
-        return Program(bytes(lower_program(methods, options).buffer))
+        return Program(bytes(lower_program(methods, options, consecutive=consecutive).buffer))
 
 
-def follows_eager(module: nn.Module, *steps: Sequence[Any], dynamic_shapes: Any = None) -> None:
+def follows_eager(
+    module: nn.Module,
+    *steps: Sequence[Any],
+    dynamic_shapes: Any = None,
+    consecutive: Collection[str] = (),
+) -> None:
     """Lower `module` and call it with each of `steps`, the first of which is the example."""
     eager = copy.deepcopy(module)
-    program = lowered(graph_of(module, steps[0], dynamic_shapes))
+    graph = graph_of(module, steps[0], dynamic_shapes)
+    program = lowered(graph, consecutive=consecutive)
     for number, inputs in enumerate(steps):
         compare(program(*inputs), eager(*_fresh(inputs)), f"step {number}")
 

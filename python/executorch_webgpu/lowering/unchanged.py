@@ -1,0 +1,39 @@
+"""What gives its operand as it is, where the stock partitioner fails with it or leaves it outside.
+
+So splits into one piece, expansions to the sizes that a tensor has, which matrix products and
+transformers' rotary embeddings are full of, and copies over a tensor, of which nothing is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+from torch.export import ExportedProgram
+
+from .graph import operator_name, same_sizes, value_of
+
+_SPLITS = {"split_copy", "split_with_sizes_copy", "unsafe_split_with_sizes"}
+# By operator, which of its operands it gives where types and sizes are the same.
+_GIVEN = {"expand_copy": 0, "copy": 1}
+
+
+def drop_what_changes_nothing(program: ExportedProgram) -> None:
+    for node in list(program.graph.nodes):
+        name = operator_name(node)
+        if name in _SPLITS and len(value_of(node)) == 1:
+            for piece in list(node.users):
+                _drop(piece, node.args[0])
+            program.graph.erase_node(node)
+        elif name in _GIVEN and _is_like(node, node.args[_GIVEN[name]]):
+            _drop(node, node.args[_GIVEN[name]])
+
+
+def _is_like(a: Any, b: Any) -> bool:
+    a, b = value_of(a), value_of(b)
+    return a.dtype == b.dtype and same_sizes(a.shape, b.shape)
+
+
+def _drop(node: fx.Node, operand: Any) -> None:
+    node.replace_all_uses_with(operand)
+    node.graph.erase_node(node)
