@@ -24,7 +24,6 @@ def drop_what_changes_nothing(program: ExportedProgram) -> None:
         if name in _SPLITS and len(value_of(node)) == 1:
             for piece in list(node.users):
                 _drop(piece, node.args[0])
-            program.graph.erase_node(node)
         elif name in _GIVEN and _is_like(node, node.args[_GIVEN[name]]):
             _drop(node, node.args[_GIVEN[name]])
 
@@ -35,5 +34,17 @@ def _is_like(a: Any, b: Any) -> bool:
 
 
 def _drop(node: fx.Node, operand: Any) -> None:
+    operands = node.all_input_nodes
     node.replace_all_uses_with(operand)
     node.graph.erase_node(node)
+    for unread in operands:
+        _drop_unread(unread)
+
+
+def _drop_unread(node: fx.Node) -> None:
+    """Delegates would have inputs for what nothing reads."""
+    if node.op == "call_function" and not node.users:
+        operands = node.all_input_nodes
+        node.graph.erase_node(node)
+        for unread in operands:
+            _drop_unread(unread)
