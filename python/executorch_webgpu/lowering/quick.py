@@ -28,6 +28,7 @@ from executorch.exir.dialects.edge._ops import EdgeOpOverload
 from executorch.exir.pass_base import _ExportPassBase
 from executorch.exir.pass_manager import ExportedProgramPassManager
 from torch import Tensor, fx
+from torch._functorch._aot_autograd import graph_capture_wrappers
 from torch._export.pass_base import _ExportPassBaseDeprecatedDoNotUse as _ATenPass
 from torch._higher_order_ops.executorch_call_delegate import executorch_call_delegate
 from torch._ops import OpOverload
@@ -39,6 +40,8 @@ from torch.fx.experimental.symbolic_shapes import (
     free_unbacked_symbols,
 )
 from torch.fx.traceback import NodeSource
+
+from .repeated import Repeating
 
 # Called after each walk over a graph with its share of the work: 1 for a pass.
 Walked = Callable[[int], None]
@@ -105,6 +108,12 @@ def _parts(walked: Walked) -> list[Part]:
     return [
         Part(_ExportPassBase, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
         Part(_ATenPass, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
+        Part(
+            graph_capture_wrappers,
+            "PropagateUnbackedSymInts",
+            "module garbage_collect_values graph",
+            lambda _: functools.partial(Repeating, sizes.key),
+        ),
         Part(
             ExportedProgram,
             "run_decompositions",
