@@ -40,8 +40,10 @@ from torch.fx.experimental.symbolic_shapes import (
     free_unbacked_symbols,
 )
 from torch.fx.traceback import NodeSource
+from torch.utils._pytree import tree_map
 
-from .repeated import Repeating
+from .compiled import Compiling
+from .repeated import COPYING, Repeating, alike
 
 # Called after each walk over a graph with its share of the work: 1 for a pass.
 Walked = Callable[[int], None]
@@ -95,17 +97,21 @@ def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(_Sizes, "in_use", True))
         stack.enter_context(_seldom_collecting())
-        stack.enter_context(replaced(_parts(walked or _nothing)))
+        compiling = Compiling()
+        stack.enter_context(replaced(_parts(walked or _nothing, compiling)))
         for entry in fusable_patterns.values():
             if entry.get_graphs_fn is not None:
                 graphs = traced_once(entry.get_graphs_fn)
                 stack.enter_context(patch.object(entry, "get_graphs_fn", graphs))
         yield
+        compiling.finish()
+        compiling.finish()
 
 
-def _parts(walked: Walked) -> list[Part]:
+def _parts(walked: Walked, compiling: Compiling) -> list[Part]:
     sizes = _Sizes()
     return [
+        Part(fx.GraphModule, "recompile", "self", compiling.lazily),
         Part(_ExportPassBase, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
         Part(_ATenPass, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
         Part(
@@ -187,7 +193,7 @@ class _Sizes:
     def call(self, target: Any, args: Any, kwargs: Any, times: Counter[Any]) -> Any:
         """A call's key: which of those with such operands it is; None where it must be made."""
         operator = target._op if isinstance(target, EdgeOpOverload) else target
-        if not isinstance(operator, OpOverload) or not _gives_new_tensors(operator):
+        if not _gives_new_tensors(operator):
             return None
         key = self.key((args, kwargs))
         if key is None or not _has_tensor((args, kwargs)):  # whose mode the result has
@@ -236,11 +242,16 @@ class _Interpreter(fx.Interpreter):
             can_be_kept = given is not None and _can_be_kept(given)
             return given if can_be_kept else super().call_function(target, args, kwargs)
         call = self.sizes.call(target, args, kwargs, self.times)
-        if call in self.sizes.results:
-            return self.sizes.results[call]
-        result = super().call_function(target, args, kwargs)
+        results = self.sizes.results
+        if call in results:
+            return results[call]
+        first = None if call is None else results.get((*call[:-1], 1))
+        if first is None:
+            result = super().call_function(target, args, kwargs)
+        else:
+            result = tree_map(alike, first)
         if call is not None and _can_be_kept(result):
-            self.sizes.results[call] = result
+            results[call] = result
         return result
 
 
@@ -261,13 +272,15 @@ def _value(node: fx.Node) -> Any:
 
 _EMPTY = fx.GraphModule(torch.nn.Module(), fx.Graph())
 _PLAIN = (int, float, bool, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
+_PLAIN += (OpOverload,)
 
 
 @functools.cache
-def _gives_new_tensors(operator: OpOverload) -> bool:
+def _gives_new_tensors(operator: Any) -> bool:
     """Neither its operands, nor views of them."""
-    schema = operator._schema
-    return not schema.is_mutable and all(given.alias_info is None for given in schema.returns)
+    if not isinstance(operator, OpOverload):
+        return operator in COPYING
+    return all(given.alias_info is None for given in operator._schema.returns)
 
 
 def _has_tensor(operands: Any) -> bool:

@@ -37,7 +37,7 @@ from torch.fx.experimental.symbolic_shapes import PropagateUnbackedSymInts
 from torch.utils._pytree import tree_leaves, tree_map
 
 # These take what they write as operands, and give copies.
-_COPYING = (auto_functionalized, auto_functionalized_v2)
+COPYING = (auto_functionalized, auto_functionalized_v2)
 
 # Equal for operands that look the same; None where that cannot be told.
 Look = Callable[[Any], Any]
@@ -118,7 +118,7 @@ def _aliases(node: fx.Node) -> tuple[Iterable[fx.Node], Iterable[fx.Node]]:
     Composite operators do not say of what their results are part.
     """
     everything = node.all_input_nodes
-    if node.target in _COPYING:
+    if node.target in COPYING:
         return (), ()
     if node.target is operator.getitem:
         return (), everything
@@ -309,7 +309,7 @@ class _Call:
         self, new: fx.Node, old: fx.Node, tracer: Any, memory: dict[int, FakeTensor]
     ) -> None:
         if "val" in old.meta:
-            new.meta["val"] = tree_map(lambda x: _alike(x, memory), old.meta["val"])
+            new.meta["val"] = tree_map(lambda x: alike(x, memory), old.meta["val"])
         for key in ("original_aten", "tensor_meta"):
             if key in old.meta:
                 new.meta[key] = old.meta[key]
@@ -331,8 +331,9 @@ def _is_no_size(node: fx.Node) -> bool:
     return not isinstance(node.meta.get("val"), py_sym_types)
 
 
-def _alike(tensor: FakeTensor, memory: dict[int, FakeTensor]) -> FakeTensor:
+def alike(tensor: FakeTensor, memory: dict[int, FakeTensor] | None = None) -> FakeTensor:
     """Another one that looks the same, in the memory that stands for its own."""
+    memory = {} if memory is None else memory
     mode = tensor.fake_mode
     shape, stride, offset = tensor.shape, tensor.stride(), tensor.storage_offset()
     place = memory.get(_storage(tensor))
