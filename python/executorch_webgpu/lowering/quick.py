@@ -34,16 +34,25 @@ from torch._higher_order_ops.executorch_call_delegate import executorch_call_del
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
-from torch.export.graph_signature import OutputKind
+from torch.export.graph_signature import (
+    ExportGraphSignature,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    TensorArgument,
+)
 from torch.fx.experimental.symbolic_shapes import (
     PropagateUnbackedSymInts,
     free_unbacked_symbols,
 )
+from torch.fx.passes.utils.matcher_utils import SubgraphMatcher
 from torch.fx.traceback import NodeSource
 from torch.utils._pytree import tree_map
 
 from .compiled import Compiling
+from .matching import connected
 from .repeated import COPYING, Repeating, alike
+from .signatures import TABLES, Tables
 
 # Called after each walk over a graph with its share of the work: 1 for a pass.
 Walked = Callable[[int], None]
@@ -69,7 +78,7 @@ class Part:
         found = inspect.getattr_static(self.owner, self.name, None)
         if found is None or self.parameters is None:
             return found is self.parameters
-        found = getattr(found, "__func__", found)
+        found = getattr(found, "__func__", getattr(found, "fget", found))
         return " ".join(inspect.signature(found).parameters) == self.parameters
 
 
@@ -109,7 +118,7 @@ def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
 
 
 def _parts(walked: Walked, compiling: Compiling) -> list[Part]:
-    sizes = _Sizes()
+    sizes, tables = _Sizes(), Tables()
     return [
         Part(fx.GraphModule, "recompile", "self", compiling.lazily),
         Part(_ExportPassBase, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
@@ -139,6 +148,11 @@ def _parts(walked: Walked, compiling: Compiling) -> list[Part]:
             "cls edge_program compile_specs",
             lambda _: classmethod(_copy_without_weights),
         ),
+        Part(
+            SubgraphMatcher, "_match_nodes", "self pn gn match node_name_match", connected
+        ),
+        *(Part(ExportGraphSignature, name, "self", tables.kept) for name in TABLES),
+        *(Part(kind, "__setattr__", "self name value", tables.noting) for kind in _SPECS),
         Part(NodeSource, "__deepcopy__", None, lambda _: lambda source, memo: source),
         Part(export_utils, "_materialize_cpp_cia_ops", "", only_for_new_operators),
     ]
@@ -351,6 +365,7 @@ def _seldom_collecting() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
+_SPECS = (InputSpec, OutputSpec, TensorArgument)
 _COMPOSITE = "CompositeImplicitAutograd"
 # The partitioner traces its own patterns of rope for every lowering; they never change.
 traced_once = functools.cache(functools.cache)
