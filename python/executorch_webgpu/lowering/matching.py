@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from torch.fx import Node
@@ -18,27 +18,29 @@ def connected(upstream: Callable[..., bool]) -> Callable[..., bool]:
 
     @functools.wraps(upstream)
     def match_nodes(matcher: Any, pn: Node, gn: Node, match: Any, *more: Any) -> bool:
-        matched = match.nodes_map
-        if matched and pn in matcher.pattern_anchors:
-            pairs = _pairs(pn, gn, matched)
-            if any(p in matched and matched[p] is not g for p, g in pairs):
-                return False
+        is_other = match.nodes_map and pn in matcher.pattern_anchors and not any(more)
+        if is_other and _differ(pn, gn, match.nodes_map):
+            return False
         return upstream(matcher, pn, gn, match, *more)
 
     return match_nodes
 
 
-def _pairs(pattern: Node, node: Node, matched: dict[Node, Any]) -> Iterator[tuple[Node, Node]]:
-    """Those that are compared with each other if all goes well, as far as one can tell easily."""
-    waiting: list[tuple[Any, Any]] = [(pattern, node)]
-    seen: set[Node] = set()
-    while waiting:
-        p, g = waiting.pop()
-        if isinstance(p, list | tuple) and isinstance(g, list | tuple) and len(p) == len(g):
-            waiting += zip(p, g, strict=True)
-        elif isinstance(p, Node) and isinstance(g, Node) and p not in seen:
-            seen.add(p)
-            yield p, g
-            if p not in matched and p.kwargs.keys() == g.kwargs.keys():
-                waiting.append((p.args, g.args))
-                waiting += ((p.kwargs[name], g.kwargs[name]) for name in p.kwargs)
+def _differ(pattern: Any, node: Any, matched: dict[Node, Any]) -> bool:
+    """Whether it is easily seen that a pattern's node is not that of a graph."""
+    if isinstance(pattern, list | tuple) and isinstance(node, list | tuple):
+        pairs = zip(pattern, node, strict=False) if len(pattern) == len(node) else ()
+        return any(_differ(p, n, matched) for p, n in pairs)
+    if not (isinstance(pattern, Node) and isinstance(node, Node)):
+        return False
+    if pattern in matched:
+        return matched[pattern] is not node
+    if pattern.op != "call_function":
+        return False
+    if node.op != "call_function" or pattern.target != node.target:
+        return True
+    return pattern.kwargs.keys() == node.kwargs.keys() and _differ(
+        (pattern.args, list(pattern.kwargs.values())),
+        (node.args, [node.kwargs[name] for name in pattern.kwargs]),
+        matched,
+    )
