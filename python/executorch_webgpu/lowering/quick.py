@@ -28,8 +28,8 @@ from executorch.exir.dialects.edge._ops import EdgeOpOverload
 from executorch.exir.pass_base import _ExportPassBase
 from executorch.exir.pass_manager import ExportedProgramPassManager
 from torch import Tensor, fx
-from torch._functorch._aot_autograd import graph_capture_wrappers
 from torch._export.pass_base import _ExportPassBaseDeprecatedDoNotUse as _ATenPass
+from torch._functorch._aot_autograd import graph_capture_wrappers
 from torch._higher_order_ops.executorch_call_delegate import executorch_call_delegate
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
@@ -148,9 +148,7 @@ def _parts(walked: Walked, compiling: Compiling) -> list[Part]:
             "cls edge_program compile_specs",
             lambda _: classmethod(_copy_without_weights),
         ),
-        Part(
-            SubgraphMatcher, "_match_nodes", "self pn gn match node_name_match", connected
-        ),
+        Part(SubgraphMatcher, "_match_nodes", "self pn gn match node_name_match", connected),
         *(Part(ExportGraphSignature, name, "self", tables.kept) for name in TABLES),
         *(Part(kind, "__setattr__", "self name value", tables.noting) for kind in _SPECS),
         Part(NodeSource, "__deepcopy__", None, lambda _: lambda source, memo: source),

@@ -59,8 +59,10 @@ class Repeating(PropagateUnbackedSymInts):
         self.calls: dict[Any, _Call] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        if n.target is operator.getitem and isinstance(self.env.get(n.args[0]), list | tuple):
-            return self.env[n.args[0]][n.args[1]]
+        if n.target is operator.getitem and type(n.args[1]) is int:
+            whole = self.env[n.args[0]]
+            if isinstance(whole, list | tuple) and isinstance(whole[n.args[1]], _Repeated):
+                return whole[n.args[1]]
         operands = _Operands(self, n) if self._may_be_repeated(n) else None
         if operands is None or operands.key is None:
             return super().run_node(n)
@@ -106,7 +108,7 @@ def _apart(graph: fx.Graph) -> set[fx.Node]:
         written, given = _aliases(node)
         for operand in filter(_is_no_size, given):
             if group(operand) is not group(node):
-                groups[group(operand)] = group(node)
+                groups[group(node)] = group(operand)
         marked += filter(_is_no_size, written)
     roots = set(map(group, marked))
     return {node for node in graph.nodes if group(node) in roots}
@@ -139,17 +141,21 @@ def _nodes(operands: Iterable[Any]) -> list[fx.Node]:
 
 @dataclass
 class _Repeated:
-    """A result of a repeated call: its node, and what the first call gave."""
+    """A result of a repeated call: its node, if there is a tracer, and what the first call gave."""
 
-    node: fx.Node
+    node: fx.Node | None
     like: FunctionalTensor
     tracer: Any
     tensor: FunctionalTensor | None = None
 
     def as_tensor(self) -> FunctionalTensor:
+        """One of its own: what torch finds in a tensor, as how many are not 0, it keeps with it."""
         if self.tensor is None:
-            inner = snapshot_fake(self.node.meta["val"])
-            set_proxy_slot(inner, self.tracer, _ProxyTensor(self.tracer.proxy(self.node), None))
+            known = _inner(self.like) if self.node is None else self.node.meta["val"]
+            inner = snapshot_fake(known)
+            if self.node is not None:
+                proxy = self.tracer.proxy(self.node)
+                set_proxy_slot(inner, self.tracer, _ProxyTensor(proxy, None))
             self.tensor = to_fun(inner)
         return self.tensor
 
@@ -249,7 +255,6 @@ class _Call:
             call._note(operands.tracer)
             if not call._can_be_repeated():
                 return None
-            call.result = tree_map(lambda x: _Repeated(_node(x, operands.tracer), x, None), result)
         return call
 
     def _note(self, tracer: Any) -> None:
@@ -290,34 +295,40 @@ class _Call:
         """The result of another call, for which the same nodes are written down."""
         tracer = operands.tracer
         if tracer is None:
-            return self.result
+            return tree_map(lambda x: _Repeated(None, x, None), self.result)
         new = dict(zip(self.operands.nodes, operands.nodes, strict=True))
+        counts, before = tracer.torch_fn_counts, self.before.counts
+        since = {_kind(f): counts.get(f, 0) - before.get(f, 0) for f in self.functions}
         memory = {_storage(old.meta["val"]): node.meta["val"] for old, node in new.items()}
         for node in self.nodes:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: new.get(n, n))
             new[node] = tracer.create_node("call_function", node.target, args, kwargs, _name(node))
-            self._describe(new[node], node, tracer, memory)
+            _describe(new[node], node, memory, since)
         for function, times in self.functions.items():
-            tracer.torch_fn_counts[function] = tracer.torch_fn_counts.get(function, 0) + times
+            counts[function] = counts.get(function, 0) + times
         tracer.torch_fn_metadata = self.function
-        return tree_map(
-            lambda x: _Repeated(new[x.node], x.like, tracer) if isinstance(x, _Repeated) else x,
-            self.result,
-        )
+        return tree_map(lambda x: _Repeated(new[_node(x, tracer)], x, tracer), self.result)
 
-    def _describe(
-        self, new: fx.Node, old: fx.Node, tracer: Any, memory: dict[int, FakeTensor]
-    ) -> None:
-        if "val" in old.meta:
-            new.meta["val"] = tree_map(lambda x: alike(x, memory), old.meta["val"])
-        for key in ("original_aten", "tensor_meta"):
-            if key in old.meta:
-                new.meta[key] = old.meta[key]
-        if "torch_fn" in old.meta:
-            # As "mul_3", which is the third call of this function.
-            numbered, kind = old.meta["torch_fn"]
-            name, _, number = numbered.rpartition("_")
-            new.meta["torch_fn"] = (f"{name}_{number}", kind)
+
+def _describe(
+    new: fx.Node, old: fx.Node, memory: dict[int, FakeTensor], since: dict[str, int]
+) -> None:
+    """What a tracer says of a node as soon as it knows what it gives."""
+    if "val" in old.meta:
+        new.meta["val"] = tree_map(lambda x: alike(x, memory), old.meta["val"])
+    for key in ("original_aten", "tensor_meta"):
+        if key in old.meta:
+            new.meta[key] = old.meta[key]
+    # As "mul_3", of the third call of this function. It may be that of a call before.
+    numbered, kind = old.meta.get("torch_fn", (None, None))
+    if kind in since:
+        name, _, number = numbered.rpartition("_")
+        new.meta["torch_fn"] = (f"{name}_{int(number) + since[kind]}", kind)
+
+
+def _kind(function: Any) -> str:
+    """As torch has it."""
+    return f"{function.__class__.__name__}.{function.__name__}"
 
 
 def _name(node: fx.Node) -> str | None:
