@@ -283,8 +283,10 @@ def _value(node: fx.Node) -> Any:
 
 
 _EMPTY = fx.GraphModule(torch.nn.Module(), fx.Graph())
-_PLAIN = (int, float, bool, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
-_PLAIN += (OpOverload,)
+_PLAIN = (
+    *(int, float, bool, str, OpOverload),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+)
 
 
 @functools.cache

@@ -60,7 +60,7 @@ class Repeating(PropagateUnbackedSymInts):
 
     def run_node(self, n: fx.Node) -> Any:
         if n.target is operator.getitem and type(n.args[1]) is int:
-            whole = self.env[n.args[0]]
+            whole = self.env[n.all_input_nodes[0]]
             if isinstance(whole, list | tuple) and isinstance(whole[n.args[1]], _Repeated):
                 return whole[n.args[1]]
         operands = _Operands(self, n) if self._may_be_repeated(n) else None
@@ -152,7 +152,7 @@ class _Repeated:
         """One of its own: what torch finds in a tensor, as how many are not 0, it keeps with it."""
         if self.tensor is None:
             known = _inner(self.like) if self.node is None else self.node.meta["val"]
-            inner = snapshot_fake(known)
+            inner: Any = snapshot_fake(known)
             if self.node is not None:
                 proxy = self.tracer.proxy(self.node)
                 set_proxy_slot(inner, self.tracer, _ProxyTensor(proxy, None))
@@ -176,7 +176,7 @@ class _Operands:
         self.nodes: list[fx.Node] = []
         self.key: Any = None
         values = fx.node.map_arg((node.args, node.kwargs), run.env.__getitem__)
-        tensors = [x for x in tree_leaves(values) if isinstance(x, Tensor | _Repeated)]
+        tensors: list[Any] = [x for x in tree_leaves(values) if isinstance(x, Tensor | _Repeated)]
         if not tensors or None in map(_inner, tensors):
             return
         if run.tracer is not None:
@@ -212,7 +212,8 @@ def _node(value: FunctionalTensor | _Repeated, tracer: Any) -> fx.Node | None:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    place: int = tensor.untyped_storage()._cdata
+    return place
 
 
 def _firsts(values: list[Any]) -> tuple[int, ...]:
@@ -275,8 +276,6 @@ class _Call:
             kinds = (OpOverload, type(operator.getitem))
             if node.op != "call_function" or not isinstance(node.target, kinds):
                 return False
-            if "unbacked_bindings" in node.meta:
-                return False
             if any(n not in known and _is_no_size(n) for n in node.all_input_nodes):
                 return False
             for tensor in tree_leaves(node.meta.get("val")):
@@ -296,7 +295,7 @@ class _Call:
         tracer = operands.tracer
         if tracer is None:
             return tree_map(lambda x: _Repeated(None, x, None), self.result)
-        new = dict(zip(self.operands.nodes, operands.nodes, strict=True))
+        new: dict[Any, fx.Node] = dict(zip(self.operands.nodes, operands.nodes, strict=True))
         counts, before = tracer.torch_fn_counts, self.before.counts
         since = {_kind(f): counts.get(f, 0) - before.get(f, 0) for f in self.functions}
         memory = {_storage(old.meta["val"]): node.meta["val"] for old, node in new.items()}

@@ -118,7 +118,7 @@ def test_code_is_of_the_graph_when_it_was_compiled_last() -> None:
         grow(module)
         assert module(3) == 7
         module.recompile()
-        assert "mul + 1" in module.code.replace("add", "mul")
+        assert module.code.count("+ 1") == 2
         assert module(3) == 8
         waiting = doubled()
     assert "x * 2" in waiting.__dict__["_code"]
