@@ -29,16 +29,30 @@ from executorch.exir.pass_base import _ExportPassBase
 from executorch.exir.pass_manager import ExportedProgramPassManager
 from torch import Tensor, fx
 from torch._export.pass_base import _ExportPassBaseDeprecatedDoNotUse as _ATenPass
+from torch._functorch._aot_autograd import graph_capture_wrappers
 from torch._higher_order_ops.executorch_call_delegate import executorch_call_delegate
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
-from torch.export.graph_signature import OutputKind
+from torch.export.graph_signature import (
+    ExportGraphSignature,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    TensorArgument,
+)
 from torch.fx.experimental.symbolic_shapes import (
     PropagateUnbackedSymInts,
     free_unbacked_symbols,
 )
+from torch.fx.passes.utils.matcher_utils import SubgraphMatcher
 from torch.fx.traceback import NodeSource
+from torch.utils._pytree import tree_map
+
+from .compiled import Compiling
+from .matching import connected
+from .repeated import COPYING, Repeating, alike
+from .signatures import TABLES, Tables
 
 # Called after each walk over a graph with its share of the work: 1 for a pass.
 Walked = Callable[[int], None]
@@ -64,7 +78,7 @@ class Part:
         found = inspect.getattr_static(self.owner, self.name, None)
         if found is None or self.parameters is None:
             return found is self.parameters
-        found = getattr(found, "__func__", found)
+        found = getattr(found, "__func__", getattr(found, "fget", found))
         return " ".join(inspect.signature(found).parameters) == self.parameters
 
 
@@ -92,19 +106,29 @@ def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(_Sizes, "in_use", True))
         stack.enter_context(_seldom_collecting())
-        stack.enter_context(replaced(_parts(walked or _nothing)))
+        compiling = Compiling()
+        stack.enter_context(replaced(_parts(walked or _nothing, compiling)))
         for entry in fusable_patterns.values():
             if entry.get_graphs_fn is not None:
                 graphs = traced_once(entry.get_graphs_fn)
                 stack.enter_context(patch.object(entry, "get_graphs_fn", graphs))
         yield
+        compiling.finish()
+        compiling.finish()
 
 
-def _parts(walked: Walked) -> list[Part]:
-    sizes = _Sizes()
+def _parts(walked: Walked, compiling: Compiling) -> list[Part]:
+    sizes, tables = _Sizes(), Tables()
     return [
+        Part(fx.GraphModule, "recompile", "self", compiling.lazily),
         Part(_ExportPassBase, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
         Part(_ATenPass, "_fx", "self kind target args kwargs meta", sizes.in_a_pass),
+        Part(
+            graph_capture_wrappers,
+            "PropagateUnbackedSymInts",
+            "module garbage_collect_values graph",
+            lambda _: functools.partial(Repeating, sizes.key),
+        ),
         Part(
             ExportedProgram,
             "run_decompositions",
@@ -124,6 +148,9 @@ def _parts(walked: Walked) -> list[Part]:
             "cls edge_program compile_specs",
             lambda _: classmethod(_copy_without_weights),
         ),
+        Part(SubgraphMatcher, "_match_nodes", "self pn gn match node_name_match", connected),
+        *(Part(ExportGraphSignature, name, "self", tables.kept) for name in TABLES),
+        *(Part(kind, "__setattr__", "self name value", tables.noting) for kind in _SPECS),
         Part(NodeSource, "__deepcopy__", None, lambda _: lambda source, memo: source),
         Part(export_utils, "_materialize_cpp_cia_ops", "", only_for_new_operators),
     ]
@@ -178,7 +205,7 @@ class _Sizes:
     def call(self, target: Any, args: Any, kwargs: Any, times: Counter[Any]) -> Any:
         """A call's key: which of those with such operands it is; None where it must be made."""
         operator = target._op if isinstance(target, EdgeOpOverload) else target
-        if not isinstance(operator, OpOverload) or not _gives_new_tensors(operator):
+        if not _gives_new_tensors(operator):
             return None
         key = self.key((args, kwargs))
         if key is None or not _has_tensor((args, kwargs)):  # whose mode the result has
@@ -227,11 +254,16 @@ class _Interpreter(fx.Interpreter):
             can_be_kept = given is not None and _can_be_kept(given)
             return given if can_be_kept else super().call_function(target, args, kwargs)
         call = self.sizes.call(target, args, kwargs, self.times)
-        if call in self.sizes.results:
-            return self.sizes.results[call]
-        result = super().call_function(target, args, kwargs)
+        results = self.sizes.results
+        if call in results:
+            return results[call]
+        first = None if call is None else results.get((*call[:-1], 1))
+        if first is None:
+            result = super().call_function(target, args, kwargs)
+        else:
+            result = tree_map(alike, first)
         if call is not None and _can_be_kept(result):
-            self.sizes.results[call] = result
+            results[call] = result
         return result
 
 
@@ -251,14 +283,18 @@ def _value(node: fx.Node) -> Any:
 
 
 _EMPTY = fx.GraphModule(torch.nn.Module(), fx.Graph())
-_PLAIN = (int, float, bool, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
+_PLAIN = (
+    *(int, float, bool, str, OpOverload),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+)
 
 
 @functools.cache
-def _gives_new_tensors(operator: OpOverload) -> bool:
+def _gives_new_tensors(operator: Any) -> bool:
     """Neither its operands, nor views of them."""
-    schema = operator._schema
-    return not schema.is_mutable and all(given.alias_info is None for given in schema.returns)
+    if not isinstance(operator, OpOverload):
+        return operator in COPYING
+    return all(given.alias_info is None for given in operator._schema.returns)
 
 
 def _has_tensor(operands: Any) -> bool:
@@ -329,6 +365,7 @@ def _seldom_collecting() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
+_SPECS = (InputSpec, OutputSpec, TensorArgument)
 _COMPOSITE = "CompositeImplicitAutograd"
 # The partitioner traces its own patterns of rope for every lowering; they never change.
 traced_once = functools.cache(functools.cache)
