@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from executorch_webgpu import Model
-from models_table import REPETITIONS, device_name, measured_cells, milliseconds
+from program_rows import ProgramRow, table
 
 HEAD = """## Official exports of language models
 
@@ -43,84 +43,25 @@ and attention over it is ExecuTorch's own kernel.
 """
 
 
-@dataclass(frozen=True)
-class LanguageRow:
-    """A form of the model, exported in one way.
-
-    Attributes:
-        outside: operators left to ExecuTorch's kernels, or why there is no program.
-    """
+@dataclass(frozen=True, kw_only=True)
+class LanguageRow(ProgramRow):
+    """A form of the model, exported in one way."""
 
     weights: str
     embedding: str
     attention: str
     length: str
     how: str
-    outside: str
-    delegates: int = 0
-    host_calls: int = 0
-    difference: float = 0
-    milliseconds: float = 0
-    device: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
         return self.weights, self.embedding, self.attention, self.length, self.how
 
-    def line(self) -> str:
-        """The row of the table."""
-        counts = self.delegates, self.host_calls
-        figures = "– | – | –"
-        if self.device:
-            figures = measured_cells(*counts, self.difference, self.milliseconds)
-        return f"| {' | '.join(self.key)} | {figures} | {self.outside} |"
+
+def row(form: Any, how: str, fields: Mapping[str, Any]) -> LanguageRow:
+    """Of a form of support/export_llm.py; `fields` as program_rows.py has them."""
+    names = {name: getattr(form, name) for name in ("weights", "embedding", "attention", "length")}
+    return LanguageRow(how=how, **names, **fields)
 
 
-def text(rows: Sequence[LanguageRow]) -> str:
-    """All of it; nothing without rows."""
-    devices = " and ".join(dict.fromkeys(row.device for row in rows if row.device))
-    head = HEAD.format(repetitions=REPETITIONS, devices=devices)
-    lines = [row.line() for row in sorted(rows, key=lambda row: row.key)]
-    return head + "\n".join(lines) + "\n" if rows else ""
-
-
-def measured(
-    form: Any, how: str, model: Model, difference: float, step: Callable[[], object]
-) -> LanguageRow:
-    """A row of a program that was run.
-
-    Args:
-        step: a call with one token more, or with a whole text.
-    """
-    methods = [m for m in model.outline["methods"] if m["inputs"]]
-    return LanguageRow(
-        form.weights,
-        form.embedding,
-        form.attention,
-        form.length,
-        how,
-        ", ".join(names_outside(methods)) or "nothing",
-        sum(method["delegate_calls"] for method in methods),
-        sum(method["kernel_calls"] for method in methods),
-        difference,
-        milliseconds(step),
-        device_name(),
-    )
-
-
-def refused(form: Any, how: str, error: BaseException) -> LanguageRow:
-    """A row of what could not be exported."""
-    why = why_refused(error)
-    return LanguageRow(form.weights, form.embedding, form.attention, form.length, how, why)
-
-
-def why_refused(error: BaseException) -> str:
-    """An error as in a table."""
-    (line, *_) = str(error).splitlines()
-    return f"{type(error).__name__}: {line}".replace("|", "\\|")
-
-
-def names_outside(methods: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Operators that methods leave to ExecuTorch's kernels."""
-    names = {kernel["name"] for method in methods for kernel in method["host_kernels"]}
-    return sorted(f"`{name}`" for name in names)
+text = partial(table, HEAD)

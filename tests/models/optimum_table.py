@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from executorch_webgpu import Model
-from language_table import names_outside, why_refused
-from models_table import REPETITIONS, device_name, measured_cells, milliseconds
+from program_rows import ProgramRow, table
 
 HEAD = """## Models of optimum-executorch
 
@@ -43,68 +41,17 @@ delegate each, and the decoder two, with ExecuTorch's kernels for the cache of t
 """
 
 
-@dataclass(frozen=True)
-class OptimumRow:
-    """A model, exported in one way.
-
-    Attributes:
-        outside: operators left to ExecuTorch's kernels, or why there is no program.
-    """
+@dataclass(frozen=True, kw_only=True)
+class OptimumRow(ProgramRow):
+    """A model, exported in one way."""
 
     model: str
     options: str
     how: str
-    outside: str
-    delegates: int = 0
-    host_calls: int = 0
-    difference: float = 0
-    milliseconds: float = 0
-    device: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
         return self.model, self.options, self.how
 
-    def line(self) -> str:
-        """The row of the table."""
-        figures = "– | – | –"
-        if self.device:
-            counts = self.delegates, self.host_calls
-            figures = measured_cells(*counts, self.difference, self.milliseconds)
-        return f"| {' | '.join(self.key)} | {figures} | {self.outside} |"
 
-
-def text(rows: Sequence[OptimumRow]) -> str:
-    """All of it; nothing without rows."""
-    devices = " and ".join(dict.fromkeys(row.device for row in rows if row.device))
-    head = HEAD.format(repetitions=REPETITIONS, devices=devices)
-    lines = [row.line() for row in sorted(rows, key=lambda row: row.key)]
-    return head + "\n".join(lines) + "\n" if rows else ""
-
-
-def measured(
-    model: str,
-    options: str,
-    how: str,
-    program: Model,
-    difference: float,
-    call: Callable[[], object],
-) -> OptimumRow:
-    """A row of a program that was run."""
-    methods = [m for m in program.outline["methods"] if m["inputs"]]
-    return OptimumRow(
-        model,
-        options,
-        how,
-        ", ".join(names_outside(methods)) or "nothing",
-        sum(method["delegate_calls"] for method in methods),
-        sum(method["kernel_calls"] for method in methods),
-        difference,
-        milliseconds(call),
-        device_name(),
-    )
-
-
-def refused(model: str, options: str, how: str, error: BaseException) -> OptimumRow:
-    """A row of what could not be exported, or not run."""
-    return OptimumRow(model, options, how, why_refused(error))
+text = partial(table, HEAD)

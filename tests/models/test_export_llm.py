@@ -7,7 +7,8 @@ from pathlib import Path
 
 import executorch_webgpu
 import pytest
-from language_table import measured, refused
+from language_table import row
+from program_rows import measured, refused
 from support.export_llm import (
     LENGTHS,
     WEIGHTS,
@@ -96,7 +97,7 @@ def test_form(
     calls = list(form.calls())
     found = difference_over(calls, exported.eager, model.forward)
     assert found <= TOLERANCE
-    note(measured(form, how, model, found, lambda: model.forward(*calls[-1])))
+    note(row(form, how, measured(model, found, lambda: model.forward(*calls[-1]))))
 
 
 @pytest.mark.parametrize(("how", "form"), REFUSED, ids=str)
@@ -105,7 +106,7 @@ def test_what_cannot_be_exported(
 ) -> None:
     with pytest.raises(Exception, match=refusal(how, form)) as raised:
         HOW[how](form, checkpoint, tmp_path)
-    note(refused(form, how, raised.value))
+    note(row(form, how, refused(raised.value)))
 
 
 @pytest.mark.parametrize("how", METHODS_HOW)
@@ -121,7 +122,7 @@ def test_prefill_and_decode_over_one_cache(
 
     found = difference_over(calls, exported.eager, run)
     assert found <= TOLERANCE
-    note(measured(form, f"{how}, two methods", model, found, lambda: run(*calls[-1])))
+    note(row(form, f"{how}, two methods", measured(model, found, lambda: run(*calls[-1]))))
 
 
 def test_export_llm_makes_one_method(checkpoint: Path, tmp_path: Path) -> None:
@@ -141,4 +142,4 @@ def test_weights_in_several_files(
     found = difference_over(calls, exported.eager, model.forward)
     assert found <= TOLERANCE
     how = f"{how}, {files} files"
-    note(measured(form, how, model, found, lambda: model.forward(*calls[-1])))
+    note(row(form, how, measured(model, found, lambda: model.forward(*calls[-1]))))

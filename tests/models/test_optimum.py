@@ -15,7 +15,8 @@ from tables import Row
 
 pytest.importorskip("optimum")
 
-from optimum_table import measured, refused
+from optimum_table import OptimumRow
+from program_rows import measured, refused
 from support import decoders as _first  # noqa: F401  transformers, by whatever torchvision there is
 from support.export_llm import difference_over
 from support.optimum_export import DECODERS, HOW, Form, export
@@ -61,9 +62,10 @@ def test_form(how: str, form: Form, tmp_path: Path, note: Callable[[Row], None])
     if how == "stock" and form.said in REFUSED:
         with pytest.raises(Exception, match=REFUSED[form.said]) as raised:
             compared()
-        note(refused(form.model, form.said, how, raised.value))
+        note(OptimumRow(model=form.model, options=form.said, how=how, **refused(raised.value)))
         return
     model, found = compared()
     assert found <= TOLERANCE
     last = exported.calls[-1]
-    note(measured(form.model, form.said, how, model, found, lambda: model.forward(*last)))
+    fields = measured(model, found, lambda: model.forward(*last))
+    note(OptimumRow(model=form.model, options=form.said, how=how, **fields))
