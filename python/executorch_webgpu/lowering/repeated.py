@@ -34,7 +34,7 @@ from torch.fx.experimental.proxy_tensor import (
     snapshot_fake,
 )
 from torch.fx.experimental.symbolic_shapes import PropagateUnbackedSymInts
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 # These take what they write as operands, and give copies.
 COPYING = (auto_functionalized, auto_functionalized_v2)
@@ -235,6 +235,7 @@ class _Call:
 
     Attributes:
         nodes: what came of it, but for sizes; those are the same for all calls like it.
+        given: those of its results. A tensor that a later call gives out again has that one's.
         functions: torch's own, and how many times it called them.
     """
 
@@ -242,6 +243,7 @@ class _Call:
     result: Any
     before: _State
     nodes: list[fx.Node] = field(default_factory=list)
+    given: list[fx.Node | None] = field(default_factory=list)
     functions: dict[Any, int] = field(default_factory=dict)
     function: Any = None
 
@@ -287,8 +289,8 @@ class _Call:
                     return False
                 storages.add(_storage(tensor))
             known.add(node)
-        results = [_node(x, self.operands.tracer) for x in tree_leaves(self.result)]
-        return known.difference(self.operands.nodes).issuperset(results)
+        self.given = [_node(x, self.operands.tracer) for x in tree_leaves(self.result)]
+        return known.difference(self.operands.nodes).issuperset(self.given)
 
     def again(self, operands: _Operands) -> Any:
         """The result of another call, for which the same nodes are written down."""
@@ -306,7 +308,9 @@ class _Call:
         for function, times in self.functions.items():
             counts[function] = counts.get(function, 0) + times
         tracer.torch_fn_metadata = self.function
-        return tree_map(lambda x: _Repeated(new[_node(x, tracer)], x, tracer), self.result)
+        leaves, form = tree_flatten(self.result)
+        results = [_Repeated(new[n], x, tracer) for n, x in zip(self.given, leaves, strict=True)]
+        return tree_unflatten(results, form)
 
 
 def _describe(

@@ -52,6 +52,21 @@ class Written(nn.Module):
         return a + 1, d, e, c, x * x + y * x + x * y + x.T @ x + y.T @ x
 
 
+class Unchanged(nn.Module):
+    """Calls that give their operand as it is, behind ones that are repeated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(nn.Linear(4, 4) for _ in range(LAYERS))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for linear in self.linears:
+            y = x.float()
+            y = y * y.square().mean(-1, keepdim=True).rsqrt()
+            x = x + linear(y.type_as(x))
+        return x
+
+
 class Sizes(nn.Module):
     """Numbers of a program's own, twice."""
 
@@ -71,6 +86,10 @@ def layers() -> ExportedProgram:
 
 def written() -> ExportedProgram:
     return torch.export.export(Written(), (torch.ones(3, 3), torch.ones(3, 3)))
+
+
+def unchanged() -> ExportedProgram:
+    return torch.export.export(Unchanged(), (torch.ones(3, 4),))
 
 
 def sizes() -> ExportedProgram:
@@ -126,7 +145,7 @@ def decomposed(make: Callable[[], ExportedProgram]) -> list[list[Any]]:
     ]
 
 
-@pytest.mark.parametrize("make", [layers, written, sizes, decoder])
+@pytest.mark.parametrize("make", [layers, written, unchanged, sizes, decoder])
 def test_graphs_are_torchs(make: Callable[[], ExportedProgram]) -> None:
     expected = decomposed(make)
     with quick_upstream():
