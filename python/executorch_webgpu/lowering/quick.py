@@ -114,7 +114,6 @@ def quick_upstream(walked: Walked | None = None) -> Iterator[None]:
                 stack.enter_context(patch.object(entry, "get_graphs_fn", graphs))
         yield
         compiling.finish()
-        compiling.finish()
 
 
 def _parts(walked: Walked, compiling: Compiling) -> list[Part]:
@@ -156,6 +155,13 @@ def _parts(walked: Walked, compiling: Compiling) -> list[Part]:
     ]
 
 
+def _traced_as_upstream(upstream: Any, *args: Any, **kwargs: Any) -> ExportedProgram:
+    """A program's decomposition where the quick one failed: what is wrong may be that alone."""
+    with patch.object(graph_capture_wrappers, "PropagateUnbackedSymInts", PropagateUnbackedSymInts):
+        program: ExportedProgram = upstream(*args, **kwargs)
+        return program
+
+
 # --- Sizes ---
 
 
@@ -190,7 +196,10 @@ class _Sizes:
 
         @functools.wraps(upstream)
         def decompose(*args: Any, **kwargs: Any) -> ExportedProgram:
-            program: ExportedProgram = upstream(*args, **kwargs)
+            try:
+                program: ExportedProgram = upstream(*args, **kwargs)
+            except Exception:
+                program = _traced_as_upstream(upstream, *args, **kwargs)
             times: Counter[Any] = Counter()
             for node in program.graph.nodes:
                 if node.op == "call_function" and "val" in node.meta:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from executorch.exir.tracer import _default_decomposition_table
 from executorch_webgpu.decoders.lower import _capture
-from executorch_webgpu.lowering import quick_upstream
+from executorch_webgpu.lowering import quick, quick_upstream
+from executorch_webgpu.lowering.repeated import Repeating
 from support.small_decoder import CONTEXT, small_decoder
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -145,8 +146,20 @@ def decomposed(make: Callable[[], ExportedProgram]) -> list[list[Any]]:
     ]
 
 
+@pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("make", [layers, written, unchanged, sizes, decoder])
-def test_graphs_are_torchs(make: Callable[[], ExportedProgram]) -> None:
+def test_graphs_are_torchs(
+    make: Callable[[], ExportedProgram], fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where repeating fails, which it does for none of these, they are traced as torch does."""
+
+    def no(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("not as torch does")
+
+    if fails:
+        monkeypatch.setattr(Repeating, "run_node", no)
+    else:
+        monkeypatch.setattr(quick, "_traced_as_upstream", no)
     expected = decomposed(make)
     with quick_upstream():
         found = decomposed(make)
