@@ -167,7 +167,7 @@ class LanguageModel(CachedDecoder):
         (forward,) = [method for method in methods if method["name"] == "forward"]
         if forward["kernel_calls"] != 0 or forward["delegate_calls"] != 1:
             return None
-        if not self.delegates or (self._takes_all_positions and not self._has_tokens_first()):
+        if not self.delegates or not self._has_tokens_first():
             return None
         # Asked for at each call: another one, after a lost device.
         return lambda *call: self.delegates[0].generate(*call)

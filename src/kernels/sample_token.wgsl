@@ -70,7 +70,7 @@ fn hash(a: u32) -> u32 {
 fn noise(at: u32) -> f32 {
   let bits = hash(hash(hash(params.seed) ^ token[2]) ^ at);
   let uniform_part = (f32(bits >> 9u) + 0.5) * 0x1p-23f;  // never rounded to 1, whose noise is infinite
-  return -log(-log(uniform_part));
+  return -log(max(-log(uniform_part), 0x1p-24f));  // nor is a log, which may be off by 2^-21 near 1
 }
 
 @compute @workgroup_size(${WG})

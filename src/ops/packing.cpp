@@ -55,7 +55,8 @@ bool dtype_fits(Packing packing, DType dtype) {
 
 bool rank_fits(Packing packing, const PackedPart& part) {
   if (part.transposed) return part.dims.rank() == 2;
-  if (packing == Packing::FloatPanels) return part.dims.rank() >= 1;
+  if (packing == Packing::HalfPanels || packing == Packing::FloatPanels)
+    return part.dims.rank() >= 1;
   return !is_panels(packing) || part.dims.rank() >= 2;
 }
 

@@ -36,7 +36,7 @@ enum class Packing : std::uint8_t {
   Bytes,        // as Storage::Bytes
   Q4Panels,     // u8 nibble pairs [N, K/2]; a word holds 8 elements as value + 8, the first lowest
   Q8Panels,     // i8 [N, K]; a word holds 4 elements in two's complement, the first lowest
-  HalfPanels,   // f16 [N, K]; a word holds 2 elements, the first lowest
+  HalfPanels,   // f16 [N, K], or [N] as [N, 1]; a word holds 2 elements, the first lowest
   FloatPanels,  // f32 or f16 [N, K], or [N] as [N, 1]; a word holds one f32
 };
 

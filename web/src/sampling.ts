@@ -38,7 +38,7 @@ export function samplingDefaults(options: SamplingOptions): Required<SamplingOpt
   }
   return {
     temperature: options.temperature ?? 0,
-    topK: options.topK ?? 40,
+    topK: Math.floor(options.topK ?? 40),
     topP: options.topP ?? 1,
     minP: options.minP ?? 0,
     repetitionPenalty: options.repetitionPenalty ?? 1,

@@ -150,6 +150,7 @@ test.each<[string, SamplingOptions]>([
   ["all", { temperature: 1, topK: 0 }],
   ["40 unless it is said", { temperature: 0.9 }],
   ["a few", { temperature: 1.5, topK: 3 }],
+  ["a few and a half", { temperature: 1.5, topK: 3.5 }],
   ["one", { temperature: 2, topK: 1 }],
   ["more than there are", { temperature: 0.4, topK: 5000 }],
   ["a share", { temperature: 1, topK: 0, topP: 0.3 }],

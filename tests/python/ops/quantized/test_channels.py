@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.capi import ModelError
 from support.cases import (
+    F16,
     F32,
     SUMS,
     TIGHT,
@@ -30,10 +31,13 @@ def rows_at(rows: int) -> tuple[int, ...]:
     return (rows, 1, min(rows, 3), rows)
 
 
+@pytest.mark.parametrize("scale_type", [F32, F16])
 @pytest.mark.parametrize(("k", "n", "rows"), SHAPES)
-def test_four_and_eight_bits_per_channel(k: int, n: int, rows: int) -> None:
+def test_four_and_eight_bits_per_channel(
+    k: int, n: int, rows: int, scale_type: torch.dtype
+) -> None:
     generator = generator_for("channels", k, n, rows)
-    scales = torch.rand(n, generator=generator) * 0.2 - 0.1
+    scales = (torch.rand(n, generator=generator) * 0.2 - 0.1).to(scale_type)
     nibbles = torch.randint(-8, 8, (n, k), generator=generator)
     packed = ((nibbles[:, ::2] + 8) << 4 | (nibbles[:, 1::2] + 8)).to(torch.uint8)
     wide = torch.randint(-127, 128, (n, k), generator=generator).to(torch.int8)
