@@ -144,7 +144,7 @@ Result<void> lower_q4gsw(LowerContext& c) {
 
 // et_vk.linear_q4gsw_backward(d_out [.., N], weight u8 [N, K/2], scales [K/G, N], G) -> out [..,
 // K]: d_out times the dequantized weight. The constants are packed as for the layer itself, so that
-// both read one copy.
+// both read one copy; scales of f16 are here once more, as f32.
 Result<void> infer_q4gsw_backward(InferContext& c) {
   const Dims& d_out = c.sizes(0);
   TRY_ASSIGN(const std::int64_t n, depth_of(d_out));
